@@ -1,0 +1,1 @@
+"""What the graphs' nodes do: teaching, answering, checking, decoding."""

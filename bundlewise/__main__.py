@@ -1,0 +1,6 @@
+"""Run the command line by ``python -m bundlewise``."""
+
+from bundlewise.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The command line: one command a module, imported only when it is called."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from bundlewise import __version__
+from bundlewise.errors import BundlewiseError, UsageError
+
+COMMANDS = {
+    "demo": "Run the whole chain on a starter domain and write a report.",
+    "data": "Validate, show, list and fetch sessions.",
+    "models": "List and fetch models, print their paths.",
+    "doctor": "Say what works on this machine, and what to do.",
+    "distil": "Distil knowledge from training sessions into a knowledge base.",
+    "finetune": "Tune the student with LoRA on training sessions.",
+    "generate": "Find and name the bundles of sessions.",
+    "evaluate": "Score predictions against the annotated bundles.",
+    "prompts": "List the prompt templates with their fingerprints.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or give only its help line while the list is printed."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bundlewise.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bundlewise")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def root(debug: bool) -> None:
+    """Find product bundles in shoppers' sessions with a small model that a large one has taught."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; exit with 0, 1 (failure), 2 (usage) or 130 (Ctrl-C)."""
+    arguments = sys.argv[1:] if args is None else args
+    debug = "--debug" in arguments
+    try:
+        code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        fail("stopped; the same command goes on where it stopped", 130)
+    except click.ClickException as error:
+        if debug:
+            raise
+        error.show()
+        sys.exit(error.exit_code)
+    except (BundlewiseError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        code = error.exit_code if isinstance(error, BundlewiseError) else 1
+        fail(describe(error), code)
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for the user."""
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs or choose a smaller batch or model"
+    return str(error) or type(error).__name__
+
+
+def fail(message: str, code: int) -> Any:
+    """Print a message on stderr and leave."""
+    click.echo(f"bundlewise: {message}", err=True)
+    sys.exit(code)
+
+
+__all__ = ["UsageError", "main", "root"]

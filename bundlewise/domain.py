@@ -1,0 +1,135 @@
+"""The records that flow through bundlewise: sessions, knowledge and predictions."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+KnowledgeKind = Literal["pattern", "rule", "thought"]
+KNOWLEDGE_KINDS: tuple[KnowledgeKind, ...] = ("pattern", "rule", "thought")
+Outcome = Literal["ok", "repaired", "failed"]
+Grouping = tuple[tuple[int, ...], ...]
+"""Bundles as positions of products in their session, counted from 0."""
+
+
+class Record(BaseModel):
+    """An immutable record that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(Record):
+    """A product. Category and price are for mining and display, never for prediction."""
+
+    id: str
+    title: str
+    category: tuple[str, ...] = ()
+    price: float | None = None
+
+
+class Bundle(Record):
+    """Products that belong together, and the shopper's intent in a few words."""
+
+    item_ids: tuple[str, ...]
+    intent: str = ""
+
+
+class Session(Record):
+    """A shopper's products in the order seen, with the annotated bundles where they are known."""
+
+    session_id: str
+    domain: str = ""
+    split: Split = "test"
+    items: tuple[Item, ...]
+    bundles: tuple[Bundle, ...] = ()
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles in session order."""
+        return [item.title for item in self.items]
+
+    @property
+    def groups(self) -> Grouping:
+        """The annotated bundles as positions in the session, from 0."""
+        place = {item.id: number for number, item in enumerate(self.items)}
+        return tuple(tuple(sorted(place[item_id] for item_id in b.item_ids)) for b in self.bundles)
+
+    def blind(self) -> "Session":
+        """Return what a student may see: titles alone, no category, price or annotation."""
+        items = tuple(Item(id=item.id, title=item.title) for item in self.items)
+        return Session(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+
+
+class Provenance(Record):
+    """Where a knowledge record comes from."""
+
+    teacher: str
+    prompt: str = Field(description="fingerprint of the template that worded the record, or 'import'")
+    run: str = Field(description="fingerprint of everything that determined the run")
+
+
+class Knowledge(Record):
+    """One piece of distilled knowledge; the text is the source of truth, vectors can be rebuilt.
+
+    A thought keeps its evidence in structured form too: `kinds` holds the kind of every product of
+    its source session in order and `groups` the annotated bundles as positions into `kinds`.
+    """
+
+    id: str
+    kind: KnowledgeKind
+    domain: str
+    text: str
+    kinds: tuple[str, ...] = ()
+    groups: Grouping = ()
+    titles: tuple[str, ...] = ()
+    source_session_ids: tuple[str, ...] = ()
+    support: int | None = None
+    confidence: float | None = None
+    lift: float | None = None
+    gain: float | None = Field(default=None, description="held-out GJS gained by applying the rule")
+    provenance: Provenance
+    status: Literal["active", "quarantined", "retired"] = "active"
+    reason: str = ""
+
+    @staticmethod
+    def content_id(kind: KnowledgeKind, domain: str, text: str, sources: tuple[str, ...]) -> str:
+        """Return the id of a record: a hash of its content, so that writing twice changes nothing."""
+        content = json.dumps([kind, domain, text, list(sources)], ensure_ascii=False)
+        return f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+class KnowledgeUse(Record):
+    """A knowledge record that stood in a prompt, with its retrieval score (cosine, -1 to 1)."""
+
+    id: str
+    score: float
+
+
+class PredictedBundle(Record):
+    """A bundle of a prediction: product numbers from 1 in session order, their ids, the intent."""
+
+    items: tuple[int, ...]
+    item_ids: tuple[str, ...]
+    intent: str = ""
+
+
+class Prediction(Record):
+    """The answer to one session; a failed one has no bundles and counts as zero."""
+
+    session_id: str
+    bundles: tuple[PredictedBundle, ...]
+    knowledge: tuple[KnowledgeUse, ...] = ()
+    raw: str = ""
+    outcome: Outcome = "ok"
+    reason: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+    @property
+    def groups(self) -> Grouping:
+        """The bundles as positions in the session, from 0."""
+        return tuple(tuple(number - 1 for number in bundle.items) for bundle in self.bundles)

@@ -1,0 +1,29 @@
+"""Errors a user can act on: each message says what is wrong, the value and the remedy."""
+
+
+class BundlewiseError(Exception):
+    """A failure with a message for the user; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(BundlewiseError):
+    """A wrong option, name or path; the command line exits with 2."""
+
+    exit_code = 2
+
+
+class DataError(BundlewiseError):
+    """A file whose content cannot be used; the message names file, line and remedy."""
+
+
+class ModelError(BundlewiseError):
+    """A model that cannot be fetched, found or loaded."""
+
+
+class KnowledgeError(BundlewiseError):
+    """A knowledge base or pack that cannot be read, or does not fit its embedder."""
+
+
+class AdapterError(BundlewiseError):
+    """An adapter that does not fit its base, prompts or knowledge."""

@@ -1,0 +1,25 @@
+"""Where things live on this machine."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Return the folder for fetched models: BUNDLEWISE_CACHE, or the user's cache folder."""
+    given = os.environ.get("BUNDLEWISE_CACHE")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("bundlewise"))
+
+
+def quiet_libraries() -> None:
+    """Turn off telemetry and library chatter before torch, transformers or Chroma are imported.
+
+    Raising glibc's malloc thresholds must happen before the process starts, so the command line
+    does that by itself (see cli.py); everything else is set here.
+    """
+    os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

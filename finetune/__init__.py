@@ -1,0 +1,1 @@
+"""SFT examples, LoRA training and adapters."""

@@ -1,0 +1,1 @@
+"""LangGraph state machines: the teacher and the student."""

@@ -1,0 +1,1 @@
+"""Distilled knowledge: storing, embedding, retrieving and exchanging it."""
