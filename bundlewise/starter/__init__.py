@@ -1,0 +1,1 @@
+"""The starter sessions and packs: package data, see README.md."""
