@@ -75,7 +75,9 @@ class Knowledge(Record):
     """One piece of distilled knowledge; the text is the source of truth, vectors can be rebuilt.
 
     A thought keeps its evidence in structured form too: `kinds` holds the kind of every product of
-    its source session in order and `groups` the annotated bundles as positions into `kinds`.
+    its source session in order, `titles` their titles and `groups` the annotated bundles as positions
+    into `kinds`. A pattern's sources are the sessions that hold its kinds; in its `supporters` they are
+    bundled.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Knowledge(Record):
     groups: Grouping = ()
     titles: tuple[str, ...] = ()
     source_session_ids: tuple[str, ...] = ()
+    supporters: tuple[str, ...] = ()
     support: int | None = None
     confidence: float | None = None
     lift: float | None = None
@@ -106,6 +109,24 @@ class KnowledgeUse(Record):
 
     id: str
     score: float
+
+
+class Retrieved(Record):
+    """What the knowledge base gives for one session, best first; empty is the plain student.
+
+    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together, and
+    `evidence` names the thoughts that weighed most in them, with their share of the weight.
+    """
+
+    records: tuple[tuple[Knowledge, float], ...] = ()
+    evidence: tuple[tuple[Knowledge, float], ...] = ()
+    hints: dict[tuple[int, int], str] = {}
+
+    @property
+    def uses(self) -> tuple[KnowledgeUse, ...]:
+        """The records and the evidence by id and score."""
+        shown = (*self.records, *self.evidence)
+        return tuple(KnowledgeUse(id=record.id, score=round(score, 4)) for record, score in shown)
 
 
 class PredictedBundle(Record):

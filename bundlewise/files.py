@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from bundlewise.errors import BundlewiseError
+from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 
 @contextmanager
@@ -65,3 +65,28 @@ def fingerprint(value: Any) -> str:
     """Return 12 hex digits that change whenever the JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines as objects.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is not UTF-8, or a line is not a JSON object; the message names file and line.
+    """
+    rows = []
+    if not path.is_file():
+        raise UsageError(f"no file {path}; check the path")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    for number, row in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        try:
+            value = json.loads(row)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON ({error.msg}); one object a line is needed") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path}:{number}: {type(value).__name__} instead of an object")
+        rows.append(value)
+    return rows

@@ -1,0 +1,94 @@
+"""The student's answer as text: a grammar that admits nothing else, the writer, the parser and the check."""
+
+import re
+import string
+from dataclasses import dataclass
+
+from bundlewise.domain import Grouping, PredictedBundle, Session
+
+LABELS = string.ascii_uppercase
+OUTSIDE = "-"
+INTENT = r"[a-z][a-z'-]{1,14}( [a-z0-9'-]{1,15}){1,5}"
+
+_LINE = re.compile(r"(\d+): ([A-Z-])")
+_INTENT_LINE = re.compile(r"([A-Z]) = (.+)")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an answer says: bundles as positions from 0, their intents, and what was wrong with it."""
+
+    groups: Grouping
+    intents: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+
+    def bundles(self, session: Session) -> tuple[PredictedBundle, ...]:
+        """Return the bundles with product numbers from 1 and product ids."""
+        return tuple(
+            PredictedBundle(
+                items=tuple(place + 1 for place in group),
+                item_ids=tuple(session.items[place].id for place in group),
+                intent=intent,
+            )
+            for group, intent in zip(self.groups, self.intents, strict=True)
+        )
+
+
+def labels_for(products: int) -> str:
+    """Return the letters a session of that many products can need: one for every two products."""
+    return LABELS[: max(1, min(len(LABELS), products // 2))]
+
+
+def answer_grammar(products: int) -> str:
+    """Return the Lark grammar of a whole answer: a label for every product in order, then the intents."""
+    labels = labels_for(products)
+    numbered = " ".join(f'"{number}: " LABEL "\\n"' for number in range(1, products + 1))
+    intents = " ".join(f'("{label} = " INTENT "\\n")?' for label in labels)
+    return f"start: {numbered} {intents}\nLABEL: /[{labels}{OUTSIDE}]/\nINTENT: /{INTENT}/\n"
+
+
+def intent_grammar() -> str:
+    """Return the Lark grammar of one intent: two to six short lower-case words on a line."""
+    return f'start: " " INTENT "\\n"\nINTENT: /{INTENT}/\n'
+
+
+def write(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
+    """Return the answer text for disjoint bundles; `parse` reads it back."""
+    label = {place: LABELS[number] for number, group in enumerate(groups) for place in group}
+    lines = [f"{place + 1}: {label.get(place, OUTSIDE)}" for place in range(products)]
+    lines += [f"{LABELS[number]} = {intent}" for number, intent in enumerate(intents)]
+    return "\n".join(lines) + "\n"
+
+
+def parse(text: str, products: int) -> Answer:
+    """Read an answer; whatever is wrong with it is named in `faults`, never guessed away.
+
+    A label that only one product carries makes no bundle; an intent that is missing stays empty.
+    """
+    labels: dict[int, str] = {}
+    intents: dict[str, str] = {}
+    faults = []
+    for row in filter(None, (row.strip() for row in text.splitlines())):
+        if (found := _LINE.fullmatch(row)) and 1 <= int(found[1]) <= products:
+            if int(found[1]) in labels:
+                faults.append(f"product {found[1]} has two labels")
+            labels[int(found[1])] = found[2]
+        elif found := _INTENT_LINE.fullmatch(row):
+            intents[found[1]] = found[2].strip()
+        else:
+            faults.append(f"line {row[:40]!r} is neither a label nor an intent")
+    faults += [f"product {number} has no label" for number in range(1, products + 1) if number not in labels]
+    return _assemble(labels, intents, faults)
+
+
+def _assemble(labels: dict[int, str], intents: dict[str, str], faults: list[str]) -> Answer:
+    members: dict[str, list[int]] = {}
+    for number in sorted(labels):
+        if labels[number] != OUTSIDE:
+            members.setdefault(labels[number], []).append(number - 1)
+    faults += [f"label {label} stands at one product only" for label, group in members.items() if len(group) == 1]
+    kept = {label: tuple(group) for label, group in members.items() if len(group) > 1}
+    faults += [f"bundle {label} has no intent" for label in kept if not intents.get(label)]
+    if not kept:
+        faults.append("no two products share a letter")
+    return Answer(tuple(kept.values()), tuple(intents.get(label, "") for label in kept), tuple(faults))

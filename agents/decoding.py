@@ -1,0 +1,103 @@
+"""From pair judgements to bundles: the grouping with the best expected GJS.
+
+The most probable grouping is the wrong answer: "everything together" often is the likeliest single
+one. So the decoder lists the likeliest groupings by beam search, takes them with their weights as
+what the truth may be, and answers with the grouping whose expected GJS over them is highest
+(minimum Bayes risk decoding with the metric as gain).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from bundlewise.domain import Grouping
+from bundlewise.metrics import gjs
+
+Matrix = npt.NDArray[np.float64]
+
+BEAM = 192
+CANDIDATES = 40
+NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a student's log-odds are to be read: (log-odds + bias) / temperature."""
+
+    bias: float = 0.0
+    temperature: float = 1.0
+
+    def apply(self, log_odds: Matrix) -> Matrix:
+        """Return calibrated log-odds."""
+        return (log_odds + self.bias) / self.temperature
+
+
+GRID = tuple(
+    Calibration(bias, temperature) for temperature in (1.0, 2.0, 4.0) for bias in (-1.5, -1, -0.5, 0, 0.5, 1, 1.5)
+)
+
+
+@lru_cache(maxsize=1 << 20)
+def _gain(answer: Grouping, truth: Grouping) -> float:
+    return gjs(answer, truth)
+
+
+def likely_groupings(log_odds: Matrix, beam: int = BEAM) -> list[tuple[Grouping, float]]:
+    """Return the likeliest groupings with their weights, best first.
+
+    Args:
+        log_odds: n x n symmetric matrix, log-odds that two products belong to one bundle.
+        beam: how many partial groupings are kept; for n <= 6 the search is exhaustive.
+
+    Returns:
+        Groupings with at least one bundle; a product alone is in no bundle. Weights sum to 1.
+    """
+    size = len(log_odds)
+    labels = np.zeros((1, size), dtype=np.int16)
+    scores = np.zeros(1)
+    used = np.ones(1, dtype=np.int16)
+    for product in range(1, size):
+        options = int(used.max()) + 1
+        member = labels[:, :product, None] == np.arange(options)
+        gains = np.einsum("bpo,p->bo", member, log_odds[:product, product])
+        totals = scores[:, None] + gains
+        totals[np.arange(options) > used[:, None]] = -np.inf
+        order = np.argsort(-totals, axis=None, kind="stable")
+        order = order[: min(beam, int(np.isfinite(totals).sum()))]
+        parent, choice = np.unravel_index(order, totals.shape)
+        labels = labels[parent]
+        labels[:, product] = choice
+        scores = totals[parent, choice]
+        used = np.maximum(used[parent], choice.astype(np.int16) + 1)
+    found = [(bundles, score) for row, score in zip(labels, scores, strict=True) if (bundles := _bundles(row))]
+    weights = np.exp(np.array([score for _, score in found]) - max(score for _, score in found))
+    return [(bundles, float(weight)) for (bundles, _), weight in zip(found, weights / weights.sum(), strict=True)]
+
+
+def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
+    groups: dict[int, list[int]] = {}
+    for product, label in enumerate(labels.tolist()):
+        groups.setdefault(label, []).append(product)
+    return tuple(tuple(members) for members in groups.values() if len(members) > 1)
+
+
+def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES) -> Grouping:
+    """Return the grouping with the highest expected GJS; ties go to the likelier one."""
+    if len(log_odds) < 2:
+        return ()
+    likely = likely_groupings(log_odds)[:candidates]
+    worlds = [(bundles, weight) for bundles, weight in likely if weight > NEGLIGIBLE] or likely[:1]
+    return max((bundles for bundles, _ in likely), key=lambda a: sum(w * _gain(a, world) for world, w in worlds))
+
+
+def calibrate(log_odds: list[Matrix], truths: list[Grouping]) -> Calibration:
+    """Return the calibration with the best mean GJS over sessions; ties go to the mildest one."""
+
+    def quality(calibration: Calibration) -> tuple[float, float, float]:
+        answers = (best_grouping(calibration.apply(matrix)) for matrix in log_odds)
+        score = sum(gjs(answer, truth) for answer, truth in zip(answers, truths, strict=True))
+        return round(score, 9), -abs(calibration.bias), -calibration.temperature
+
+    return max(GRID, key=quality)

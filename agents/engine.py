@@ -1,0 +1,239 @@
+"""The local student: a causal language model that judges pairs and writes under a grammar, in batches.
+
+Needs torch, transformers, peft, llguidance and the kernel; neither LangChain nor Chroma.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.decoding import Matrix
+from bundlewise.errors import ModelError
+
+YES, NO = " yes", " no"
+BATCH_TOKENS = 2048
+WRITE_BATCH = 24
+MAX_NEW_TOKENS = 200
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt with questions as token ids; `places[k]` is the position that answers question k."""
+
+    ids: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Log-odds (yes against no) that two products belong together, n x n and symmetric."""
+
+    log_odds: Matrix
+    tokens_in: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text written under a grammar, with the tokens read and written."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of plain text; what looks like a special token stays text."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return ids
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """Return the token that opens a document, if the tokenizer has one."""
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+
+def encode_judge(tokenizer: Any, prompt: JudgePrompt) -> Encoded:
+    """Encode head and questions, a line each; the answers themselves are never in the text.
+
+    So the questions stand side by side, none sees another's answer, and one forward pass reads all.
+    """
+    ids = start_ids(tokenizer) + token_ids(tokenizer, prompt.head + "\n")
+    newline = token_ids(tokenizer, "\n")
+    places = []
+    for question in prompt.questions:
+        ids += token_ids(tokenizer, question)
+        places.append(len(ids) - 1)
+        ids += newline
+    return Encoded(tuple(ids), tuple(places))
+
+
+def answer_ids(tokenizer: Any) -> tuple[int, int]:
+    """Return the tokens that begin the answers yes and no."""
+    yes, no = (token_ids(tokenizer, word)[0] for word in (YES, NO))
+    if yes == no:
+        raise ModelError("the tokenizer begins ' yes' and ' no' with the same token; choose another student")
+    return yes, no
+
+
+def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Yield batches of indices of similar lengths whose padded size stays within a token budget."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[index] > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def place_logits(model: Any, batch: Sequence[Encoded]) -> Any:
+    """Return next-token logits at the questions' places only, float32, shape (questions, vocabulary).
+
+    Sequences are padded on the right, which causal attention never sees.
+    """
+    import torch
+
+    longest = max(len(encoded.ids) for encoded in batch)
+    ids = torch.zeros((len(batch), longest), dtype=torch.long)
+    for row, encoded in enumerate(batch):
+        ids[row, : len(encoded.ids)] = torch.tensor(encoded.ids)
+    states = model.get_decoder()(input_ids=ids.to(model.device)).last_hidden_state
+    rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.places])
+    places = torch.tensor([place for encoded in batch for place in encoded.places])
+    return model.get_output_embeddings()(states[rows, places]).float()
+
+
+def preferred_dtype() -> Any:
+    """Return bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    import torch
+
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if torch.cuda.is_available() or supported() else torch.float32
+
+
+def load_causal_lm(folder: Path) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer from a folder, on the GPU where there is one.
+
+    Raises:
+        ModelError: the folder does not hold a model that transformers can load.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=preferred_dtype(), attn_implementation="sdpa")
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot load a student from {folder}: {error}; fetch it again or give another") from error
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+class StudentEngine:
+    """A loaded student, tuned or not."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self._yes, self._no = answer_ids(tokenizer)
+        self._grammar_tokenizer: Any = None
+
+    @classmethod
+    def load(cls, folder: Path, adapter: Path | None = None) -> "StudentEngine":
+        """Load a base model; an adapter is merged into its weights."""
+        model, tokenizer = load_causal_lm(folder)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        return cls(model, tokenizer)
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
+        """Answer all questions of all prompts, one forward pass a batch."""
+        import torch
+
+        encoded = [encode_judge(self.tokenizer, prompt) for prompt in prompts]
+        self._refuse_too_long([len(e.ids) for e in encoded])
+        results: dict[int, Judgement] = {}
+        for batch in by_length([len(e.ids) for e in encoded]):
+            with torch.inference_mode():
+                logits = place_logits(self.model, [encoded[i] for i in batch])
+            odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
+            start = 0
+            for index in batch:
+                count = len(encoded[index].places)
+                results[index] = _judgement(prompts[index], odds[start : start + count], len(encoded[index].ids))
+                start += count
+            if progress:
+                progress(len(batch))
+        return [results[index] for index in range(len(prompts))]
+
+    def _refuse_too_long(self, lengths: Sequence[int]) -> None:
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit and lengths and max(lengths) > limit:
+            raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; lower the quotas")
+
+    def write(
+        self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None
+    ) -> list[Written]:
+        """Continue each prompt greedily with a text that its Lark grammar admits."""
+        ids = [start_ids(self.tokenizer) + token_ids(self.tokenizer, prompt) for prompt in prompts]
+        self._refuse_too_long([len(row) + MAX_NEW_TOKENS for row in ids])
+        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+        results: dict[int, Written] = {}
+        for start in range(0, len(order), WRITE_BATCH):
+            batch = order[start : start + WRITE_BATCH]
+            texts = self._write_batch([ids[i] for i in batch], [grammars[i] for i in batch])
+            results.update(zip(batch, texts, strict=True))
+            if progress:
+                progress(len(batch))
+        return [results[index] for index in range(len(prompts))]
+
+    def _write_batch(self, ids: list[list[int]], grammars: list[str]) -> list[Written]:
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        from bundlewise.agents.constrained import GrammarProcessor
+
+        processor = GrammarProcessor(self._tokens(), grammars)
+        longest, end = max(map(len, ids)), self.tokenizer.eos_token_id
+        padded = torch.tensor([[end] * (longest - len(row)) + row for row in ids]).to(self.model.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]).to(self.model.device)
+        settings = GenerationConfig(
+            max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end
+        )
+        with torch.inference_mode():
+            found = self.model.generate(
+                input_ids=padded,
+                attention_mask=mask,
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([processor]),
+            )
+        written = []
+        for row, new in zip(ids, found[:, longest:].tolist(), strict=True):
+            new = new[: new.index(end)] if end in new else new
+            text = self.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            written.append(Written(text, len(row), len(new)))
+        return written
+
+    def _tokens(self) -> Any:
+        if self._grammar_tokenizer is None:
+            from llguidance.hf import from_tokenizer
+
+            self._grammar_tokenizer = from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
+        return self._grammar_tokenizer
+
+
+def _judgement(prompt: JudgePrompt, odds: Any, tokens: int) -> Judgement:
+    matrix = np.zeros((prompt.products, prompt.products))
+    for (a, b), value in zip(prompt.pairs, odds, strict=True):
+        matrix[a, b] = matrix[b, a] = value
+    return Judgement(matrix, tokens)

@@ -1,0 +1,110 @@
+"""From what a teacher said to knowledge records; what is not grounded in its source is refused."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bundlewise.agents.teacher import Pattern, Rule, Thought
+from bundlewise.domain import Knowledge, Provenance, Session
+from bundlewise.prompts.render import render
+
+MAX_CHARACTERS = 1200
+_NUMBER_LIST = re.compile(r"\b[Ii]tems? (\d+)|\b[Pp]roducts? (\d+)")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something a teacher said that did not become knowledge, and why."""
+
+    text: str
+    reason: str
+
+
+def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Knowledge:
+    """Word a mined pattern."""
+    text = render("pattern", kinds=pattern.kinds, support=pattern.support, present=len(pattern.holders))
+    return Knowledge(
+        id=Knowledge.content_id("pattern", domain, text, pattern.holders),
+        kind="pattern",
+        domain=domain,
+        text=text,
+        kinds=pattern.kinds,
+        source_session_ids=pattern.holders,
+        supporters=pattern.supporters,
+        support=pattern.support,
+        confidence=round(pattern.confidence, 4),
+        lift=pattern.lift,
+        provenance=provenance,
+    )
+
+
+def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
+    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined."""
+    harms = rule.gain is not None and rule.gain < 0
+    return Knowledge(
+        id=Knowledge.content_id("rule", domain, rule.text, rule.sources),
+        kind="rule",
+        domain=domain,
+        text=rule.text,
+        source_session_ids=rule.sources,
+        support=rule.support,
+        confidence=rule.confidence,
+        gain=rule.gain,
+        provenance=provenance,
+        status="quarantined" if harms else "active",
+        reason=f"held-out GJS {rule.gain:+.4f}" if harms else "",
+    )
+
+
+def thought_record(thought: Thought, session: Session, provenance: Provenance) -> Knowledge:
+    """Keep a thought with the structured evidence of its session."""
+    return Knowledge(
+        id=Knowledge.content_id("thought", session.domain, thought.text, (session.session_id,)),
+        kind="thought",
+        domain=session.domain,
+        text=thought.text,
+        kinds=thought.kinds,
+        groups=session.groups,
+        titles=tuple(session.titles),
+        source_session_ids=(session.session_id,),
+        provenance=provenance,
+    )
+
+
+def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
+    """Return why a record is not grounded in its source sessions; empty when it is.
+
+    Refused are an empty or over-long text, a source outside the training sessions given, and a
+    thought that speaks of a product number its session does not have.
+    """
+    if not record.text.strip():
+        return "the text is empty"
+    if len(record.text) > MAX_CHARACTERS:
+        return f"the text has {len(record.text)} characters, more than {MAX_CHARACTERS}"
+    for source in record.source_session_ids:
+        if source not in sessions:
+            return f"its source {source} is not among the sessions read"
+        if sessions[source].split != "train":
+            return f"its source {source} is a {sessions[source].split} session"
+    if record.kind == "thought":
+        return _foreign_number(record.text, len(record.kinds))
+    return ""
+
+
+def _foreign_number(text: str, products: int) -> str:
+    numbers = [int(found) for match in _NUMBER_LIST.findall(text) for found in match if found]
+    beyond = [number for number in numbers if not 1 <= number <= products]
+    return f"it speaks of product {beyond[0]} of {products}" if beyond else ""
+
+
+def check(records: Sequence[Knowledge], sessions: dict[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
+    """Split records into the grounded ones, each content once, and the refused ones with their reasons."""
+    kept: dict[str, Knowledge] = {}
+    refused = []
+    for record in records:
+        reason = fault(record, sessions)
+        if reason:
+            refused.append(Refusal(record.text, reason))
+        else:
+            kept[record.id] = record
+    return list(kept.values()), refused

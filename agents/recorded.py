@@ -1,0 +1,70 @@
+"""The recorded teacher: what a large language model wrote about training sessions, read from a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bundlewise.agents.grounded import GroundedTeacher
+from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
+from bundlewise.domain import Session
+from bundlewise.errors import DataError
+from bundlewise.files import read_rows
+
+
+class RecordedTeacher(GroundedTeacher):
+    """Rules, thoughts and kinds from a recording; proposals are the grounded teacher's.
+
+    A recording is JSON lines: `{"kind": "rule", "text": ...}` and `{"kind": "thought",
+    "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`.
+    """
+
+    def __init__(self, path: Path, sessions: Sequence[Session]) -> None:
+        super().__init__()
+        self.name = f"recorded:{path.stem}"
+        known = {session.session_id: session for session in sessions}
+        self._rules: list[Rule] = []
+        self._thoughts: dict[str, Thought] = {}
+        for number, row in enumerate(read_rows(path), 1):
+            where = f"{path}:{number}"
+            if row.get("kind") == "rule":
+                self._rules.append(Rule(_text(row, "text", where), sources=()))
+            elif row.get("kind") == "thought":
+                source = _text(row, "source_session", where)
+                self._thoughts[source] = self._read_thought(row, where, known.get(source))
+            else:
+                raise DataError(f"{where}: kind must be rule or thought, got {row.get('kind')!r}")
+
+    @staticmethod
+    def _read_thought(row: dict[str, Any], where: str, session: Session | None) -> Thought:
+        source = row["source_session"]
+        if session is None:
+            raise DataError(f"{where}: thought about {source!r}, which is not in the data; give the data it is about")
+        if session.split != "train":
+            raise DataError(f"{where}: thought about {source!r} of the {session.split} split; only train may teach")
+        kinds = row.get("item_kinds")
+        if not isinstance(kinds, list) or not all(isinstance(k, str) and k.strip() for k in kinds):
+            raise DataError(f"{where}: item_kinds must be a list of words, got {kinds!r}")
+        if len(kinds) != len(session.items):
+            raise DataError(f"{where}: {len(kinds)} item_kinds for the {len(session.items)} products of {source!r}")
+        parts = (_text(row, "text", where), str(row.get("lesson") or "").strip())
+        return Thought(" ".join(part for part in parts if part), tuple(kinds))
+
+    def kinds(self, session: Session) -> tuple[str, ...]:
+        """Return the recorded kinds; a session that was not recorded gets the grounded ones."""
+        thought = self._thoughts.get(session.session_id)
+        return thought.kinds if thought else super().kinds(session)
+
+    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+        """Return the recorded rules; they are general and name no source sessions."""
+        return self._rules
+
+    def think(self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern]) -> Thought | None:
+        """Return the recorded thought, or None for a session that was not recorded."""
+        return self._thoughts.get(session.session_id)
+
+
+def _text(row: dict[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {key} must be text, got {value!r}")
+    return value.strip()

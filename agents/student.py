@@ -1,0 +1,60 @@
+"""What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bundlewise.agents import answers
+from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
+from bundlewise.agents.decoding import Calibration, best_grouping
+from bundlewise.agents.engine import Progress, StudentEngine
+from bundlewise.domain import Retrieved, Session
+
+Form = Literal["pairs", "labels"]
+FORMS: tuple[Form, ...] = ("pairs", "labels")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer text to one session and what it cost in tokens."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+def reply_by_pairs(
+    engine: StudentEngine,
+    sessions: Sequence[Session],
+    retrieved: Sequence[Retrieved],
+    calibration: Calibration,
+    progress: Progress | None = None,
+) -> list[Reply]:
+    """Ask about every pair, take the grouping with the best expected GJS, then ask for the intents."""
+    judged = engine.judge([judge_prompt(s, r) for s, r in zip(sessions, retrieved, strict=True)], progress)
+    groups = [best_grouping(calibration.apply(judgement.log_odds)) for judgement in judged]
+    asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
+    named = engine.write(
+        [name_prompt(sessions[number], group) for number, group in asked], [answers.intent_grammar()] * len(asked)
+    )
+    replies = []
+    for number, (session, judgement) in enumerate(zip(sessions, judged, strict=True)):
+        mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
+        # One token, yes or no, answers each question.
+        spent = len(session.items) * (len(session.items) - 1) // 2 + sum(text.tokens_out for text in mine)
+        text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
+        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent))
+    return replies
+
+
+def reply_by_labels(
+    engine: StudentEngine,
+    sessions: Sequence[Session],
+    retrieved: Sequence[Retrieved],
+    feedback: Sequence[str],
+    progress: Progress | None = None,
+) -> list[Reply]:
+    """Let the student write the whole answer under the grammar of the session's products."""
+    prompts = [label_prompt(s, r, f) + "\n" for s, r, f in zip(sessions, retrieved, feedback, strict=True)]
+    grammars = [answers.answer_grammar(len(session.items)) for session in sessions]
+    return [Reply(w.text, w.tokens_in, w.tokens_out) for w in engine.write(prompts, grammars, progress)]

@@ -1,0 +1,146 @@
+"""Validate, show, list and fetch sessions."""
+
+import difflib
+import json
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from bundlewise import dataset, official
+from bundlewise.domain import SPLITS, Session
+from bundlewise.errors import DataError, UsageError
+
+SHOWN = 20
+"""Problems printed for one file; a file in a wrong format has one a line."""
+
+
+@click.group()
+def command() -> None:
+    """Validate, show, list and fetch sessions.
+
+    A dataset is a starter domain (electronics, clothing, grocery) or a file of JSON lines, a session
+    a line: {"session_id", "domain", "split", "items": [{"id", "title"}], "bundles": [{"item_ids",
+    "intent"}]}.
+    """
+
+
+@command.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+def validate(datasets: tuple[str, ...]) -> None:
+    """Check every line of datasets and count what they hold."""
+    paths = [dataset.find_dataset(name) for name in datasets]
+    good = [_validate(name, path) for name, path in zip(datasets, paths, strict=True)]
+    if not all(good):
+        raise DataError(f"{good.count(False)} of {len(good)} datasets cannot be used; see above")
+
+
+def _validate(name: str, path: Path) -> bool:
+    """Print the counts of a good file, or the problems of a bad one on stderr."""
+    results = list(dataset.scan(path))
+    errors = [result for result in results if isinstance(result, DataError)]
+    for error in islice(errors, SHOWN):
+        click.echo(error, err=True)
+    if len(errors) > SHOWN:
+        click.echo(f"{path}: and {len(errors) - SHOWN} more problems", err=True)
+    if not errors:
+        click.echo(f"{name}: {_summary([result for result in results if isinstance(result, Session)])}")
+    return not errors
+
+
+@command.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--session", "session_id", metavar="ID", help="The session to show; the first when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the session as JSON.")
+def show(name: str, session_id: str | None, as_json: bool) -> None:
+    """Show a session with its products, numbered, and its bundles."""
+    session = _find(name, session_id)
+    if as_json:
+        click.echo(json.dumps(dataset.to_row(session), ensure_ascii=False))
+        return
+    click.echo(_printable(f"{session.session_id} ({session.domain or 'no domain'}, {session.split})"))
+    for number, item in enumerate(session.items, start=1):
+        price = "" if item.price is None else f"  {item.price:.2f}"
+        category = f"  [{' > '.join(item.category)}]" if item.category else ""
+        click.echo(_printable(f"{number:>3}  {item.title}{category}{price}"))
+    for bundle, group in zip(session.bundles, session.groups, strict=True):
+        numbers = ", ".join(str(position + 1) for position in group)
+        click.echo(_printable(f"bundle {numbers}: {bundle.intent or 'no intent'}"))
+
+
+def _find(name: str, session_id: str | None) -> Session:
+    """Return a session of a dataset by its id, or the first."""
+    sessions = {session.session_id: session for session in dataset.load(name)}
+    if session_id is None:
+        return next(iter(sessions.values()))
+    if session_id not in sessions:
+        known = difflib.get_close_matches(session_id, sessions) or list(sessions)[:3]
+        raise UsageError(f"no session {session_id!r} in {name}; it has {', '.join(known)}")
+    return sessions[session_id]
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, which a title could use to drive the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def list_(as_json: bool) -> None:
+    """List the starter domains."""
+    loaded = {name: dataset.load(name) for name in dataset.starter_names()}
+    if as_json:
+        rows = [
+            {"name": name, "path": str(dataset.find_dataset(name))} | _counts(loaded[name]) for name in loaded
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for name, sessions in loaded.items():
+        click.echo(f"{name:<12} {_summary(sessions)}")
+    click.echo("A large language model wrote these sessions; they are not human annotations.", err=True)
+
+
+@command.command()
+@click.argument("domain", type=click.Choice(official.DOMAINS))
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Read the official .npy files from a folder; no network.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write; ./DOMAIN.jsonl when left out.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the output file.")
+def fetch(domain: str, source: Path | None, output: Path | None, force: bool) -> None:
+    """Fetch an official dataset with its three splits.
+
+    DOMAIN is electronic, clothing or food of the public repository BundleRec/bundle_generation (Sun et
+    al., SIGIR 2024, MIT licence). Complete files are kept, so a broken fetch goes on where it stopped.
+    """
+    destination = output or Path(f"{domain}.jsonl")
+    if destination.exists() and not force:
+        raise UsageError(f"{destination} exists; choose another with -o or overwrite it with --force")
+    sessions = official.fetch(domain, destination, source)
+    click.echo(f"{destination}: {_summary(sessions)}")
+
+
+def _counts(sessions: list[Session]) -> dict[str, int]:
+    """Count the sessions of each split, different products and bundles."""
+    products = {item.id for session in sessions for item in session.items}
+    bundles = sum(len(session.bundles) for session in sessions)
+    splits = {str(split): count for split, count in dataset.split_counts(sessions).items()}
+    return {**splits, "products": len(products), "bundles": bundles}
+
+
+def _summary(sessions: list[Session]) -> str:
+    """Return the counts as one line."""
+    counts = _counts(sessions)
+    splits = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
+    contents = f"{counts['products']:,} products, {counts['bundles']:,} bundles"
+    return f"{len(sessions):,} sessions ({splits}), {contents}"

@@ -1,0 +1,75 @@
+"""Score predictions against the annotated bundles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundlewise.dataset import load
+from bundlewise.domain import SPLITS, Session, Split
+from bundlewise.errors import DataError
+from bundlewise.scoring import Row, read_predictions, score, table
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--data", required=True, metavar="NAME|PATH", help="A starter domain, or a file of sessions.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--predictions", required=True, multiple=True, type=EXISTING, metavar="FILE...", help="JSON lines."
+)
+@click.argument("more", nargs=-1, type=EXISTING, metavar="")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file.")
+def command(
+    data: str, split: Split, predictions: tuple[Path, ...], more: tuple[Path, ...], as_json: bool
+) -> None:
+    """Score predictions against the annotated bundles.
+
+    A prediction is a line {"session_id": .., "bundles": [{"items": [1, 3]}]}, its products by number
+    from 1 or by id. Sessions without one count as zero. Of several files, each is compared with the
+    first: the paired difference in GJS. All intervals are 95 % bootstraps over the sessions.
+    """
+    sessions = annotated(load(data, split), f"{data} {split}")
+    rows = [_row(path, sessions) for path in (*predictions, *more)]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(_as_dict(row, rows[0]), ensure_ascii=False))
+    else:
+        click.echo(table(rows, reference=rows[0] if len(rows) > 1 else None))
+
+
+def annotated(sessions: list[Session], name: str) -> list[Session]:
+    """Return the sessions that have annotated bundles; say how many have none.
+
+    Raises:
+        DataError: no session has any.
+    """
+    kept = [session for session in sessions if session.bundles]
+    if not kept:
+        raise DataError(
+            f"{name}: none of {len(sessions)} sessions has annotated bundles; choose another dataset or split"
+        )
+    if len(kept) < len(sessions):
+        left = len(sessions) - len(kept)
+        click.echo(
+            f"{name}: {left} of {len(sessions)} sessions have no annotated bundles, not scored", err=True
+        )
+    return kept
+
+
+def _row(path: Path, sessions: list[Session]) -> Row:
+    predictions = read_predictions(path, sessions)
+    missing = len(sessions) - len(predictions)
+    if missing:
+        click.echo(f"{path}: {missing} of {len(sessions)} sessions are missing and count as zero", err=True)
+    return Row(str(path), score(predictions, sessions))
+
+
+def _as_dict(row: Row, first: Row) -> dict[str, Any]:
+    published = {"file": row.name, **row.as_dict()}
+    if row is not first:
+        value, interval = row.difference(first)
+        published["difference"] = {"to": first.name, "gjs": value, "ci95": interval}
+    return published

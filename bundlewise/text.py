@@ -1,0 +1,64 @@
+"""What a product title says by itself: its words, its kind, and one safe line of it."""
+
+import re
+
+STOP_WORDS = frozenset({"and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"})
+NOT_KINDS = frozenset(
+    "compatible count ct cm ft gb hz inch lb lbs mah mb ml mm no oz pack pcs pk size tb v w x".split()
+) | STOP_WORDS
+MAX_TITLE_WORDS = 12
+
+_WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
+_LEADING_TAG = re.compile(r"^\s*[\[(][^\])]*[\])]\s*")
+_KIND_END = re.compile(r",|\(|\[| - |\||:|;|/| for | with | in | to | by | w/ ", re.IGNORECASE)
+_KIND_WORD = re.compile(r"[a-z][a-z'&+-]+")
+
+
+def line(text: str) -> str:
+    """Return text on one line that no prompt or tokenizer can mistake for anything but text.
+
+    White space is collapsed, control characters go, and `<|` (which opens a model's special
+    tokens) is split.
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split()).replace("<|", "< |").replace("|>", "| >")
+
+
+def words(title: str) -> list[str]:
+    """Return the lower-case words of a title in order, without stop words and single letters."""
+    return [w for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
+
+
+def shared_words(a: str, b: str, limit: int = 3) -> list[str]:
+    """Return up to `limit` words that both titles hold, in the order of the first title."""
+    other = set(words(b))
+    return list(dict.fromkeys(w for w in words(a) if w in other))[:limit]
+
+
+def kind(title: str) -> str:
+    """Return what the product is, as one or two lower-case words, from the title alone.
+
+    The head of an English title's first phrase says it: 'Treskell FoldLite Case for Glide 11'
+    is a 'foldlite case'. The same function serves every product, bundled or not.
+    """
+    phrase = _KIND_END.split(_LEADING_TAG.sub("", line(title)), maxsplit=1)[0]
+    for part in (phrase, title):
+        found = [word for word in _KIND_WORD.findall(part.lower()) if word not in NOT_KINDS]
+        if found:
+            return " ".join(found[-2:] if part is phrase else found[:2])
+    return "product"
+
+
+def head_noun(kind_words: str) -> str:
+    """Return the last word of a kind in the singular: the coarse kind that patterns are mined over."""
+    word = kind_words.split()[-1] if kind_words.split() else "product"
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "xes", "sses")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3 else word
+
+
+def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:
+    """Return the first words of a title on one line."""
+    return " ".join(line(title).split()[:limit])

@@ -1,0 +1,76 @@
+"""SFT examples: what the student reads, and the tokens it should answer at which places."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from random import Random
+from typing import Any
+
+from bundlewise.agents.compose import judge_prompt, name_prompt, together
+from bundlewise.agents.engine import Encoded, answer_ids, encode_judge, start_ids, token_ids
+from bundlewise.domain import Retrieved, Session
+
+INTENT_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text as token ids, and the next token wanted at each place."""
+
+    encoded: Encoded
+    targets: tuple[int, ...]
+
+
+def intent_text(intent: str) -> str:
+    """Return an annotated intent in the form the student writes: lower-case words, six at most."""
+    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", intent.lower().replace("’", "'"))[:INTENT_WORDS])
+
+
+def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:
+    """Return a session with its products in another order, and what was retrieved for it likewise."""
+    place = {old: new for new, old in enumerate(order)}
+    items = tuple(session.items[old] for old in order)
+    hints = {
+        (min(place[a], place[b]), max(place[a], place[b])): word for (a, b), word in retrieved.hints.items()
+    }
+    return session.model_copy(update={"items": items}), retrieved.model_copy(update={"hints": hints})
+
+
+def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Example:
+    """Return the questions about all pairs of a session with the annotators' answers."""
+    yes, no = answer_ids(tokenizer)
+    groups = session.groups
+    targets = tuple(yes if together(groups, a, b) else no for a, b in combinations(range(len(session.items)), 2))
+    return Example(encode_judge(tokenizer, judge_prompt(session, retrieved)), targets)
+
+
+def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
+    """Return the question for one bundle's intent with the annotators' words."""
+    prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session, session.groups[bundle]))
+    answer = token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n") + [tokenizer.eos_token_id]
+    places = tuple(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
+    return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer))
+
+
+def examples(
+    tokenizer: Any, sessions: Sequence[Session], retrieved: Sequence[Retrieved], *, intents: float, seed: int
+) -> list[Example]:
+    """Return one epoch of examples: every session's questions, products shuffled, and some intents.
+
+    Args:
+        tokenizer: the student's.
+        sessions: annotated training sessions.
+        retrieved: what the knowledge base gives for each, never from the session itself.
+        intents: share of all bundles (0 to 1) whose intent is asked for.
+        seed: determines orders and choice.
+    """
+    random = Random(seed)
+    made = []
+    for session, found in zip(sessions, retrieved, strict=True):
+        order = list(range(len(session.items)))
+        random.shuffle(order)
+        made.append(judge_example(tokenizer, *reorder(session, found, order)))
+    bundles = [(s, k) for s in sessions for k, bundle in enumerate(s.bundles) if intent_text(bundle.intent)]
+    chosen = random.sample(bundles, round(len(bundles) * intents))
+    return made + [name_example(tokenizer, session, number) for session, number in chosen]

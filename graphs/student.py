@@ -1,0 +1,152 @@
+"""The student graph: a batch of sessions in, checked bundles with intents out.
+
+retrieve -> generate -> check -> answer, with check -> repair -> check at most n times.
+Composing prompts belongs to `generate`: training composes by the same functions.
+"""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from bundlewise.agents import answers
+from bundlewise.agents.answers import Answer
+from bundlewise.agents.decoding import Calibration
+from bundlewise.agents.engine import Progress, StudentEngine
+from bundlewise.agents.student import Form, Reply, reply_by_labels, reply_by_pairs
+from bundlewise.domain import Outcome, Prediction, Retrieved, Session
+from bundlewise.knowledge_base.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class StudentContext:
+    """The live things and dials of one run; without a retriever the student is the plain one."""
+
+    engine: StudentEngine
+    retriever: Retriever | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+    form: Form = "pairs"
+    repairs: int = 1
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class StudentState:
+    """The batch on its way; lists run parallel to `sessions`."""
+
+    sessions: list[Session]
+    retrieved: list[Retrieved] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    attempts: int = 0
+    started: float = 0.0
+    predictions: list[Prediction] = field(default_factory=list)
+
+
+class Update(TypedDict, total=False):
+    """The parts of the state a node changes."""
+
+    retrieved: list[Retrieved]
+    replies: list[Reply]
+    answers: list[Answer]
+    faults: list[str]
+    attempts: int
+    started: float
+    predictions: list[Prediction]
+
+
+Run = Runtime[StudentContext]
+
+
+def retrieve(state: StudentState, runtime: Run) -> Update:
+    """Fetch what the policy admits for each session."""
+    started = perf_counter()
+    retriever = runtime.context.retriever
+    found = retriever.retrieve(state.sessions) if retriever else [Retrieved() for _ in state.sessions]
+    return {"retrieved": found, "started": started}
+
+
+def generate(state: StudentState, runtime: Run) -> Update:
+    """Compose the prompts and let the student answer."""
+    context, seen = runtime.context, [session.blind() for session in state.sessions]
+    if context.form == "pairs":
+        replies = reply_by_pairs(context.engine, seen, state.retrieved, context.calibration, context.progress)
+    else:
+        replies = reply_by_labels(context.engine, seen, state.retrieved, [""] * len(seen), context.progress)
+    return {"replies": replies}
+
+
+def check(state: StudentState) -> Update:
+    """Parse every answer; remember the first faults of each session for its outcome."""
+    parsed = [answers.parse(r.text, len(s.items)) for r, s in zip(state.replies, state.sessions, strict=True)]
+    first = state.faults or ["; ".join(answer.faults) for answer in parsed]
+    return {"answers": parsed, "faults": first}
+
+
+def repair(state: StudentState, runtime: Run) -> Update:
+    """Ask again, with the faults as feedback, about the sessions whose answers have any."""
+    broken = [place for place, answer in enumerate(state.answers) if answer.faults]
+    again = reply_by_labels(
+        runtime.context.engine,
+        [state.sessions[place].blind() for place in broken],
+        [state.retrieved[place] for place in broken],
+        ["; ".join(state.answers[place].faults) for place in broken],
+    )
+    replies = list(state.replies)
+    for place, reply in zip(broken, again, strict=True):
+        before, kept = replies[place], replies[place].text
+        better = len(answers.parse(reply.text, len(state.sessions[place].items)).faults)
+        text = reply.text if better < len(state.answers[place].faults) else kept
+        replies[place] = Reply(text, before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out)
+    return {"replies": replies, "attempts": state.attempts + 1}
+
+
+def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:
+    """Repair while answers have faults and attempts are left."""
+    faulty = any(answer.faults for answer in state.answers)
+    return "repair" if faulty and state.attempts < runtime.context.repairs else "answer"
+
+
+def answer(state: StudentState) -> Update:
+    """Turn the answers into predictions; one without a bundle is a failure, never a guess."""
+    seconds = (perf_counter() - state.started) / max(1, len(state.sessions))
+    rows = zip(state.sessions, state.retrieved, state.replies, state.answers, state.faults, strict=True)
+    predictions = []
+    for session, retrieved, reply, found, fault in rows:
+        outcome: Outcome = "failed" if not found.groups else "repaired" if fault else "ok"
+        predictions.append(
+            Prediction(
+                session_id=session.session_id,
+                bundles=found.bundles(session),
+                knowledge=retrieved.uses,
+                raw=reply.text,
+                outcome=outcome,
+                reason=fault,
+                tokens_in=reply.tokens_in,
+                tokens_out=reply.tokens_out,
+                seconds=round(seconds, 4),
+            )
+        )
+    return {"predictions": predictions}
+
+
+def build_student_graph() -> CompiledStateGraph[StudentState, StudentContext, StudentState, StudentState]:
+    """Build the graph; run it with `invoke(StudentState(sessions), context=StudentContext(...))`."""
+    graph = StateGraph(StudentState, context_schema=StudentContext)
+    for name, step in (("retrieve", retrieve), ("generate", generate), ("check", check), ("answer", answer)):
+        graph.add_node(name, step)
+    graph.add_node("repair", repair)
+    graph.add_edge(START, "retrieve")
+    graph.add_edge("retrieve", "generate")
+    graph.add_edge("generate", "check")
+    graph.add_conditional_edges("check", needs_repair)
+    graph.add_edge("repair", "check")
+    graph.add_edge("answer", END)
+    return graph.compile()
+
+
+graph = build_student_graph()
