@@ -181,9 +181,7 @@ class StudentEngine:
         if limit and lengths and max(lengths) > limit:
             raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; lower the quotas")
 
-    def write(
-        self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None
-    ) -> list[Written]:
+    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
         """Continue each prompt greedily with a text that its Lark grammar admits."""
         ids = [start_ids(self.tokenizer) + token_ids(self.tokenizer, prompt) for prompt in prompts]
         self._refuse_too_long([len(row) + MAX_NEW_TOKENS for row in ids])
@@ -207,9 +205,7 @@ class StudentEngine:
         longest, end = max(map(len, ids)), self.tokenizer.eos_token_id
         padded = torch.tensor([[end] * (longest - len(row)) + row for row in ids]).to(self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]).to(self.model.device)
-        settings = GenerationConfig(
-            max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end
-        )
+        settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
         with torch.inference_mode():
             found = self.model.generate(
                 input_ids=padded,

@@ -11,7 +11,9 @@ MIN_SHARE = 0.005
 LONGEST = 4
 
 
-def mine(sessions: Sequence[Session], kinds: Mapping[str, tuple[str, ...]], min_share: float = MIN_SHARE) -> list[Pattern]:
+def mine(
+    sessions: Sequence[Session], kinds: Mapping[str, tuple[str, ...]], min_share: float = MIN_SHARE
+) -> list[Pattern]:
     """Return frequent sets of two to four different kinds, the best supported first.
 
     Args:

@@ -6,9 +6,11 @@ from typing import Literal
 
 from bundlewise.agents import answers
 from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
-from bundlewise.agents.decoding import Calibration, best_grouping
+from bundlewise.agents.decoding import Calibration, best_grouping, calibrate
 from bundlewise.agents.engine import Progress, StudentEngine
 from bundlewise.domain import Retrieved, Session
+from bundlewise.metrics import gjs
+from bundlewise.progress import progress
 
 Form = Literal["pairs", "labels"]
 FORMS: tuple[Form, ...] = ("pairs", "labels")
@@ -45,6 +47,18 @@ def reply_by_pairs(
         text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
         replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent))
     return replies
+
+
+def fit_calibration(
+    engine: StudentEngine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]
+) -> tuple[Calibration, float]:
+    """Choose a student's calibration on annotated validation sessions; return it with its mean GJS there."""
+    with progress("calibrate", len(sessions)) as advance:
+        judged = engine.judge([judge_prompt(s, r) for s, r in zip(sessions, retrieved, strict=True)], advance)
+    matrices, truths = [j.log_odds for j in judged], [session.groups for session in sessions]
+    chosen = calibrate(matrices, truths)
+    scores = [gjs(best_grouping(chosen.apply(m)), truth) for m, truth in zip(matrices, truths, strict=True)]
+    return chosen, sum(scores) / len(scores)
 
 
 def reply_by_labels(

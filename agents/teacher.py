@@ -88,5 +88,3 @@ def reflect(session: Session, proposal: Grouping) -> Reflection:
 def bundled_pairs(groups: Grouping) -> frozenset[tuple[int, int]]:
     """Return all pairs of positions that stand in one bundle, smaller first."""
     return frozenset(pair for group in groups for pair in combinations(sorted(group), 2))
-
-

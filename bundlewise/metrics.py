@@ -195,9 +195,7 @@ def bootstrap(values: Sequence[float], *, seed: int = 0, samples: int = 10_000) 
     return low, high
 
 
-def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000
-) -> Interval:
+def paired_bootstrap(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> Interval:
     """Return the 95 % interval of mean(a) - mean(b); both hold the same sessions in the same order."""
     if len(a) != len(b):
         raise UsageError(f"a paired difference needs the same sessions, got {len(a)} and {len(b)}")

@@ -54,9 +54,7 @@ ADMITTED = {"numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"
 """The names an array of plain Python values refers to."""
 
 
-def fetch(
-    domain: str, destination: Path, source: Path | None = None, base_url: str = BASE_URL
-) -> list[Session]:
+def fetch(domain: str, destination: Path, source: Path | None = None, base_url: str = BASE_URL) -> list[Session]:
     """Write a domain with its three splits as JSON lines, from a folder or else from the network.
 
     Raises:
@@ -221,6 +219,4 @@ def _write(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
             temporary.replace(path)
     except OSError as error:
-        raise BundlewiseError(
-            f"cannot write {path}: {error.strerror}; free space or set BUNDLEWISE_CACHE"
-        ) from error
+        raise BundlewiseError(f"cannot write {path}: {error.strerror}; free space or set BUNDLEWISE_CACHE") from error

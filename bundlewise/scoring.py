@@ -90,9 +90,7 @@ def _positions(bundle: _Bundle, session: Session, where: str) -> tuple[int, ...]
     if not named:
         raise DataError(f"{where}: a bundle names no products; add items (numbers from 1) or item_ids")
     if named[0] != named[-1]:
-        raise DataError(
-            f"{where}: items and item_ids of a bundle name different products; drop the wrong one"
-        )
+        raise DataError(f"{where}: items and item_ids of a bundle name different products; drop the wrong one")
     return tuple(named[0])
 
 

@@ -13,11 +13,7 @@ def cache_folder() -> Path:
 
 
 def quiet_libraries() -> None:
-    """Turn off telemetry and library chatter before torch, transformers or Chroma are imported.
-
-    Raising glibc's malloc thresholds must happen before the process starts, so the command line
-    does that by itself (see cli.py); everything else is set here.
-    """
+    """Turn off telemetry and library chatter; call it before torch, transformers or Chroma are imported."""
     os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

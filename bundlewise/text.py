@@ -3,9 +3,10 @@
 import re
 
 STOP_WORDS = frozenset({"and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"})
-NOT_KINDS = frozenset(
-    "compatible count ct cm ft gb hz inch lb lbs mah mb ml mm no oz pack pcs pk size tb v w x".split()
-) | STOP_WORDS
+NOT_KINDS = (
+    frozenset("compatible count ct cm ft gb hz inch lb lbs mah mb ml mm no oz pack pcs pk size tb v w x".split())
+    | STOP_WORDS
+)
 MAX_TITLE_WORDS = 12
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")

@@ -24,16 +24,14 @@ class Example:
 
 def intent_text(intent: str) -> str:
     """Return an annotated intent in the form the student writes: lower-case words, six at most."""
-    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", intent.lower().replace("’", "'"))[:INTENT_WORDS])
+    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", intent.lower().replace("\u2019", "'"))[:INTENT_WORDS])
 
 
 def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:
     """Return a session with its products in another order, and what was retrieved for it likewise."""
     place = {old: new for new, old in enumerate(order)}
     items = tuple(session.items[old] for old in order)
-    hints = {
-        (min(place[a], place[b]), max(place[a], place[b])): word for (a, b), word in retrieved.hints.items()
-    }
+    hints = {(min(place[a], place[b]), max(place[a], place[b])): word for (a, b), word in retrieved.hints.items()}
     return session.model_copy(update={"items": items}), retrieved.model_copy(update={"hints": hints})
 
 
@@ -48,7 +46,7 @@ def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Exa
 def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
     """Return the question for one bundle's intent with the annotators' words."""
     prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session, session.groups[bundle]))
-    answer = token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n") + [tokenizer.eos_token_id]
+    answer = [*token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
     places = tuple(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
     return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer))
 

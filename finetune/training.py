@@ -151,7 +151,7 @@ def _step(model: Any, batch: Sequence[Example], optimizer: Any, parameters: list
     logits = place_logits(model.get_base_model(), [example.encoded for example in batch])
     targets = torch.tensor([target for example in batch for target in example.targets], device=logits.device)
     loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()

@@ -5,6 +5,7 @@ sample -> describe -> mine -> reflect -> formalise -> think -> check -> store
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, TypedDict
@@ -135,7 +136,7 @@ def store(state: TeacherState, runtime: Run) -> Update:
 def build_teacher_graph() -> CompiledStateGraph[TeacherState, TeacherContext, TeacherState, TeacherState]:
     """Build the graph; run it with `invoke(TeacherState(sessions), context=TeacherContext(...))`."""
     graph = StateGraph(TeacherState, context_schema=TeacherContext)
-    steps = {
+    steps: dict[str, Any] = {
         "sample": sample,
         "describe": describe,
         "mine": mine,
@@ -148,7 +149,7 @@ def build_teacher_graph() -> CompiledStateGraph[TeacherState, TeacherContext, Te
     for name, step in steps.items():
         graph.add_node(name, step)
     names = [START, *steps, END]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         graph.add_edge(before, after)
     return graph.compile()
 

@@ -94,6 +94,15 @@ class PairEvidence:
         features, credit = self._features(titles, own)
         return Affinity(self._score(features, own), credit)
 
+    def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the affinities of a new session as a symmetric n x n matrix: bundling with no language model."""
+        found = self.affinity(titles)
+        matrix = np.zeros((len(titles), len(titles)))
+        if found is not None:
+            for (a, b), score in zip(combinations(range(len(titles)), 2), found.score.tolist(), strict=True):
+                matrix[a, b] = matrix[b, a] = score
+        return matrix
+
     def word(self, score: float) -> str:
         """Return the word for a score: which fifth of the known sessions' pairs it falls into."""
         return LEVELS[int(np.searchsorted(self._cuts, score))]
@@ -101,7 +110,8 @@ class PairEvidence:
     def _score(self, features: Floats, own: frozenset[int]) -> Floats:
         folds = {index % FOLDS for index in own}
         unseen = [model for fold, model in enumerate(self._models) if not folds or fold in folds]
-        return np.mean([model.decision_function(features) for model in unseen], axis=0).astype(np.float32)
+        score: Floats = np.mean([model.decision_function(features) for model in unseen], axis=0).astype(np.float32)
+        return score
 
     def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
         vectors = self._embedder.embed(titles)

@@ -7,11 +7,13 @@ quota; ties go to the smaller id; a policy of zeros gives exactly the plain stud
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 from pydantic import Field, ValidationError
 
-from bundlewise.domain import Knowledge, KnowledgeKind, Record, Retrieved, Session
+from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, Record, Retrieved, Session
 from bundlewise.errors import UsageError
+from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.evidence import PairEvidence
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.prompts.render import render
@@ -100,6 +102,14 @@ class Retriever:
     def evidence(self) -> PairEvidence:
         """The pair evidence of all thoughts, loaded at first use."""
         return PairEvidence(self.store.records("thought"), self.store.embedder, self.policy.hints)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
+        records = [record for kind in KNOWLEDGE_KINDS for record in self.store.records(kind)]
+        teachers = sorted({record.provenance.teacher for record in records})
+        knowledge = fingerprint(sorted(record.id for record in records))
+        return {"policy": self.policy.model_dump(), "teacher": f"{' '.join(teachers)} {knowledge}"}
 
     def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
         """Return for each session what the policy admits; only titles are read."""

@@ -73,9 +73,7 @@ BAD_SESSIONS = {
 
 
 @pytest.mark.parametrize(("row", "message"), BAD_SESSIONS.values(), ids=BAD_SESSIONS)
-def test_a_bad_session_is_refused_with_file_line_and_remedy(
-    file: Path, row: dict[str, Any], message: str
-) -> None:
+def test_a_bad_session_is_refused_with_file_line_and_remedy(file: Path, row: dict[str, Any], message: str) -> None:
     file.write_bytes(lines(GOOD | {"session_id": "s-0"}, row))
     with pytest.raises(DataError) as refused:
         dataset.read_sessions(file)
@@ -189,9 +187,7 @@ def test_an_unknown_dataset_is_refused_with_close_names(file: Path, name: str, h
 
 
 def test_an_unknown_starter_domain_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="no starter domain 'toys'; choose from electronics, clothing, grocery"
-    ):
+    with pytest.raises(UsageError, match="no starter domain 'toys'; choose from electronics, clothing, grocery"):
         dataset.starter_pack_path("toys")
 
 

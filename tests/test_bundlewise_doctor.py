@@ -70,9 +70,7 @@ def test_a_model_to_fetch_is_a_warning_with_the_command() -> None:
 
 
 @pytest.mark.parametrize(("available", "status"), [(8e9, "ok"), (3e9, "warn"), (1e9, "fail")])
-def test_memory_is_judged_by_what_is_free(
-    available: float, status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_judged_by_what_is_free(available: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 
     memory = psutil.virtual_memory()._replace(available=int(available))

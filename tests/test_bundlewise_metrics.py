@@ -126,9 +126,7 @@ def test_gjs_takes_the_most_similar_pair_first_even_where_another_matching_sums_
 
 @settings(deadline=None)
 @given(GROUPING, GROUPING, st.randoms())
-def test_gjs_is_a_share_that_ignores_the_order_of_bundles(
-    predicted: Grouping, truth: Grouping, random: Random
-) -> None:
+def test_gjs_is_a_share_that_ignores_the_order_of_bundles(predicted: Grouping, truth: Grouping, random: Random) -> None:
     value = gjs(predicted, truth)
     shuffled = list(predicted)
     random.shuffle(shuffled)

@@ -246,9 +246,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return end.value.code, captured.out, captured.err
 
 
-def test_models_path_prints_the_path_alone_once_fetched(
-    tiny: KnownModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_path_prints_the_path_alone_once_fetched(tiny: KnownModel, capsys: pytest.CaptureFixture[str]) -> None:
     remedy = "bundlewise: tiny is not fetched yet; run `bundlewise models fetch tiny`\n"
     assert run(capsys, "path", "tiny") == (1, "", remedy)
     assert run(capsys, "fetch", "tiny") == (0, f"tiny\t{tiny.folder}\n", "")
@@ -274,5 +272,3 @@ def test_an_unknown_name_exits_with_2(capsys: pytest.CaptureFixture[str]) -> Non
 def test_resolving_imports_nothing_heavy() -> None:
     code = "import sys, bundlewise.commands.models, bundlewise.commands.doctor; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
-
-

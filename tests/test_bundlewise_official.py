@@ -104,9 +104,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize(("table", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
-def test_a_bad_table_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, table: Any, message: str
-) -> None:
+def test_a_bad_table_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, table: Any, message: str) -> None:
     monkeypatch.chdir(folder)
     array = np.empty((), dtype=object)
     array[()] = table
@@ -174,9 +172,7 @@ def shop(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         thread.join()
 
 
-def test_a_fetch_that_breaks_off_keeps_complete_files_and_goes_on_when_run_again(
-    shop: Shop, tmp_path: Path
-) -> None:
+def test_a_fetch_that_breaks_off_keeps_complete_files_and_goes_on_when_run_again(shop: Shop, tmp_path: Path) -> None:
     destination = tmp_path / "clothing.jsonl"
     shop.breaking = {"session_items.npy"}
     with pytest.raises(DataError, match=r"session_items.npy broke off after \d+ of \d+ bytes; run the same"):
@@ -206,9 +202,7 @@ def test_a_download_with_another_checksum_is_not_kept(shop: Shop, tmp_path: Path
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_file_over_the_size_limit_is_refused(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_over_the_size_limit_is_refused(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(official, "SIZE_LIMIT", 10)
     with pytest.raises(DataError, match=r"training_set.npy is larger than 10 bytes"):
         official.fetch("clothing", tmp_path / "clothing.jsonl", base_url=shop.url)

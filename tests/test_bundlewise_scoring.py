@@ -13,9 +13,7 @@ from bundlewise.scoring import Row, decimal, read_predictions, score, table, tho
 
 def session(name: str) -> Session:
     items = tuple(Item(id=f"{name}{n}", title=f"Product {n}") for n in range(1, 5))
-    return Session(
-        session_id=name, items=items, bundles=(Bundle(item_ids=(f"{name}1", f"{name}2"), intent="a pair"),)
-    )
+    return Session(session_id=name, items=items, bundles=(Bundle(item_ids=(f"{name}1", f"{name}2"), intent="a pair"),))
 
 
 SESSIONS = [session("a"), session("b")]
@@ -137,9 +135,7 @@ def test_a_reference_adds_paired_differences_and_costs_appear_where_known() -> N
 
 def test_the_widest_table_fits_eighty_columns_and_shortens_no_number() -> None:
     name = "runs/electronics/a-rather-long-name[of]-a-file.jsonl"
-    wide = replace(
-        WRONG, name=name, tokens_in=3_400_000, tokens_out=999_499, seconds=12_345.6, note=":x: [b]"
-    )
+    wide = replace(WRONG, name=name, tokens_in=3_400_000, tokens_out=999_499, seconds=12_345.6, note=":x: [b]")
     lines = table([wide, RIGHT], reference=RIGHT, width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert "".join(line[:9].strip() for line in lines[3:]).startswith(name)

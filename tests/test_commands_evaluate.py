@@ -73,14 +73,10 @@ def test_several_files_are_compared_with_the_first(
     assert "difference" not in first
     assert second["difference"]["to"] == str(whole)
     assert second["difference"]["gjs"] == pytest.approx(1 - first["gjs"])
-    assert second["difference"]["ci95"] == pytest.approx(
-        [1 - first["ci95"]["gjs"][1], 1 - first["ci95"]["gjs"][0]]
-    )
+    assert second["difference"]["ci95"] == pytest.approx([1 - first["ci95"]["gjs"][1], 1 - first["ci95"]["gjs"][0]])
 
 
-def test_several_files_share_one_table_with_differences(
-    evaluate: Evaluate, whole: Path, oracle: Path
-) -> None:
+def test_several_files_share_one_table_with_differences(evaluate: Evaluate, whole: Path, oracle: Path) -> None:
     code, out, _ = evaluate("--data", "grocery", "--predictions", whole, oracle)
     assert code == 0
     assert "difference" in out and "+.599" in out
@@ -94,15 +90,11 @@ def test_missing_sessions_count_as_zero_and_are_told(evaluate: Evaluate, tmp_pat
     assert (published["n"], published["answered"], published["gjs"]) == (40, 20, 0.5)
 
 
-def test_sessions_without_annotated_bundles_are_told_and_not_scored(
-    evaluate: Evaluate, tmp_path: Path
-) -> None:
+def test_sessions_without_annotated_bundles_are_told_and_not_scored(evaluate: Evaluate, tmp_path: Path) -> None:
     first, second = load("grocery", "test")[:2]
     data = tmp_path / "some.jsonl"
     bare = second.model_copy(update={"bundles": ()})
-    data.write_text(
-        "\n".join(s.model_dump_json(exclude_defaults=True) for s in (first, bare)), encoding="utf-8"
-    )
+    data.write_text("\n".join(s.model_dump_json(exclude_defaults=True) for s in (first, bare)), encoding="utf-8")
     predictions = written(tmp_path / "p.jsonl", [first], annotated=True)
     code, out, err = evaluate("--data", data, "--predictions", predictions, "--json")
     assert (code, json.loads(out)["n"]) == (0, 1)
@@ -149,8 +141,6 @@ def test_what_cannot_be_scored_is_explained_on_stderr(
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared electronic sessions are not here")
 def test_the_large_teacher_scores_as_published(evaluate: Evaluate) -> None:
     files = [SHARED / "teacher" / f"electronic-test-{name}.jsonl" for name in ("zero", "informed")]
-    code, out, err = evaluate(
-        "--data", SHARED / "datasets" / "electronic.jsonl", "--predictions", *files, "--json"
-    )
+    code, out, err = evaluate("--data", SHARED / "datasets" / "electronic.jsonl", "--predictions", *files, "--json")
     assert (code, err) == (0, "")
     assert [round(json.loads(line)["gjs"], 3) for line in out.splitlines()] == [0.658, 0.679]

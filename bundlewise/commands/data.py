@@ -90,9 +90,7 @@ def list_(as_json: bool) -> None:
     """List the starter domains."""
     loaded = {name: dataset.load(name) for name in dataset.starter_names()}
     if as_json:
-        rows = [
-            {"name": name, "path": str(dataset.find_dataset(name))} | _counts(loaded[name]) for name in loaded
-        ]
+        rows = [{"name": name, "path": str(dataset.find_dataset(name))} | _counts(loaded[name]) for name in loaded]
         click.echo(json.dumps(rows, indent=2))
         return
     for name, sessions in loaded.items():

@@ -17,14 +17,10 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.option("--data", required=True, metavar="NAME|PATH", help="A starter domain, or a file of sessions.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option(
-    "--predictions", required=True, multiple=True, type=EXISTING, metavar="FILE...", help="JSON lines."
-)
+@click.option("--predictions", required=True, multiple=True, type=EXISTING, metavar="FILE...", help="JSON lines.")
 @click.argument("more", nargs=-1, type=EXISTING, metavar="")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file.")
-def command(
-    data: str, split: Split, predictions: tuple[Path, ...], more: tuple[Path, ...], as_json: bool
-) -> None:
+def command(data: str, split: Split, predictions: tuple[Path, ...], more: tuple[Path, ...], as_json: bool) -> None:
     """Score predictions against the annotated bundles.
 
     A prediction is a line {"session_id": .., "bundles": [{"items": [1, 3]}]}, its products by number
@@ -53,9 +49,7 @@ def annotated(sessions: list[Session], name: str) -> list[Session]:
         )
     if len(kept) < len(sessions):
         left = len(sessions) - len(kept)
-        click.echo(
-            f"{name}: {left} of {len(sessions)} sessions have no annotated bundles, not scored", err=True
-        )
+        click.echo(f"{name}: {left} of {len(sessions)} sessions have no annotated bundles, not scored", err=True)
     return kept
 
 

@@ -1,0 +1,155 @@
+"""The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlewise.agents.decoding import Calibration
+from bundlewise.agents.student import Form
+from bundlewise.domain import Knowledge, Prediction, Session
+from bundlewise.errors import UsageError
+from bundlewise.files import fingerprint, write_jsonl
+from bundlewise.progress import Advance, progress
+
+if TYPE_CHECKING:
+    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.agents.grounding import Refusal
+    from bundlewise.agents.teacher import Teacher
+    from bundlewise.knowledge_base.retrieval import Policy, Retriever
+
+GENERATE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a teacher's run left: records in the knowledge base, and what was refused."""
+
+    records: list[Knowledge]
+    refused: "list[Refusal]"
+
+
+def teacher_named(name: str, sessions: Sequence[Session]) -> "Teacher":
+    """Return the teacher of a name: `grounded`, or `recorded:FILE`.
+
+    Raises:
+        UsageError: there is no such teacher.
+    """
+    from bundlewise.agents.grounded import GroundedTeacher
+    from bundlewise.agents.recorded import RecordedTeacher
+
+    if name == "grounded":
+        return GroundedTeacher()
+    if name.startswith("recorded:"):
+        return RecordedTeacher(Path(name.removeprefix("recorded:")), sessions)
+    raise UsageError(f"no teacher named {name!r}; choose grounded, or recorded:FILE with a pack of rules and thoughts")
+
+
+def distil(
+    sessions: Sequence[Session],
+    teacher: "Teacher",
+    folder: Path,
+    *,
+    embedder: str = "minilm",
+    pack: Path | None = None,
+    ratio: float = 1.0,
+    seed: int = 0,
+) -> Distilled:
+    """Let a teacher distil the training sessions among these into a knowledge base, and a pack."""
+    from bundlewise.graphs.teacher import TeacherContext, TeacherState, build_teacher_graph
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+    training = [session for session in sessions if session.split == "train"]
+    store = KnowledgeStore(folder, Embedder.named(embedder))
+    context = TeacherContext(teacher, store, pack, ratio, seed)
+    graph = build_teacher_graph()
+    steps = len(graph.get_graph().nodes) - 2
+    state: dict[str, object] = {}
+    with progress(f"distil ({teacher.name})", steps) as advance:
+        for update in graph.stream(TeacherState(training), context=context, stream_mode="updates"):
+            for node, change in update.items():
+                state |= change or {}
+                advance(1, node)
+    return Distilled(state["records"], state["refused"])  # type: ignore[arg-type]
+
+
+def open_retriever(folder: Path, policy: "Policy", embedder: str = "minilm") -> "Retriever":
+    """Open a knowledge base for retrieval by a policy."""
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+    return Retriever(KnowledgeStore.open(folder, Embedder.named(embedder)), policy)
+
+
+def answer(
+    sessions: Sequence[Session],
+    engine: "StudentEngine",
+    *,
+    retriever: "Retriever | None" = None,
+    calibration: Calibration | None = None,
+    form: Form = "pairs",
+    repairs: int = 1,
+    advance: Advance | None = None,
+) -> list[Prediction]:
+    """Run the student graph over one batch of sessions."""
+    from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
+
+    context = StudentContext(engine, retriever, calibration or Calibration(), form, repairs, advance)
+    state = build_student_graph().invoke(StudentState(list(sessions)), context=context)
+    predictions: list[Prediction] = state["predictions"]
+    return predictions
+
+
+def answer_to_file(
+    sessions: Sequence[Session],
+    engine: "StudentEngine",
+    output: Path,
+    key: object,
+    *,
+    retriever: "Retriever | None" = None,
+    calibration: Calibration | None = None,
+    form: Form = "pairs",
+    repairs: int = 1,
+) -> list[Prediction]:
+    """Answer sessions batch by batch into a file that appears only when it is complete.
+
+    Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
+    that determines the answers; a partial file of another key is dropped.
+    """
+    partial = output.with_name(f".{output.name}.partial")
+    done = _read_partial(partial, fingerprint(key))
+    todo = [session for session in sessions if session.session_id not in done]
+    with progress("generate", len(todo)) as advance:
+        for start in range(0, len(todo), GENERATE_BATCH):
+            batch = todo[start : start + GENERATE_BATCH]
+            found = answer(
+                batch,
+                engine,
+                retriever=retriever,
+                calibration=calibration,
+                form=form,
+                repairs=repairs,
+                advance=advance,
+            )
+            done |= {prediction.session_id: prediction for prediction in found}
+            with partial.open("a", encoding="utf-8") as stream:
+                stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
+    predictions = [done[session.session_id] for session in sessions]
+    write_jsonl(output, (prediction.model_dump(mode="json") for prediction in predictions))
+    os.unlink(partial) if partial.exists() else None
+    return predictions
+
+
+def _read_partial(partial: Path, key: str) -> dict[str, Prediction]:
+    """Return the whole lines of a partial file of this key; start a new file otherwise."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"key": key})
+    lines = partial.read_text(encoding="utf-8").split("\n") if partial.is_file() else []
+    rows = lines[1:-1] if lines and lines[0] == head else []
+    kept = [Prediction.model_validate_json(row) for row in rows]
+    partial.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return {prediction.session_id: prediction for prediction in kept}

@@ -1,0 +1,48 @@
+"""bundlewise demo: the whole chain on a starter domain."""
+
+from pathlib import Path
+
+import click
+
+from bundlewise.errors import BundlewiseError
+
+
+@click.command()
+@click.option(
+    "--domain", type=click.Choice(["electronics", "clothing", "grocery"]), default="electronics", show_default=True
+)
+@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Tune on this many training sessions.")
+@click.option("--seed", default=0, show_default=True, help="Determines the sessions and their order.")
+@click.option("--fresh", is_flag=True, help="Start anew instead of reading finished parts back.")
+def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) -> None:
+    """Distil, tune, answer and score on a starter domain, and write a report to look at.
+
+    Stopped, the same command goes on; run again, it reads finished parts back.
+    """
+    import shutil
+
+    from filelock import FileLock, Timeout
+
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    from bundlewise.demo import Demo, DemoConfig
+    from bundlewise.report import terminal_table, verdicts, write_report
+
+    config = DemoConfig(domain=domain, seed=seed, **({} if limit is None else {"limit": limit}))
+    folder = runs / config.run_id
+    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(runs / f".{config.run_id}.lock", timeout=0):
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            demo = Demo(config, folder)
+            demo.run()
+            report = write_report(demo, demo.records())
+    except Timeout as error:
+        raise BundlewiseError(f"another demo is writing {folder}; wait for it, or give another --seed") from error
+    click.echo(terminal_table(demo.entries))
+    click.echo("\n" + "\n".join(verdicts(demo.entries)))
+    click.echo(f"\nreport: {report}")
+    click.echo('try next: bundlewise generate --items "title" "title" ... ' + demo.serving_options())

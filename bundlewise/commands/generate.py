@@ -1,0 +1,170 @@
+"""bundlewise generate: the bundles of sessions, or of a few titles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.commands.options import knowledge_option, policy_of, policy_options, student_option
+from bundlewise.domain import SPLITS, Item, Session
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.agents.decoding import Calibration
+    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.domain import Prediction
+    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+@click.command()
+@click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
+@click.option("--items", is_flag=True, help="The arguments are the titles of one session.")
+@click.argument("titles", nargs=-1)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the predictions.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@knowledge_option
+@policy_options
+@student_option
+@click.option("--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="How to ask.")
+@click.option(
+    "--repairs", type=click.IntRange(min=0), default=1, show_default=True, help="Times a faulty answer is re-asked."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Answer only the first so many sessions.")
+@click.option("--calibrate", is_flag=True, help="Calibrate an untuned student on the validation split of DATA.")
+@click.option("--json", "as_json", is_flag=True, help="Print predictions as JSON lines.")
+def command(
+    data: str | None,
+    split: str,
+    items: bool,
+    titles: tuple[str, ...],
+    output: Path | None,
+    adapter: Path | None,
+    kb: Path | None,
+    student: str,
+    form: str,
+    repairs: int,
+    limit: int | None,
+    calibrate: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Find the bundles of the sessions in DATA, or of one session given as titles.
+
+    bundlewise generate --items "title" "title" ...
+
+    An adapter brings its own retrieval policy and calibration. Same input, same answer.
+    """
+    _check_input(data, items, titles, output, calibrate)
+    from bundlewise import chain, dataset, models
+    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.finetune.adapters import check_fit
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    given = {name: options[name] for name in options if options[name] is not None}
+    policy = policy_of(options)
+    sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
+    base = models.resolve(student)
+    manifest = check_fit(adapter, base) if adapter else None
+    retriever = _retriever(kb, policy, given, manifest, adapter)
+    engine = StudentEngine.load(base, adapter)
+    calibration = _calibration(manifest, engine, retriever, data if calibrate else None)
+    settings: dict[str, Any] = {
+        "retriever": retriever,
+        "calibration": calibration,
+        "form": form,
+        "repairs": repairs,
+    }
+    if output is None:
+        predictions = chain.answer(sessions, engine, **settings)
+    else:
+        key = [
+            base.name,
+            manifest and manifest.model_dump(),
+            retriever and retriever.about,
+            form,
+            repairs,
+            [calibration.bias, calibration.temperature],
+            [s.blind().model_dump() for s in sessions],
+        ]
+        predictions = chain.answer_to_file(sessions, engine, output, key, **settings)
+    _show(sessions, predictions, output, as_json)
+
+
+def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output: Path | None, calibrate: bool) -> None:
+    if items == (data is not None):
+        raise UsageError("give either --data with a file or starter name, or --items with titles")
+    if items and len(titles) < 2:
+        raise UsageError(f"a session needs at least 2 titles, got {len(titles)}; quote each title")
+    if not items and titles:
+        raise UsageError(f"unexpected argument {titles[0]!r}; titles go with --items")
+    if any(not title.strip() for title in titles):
+        raise UsageError("a title is empty; give each product a title")
+    if calibrate and data is None:
+        raise UsageError("--calibrate needs --data with annotated validation sessions")
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output} is a folder; give a file name for the predictions")
+
+
+def _session_of(titles: tuple[str, ...]) -> Session:
+    products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
+    return Session(session_id="given", items=products)
+
+
+def _retriever(
+    kb: Path | None, policy: Any, given: dict[str, Any], manifest: "Manifest | None", adapter: Path | None
+) -> "Retriever | None":
+    """Open the knowledge base by the adapter's policy where there is one, and hold the two together."""
+    from bundlewise import chain
+    from bundlewise.knowledge_base.retrieval import Policy
+
+    if given and kb is None:
+        raise UsageError("quotas need a knowledge base: add --kb FOLDER, or leave the quotas out")
+    if manifest and manifest.policy and kb is None:
+        raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb FOLDER")
+    if manifest and kb is not None and not given:
+        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
+    return chain.open_retriever(kb, policy) if kb and not policy.is_plain else None
+
+
+def _calibration(
+    manifest: "Manifest | None", engine: "StudentEngine", retriever: "Retriever | None", data: str | None
+) -> "Calibration":
+    from bundlewise import dataset
+    from bundlewise.agents.decoding import Calibration
+    from bundlewise.agents.student import fit_calibration
+    from bundlewise.domain import Retrieved
+
+    if data is None:
+        return manifest.calibrated if manifest else Calibration()
+    sessions = [s for s in dataset.load(data, "validation") if s.bundles]
+    found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
+    chosen, score = fit_calibration(engine, sessions, found)
+    click.echo(f"calibrated on {len(sessions)} validation sessions, GJS there {score:.3f}", err=True)
+    return chosen
+
+
+def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path | None, as_json: bool) -> None:
+    if as_json:
+        for prediction in predictions:
+            click.echo(prediction.model_dump_json())
+    elif output is None:
+        for session, prediction in zip(sessions, predictions, strict=True):
+            _show_one(session, prediction)
+    failed = [p for p in predictions if p.outcome == "failed"]
+    for prediction in failed[:5]:
+        click.echo(f"{prediction.session_id}: no bundle ({prediction.reason})", err=True)
+    if output is not None:
+        click.echo(f"{len(predictions)} sessions in {output}, {len(failed)} failed", err=True)
+
+
+def _show_one(session: Session, prediction: "Prediction") -> None:
+    click.echo(
+        f"{session.session_id}: {len(session.items)} products, {len(prediction.bundles)} bundle{'' if len(prediction.bundles) == 1 else 's'}"
+    )
+    for bundle in prediction.bundles:
+        click.echo(f"  {bundle.intent or '(no intent)'}")
+        for number in bundle.items:
+            click.echo(f"    {number}. {session.items[number - 1].title}")

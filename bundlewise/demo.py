@@ -1,0 +1,225 @@
+"""The demo: the whole chain on one domain, from sessions to a report, each part resumable."""
+
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise import __version__, baselines, chain, dataset, models, scoring
+from bundlewise.agents.decoding import best_grouping, calibrate
+from bundlewise.agents.student import fit_calibration
+from bundlewise.domain import KNOWLEDGE_KINDS, Grouping, Knowledge, Prediction, Retrieved, Session
+from bundlewise.files import fingerprint, read_rows, write_json
+from bundlewise.finetune.training import TrainingConfig
+from bundlewise.finetune.tuning import Tuning
+from bundlewise.intents import intent_similarity
+from bundlewise.knowledge_base.retrieval import Policy
+from bundlewise.prompts.render import student_fingerprint
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+GROUNDED, LARGE = "grounded", "large LLM"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo runs on and how much of it; together with the code it determines the run's id.
+
+    `limit` is the number of training sessions tuned on, chosen so that the demo takes under ten minutes.
+    """
+
+    domain: str = "electronics"
+    limit: int = 160
+    intents: float = 0.1
+    policy: Policy = field(default_factory=lambda: Policy(patterns=0, rules=0, thoughts=0))
+    seed: int = 0
+
+    @cached_property
+    def run_id(self) -> str:
+        """The name of the run's folder: the domain, and a hash of all that determines the results."""
+        parts = [vars(self), student_fingerprint(), __version__, [m.sha256 for m in models.KNOWN.values()]]
+        return f"{self.domain}-{fingerprint([{k: str(v) for k, v in parts[0].items() if k != 'run_id'}, *parts[1:]])}"
+
+
+@dataclass
+class Entry:
+    """A row of the table with the predictions behind it."""
+
+    row: scoring.Row
+    predictions: list[Prediction]
+    groups: list[Grouping]
+    intent: float | None = None
+    training_seconds: float | None = None
+    validation_gjs: float | None = None
+
+
+def slug(name: str) -> str:
+    """Return a name as a file name that needs no quotes."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+class Demo:
+    """One run of the demo in a folder of its own."""
+
+    def __init__(self, config: DemoConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        self.sessions = dataset.load(config.domain)
+        self.validation = [s for s in self.sessions if s.split == "validation"]
+        self.test = [s for s in self.sessions if s.split == "test"]
+        self.entries: dict[str, Entry] = {}
+        self.knowledge: dict[str, dict[str, int]] = {}
+        self.started = time.perf_counter()
+
+    def run(self) -> None:
+        """Distil, tune, answer and score everything; finished parts are read back."""
+        for teacher, name in ((GROUNDED, "grounded"), (LARGE, f"recorded:{self._pack}")):
+            self._distil(teacher, name)
+        self._baselines()
+        self._student("plain student", None)
+        self._student(f"ICL ({GROUNDED})", GROUNDED)
+        self._tuned("SFT", None)
+        self._tuned(f"ICL+SFT ({GROUNDED})", GROUNDED)
+        self._tuned(f"ICL+SFT ({LARGE})", LARGE)
+
+    @property
+    def _pack(self) -> Path:
+        return dataset.starter_pack_path(self.config.domain)
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """The embedder, loaded once."""
+        from bundlewise.knowledge_base.embedding import Embedder
+
+        return Embedder.named()
+
+    def _say(self, text: str) -> None:
+        click.echo(f"[{time.perf_counter() - self.started:4.0f} s] {text}", err=True)
+
+    def _kb(self, teacher: str) -> Path:
+        return self.folder / f"kb-{slug(teacher)}"
+
+    def _adapter(self, name: str) -> Path:
+        return self.folder / f"adapter-{slug(name)}"
+
+    def _distil(self, teacher: str, name: str) -> None:
+        summary = self._kb(teacher) / "summary.json"
+        if not summary.is_file():
+            self._say(f"distil: the {teacher} teacher's knowledge about the training sessions")
+            folder = self._kb(teacher)
+            who = chain.teacher_named(name, self.sessions)
+            found = chain.distil(self.sessions, who, folder, pack=folder.with_suffix(".jsonl"))
+            counts = {kind: sum(r.kind == kind for r in found.records) for kind in ("pattern", "rule", "thought")}
+            write_json(summary, counts)
+        self.knowledge[teacher] = json.loads(summary.read_text(encoding="utf-8"))
+
+    def _retriever(self, teacher: str | None) -> "Retriever | None":
+        from bundlewise.knowledge_base.retrieval import Retriever
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        if teacher is None:
+            return None
+        return Retriever(KnowledgeStore.open(self._kb(teacher), self.embedder), self.config.policy)
+
+    def _baselines(self) -> None:
+        self._say("baselines: whole session, word overlap, embedding clusters, the teachers' evidence alone")
+        self._fixed("whole session", [baselines.whole_session(len(s.items)) for s in self.test])
+        self._clusters("lexical clusters", lambda s: baselines.overlap(s.titles))
+        self._clusters("embedding clusters", lambda s: baselines.cosine(self.embedder.embed(s.titles)))
+        for teacher in (GROUNDED, LARGE):
+            self._evidence_alone(teacher)
+
+    def _fixed(self, name: str, groups: Sequence[Grouping], note: str = "") -> None:
+        scores = [scoring.score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
+        self.entries[name] = Entry(scoring.Row(name, scores, note=note), [], list(groups))
+
+    def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> None:
+        threshold = baselines.choose_threshold(
+            [similarity(s) for s in self.validation], [s.groups for s in self.validation]
+        )
+        groups = [baselines.clusters(similarity(s), threshold) for s in self.test]
+        self._fixed(name, groups, f"threshold {threshold:.2f}")
+
+    def _evidence_alone(self, teacher: str) -> None:
+        """Decode the pair evidence without any language model: what the student is given, and must beat."""
+        retriever = self._retriever(teacher)
+        assert retriever is not None
+        matrix = retriever.evidence.matrix
+        chosen = calibrate([matrix(s.titles) for s in self.validation], [s.groups for s in self.validation])
+        groups = [best_grouping(chosen.apply(matrix(s.titles))) for s in self.test]
+        self._fixed(f"evidence ({teacher})", groups, "no language model")
+
+    def _student(self, name: str, teacher: str | None, adapter: Path | None = None, training: Any = None) -> None:
+        from bundlewise.agents.engine import StudentEngine
+
+        retriever = self._retriever(teacher)
+        output = self.folder / f"{slug(name)}.jsonl"
+        if output.is_file():
+            predictions = [Prediction.model_validate(row) for row in read_rows(output)]
+        else:
+            self._say(f"answer: {name}")
+            engine = StudentEngine.load(models.resolve("smollm2-135m"), adapter)
+            if training is None:
+                found = retriever.retrieve(self.validation) if retriever else [Retrieved() for _ in self.validation]
+                calibration, score = fit_calibration(engine, self.validation, found)
+                write_json(output.with_suffix(".calibration.json"), {**vars(calibration), "validation_gjs": score})
+            else:
+                calibration = training.calibrated
+            predictions = chain.answer_to_file(
+                self.test, engine, output, [name, vars(calibration)], retriever=retriever, calibration=calibration
+            )
+        self._enter(name, predictions, training)
+
+    def _enter(self, name: str, predictions: list[Prediction], training: Any) -> None:
+        groups = [prediction.groups for prediction in predictions]
+        scores = [scoring.score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
+        row = scoring.Row(
+            name,
+            scores,
+            tokens_in=sum(p.tokens_in for p in predictions),
+            tokens_out=sum(p.tokens_out for p in predictions),
+            seconds=sum(p.seconds for p in predictions),
+        )
+        self.entries[name] = Entry(
+            row,
+            predictions,
+            groups,
+            intent_similarity(predictions, self.test, self.embedder),
+            training.seconds if training else None,
+            training.validation_gjs if training else None,
+        )
+
+    def _tuned(self, name: str, teacher: str | None) -> None:
+        folder = self._adapter(name)
+        if not (folder / "manifest.json").is_file():
+            self._say(f"finetune: {name}, {self.config.limit} sessions")
+        config = TrainingConfig(intents=self.config.intents, seed=self.config.seed)
+        retriever = self._retriever(teacher)
+        manifest = Tuning(self.sessions, folder, config, "smollm2-135m", retriever, self.config.limit).run()
+        self._student(name, teacher, folder, manifest)
+
+    def records(self) -> dict[str, Knowledge]:
+        """Return all records of both knowledge bases by id."""
+        retrievers = [self._retriever(teacher) for teacher in (GROUNDED, LARGE)]
+        return {
+            record.id: record for r in retrievers if r for kind in KNOWLEDGE_KINDS for record in r.store.records(kind)
+        }
+
+    def serving_options(self) -> str:
+        """Return the options that answer with the tuned student and the large model's knowledge."""
+        return f"--adapter {self._adapter(f'ICL+SFT ({LARGE})')} --kb {self._kb(LARGE)}"
+
+    def peak_memory(self) -> float:
+        """Return the largest resident memory of this process so far, in GB."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1e9 if sys.platform == "darwin" else 1e6)
