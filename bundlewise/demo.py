@@ -22,6 +22,7 @@ from bundlewise.finetune.training import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
 from bundlewise.knowledge_base.retrieval import Policy
+from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprint
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class DemoConfig:
     @cached_property
     def run_id(self) -> str:
         """The name of the run's folder: the domain, and a hash of all that determines the results."""
-        parts = [vars(self), student_fingerprint(), __version__, [m.sha256 for m in models.KNOWN.values()]]
-        return f"{self.domain}-{fingerprint([{k: str(v) for k, v in parts[0].items() if k != 'run_id'}, *parts[1:]])}"
+        dials = [self.domain, self.limit, self.intents, self.policy.model_dump(), self.seed]
+        code = [student_fingerprint(), __version__, *(model.sha256 for model in models.KNOWN.values())]
+        return f"{self.domain}-{fingerprint([dials, code])}"
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Demo:
         self.entries: dict[str, Entry] = {}
         self.knowledge: dict[str, dict[str, int]] = {}
         self.started = time.perf_counter()
+        self._retrievers: dict[str, Retriever] = {}
 
     def run(self) -> None:
         """Distil, tune, answer and score everything; finished parts are read back."""
@@ -129,7 +132,10 @@ class Demo:
 
         if teacher is None:
             return None
-        return Retriever(KnowledgeStore.open(self._kb(teacher), self.embedder), self.config.policy)
+        if teacher not in self._retrievers:
+            store = KnowledgeStore.open(self._kb(teacher), self.embedder)
+            self._retrievers[teacher] = Retriever(store, self.config.policy)
+        return self._retrievers[teacher]
 
     def _baselines(self) -> None:
         self._say("baselines: whole session, word overlap, embedding clusters, the teachers' evidence alone")
@@ -140,7 +146,7 @@ class Demo:
             self._evidence_alone(teacher)
 
     def _fixed(self, name: str, groups: Sequence[Grouping], note: str = "") -> None:
-        scores = [scoring.score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
+        scores = [score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
         self.entries[name] = Entry(scoring.Row(name, scores, note=note), [], list(groups))
 
     def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> None:
@@ -182,7 +188,7 @@ class Demo:
 
     def _enter(self, name: str, predictions: list[Prediction], training: Any) -> None:
         groups = [prediction.groups for prediction in predictions]
-        scores = [scoring.score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
+        scores = [score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
         row = scoring.Row(
             name,
             scores,

@@ -3,10 +3,27 @@
 import re
 
 STOP_WORDS = frozenset({"and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"})
-NOT_KINDS = (
-    frozenset("compatible count ct cm ft gb hz inch lb lbs mah mb ml mm no oz pack pcs pk size tb v w x".split())
-    | STOP_WORDS
-)
+UNITS = {
+    "cm",
+    "count",
+    "ct",
+    "ft",
+    "gb",
+    "hz",
+    "inch",
+    "lb",
+    "lbs",
+    "mah",
+    "mb",
+    "ml",
+    "mm",
+    "oz",
+    "pack",
+    "pcs",
+    "pk",
+    "tb",
+}
+NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")

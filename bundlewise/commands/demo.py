@@ -30,7 +30,7 @@ def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) 
     from bundlewise.demo import Demo, DemoConfig
     from bundlewise.report import terminal_table, verdicts, write_report
 
-    config = DemoConfig(domain=domain, seed=seed, **({} if limit is None else {"limit": limit}))
+    config = DemoConfig(domain=domain, seed=seed, limit=limit or DemoConfig.limit)
     folder = runs / config.run_id
     runs.mkdir(parents=True, exist_ok=True)
     try:

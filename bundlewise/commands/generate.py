@@ -161,9 +161,8 @@ def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path
 
 
 def _show_one(session: Session, prediction: "Prediction") -> None:
-    click.echo(
-        f"{session.session_id}: {len(session.items)} products, {len(prediction.bundles)} bundle{'' if len(prediction.bundles) == 1 else 's'}"
-    )
+    bundles = "1 bundle" if len(prediction.bundles) == 1 else f"{len(prediction.bundles)} bundles"
+    click.echo(f"{session.session_id}: {len(session.items)} products, {bundles}")
     for bundle in prediction.bundles:
         click.echo(f"  {bundle.intent or '(no intent)'}")
         for number in bundle.items:
