@@ -1,7 +1,6 @@
 """The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from bundlewise.agents.decoding import Calibration
 from bundlewise.agents.student import Form
 from bundlewise.domain import Knowledge, Prediction, Session
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint, write_jsonl
+from bundlewise.files import fingerprint, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 
 if TYPE_CHECKING:
@@ -139,9 +138,26 @@ def answer_to_file(
             with partial.open("a", encoding="utf-8") as stream:
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
     predictions = [done[session.session_id] for session in sessions]
-    write_jsonl(output, (prediction.model_dump(mode="json") for prediction in predictions))
-    os.unlink(partial) if partial.exists() else None
+    # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
+    write_jsonl(output, (prediction.model_dump(mode="json", exclude={"seconds"}) for prediction in predictions))
+    write_json(cost_path(output), cost_of(predictions))
+    partial.unlink(missing_ok=True)
     return predictions
+
+
+def cost_path(output: Path) -> Path:
+    """Return the file beside predictions that tells what they cost."""
+    return output.with_name(f"{output.stem}.cost.json")
+
+
+def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return tokens and seconds over all predictions."""
+    return {
+        "sessions": len(predictions),
+        "tokens_in": sum(prediction.tokens_in for prediction in predictions),
+        "tokens_out": sum(prediction.tokens_out for prediction in predictions),
+        "seconds": round(sum(prediction.seconds for prediction in predictions), 2),
+    }
 
 
 def _read_partial(partial: Path, key: str) -> dict[str, Prediction]:

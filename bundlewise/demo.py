@@ -26,6 +26,7 @@ from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprint
 
 if TYPE_CHECKING:
+    from bundlewise.finetune.adapters import Manifest
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -40,15 +41,14 @@ class DemoConfig:
     """
 
     domain: str = "electronics"
-    limit: int = 160
-    intents: float = 0.1
+    limit: int = 140
     policy: Policy = field(default_factory=lambda: Policy(patterns=0, rules=0, thoughts=0))
     seed: int = 0
 
     @cached_property
     def run_id(self) -> str:
         """The name of the run's folder: the domain, and a hash of all that determines the results."""
-        dials = [self.domain, self.limit, self.intents, self.policy.model_dump(), self.seed]
+        dials = [self.domain, self.limit, self.policy.model_dump(), self.seed]
         code = [student_fingerprint(), __version__, *(model.sha256 for model in models.KNOWN.values())]
         return f"{self.domain}-{fingerprint([dials, code])}"
 
@@ -165,12 +165,14 @@ class Demo:
         groups = [best_grouping(chosen.apply(matrix(s.titles))) for s in self.test]
         self._fixed(f"evidence ({teacher})", groups, "no language model")
 
-    def _student(self, name: str, teacher: str | None, adapter: Path | None = None, training: Any = None) -> None:
+    def _student(
+        self, name: str, teacher: str | None, adapter: Path | None = None, training: "Manifest | None" = None
+    ) -> None:
         from bundlewise.agents.engine import StudentEngine
 
         retriever = self._retriever(teacher)
         output = self.folder / f"{slug(name)}.jsonl"
-        if output.is_file():
+        if output.is_file() and chain.cost_path(output).is_file():
             predictions = [Prediction.model_validate(row) for row in read_rows(output)]
         else:
             self._say(f"answer: {name}")
@@ -184,17 +186,20 @@ class Demo:
             predictions = chain.answer_to_file(
                 self.test, engine, output, [name, vars(calibration)], retriever=retriever, calibration=calibration
             )
-        self._enter(name, predictions, training)
+        cost = json.loads(chain.cost_path(output).read_text(encoding="utf-8"))
+        self._enter(name, predictions, cost, training)
 
-    def _enter(self, name: str, predictions: list[Prediction], training: Any) -> None:
+    def _enter(
+        self, name: str, predictions: list[Prediction], cost: dict[str, Any], training: "Manifest | None"
+    ) -> None:
         groups = [prediction.groups for prediction in predictions]
         scores = [score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
         row = scoring.Row(
             name,
             scores,
-            tokens_in=sum(p.tokens_in for p in predictions),
-            tokens_out=sum(p.tokens_out for p in predictions),
-            seconds=sum(p.seconds for p in predictions),
+            tokens_in=cost["tokens_in"],
+            tokens_out=cost["tokens_out"],
+            seconds=cost["seconds"],
         )
         self.entries[name] = Entry(
             row,
@@ -209,7 +214,7 @@ class Demo:
         folder = self._adapter(name)
         if not (folder / "manifest.json").is_file():
             self._say(f"finetune: {name}, {self.config.limit} sessions")
-        config = TrainingConfig(intents=self.config.intents, seed=self.config.seed)
+        config = TrainingConfig(seed=self.config.seed)
         retriever = self._retriever(teacher)
         manifest = Tuning(self.sessions, folder, config, "smollm2-135m", retriever, self.config.limit).run()
         self._student(name, teacher, folder, manifest)

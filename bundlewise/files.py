@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears under its name only when the block ends well.
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that appears under its name only when the block ends well.
 
     Raises:
         BundlewiseError: the folder cannot be written or the disk is full; nothing is left behind.
@@ -24,7 +24,7 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -37,10 +37,15 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file in one step."""
     with atomic_writer(path) as stream:
-        stream.write(text)
+        stream.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file in one step."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -52,7 +57,7 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write JSON lines in one step."""
     with atomic_writer(path) as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 def sha256_file(path: Path) -> str:

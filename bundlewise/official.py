@@ -10,7 +10,6 @@ import html
 import http.client
 import pickle
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -20,8 +19,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bundlewise import dataset, settings
 from bundlewise.domain import Bundle, Item, Session, Split
-from bundlewise.errors import BundlewiseError, DataError, UsageError
-from bundlewise.files import sha256_file
+from bundlewise.errors import DataError, UsageError
+from bundlewise.files import sha256_file, write_bytes
 
 T = TypeVar("T")
 COMMIT = "604d9c6d774dd057bee1ece3b68e8c406ac97e9d"
@@ -84,7 +83,7 @@ def download(domain: str, base_url: str = BASE_URL) -> Path:
             url = f"{base_url}/{domain}/{name}"
             content = _get(url)
             _compare(hashlib.sha256(content).hexdigest(), expected, url)
-            _write(target, content)
+            write_bytes(target, content)
     return folder
 
 
@@ -208,15 +207,3 @@ def _get(url: str) -> bytes:
 def _compare(digest: str, expected: str | None, origin: str) -> None:
     if expected not in (None, digest):
         raise DataError(f"{origin} has SHA-256 {digest}, expected {expected}; {OTHER}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            temporary.write_bytes(content)
-            temporary.replace(path)
-    except OSError as error:
-        raise BundlewiseError(f"cannot write {path}: {error.strerror}; free space or set BUNDLEWISE_CACHE") from error

@@ -1,6 +1,6 @@
 """LoRA training of the student: loss at answer places only, resumable to the bit, deterministic."""
 
-import os
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from bundlewise.agents.engine import by_length, place_logits
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
-from bundlewise.files import fingerprint, write_jsonl
+from bundlewise.files import fingerprint, write_bytes, write_jsonl
 from bundlewise.finetune.examples import Example
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -31,8 +31,8 @@ class TrainingConfig(Record):
     learning_rate: float = Field(default=1e-3, gt=0)
     rank: int = Field(default=16, ge=1)
     layers: int = Field(default=10, ge=0)
-    batch_tokens: int = Field(default=1000, ge=1)
-    intents: float = Field(default=0.2, ge=0, le=1)
+    batch_tokens: int = Field(default=500, ge=1)
+    intents: float = Field(default=0.1, ge=0, le=1)
     seed: int = 0
 
     @classmethod
@@ -171,10 +171,9 @@ def _save(
         "tokens": tokens,
         "seconds": seconds,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CHECKPOINT}.tmp"
-    torch.save(state, temporary)
-    os.replace(temporary, folder / CHECKPOINT)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(folder / CHECKPOINT, buffer.getvalue())
 
 
 def _resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> tuple[list[float], int, float]:
@@ -196,9 +195,14 @@ def _resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> tu
 
 
 def _finish(model: Any, folder: Path, losses: list[float]) -> None:
+    from safetensors import SafetensorError
+
     for settings in model.peft_config.values():
         settings.base_model_name_or_path = ""
-    model.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"cannot write the adapter to {folder}: {error}; free space and run again") from error
     (folder / "README.md").unlink(missing_ok=True)
     write_jsonl(folder / "loss.jsonl", [{"step": n, "loss": round(loss, 6)} for n, loss in enumerate(losses, 1)])
     (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -82,9 +82,12 @@ class KnowledgeStore:
             raise KnowledgeError(f"another process writes to {self.folder}; wait for it and run again") from error
 
     def replace(self, records: Sequence[Knowledge]) -> None:
-        """Make the store hold exactly these records; what is already there is not embedded again."""
+        """Make the store hold exactly these records of their domains; what is there already stays as it is."""
+        domains = sorted({record.domain for record in records})
         with self.writing():
-            present = set(self._collection.get(include=[])["ids"])
+            present = (
+                set(self._collection.get(where={"domain": {"$in": domains}}, include=[])["ids"]) if domains else set()
+            )
             wanted = {record.id: record for record in records}
             self._upsert([record for key, record in wanted.items() if key not in present])
             stale = sorted(present - wanted.keys())

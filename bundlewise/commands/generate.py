@@ -149,7 +149,7 @@ def _calibration(
 def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path | None, as_json: bool) -> None:
     if as_json:
         for prediction in predictions:
-            click.echo(prediction.model_dump_json())
+            click.echo(prediction.model_dump_json(exclude={"seconds"}))
     elif output is None:
         for session, prediction in zip(sessions, predictions, strict=True):
             _show_one(session, prediction)
