@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from llguidance import LLMatcher
-from llguidance.torch import allocate_token_bitmask, apply_token_bitmask_inplace, fill_next_token_bitmask
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from transformers import LogitsProcessor
 
 
@@ -31,9 +32,11 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
             else:
                 fill_next_token_bitmask(matcher, self._mask, row)
         self._begun = True
-        apply_token_bitmask_inplace(scores, self._mask.to(scores.device))
+        # By NumPy: llguidance's own for torch is compiled at first use, which takes seconds and a C++ compiler.
+        bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
+        scores.masked_fill_(torch.from_numpy(bits == 0).to(scores.device), float("-inf"))
         return scores
 
     def _admit_only_the_end(self, row: int) -> None:
         self._mask[row] = 0
-        self._mask[row, self._end // 32] = 1 << (self._end % 32)
+        self._mask.view(np.uint32)[row, self._end // 32] = 1 << (self._end % 32)

@@ -49,7 +49,7 @@ def likely_groupings(log_odds: Matrix, beam: int = BEAM) -> list[tuple[Grouping,
 
     Args:
         log_odds: n x n symmetric matrix, log-odds that two products belong to one bundle.
-        beam: how many partial groupings are kept; for n <= 6 the search is exhaustive.
+        beam: how many partial groupings are kept; for n <= 5 the search is exhaustive.
 
     Returns:
         Groupings with at least one bundle; a product alone is in no bundle. Weights sum to 1.

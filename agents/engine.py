@@ -12,7 +12,7 @@ import numpy as np
 
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.decoding import Matrix
-from bundlewise.errors import ModelError
+from bundlewise.errors import AdapterError, ModelError
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -133,7 +133,8 @@ def load_causal_lm(folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=preferred_dtype(), attn_implementation="sdpa")
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot load a student from {folder}: {error}; fetch it again or give another") from error
+        reason = str(error).partition("\n")[0].rstrip(" :")
+        raise ModelError(f"cannot load a student from {folder}: {reason}; fetch it again or give another") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
@@ -152,8 +153,12 @@ class StudentEngine:
         model, tokenizer = load_causal_lm(folder)
         if adapter is not None:
             from peft import PeftModel
+            from safetensors import SafetensorError
 
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            try:
+                model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True).merge_and_unload()
+            except (SafetensorError, OSError, ValueError) as error:
+                raise AdapterError(f"cannot load the adapter in {adapter}; tune it again") from error
         return cls(model, tokenizer)
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
@@ -215,8 +220,10 @@ class StudentEngine:
             )
         written = []
         for row, new in zip(ids, found[:, longest:].tolist(), strict=True):
-            new = new[: new.index(end)] if end in new else new
+            whole, new = end in new, new[: new.index(end)] if end in new else new
             text = self.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            if not whole:  # Half a line would read like a whole one.
+                text = text[: text.rfind("\n") + 1]
             written.append(Written(text, len(row), len(new)))
         return written
 

@@ -9,7 +9,7 @@ from bundlewise.domain import Knowledge, Provenance, Session
 from bundlewise.prompts.render import render
 
 MAX_CHARACTERS = 1200
-_NUMBER_LIST = re.compile(r"\b[Ii]tems? (\d+)|\b[Pp]roducts? (\d+)")
+_NUMBER_LIST = re.compile(r"\b(?:items?|products?) (\d+(?:(?:,? and |,? or | to |, ?|-)\d+)*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
 
 
 def _foreign_number(text: str, products: int) -> str:
-    numbers = [int(found) for match in _NUMBER_LIST.findall(text) for found in match if found]
+    numbers = [int(number) for listed in _NUMBER_LIST.findall(text) for number in re.findall(r"\d+", listed)]
     beyond = [number for number in numbers if not 1 <= number <= products]
     return f"it speaks of product {beyond[0]} of {products}" if beyond else ""
 

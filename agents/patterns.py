@@ -47,7 +47,7 @@ def _frequent_sets(baskets: Sequence[frozenset[str]], min_share: float) -> list[
     from mlxtend.frequent_patterns import fpgrowth
 
     names = sorted({kind for basket in baskets for kind in basket})
-    if not names:
+    if len(baskets) < MIN_SUPPORT:
         return []
     table = pandas.DataFrame([[name in basket for name in names] for basket in baskets], columns=names)
     least = max(MIN_SUPPORT / len(baskets), min_share)

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.decoding import Calibration
 from bundlewise.agents.student import Form
 from bundlewise.domain import Knowledge, Prediction, Session
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint, write_json, write_jsonl
+from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 
 if TYPE_CHECKING:
@@ -104,36 +104,27 @@ def answer(
 
 
 def answer_to_file(
-    sessions: Sequence[Session],
-    engine: "StudentEngine",
-    output: Path,
-    key: object,
-    *,
-    retriever: "Retriever | None" = None,
-    calibration: Calibration | None = None,
-    form: Form = "pairs",
-    repairs: int = 1,
+    sessions: Sequence[Session], engine: "StudentEngine", output: Path, key: object, **settings: Any
 ) -> list[Prediction]:
     """Answer sessions batch by batch into a file that appears only when it is complete.
 
     Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
     that determines the answers; a partial file of another key is dropped.
     """
+    with only_process(output):
+        return _answer_to_file(sessions, engine, output, fingerprint(key), settings)
+
+
+def _answer_to_file(
+    sessions: Sequence[Session], engine: "StudentEngine", output: Path, key: str, settings: dict[str, Any]
+) -> list[Prediction]:
     partial = output.with_name(f".{output.name}.partial")
-    done = _read_partial(partial, fingerprint(key))
+    done = _read_partial(partial, key)
     todo = [session for session in sessions if session.session_id not in done]
     with progress("generate", len(todo)) as advance:
         for start in range(0, len(todo), GENERATE_BATCH):
             batch = todo[start : start + GENERATE_BATCH]
-            found = answer(
-                batch,
-                engine,
-                retriever=retriever,
-                calibration=calibration,
-                form=form,
-                repairs=repairs,
-                advance=advance,
-            )
+            found = answer(batch, engine, advance=advance, **settings)
             done |= {prediction.session_id: prediction for prediction in found}
             with partial.open("a", encoding="utf-8") as stream:
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
@@ -161,11 +152,16 @@ def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _read_partial(partial: Path, key: str) -> dict[str, Prediction]:
-    """Return the whole lines of a partial file of this key; start a new file otherwise."""
+    """Return the whole batches in a partial file of this key; start a new file otherwise.
+
+    A batch cut off in the middle is answered again whole: batches stay the same, and so do the bytes.
+    """
     partial.parent.mkdir(parents=True, exist_ok=True)
     head = json.dumps({"key": key})
-    lines = partial.read_text(encoding="utf-8").split("\n") if partial.is_file() else []
+    # A kill may have torn the last row in the middle of a letter; that row is dropped anyway.
+    lines = partial.read_text(encoding="utf-8", errors="replace").split("\n") if partial.is_file() else []
     rows = lines[1:-1] if lines and lines[0] == head else []
+    rows = rows[: len(rows) // GENERATE_BATCH * GENERATE_BATCH]
     kept = [Prediction.model_validate_json(row) for row in rows]
     partial.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
     return {prediction.session_id: prediction for prediction in kept}

@@ -37,6 +37,23 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs.
+
+    Raises:
+        BundlewiseError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise BundlewiseError(f"another process is writing {folder}; wait for it or give another name") from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a binary file in one step."""
     with atomic_writer(path) as stream:
@@ -89,8 +106,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             value = json.loads(row)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON ({error.msg}); one object a line is needed") from error
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", error)
+            raise DataError(f"{path}:{number}: not JSON ({reason}); one object a line is needed") from error
         if not isinstance(value, dict):
             raise DataError(f"{path}:{number}: {type(value).__name__} instead of an object")
         rows.append(value)

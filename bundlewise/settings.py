@@ -1,6 +1,7 @@
 """Where things live on this machine."""
 
 import os
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -19,3 +20,5 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # peft asks transformers under a name that is going to change.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

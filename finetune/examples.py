@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from bundlewise.agents.compose import judge_prompt, name_prompt, together
 from bundlewise.agents.engine import Encoded, answer_ids, encode_judge, start_ids, token_ids
@@ -16,10 +16,11 @@ INTENT_WORDS = 6
 
 @dataclass(frozen=True)
 class Example:
-    """A text as token ids, and the next token wanted at each place."""
+    """A text as token ids, the next token wanted at each place, and what it teaches."""
 
     encoded: Encoded
     targets: tuple[int, ...]
+    task: Literal["judge", "name"] = "judge"
 
 
 def intent_text(intent: str) -> str:
@@ -48,7 +49,7 @@ def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
     prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session, session.groups[bundle]))
     answer = [*token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
     places = tuple(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
-    return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer))
+    return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer), "name")
 
 
 def examples(

@@ -20,6 +20,8 @@ CHECKPOINT = "training.pt"
 CHECKPOINT_EVERY = 15
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
+NAME_EVERY = 3
+NAME_WEIGHT = 0.5
 
 Watch = Callable[[int, int, float], None]
 
@@ -32,7 +34,7 @@ class TrainingConfig(Record):
     rank: int = Field(default=16, ge=1)
     layers: int = Field(default=10, ge=0)
     batch_tokens: int = Field(default=500, ge=1)
-    intents: float = Field(default=0.1, ge=0, le=1)
+    intents: float = Field(default=0.7, ge=0, le=1)
     seed: int = 0
 
     @classmethod
@@ -82,13 +84,23 @@ def with_lora(model: Any, config: TrainingConfig) -> Any:
 
 
 def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
-    """Return all batches in order: examples of similar length together, batches shuffled by seed."""
+    """Return all batches in order: questions of similar length together, shuffled by seed.
+
+    Intents are dealt out evenly over every third batch: taught apart they are unlearnt by the next
+    questions, and a few to every batch would cost a forward pass each time.
+    """
     random = Random(config.seed)
     batches = []
     for examples in epochs:
-        lengths = [len(example.encoded.ids) for example in examples]
-        epoch = [[examples[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
+        judging = [example for example in examples if example.task == "judge"]
+        naming = [example for example in examples if example.task == "name"]
+        lengths = [len(example.encoded.ids) for example in judging]
+        epoch = [[judging[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
         random.shuffle(epoch)
+        random.shuffle(naming)
+        hosts = range(0, len(epoch), NAME_EVERY)
+        for turn, place in enumerate(hosts):
+            epoch[place] += naming[turn :: len(hosts)]
         batches += epoch
     return batches
 
@@ -97,6 +109,8 @@ def train(
     model: Any, batches: Sequence[Sequence[Example]], config: TrainingConfig, folder: Path, watch: Watch | None = None
 ) -> TrainingResult:
     """Train the LoRA parameters and write the adapter; a stopped training goes on where it stopped.
+
+    The checkpoint stays: the caller removes it once all that follows the training is done, too.
 
     Args:
         model: what `with_lora` returned.
@@ -114,7 +128,7 @@ def train(
         raise UsageError("no training example; give data whose train split has annotated sessions")
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
-    key = fingerprint([config.model_dump(), [[example.encoded.ids for example in batch] for batch in batches]])
+    key = fingerprint([config.model_dump(), batches])
     losses, tokens, seconds = _resume(folder, key, parameters, optimizer)
     started = perf_counter()
     model.train()
@@ -128,7 +142,7 @@ def train(
         tokens += sum(len(example.encoded.ids) for example in batches[step])
         if watch:
             watch(step + 1, len(batches), loss)
-        if (step + 1) % CHECKPOINT_EVERY == 0:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == len(batches):
             _save(folder, key, parameters, optimizer, losses, tokens, seconds + perf_counter() - started)
     model.eval()
     seconds += perf_counter() - started
@@ -146,16 +160,25 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _step(model: Any, batch: Sequence[Example], optimizer: Any, parameters: list[Any]) -> float:
+    """Take one optimizer step on the weighted sum of the tasks' mean losses; return that sum.
+
+    Each task is a forward pass of its own: intents are short, and padding them to questions is waste.
+    """
     import torch
 
-    logits = place_logits(model.get_base_model(), [example.encoded for example in batch])
-    targets = torch.tensor([target for example in batch for target in example.targets], device=logits.device)
-    loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses = {}
+    for task in ("judge", "name"):
+        part = [example for example in batch if example.task == task]
+        if part:
+            logits = place_logits(model.get_base_model(), [example.encoded for example in part])
+            targets = torch.tensor([target for example in part for target in example.targets], device=logits.device)
+            loss = torch.nn.functional.cross_entropy(logits, targets) * (NAME_WEIGHT if task == "name" else 1.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses[task] = float(loss.detach())
     torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()
-    return float(loss.detach())
+    return sum(losses.values())
 
 
 def _save(
@@ -205,4 +228,3 @@ def _finish(model: Any, folder: Path, losses: list[float]) -> None:
         raise AdapterError(f"cannot write the adapter to {folder}: {error}; free space and run again") from error
     (folder / "README.md").unlink(missing_ok=True)
     write_jsonl(folder / "loss.jsonl", [{"step": n, "loss": round(loss, 6)} for n, loss in enumerate(losses, 1)])
-    (folder / CHECKPOINT).unlink(missing_ok=True)

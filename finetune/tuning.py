@@ -10,12 +10,12 @@ from bundlewise import models
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.engine import StudentEngine, load_causal_lm
 from bundlewise.agents.student import fit_calibration
-from bundlewise.domain import Retrieved, Session
+from bundlewise.domain import Retrieved, Session, Split
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint
+from bundlewise.files import fingerprint, only_process
 from bundlewise.finetune.adapters import MANIFEST, Manifest, read_manifest, write_manifest
 from bundlewise.finetune.examples import examples
-from bundlewise.finetune.training import TrainingConfig, plan, train, with_lora
+from bundlewise.finetune.training import CHECKPOINT, TrainingConfig, plan, train, with_lora
 from bundlewise.progress import progress
 from bundlewise.prompts.render import student_fingerprint
 
@@ -43,9 +43,18 @@ class Tuning:
     limit: int | None = None
 
     def run(self) -> Manifest:
-        """Train, calibrate and write; return at once when the very same adapter is finished already."""
+        """Train, calibrate and write; return at once when the very same adapter is finished already.
+
+        Raises:
+            UsageError: there is nothing to train on, or the folder holds another finished adapter.
+            BundlewiseError: another process is tuning into the folder.
+        """
+        with only_process(self.folder):
+            return self._run()
+
+    def _run(self) -> Manifest:
         training = self._chosen()
-        validation = [s for s in self.sessions if s.split == "validation" and s.bundles]
+        validation = self._usable("validation")
         base = models.resolve(self.student)
         data = fingerprint([session.model_dump() for session in training])
         about = self.retriever.about if self.retriever else {"policy": {}, "teacher": None}
@@ -84,10 +93,14 @@ class Tuning:
             final_loss=round(sum(result.losses[-10:]) / len(result.losses[-10:]), 4),
         )
         write_manifest(self.folder, manifest)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return manifest
 
+    def _usable(self, split: Split) -> list[Session]:
+        return [s for s in self.sessions if s.split == split and s.bundles and 2 <= len(s.items) <= MAX_PRODUCTS]
+
     def _chosen(self) -> list[Session]:
-        usable = [s for s in self.sessions if s.split == "train" and s.bundles and 2 <= len(s.items) <= MAX_PRODUCTS]
+        usable = self._usable("train")
         if not usable:
             raise UsageError("no annotated training session; give data whose train split has bundles")
         if self.limit is None or self.limit >= len(usable):

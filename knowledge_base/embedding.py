@@ -1,5 +1,7 @@
 """Sentence embeddings by a local model, and the fingerprint that keeps a store and its model together."""
 
+import io
+import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundlewise import models
+from bundlewise.files import write_bytes
 
 Vectors = npt.NDArray[np.float32]
 
@@ -39,6 +42,24 @@ class Embedder:
             batch = new[start : start + BATCH]
             self._known.update(zip(batch, self._forward(batch), strict=True))
         return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, 1), np.float32)
+
+    def save(self, path: Path, texts: Sequence[str]) -> None:
+        """Keep the vectors of texts in a file, so that other processes need not embed them again."""
+        chosen = sorted(set(texts))
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, fingerprint=self.fingerprint, texts=np.array(chosen, dtype=np.str_), vectors=self.embed(chosen)
+        )
+        write_bytes(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Take over saved vectors of this very model; a missing, damaged or foreign file changes nothing."""
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                if str(saved["fingerprint"]) == self.fingerprint:
+                    self._known |= dict(zip(saved["texts"].tolist(), saved["vectors"], strict=True))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return
 
     def _forward(self, texts: list[str]) -> Vectors:
         import torch

@@ -71,11 +71,11 @@ class PairEvidence:
 
     def _fit(self) -> None:
         known = [self._features(thought.titles, frozenset({i}))[0] for i, thought in enumerate(self.thoughts)]
-        if len(known) < FOLDS or len(set(self._bundled.tolist())) < 2:
+        fold = self._pair_owner % FOLDS
+        if any(len(set(self._bundled[fold != f].tolist())) < 2 for f in range(FOLDS)):
             self._models: list[Any] = []
             self._cuts = np.zeros(len(LEVELS) - 1, np.float32)
             return
-        fold = np.array([index % FOLDS for index in self._pair_owner])
         table = np.concatenate(known)
         self._models = [_regression(table[fold != f], self._bundled[fold != f]) for f in range(FOLDS)]
         scores = [self._score(rows, frozenset({i})) for i, rows in enumerate(known)]

@@ -64,20 +64,18 @@ class Policy(Record):
         return {"pattern": self.patterns, "rule": self.rules, "thought": self.thoughts}[kind]
 
 
-def without(record: Knowledge, session: Session) -> Knowledge | None:
-    """Return a record as it would be had the session never been seen; None if nothing is left of it.
+def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
+    """Return a record as it would be had the sessions `own` never been seen; None if nothing is left of it.
 
-    A pattern is counted anew without the session, its numbers and wording included. Any other record
-    with the session among its sources is dropped.
+    A pattern is counted anew without them, its numbers and wording included; its lift cannot be, and
+    goes. Any other record with one of them among its sources is dropped.
     """
-    if record.kind == "thought" and sorted(record.titles) == sorted(session.titles):
-        return None
-    if session.session_id not in record.source_session_ids:
+    if own.isdisjoint(record.source_session_ids):
         return record
     if record.kind != "pattern":
         return None
-    sources = tuple(s for s in record.source_session_ids if s != session.session_id)
-    supporters = tuple(s for s in record.supporters if s != session.session_id)
+    sources = tuple(s for s in record.source_session_ids if s not in own)
+    supporters = tuple(s for s in record.supporters if s not in own)
     if len(supporters) < MIN_SUPPORT:
         return None
     text = render("pattern", kinds=record.kinds, support=len(supporters), present=len(sources))
@@ -87,6 +85,7 @@ def without(record: Knowledge, session: Session) -> Knowledge | None:
         "supporters": supporters,
         "support": len(supporters),
         "confidence": round(len(supporters) / len(sources), 4),
+        "lift": None,
     }
     return record.model_copy(update=changes)
 
@@ -102,6 +101,19 @@ class Retriever:
     def evidence(self) -> PairEvidence:
         """The pair evidence of all thoughts, loaded at first use."""
         return PairEvidence(self.store.records("thought"), self.store.embedder, self.policy.hints)
+
+    @cached_property
+    def _twins(self) -> dict[tuple[str, ...], frozenset[str]]:
+        """The ids of the sessions that hold the same titles, by these in alphabetical order."""
+        twins: dict[tuple[str, ...], frozenset[str]] = {}
+        for thought in self.store.records("thought"):
+            key = tuple(sorted(thought.titles))
+            twins[key] = twins.get(key, frozenset()).union(thought.source_session_ids)
+        return twins
+
+    def _own(self, session: Session) -> frozenset[str]:
+        """Return the ids under which the session may have taught: its own, and those of equal titles."""
+        return self._twins.get(tuple(sorted(session.titles)), frozenset()) | {session.session_id}
 
     @property
     def about(self) -> dict[str, Any]:
@@ -130,15 +142,16 @@ class Retriever:
         self, candidates: list[tuple[Knowledge, float]], session: Session, quota: int
     ) -> list[tuple[Knowledge, float]]:
         ranked = sorted(candidates, key=lambda found: (-round(found[1], 6), found[0].id))
-        views = ((without(record, session), score) for record, score in ranked if score >= self.policy.min_score)
+        own = self._own(session)
+        views = ((without(record, own), score) for record, score in ranked if score >= self.policy.min_score)
         return [(record, score) for record, score in views if record is not None][:quota]
 
     def _hinted(self, session: Session, records: list[tuple[Knowledge, float]]) -> Retrieved:
         if not self.policy.hints:
             return Retrieved(records=tuple(records))
-        thoughts = self.evidence.thoughts
-        own = frozenset(i for i, thought in enumerate(thoughts) if without(thought, session) is None)
-        found = self.evidence.affinity(session.titles, own)
+        thoughts, own = self.evidence.thoughts, self._own(session)
+        places = frozenset(i for i, thought in enumerate(thoughts) if without(thought, own) is None)
+        found = self.evidence.affinity(session.titles, places)
         if found is None:
             return Retrieved(records=tuple(records))
         pairs = combinations(range(len(session.items)), 2)

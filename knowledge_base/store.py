@@ -13,6 +13,9 @@ from bundlewise.knowledge_base.embedding import Embedder, Vectors
 
 SCHEMA = 1
 BATCH = 1000
+VECTORS = "vectors.npz"
+PATIENCE = 10.0
+"""Seconds to wait for another writer."""
 
 
 def retrieval_key(record: Knowledge) -> str:
@@ -38,6 +41,7 @@ class KnowledgeStore:
         """
         if not (folder / "chroma.sqlite3").is_file():
             raise UsageError(f"no knowledge base in {folder}; make one: bundlewise distil --data D --kb {folder}")
+        embedder.load(folder / VECTORS)
         return cls(folder, embedder)
 
     def _connect(self) -> Any:
@@ -74,7 +78,7 @@ class KnowledgeStore:
         Raises:
             KnowledgeError: another process is writing.
         """
-        lock = FileLock(self.folder / ".writer.lock", timeout=10)
+        lock = FileLock(self.folder / ".writer.lock", timeout=PATIENCE)
         try:
             with lock:
                 yield
@@ -82,17 +86,23 @@ class KnowledgeStore:
             raise KnowledgeError(f"another process writes to {self.folder}; wait for it and run again") from error
 
     def replace(self, records: Sequence[Knowledge]) -> None:
-        """Make the store hold exactly these records of their domains; what is there already stays as it is."""
+        """Make the store hold exactly these records of their domains; equal ones stay as they are."""
         domains = sorted({record.domain for record in records})
         with self.writing():
-            present = (
-                set(self._collection.get(where={"domain": {"$in": domains}}, include=[])["ids"]) if domains else set()
-            )
+            present = self._texts(domains)
             wanted = {record.id: record for record in records}
-            self._upsert([record for key, record in wanted.items() if key not in present])
-            stale = sorted(present - wanted.keys())
+            self._upsert([r for key, r in wanted.items() if present.get(key) != r.model_dump_json()])
+            stale = sorted(present.keys() - wanted.keys())
             for start in range(0, len(stale), BATCH):
                 self._collection.delete(ids=stale[start : start + BATCH])
+            if stale or wanted.keys() - present or not (self.folder / VECTORS).is_file():
+                self._keep_vectors()
+
+    def _texts(self, domains: Sequence[str]) -> dict[str, str]:
+        if not domains:
+            return {}
+        held = self._collection.get(where={"domain": {"$in": list(domains)}}, include=["metadatas"])
+        return {key: row["record"] for key, row in zip(held["ids"], held["metadatas"], strict=True)}
 
     def _upsert(self, records: Sequence[Knowledge]) -> None:
         for start in range(0, len(records), BATCH):
@@ -111,6 +121,12 @@ class KnowledgeStore:
                     for record in batch
                 ],
             )
+
+    def _keep_vectors(self) -> None:
+        """Save the vectors that pair evidence is made of; they can always be made again from the records."""
+        thoughts = self.records("thought")
+        texts = [text for thought in thoughts for text in (*thought.titles, *thought.kinds)]
+        self.embedder.save(self.folder / VECTORS, texts)
 
     def records(self, kind: KnowledgeKind | None = None) -> list[Knowledge]:
         """Return all active records of a kind, in the order of their ids."""

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from bundlewise.errors import BundlewiseError
-
 
 @click.command()
 @click.option(
@@ -22,26 +20,21 @@ def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) 
     """
     import shutil
 
-    from filelock import FileLock, Timeout
-
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     from bundlewise.demo import Demo, DemoConfig
+    from bundlewise.files import only_process
     from bundlewise.report import terminal_table, verdicts, write_report
 
     config = DemoConfig(domain=domain, seed=seed, limit=limit or DemoConfig.limit)
     folder = runs / config.run_id
-    runs.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(runs / f".{config.run_id}.lock", timeout=0):
-            if fresh:
-                shutil.rmtree(folder, ignore_errors=True)
-            demo = Demo(config, folder)
-            demo.run()
-            report = write_report(demo, demo.records())
-    except Timeout as error:
-        raise BundlewiseError(f"another demo is writing {folder}; wait for it, or give another --seed") from error
+    with only_process(folder):
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        demo = Demo(config, folder)
+        demo.run()
+        report = write_report(demo, demo.records())
     click.echo(terminal_table(demo.entries))
     click.echo("\n" + "\n".join(verdicts(demo.entries)))
     click.echo(f"\nreport: {report}")

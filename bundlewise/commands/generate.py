@@ -140,6 +140,8 @@ def _calibration(
     if data is None:
         return manifest.calibrated if manifest else Calibration()
     sessions = [s for s in dataset.load(data, "validation") if s.bundles]
+    if not sessions:
+        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
     found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
     chosen, score = fit_calibration(engine, sessions, found)
     click.echo(f"calibrated on {len(sessions)} validation sessions, GJS there {score:.3f}", err=True)

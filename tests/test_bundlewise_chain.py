@@ -1,0 +1,112 @@
+"""The links of the chain: a stopped run goes on to the same file, and the file is whole or not there."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from bundlewise import chain
+from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.engine import Judgement, StudentEngine
+from bundlewise.agents.grounded import GroundedTeacher
+from bundlewise.chain import answer_to_file, teacher_named
+from bundlewise.dataset import load
+from bundlewise.errors import UsageError
+
+SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:5]
+BATCH = 2
+KEY = ["this", 1]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_student: Path) -> StudentEngine:
+    return StudentEngine.load(tiny_student)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "GENERATE_BATCH", BATCH)
+
+
+class Counting(StudentEngine):
+    """A student that counts the sessions it judges and stops before a batch."""
+
+    def __init__(self, engine: StudentEngine, stop_before: int = 99) -> None:
+        super().__init__(engine.model, engine.tokenizer)
+        self.left, self.judged = stop_before, 0
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Callable[[int], None] | None = None) -> list[Judgement]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        self.judged += len(prompts)
+        return super().judge(prompts, progress)
+
+
+@pytest.fixture(scope="module")
+def whole(engine: StudentEngine, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole") / "p.jsonl"
+    answer_to_file(SESSIONS, engine, output, KEY)
+    return output.read_bytes()
+
+
+@pytest.fixture
+def stopped(engine: StudentEngine, tmp_path: Path) -> Path:
+    """Return the output file of a run that was stopped after two batches."""
+    output = tmp_path / "p.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        answer_to_file(SESSIONS, Counting(engine, stop_before=2), output, KEY)
+    return output
+
+
+def test_predictions_stand_in_the_order_of_the_sessions(whole: bytes) -> None:
+    assert [json.loads(row)["session_id"] for row in whole.splitlines()] == [session.session_id for session in SESSIONS]
+
+
+def test_a_stopped_run_leaves_no_output(stopped: Path) -> None:
+    assert not stopped.exists()
+
+
+def test_a_stopped_run_goes_on_after_its_finished_batches_and_ends_with_the_same_file(
+    stopped: Path, engine: StudentEngine, whole: bytes
+) -> None:
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, KEY)
+    assert again.judged == len(SESSIONS) - 2 * BATCH
+    assert stopped.read_bytes() == whole
+    assert not stopped.with_name(".p.jsonl.partial").exists()
+
+
+def test_a_partial_file_of_another_key_is_dropped(stopped: Path, engine: StudentEngine) -> None:
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, ["other", 1])
+    assert again.judged == len(SESSIONS)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"session_id": "el', b'{"session_id": "\xc3'])
+def test_a_batch_torn_by_a_kill_is_answered_again_whole(
+    stopped: Path, engine: StudentEngine, whole: bytes, torn: bytes
+) -> None:
+    partial = stopped.with_name(".p.jsonl.partial")
+    lines = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(b"".join(lines[: 1 + BATCH + 1]) + torn)
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, KEY)
+    assert again.judged == len(SESSIONS) - BATCH
+    assert stopped.read_bytes() == whole
+
+
+def test_an_older_output_stays_whole_until_the_new_one_is_complete(engine: StudentEngine, tmp_path: Path) -> None:
+    output = tmp_path / "p.jsonl"
+    output.write_text("old\n")
+    with pytest.raises(KeyboardInterrupt):
+        answer_to_file(SESSIONS, Counting(engine, stop_before=1), output, KEY)
+    assert output.read_text() == "old\n"
+
+
+def test_teachers_are_known_by_name() -> None:
+    assert isinstance(teacher_named("grounded", []), GroundedTeacher)
+    with pytest.raises(UsageError, match="no teacher named 'gpt'; choose grounded, or recorded:FILE"):
+        teacher_named("gpt", [])

@@ -1,0 +1,100 @@
+"""Files appear whole or not at all, and rows are read strictly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.files import atomic_writer, fingerprint, read_rows, write_json, write_jsonl, write_text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_writer(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_content_is_readable_until_the_new_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with atomic_writer(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_missing_folders_are_made_and_the_file_is_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "some" / "folder" / "a.txt"
+    write_text(path, "é\n")
+    assert path.read_bytes() == "é\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_that_is_a_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundlewiseError, match=r"cannot write .*; free space or choose another path"):
+        write_text(tmp_path / "file" / "a.txt", "")
+
+
+@given(st.lists(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON, max_size=3), max_size=4))
+def test_rows_are_read_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "rows.jsonl"
+    write_jsonl(path, rows)
+    assert read_rows(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1}\nnot json\n', r":2: not JSON"),
+        (b'{"a": 1}\n[1]\n', r":2: list instead of an object"),
+        (b'{"a": 1}\n\n{"b": 2}\n', r":2: not JSON"),
+        (b'{"a": "\xff"}\n', r"not UTF-8 at byte 7"),
+        (b'{"a": ' + b"1" * 5000 + b"}", r":1: not JSON"),
+        (b'{"a": ' + b"[" * 200_000, r":1: not JSON"),
+    ],
+    ids=["not JSON", "not an object", "a blank line", "not UTF-8", "a huge number", "too deep"],
+)
+def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_rows(path)
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    write_text(tmp_path / "rows.jsonl", "")
+    assert read_rows(tmp_path / "rows.jsonl") == []
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "."])
+def test_a_path_without_a_file_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no file"):
+        read_rows(tmp_path / name)
+
+
+def test_json_is_written_in_one_order(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    write_json(tmp_path / "b.json", {"a": "é", "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@given(JSON, JSON)
+def test_fingerprints_differ_exactly_where_values_do(a: Any, b: Any) -> None:
+    same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (fingerprint(a) == fingerprint(b)) == same

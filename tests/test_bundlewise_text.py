@@ -1,0 +1,77 @@
+"""What a title says: one safe line, its words, its kind."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundlewise.text import head_noun, kind, line, shared_words, short, words
+
+ANY = st.text(max_size=80)
+
+
+@given(ANY)
+def test_a_line_is_one_line_without_control_characters_or_special_tokens(text: str) -> None:
+    safe = line(text)
+    assert len(safe.splitlines()) <= 1
+    assert safe.isprintable()
+    assert "<|" not in safe
+    assert "|>" not in safe
+    assert line(safe) == safe
+
+
+@pytest.mark.parametrize("text", ["Case, 11-inch", "Café crème 12 oz", "A < B | C > D", "日本茶"])
+def test_an_ordinary_line_stays_as_it_is(text: str) -> None:
+    assert line(text) == text
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Treskell FoldLite Case for Padmoor Glide 11 (11-inch), Navy", "foldlite case"),
+        ("[2-Pack] Wireless Mouse with USB Receiver", "wireless mouse"),
+        ("Almond Milk, 32 oz", "almond milk"),
+        ("USB-C Cable 6 ft - Black", "usb-c cable"),
+        ("12345", "product"),
+        ("", "product"),
+        ("128 GB, microSD card", "microsd card"),
+    ],
+)
+def test_the_kind_is_the_head_of_the_first_phrase(title: str, expected: str) -> None:
+    assert kind(title) == expected
+
+
+@given(ANY)
+def test_every_text_has_a_kind_of_one_or_two_plain_words(text: str) -> None:
+    found = kind(text).split(" ")
+    assert 1 <= len(found) <= 2
+    assert all(word and not set(word) - set("abcdefghijklmnopqrstuvwxyz'&+-") for word in found)
+
+
+@pytest.mark.parametrize(
+    ("words_", "expected"),
+    [
+        ("phone cases", "case"),
+        ("batteries", "battery"),
+        ("watches", "watch"),
+        ("boxes", "box"),
+        ("glass", "glass"),
+        ("gas", "gas"),
+        ("", "product"),
+    ],
+)
+def test_the_head_noun_is_the_last_word_in_the_singular(words_: str, expected: str) -> None:
+    assert head_noun(words_) == expected
+
+
+def test_words_leave_out_stop_words_and_single_letters() -> None:
+    assert words("The Case for A 7-inch Tab-10.5 and B") == ["case", "7-inch", "tab-10.5"]
+
+
+def test_shared_words_are_few_distinct_and_in_the_order_of_the_first_title() -> None:
+    assert shared_words("glide case glide navy 11 slim", "slim 11 navy case glide") == ["glide", "case", "navy"]
+    assert shared_words("mouse", "keyboard") == []
+
+
+@given(ANY, st.integers(1, 12))
+def test_a_short_title_has_no_more_words_than_asked_for(text: str, limit: int) -> None:
+    assert short(text, limit).split() == line(text).split()[:limit]

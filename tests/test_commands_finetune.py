@@ -1,0 +1,97 @@
+"""`bundlewise finetune`: an adapter with manifest, losses and their picture; never half a one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bundlewise.cli import main
+from bundlewise.dataset import load, write_sessions
+from bundlewise.finetune import training
+from bundlewise.finetune.adapters import Manifest, read_manifest
+
+Finetune = Callable[..., tuple[int, str, str]]
+SPLITS = {"train": 3, "validation": 1}
+
+
+@pytest.fixture
+def finetune(capsys: pytest.CaptureFixture[str], tiny_student: Path, tmp_path: Path) -> Finetune:
+    known = [s for s in load("electronics") if len(s.items) == 3]
+    chosen = [s for split, count in SPLITS.items() for s in [s for s in known if s.split == split][:count]]
+    write_sessions(tmp_path / "data.jsonl", chosen)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        fixed = ["--data", tmp_path / "data.jsonl", "-o", tmp_path / "adapter", "--student", tiny_student]
+        with pytest.raises(SystemExit) as left:
+            main(["finetune", *map(str, (*fixed, "--layers", 1, "--rank", 2, *arguments))])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return call
+
+
+def test_the_printed_manifest_is_the_one_in_the_folder(finetune: Finetune, tmp_path: Path) -> None:
+    code, out, _ = finetune("--json", "--limit", 2, "--seed", 5)
+    manifest = Manifest.model_validate(json.loads(out))
+    assert code == 0 and manifest == read_manifest(tmp_path / "adapter")
+    assert manifest.sessions == 2
+    assert manifest.training | {"layers": 1, "rank": 2, "seed": 5} == manifest.training
+
+
+def test_an_adapter_is_told_of_drawn_and_followed_by_the_next_step(finetune: Finetune, tmp_path: Path) -> None:
+    code, out, err = finetune()
+    assert code == 0 and out.startswith("3 sessions, ") and "validation GJS " in out
+    assert f"next: bundlewise generate --data {tmp_path / 'data.jsonl'} --adapter {tmp_path / 'adapter'} -o" in err
+    assert (tmp_path / "adapter" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "loss.jsonl",
+        "loss.png",
+        "manifest.json",
+    }
+
+
+def test_a_finished_adapter_is_told_of_again_without_training(
+    finetune: Finetune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = finetune("--json")
+    monkeypatch.setattr(training, "_step", None)
+    assert finetune("--json") == first
+
+
+def test_a_training_stopped_by_ctrl_c_goes_on(
+    finetune: Finetune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, left = training._step, [3]
+
+    def stopping(*arguments: object) -> float:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return step(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr(training, "_step", stopping)
+    code, out, err = finetune("--epochs", 5)
+    assert (code, out) == (130, "") and "the same command goes on" in err
+    assert not (tmp_path / "adapter" / "manifest.json").exists()
+    left[0] = 99
+    code, out, _ = finetune("--epochs", 5, "--json")
+    assert code == 0 and json.loads(out)["steps"] - 3 == 99 - left[0]
+
+
+def test_other_settings_on_a_finished_folder_are_refused_and_leave_it_alone(
+    finetune: Finetune, tmp_path: Path
+) -> None:
+    finetune()
+    before = {path: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    code, out, err = finetune("--epochs", 2)
+    assert (code, out) == (2, "") and "another training" in err and "choose another folder or remove it" in err
+    assert {path: path.read_bytes() for path in (tmp_path / "adapter").iterdir()} == before
+
+
+def test_more_layers_than_the_student_has_are_a_usage_error(finetune: Finetune) -> None:
+    code, _, err = finetune("--layers", 9)
+    assert code == 2 and "layers must be at most 2 for this student, got 9" in err

@@ -1,0 +1,217 @@
+"""A tuning run: what it reads, what its manifest records, and that an adapter is only used where it fits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundlewise.agents.engine import StudentEngine
+from bundlewise.dataset import load
+from bundlewise.domain import Bundle, Item, Retrieved, Session
+from bundlewise.errors import AdapterError, UsageError
+from bundlewise.finetune import adapters, tuning
+from bundlewise.finetune.adapters import MANIFEST, check_fit, read_manifest
+from bundlewise.finetune.training import TrainingConfig
+from bundlewise.finetune.tuning import Tuning
+from bundlewise.models import fingerprint_of
+from bundlewise.prompts.render import student_fingerprint
+
+CONFIG = TrainingConfig(layers=1, rank=2, intents=0.5)
+SIZES = {"train": 4, "validation": 2, "test": 2}
+
+
+class Hints:
+    """A knowledge base that says the same of all pairs, and remembers whom it was asked about."""
+
+    about = {"policy": {"hints": 3}, "teacher": "somebody"}
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+        self.asked += [session.session_id for session in sessions]
+        return [Retrieved(hints={(0, 1): "often"}) for _ in sessions]
+
+
+def small_sessions() -> list[Session]:
+    known = [s for s in load("electronics") if len(s.items) <= 4]
+    return [s for split, count in SIZES.items() for s in [s for s in known if s.split == split][:count]]
+
+
+def run(folder: Path, student: Path, **changes: Any) -> adapters.Manifest:
+    settings: dict[str, Any] = {"sessions": small_sessions(), "config": CONFIG, "student": str(student)} | changes
+    return Tuning(folder=folder, **settings).run()
+
+
+@pytest.fixture(scope="module")
+def retriever() -> Hints:
+    return Hints()
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_student: Path, retriever: Hints, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "adapter"
+    run(folder, tiny_student, retriever=retriever)
+    return folder
+
+
+def test_the_manifest_records_all_that_the_adapter_depends_on(adapter: Path, tiny_student: Path) -> None:
+    manifest = read_manifest(adapter)
+    assert (manifest.base, manifest.base_fingerprint) == (str(tiny_student), fingerprint_of(tiny_student))
+    assert manifest.prompts == student_fingerprint()
+    assert (manifest.policy, manifest.teacher) == (Hints.about["policy"], Hints.about["teacher"])
+    assert manifest.training == CONFIG.model_dump()
+    assert manifest.sessions == SIZES["train"]
+    assert set(manifest.calibration) == {"bias", "temperature"}
+    assert vars(manifest.calibrated) == manifest.calibration
+    assert manifest.validation_gjs is not None and 0 <= manifest.validation_gjs <= 1
+
+
+def test_a_finished_folder_holds_no_checkpoint(adapter: Path) -> None:
+    names = {path.name for path in adapter.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "loss.jsonl", MANIFEST}
+
+
+def test_knowledge_is_retrieved_for_training_and_validation_sessions_only(adapter: Path, retriever: Hints) -> None:
+    assert sorted(retriever.asked) == sorted(s.session_id for s in small_sessions() if s.split != "test")
+
+
+def test_a_finished_adapter_is_returned_at_once(
+    adapter: Path, tiny_student: Path, retriever: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "load_causal_lm", None)
+    assert run(adapter, tiny_student, retriever=retriever) == read_manifest(adapter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"config": TrainingConfig(layers=1, rank=3)}, "training"),
+        ({"limit": 2}, "data"),
+        ({"retriever": None}, "policy"),
+    ],
+)
+def test_a_folder_with_another_adapter_is_refused_by_what_differs(
+    adapter: Path, tiny_student: Path, retriever: Hints, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"another {named} .*; choose another folder or remove it"):
+        run(adapter, tiny_student, **{"retriever": retriever} | changes)
+
+
+def poisoned(session: Session) -> Session:
+    """Return a session that no tokenizer or metric could read."""
+    return session.model_copy(update={"items": None, "bundles": ({"item_ids": ("nowhere", "nothing")},)})
+
+
+def test_test_sessions_are_never_read(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
+    sessions = [poisoned(s) if s.split == "test" else s for s in small_sessions()]
+    with_poison = run(tmp_path / "a", tiny_student, sessions=sessions, retriever=Hints())
+    clean = read_manifest(adapter)
+    assert with_poison.model_dump(exclude={"seconds"}) == clean.model_dump(exclude={"seconds"})
+
+
+def together(session: Session) -> Session:
+    return session.model_copy(update={"bundles": (Bundle(item_ids=tuple(i.id for i in session.items), intent="x"),)})
+
+
+def test_validation_sessions_do_not_change_the_weights(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
+    sessions = [together(s) if s.split == "validation" else s for s in small_sessions()]
+    run(tmp_path / "a", tiny_student, sessions=sessions, retriever=Hints())
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "a" / name).read_bytes() == (adapter / name).read_bytes()
+
+
+def test_only_validation_sessions_calibrate(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Session] = []
+    fit = tuning.fit_calibration
+
+    def spy(engine: StudentEngine, sessions: Sequence[Session], found: Sequence[Retrieved]) -> Any:
+        seen.extend(sessions)
+        return fit(engine, sessions, found)
+
+    monkeypatch.setattr(tuning, "fit_calibration", spy)
+    run(tmp_path / "a", tiny_student, limit=1)
+    assert [s.session_id for s in seen] == [s.session_id for s in small_sessions() if s.split == "validation"]
+
+
+def test_without_validation_sessions_the_log_odds_are_read_as_they_are(tiny_student: Path, tmp_path: Path) -> None:
+    manifest = run(tmp_path / "a", tiny_student, sessions=[s for s in small_sessions() if s.split == "train"])
+    assert manifest.validation_gjs is None
+    assert vars(manifest.calibrated) == {"bias": 0.0, "temperature": 1.0}
+
+
+def giant(split: str) -> Session:
+    items = tuple(Item(id=str(n), title=f"Thing {n}") for n in range(31))
+    fields = {"session_id": f"giant {split}", "split": split, "items": items}
+    return Session.model_validate(fields | {"bundles": (Bundle(item_ids=("1", "2")),)})
+
+
+def test_sessions_too_long_for_the_student_are_left_out_of_training_and_calibration(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    sessions = [*small_sessions(), giant("train"), giant("validation")]
+    assert run(tmp_path / "a", tiny_student, sessions=sessions, limit=4).sessions == SIZES["train"]
+
+
+@pytest.mark.parametrize("left", ["validation", "none annotated"])
+def test_data_without_annotated_training_sessions_is_refused(tiny_student: Path, tmp_path: Path, left: str) -> None:
+    sessions = [s for s in small_sessions() if s.split == "validation"]
+    if left == "none annotated":
+        sessions = [s.blind() for s in small_sessions()]
+    with pytest.raises(UsageError, match="no annotated training session; give data"):
+        run(tmp_path / "a", tiny_student, sessions=sessions)
+
+
+def test_an_adapter_fits_the_base_it_was_trained_on(adapter: Path, tiny_student: Path) -> None:
+    assert check_fit(adapter, tiny_student) == read_manifest(adapter)
+
+
+def test_another_base_is_refused_and_the_right_one_named(
+    adapter: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    for path in tiny_student.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(AdapterError, match=rf"belongs to base {tiny_student} .*give --student {tiny_student}"):
+        check_fit(adapter, tmp_path)
+
+
+def test_changed_prompts_are_refused_with_both_fingerprints_and_the_remedy(
+    adapter: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = student_fingerprint()
+    monkeypatch.setattr(adapters, "student_fingerprint", lambda: "changed")
+    with pytest.raises(AdapterError, match=rf"on prompts {before}, they are changed now; tune it again or restore"):
+        check_fit(adapter, tiny_student)
+
+
+def test_a_folder_without_a_finished_adapter_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"no finished adapter in {tmp_path}; make one: bundlewise finetune"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"base": 1}', b"\xff"])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(AdapterError, match="is damaged; tune the adapter again"):
+        read_manifest(tmp_path)
+
+
+def test_a_run_stopped_while_it_calibrates_does_not_train_again(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "fit_calibration", stop)
+        patch.setattr("bundlewise.finetune.training.CHECKPOINT_EVERY", 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "a", tiny_student)
+    assert not (tmp_path / "a" / MANIFEST).exists()
+    monkeypatch.setattr("bundlewise.finetune.training._step", None)
+    assert run(tmp_path / "a", tiny_student).validation_gjs is not None

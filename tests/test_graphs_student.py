@@ -1,0 +1,150 @@
+"""The student graph: typed bundles from titles alone, the same in any batch, repaired at most so often."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundlewise.agents import answers
+from bundlewise.agents.engine import StudentEngine, Written
+from bundlewise.dataset import load
+from bundlewise.domain import Bundle, Prediction, Session
+from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
+from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.retrieval import Policy, Retriever
+from bundlewise.knowledge_base.store import KnowledgeStore
+
+SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:4]
+GARBAGE = "I like all of these!"
+REPAIRED = "1: A\n2: A\n{rest}A = good things together\n"
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_student: Path) -> StudentEngine:
+    return StudentEngine.load(tiny_student)
+
+
+def ask(engine: Any, sessions: Sequence[Session] = SESSIONS, **dials: Any) -> list[Prediction]:
+    state = build_student_graph().invoke(StudentState(list(sessions)), context=StudentContext(engine, **dials))
+    predictions: list[Prediction] = state["predictions"]
+    return predictions
+
+
+def told(prediction: Prediction) -> Prediction:
+    """Return a prediction without its timing."""
+    return prediction.model_copy(update={"seconds": 0.0})
+
+
+@pytest.mark.parametrize("form", ["pairs", "labels"])
+def test_every_prediction_is_of_typed_disjoint_bundles_of_the_sessions_products(
+    engine: StudentEngine, form: str
+) -> None:
+    predictions = ask(engine, form=form)
+    assert [p.session_id for p in predictions] == [s.session_id for s in SESSIONS]
+    for prediction, session in zip(predictions, SESSIONS, strict=True):
+        assert answers.parse(prediction.raw, len(session.items)).bundles(session) == prediction.bundles
+        assert (prediction.outcome == "failed") == (not prediction.bundles)
+        numbers = [number for bundle in prediction.bundles for number in bundle.items]
+        assert len(set(numbers)) == len(numbers)
+        for bundle in prediction.bundles:
+            assert len(bundle.items) >= 2
+            assert bundle.item_ids == tuple(session.items[number - 1].id for number in bundle.items)
+
+
+def test_the_pairs_form_always_answers_with_named_bundles(engine: StudentEngine) -> None:
+    for prediction in ask(engine):
+        assert prediction.outcome == "ok"
+        assert prediction.bundles and all(bundle.intent for bundle in prediction.bundles)
+        assert prediction.tokens_in and prediction.tokens_out
+
+
+def test_a_batch_of_one_finds_the_bundles_that_a_batch_of_many_finds(engine: StudentEngine) -> None:
+    assert [ask(engine, [session])[0].groups for session in SESSIONS] == [p.groups for p in ask(engine)]
+
+
+def test_the_same_batch_twice_gives_the_same_answers(engine: StudentEngine) -> None:
+    assert list(map(told, ask(engine))) == list(map(told, ask(engine)))
+
+
+def test_an_empty_batch_has_no_answers(engine: StudentEngine) -> None:
+    assert ask(engine, []) == []
+
+
+def test_a_policy_of_zeros_is_exactly_the_plain_student(engine: StudentEngine, minilm: Path, tmp_path: Path) -> None:
+    retriever = Retriever(KnowledgeStore(tmp_path, Embedder(minilm)), Policy.none())
+    assert list(map(told, ask(engine, retriever=retriever))) == list(map(told, ask(engine)))
+
+
+def exposed(session: Session) -> Session:
+    """Return the session with other categories, prices and annotations."""
+    items = tuple(item.model_copy(update={"category": ("Same",), "price": 1.0}) for item in session.items)
+    bundle = Bundle(item_ids=(items[0].id, items[-1].id), intent="cheat")
+    return session.model_copy(update={"items": items, "bundles": (bundle,)})
+
+
+@pytest.mark.parametrize("form", ["pairs", "labels"])
+def test_categories_prices_and_annotations_change_nothing(engine: StudentEngine, form: str) -> None:
+    other = ask(engine, [exposed(session) for session in SESSIONS], form=form)
+    assert list(map(told, other)) == list(map(told, ask(engine, form=form)))
+
+
+@dataclass
+class Scripted:
+    """A student that writes what the script says, call by call, and its last words for ever after."""
+
+    script: list[str]
+    prompts: list[list[str]] = field(default_factory=list)
+
+    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Any = None) -> list[Written]:
+        said = self.script[min(len(self.prompts), len(self.script) - 1)]
+        self.prompts.append(list(prompts))
+        return [Written(said, 10, 5) for _ in prompts]
+
+
+def good(session: Session) -> str:
+    return REPAIRED.format(rest="".join(f"{n}: -\n" for n in range(3, len(session.items) + 1)))
+
+
+@pytest.mark.parametrize("repairs", [0, 1, 3])
+def test_an_answer_that_stays_faulty_is_asked_for_so_often_and_then_fails(repairs: int) -> None:
+    student = Scripted([GARBAGE])
+    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=repairs)
+    assert len(student.prompts) == 1 + repairs
+    assert (prediction.outcome, prediction.bundles) == ("failed", ())
+    assert GARBAGE in prediction.reason
+    assert (prediction.tokens_in, prediction.tokens_out) == (10 * (1 + repairs), 5 * (1 + repairs))
+
+
+def test_a_repair_names_the_faults_and_a_better_answer_is_taken() -> None:
+    student = Scripted([GARBAGE, good(SESSIONS[0])])
+    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=3)
+    assert len(student.prompts) == 2
+    assert GARBAGE not in student.prompts[0][0] and GARBAGE in student.prompts[1][0]
+    assert (prediction.outcome, prediction.groups) == ("repaired", ((0, 1),))
+    assert prediction.bundles[0].intent == "good things together"
+    assert GARBAGE in prediction.reason
+
+
+def test_an_answer_without_fault_is_not_asked_for_again() -> None:
+    student = Scripted([good(SESSIONS[0])])
+    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=3)
+    assert len(student.prompts) == 1
+    assert (prediction.outcome, prediction.reason) == ("ok", "")
+
+
+def test_a_repair_that_makes_it_worse_is_not_taken() -> None:
+    faulty = good(SESSIONS[0]) + "and a note\n"
+    (prediction,) = ask(Scripted([faulty, GARBAGE]), SESSIONS[:1], form="labels")
+    assert prediction.groups == ((0, 1),)
+    assert prediction.raw == faulty
+
+
+def test_only_the_faulty_sessions_of_a_batch_are_asked_about_again() -> None:
+    two = [s for s in SESSIONS if len(s.items) == 3][:1] + [s for s in SESSIONS if len(s.items) == 4][:1]
+    student = Scripted([good(two[0]), GARBAGE])
+    first, second = ask(student, two, form="labels")
+    assert [len(prompts) for prompts in student.prompts] == [2, 1]
+    assert "4 products" in student.prompts[1][0]
+    assert first.outcome == "ok" and second.outcome != "ok"

@@ -1,0 +1,105 @@
+"""Templates render strictly, and their fingerprints change exactly when their text does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+from jinja2.exceptions import SecurityError
+from samples import session
+
+from bundlewise.errors import UsageError
+from bundlewise.prompts import render as module
+from bundlewise.prompts.render import TEMPLATES, PackageLoader, fingerprint, render, student_fingerprint
+
+FOLDER = Path(module.__file__).parent
+VARIABLES: dict[str, dict[str, Any]] = {
+    "judge": {"session": session("s", ["a", "b"]), "records": []},
+    "pair": {"first": "mouse", "second": "keyboard", "hint": ""},
+    "name": {"titles": ["mouse"]},
+    "label": {"session": session("s", ["a", "b"]), "records": [], "feedback": ""},
+    "knowledge": {"records": []},
+    "products": {"titles": ["mouse"]},
+    "pattern": {"kinds": ["a", "b"], "support": 2, "present": 3},
+    "rule": {"joins": True, "condition": "a and b", "together": 2, "pairs": 3},
+    "thought": {
+        "kinds": ["a"],
+        "bundles": [{"intent": "i", "kinds": ["a"], "reason": "r"}],
+        "left_out": ["b"],
+        "out_reason": "r",
+    },
+}
+INCLUDES = {
+    name: set(re.findall(r'{% include "(\w+)\.jinja"', (FOLDER / f"{name}.jinja").read_text())) for name in TEMPLATES
+}
+
+
+def test_every_template_file_is_known_by_name() -> None:
+    assert {path.stem for path in FOLDER.glob("*.jinja")} == set(TEMPLATES) == set(VARIABLES)
+
+
+def test_the_catalogue_names_exactly_the_templates_and_their_variables() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]+)\|[^|]+\|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    listed = {name: set(re.findall(r"`(\w+)`", variables)) for name, variables in rows}
+    assert listed == {name: set(variables) for name, variables in VARIABLES.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [(name, variable) for name, known in VARIABLES.items() for variable in known]
+)
+def test_a_missing_variable_is_an_error(name: str, missing: str) -> None:
+    assert isinstance(render(name, **VARIABLES[name]), str)
+    given = {key: value for key, value in VARIABLES[name].items() if key != missing}
+    with pytest.raises(UndefinedError, match=missing):
+        render(name, **given)
+
+
+@pytest.mark.parametrize("name", ["nothing", "../render.py", "judge.jinja", ""])
+@pytest.mark.parametrize("use", [render, fingerprint])
+def test_an_unknown_template_is_a_usage_error(use: Any, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"no template named '{re.escape(name)}'; choose one of judge"):
+        use(name)
+
+
+def test_a_template_cannot_reach_into_python() -> None:
+    with pytest.raises(SecurityError):
+        module._environment().from_string("{{ x.__class__.__mro__ }}").render(x=1)
+
+
+@pytest.mark.parametrize("changed", TEMPLATES)
+def test_a_fingerprint_changes_exactly_with_the_template_or_one_it_includes(
+    changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: fingerprint(name) for name in TEMPLATES}
+    source = PackageLoader.get_source
+
+    def edited(self: PackageLoader, environment: Any, template: str) -> tuple[str, None, None]:
+        text, *rest = source(self, environment, template)
+        return (text + "!" if template == f"{changed}.jinja" else text, *rest)
+
+    assert INCLUDES["judge"] == {"knowledge"}
+    monkeypatch.setattr(PackageLoader, "get_source", edited)
+    moved = {name for name in TEMPLATES if fingerprint(name) != before[name]}
+    assert moved == {name for name in TEMPLATES if changed in {name} | INCLUDES[name]}
+
+
+def test_fingerprints_are_distinct_and_do_not_depend_on_the_order_of_names() -> None:
+    assert len({fingerprint(name) for name in TEMPLATES}) == len(TEMPLATES)
+    assert all(re.fullmatch("[0-9a-f]{12}", fingerprint(name)) for name in TEMPLATES)
+    assert student_fingerprint() == fingerprint("name", "judge", "pair") != fingerprint("judge", "pair")
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "expected"),
+    [
+        ("pattern", {}, "a + b: bundled in 2 of 3 sessions that hold them"),
+        ("rule", {}, "Put together a and b: 2 of 3 such pairs are bundled"),
+        ("rule", {"joins": False}, "Keep apart a and b: 2 of 3 such pairs are bundled"),
+        ("thought", {}, 'The products are a. For "i", a go together: r. b stays out: r.'),
+        ("thought", {"left_out": [], "bundles": []}, "The products are a."),
+        ("knowledge", {}, ""),
+    ],
+)
+def test_the_wording(name: str, variables: dict[str, Any], expected: str) -> None:
+    assert render(name, **VARIABLES[name] | variables) == expected
