@@ -8,9 +8,10 @@ from bundlewise.domain import Grouping, PredictedBundle, Session
 
 LABELS = string.ascii_uppercase
 OUTSIDE = "-"
+INTENT_TOKENS = 10
 INTENT = r"[a-z][a-z'-]{1,14}( [a-z0-9'-]{1,15}){1,5}"
 
-_LINE = re.compile(r"(\d+): ([A-Z-])")
+_LINE = re.compile(r"([0-9]{1,3}): ([A-Z-])")
 _INTENT_LINE = re.compile(r"([A-Z]) = (.+)")
 
 
@@ -49,7 +50,7 @@ def answer_grammar(products: int) -> str:
 
 def intent_grammar() -> str:
     """Return the Lark grammar of one intent: two to six short lower-case words on a line."""
-    return f'start: " " INTENT "\\n"\nINTENT: /{INTENT}/\n'
+    return f'start: " " intent "\\n"\nintent[max_tokens={INTENT_TOKENS}]: /{INTENT}/\n'
 
 
 def write(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
@@ -74,6 +75,8 @@ def parse(text: str, products: int) -> Answer:
                 faults.append(f"product {found[1]} has two labels")
             labels[int(found[1])] = found[2]
         elif found := _INTENT_LINE.fullmatch(row):
+            if found[1] in intents:
+                faults.append(f"label {found[1]} has two intents")
             intents[found[1]] = found[2].strip()
         else:
             faults.append(f"line {row[:40]!r} is neither a label nor an intent")

@@ -23,18 +23,26 @@ class JudgePrompt:
     products: int
 
 
+def unreadable(session: Session) -> str:
+    """Return why the student cannot read a session; empty when it can."""
+    count = len(session.items)
+    if 2 <= count <= MAX_PRODUCTS:
+        return ""
+    return (
+        f"session {session.session_id} has {count} products; the student reads 2 to {MAX_PRODUCTS}: "
+        "leave some out or split it"
+    )
+
+
 def judge_prompt(session: Session, retrieved: Retrieved) -> JudgePrompt:
     """Return the prompt for a session; with nothing retrieved it is exactly the plain student's.
 
     Raises:
         UsageError: the session has fewer than two or too many products.
     """
+    if reason := unreadable(session):
+        raise UsageError(reason)
     count = len(session.items)
-    if not 2 <= count <= MAX_PRODUCTS:
-        raise UsageError(
-            f"session {session.session_id} has {count} products; the student reads 2 to {MAX_PRODUCTS}: "
-            "leave some out or split it"
-        )
     seen = session.blind()
     pairs = tuple(combinations(range(count), 2))
     titles = seen.titles

@@ -16,8 +16,8 @@ from bundlewise.errors import AdapterError, ModelError
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
-WRITE_BATCH = 24
-MAX_NEW_TOKENS = 200
+WRITE_BATCH_TOKENS = 6144
+MAX_NEW_TOKENS = 400
 
 Progress = Callable[[int], None]
 
@@ -190,10 +190,8 @@ class StudentEngine:
         """Continue each prompt greedily with a text that its Lark grammar admits."""
         ids = [start_ids(self.tokenizer) + token_ids(self.tokenizer, prompt) for prompt in prompts]
         self._refuse_too_long([len(row) + MAX_NEW_TOKENS for row in ids])
-        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
         results: dict[int, Written] = {}
-        for start in range(0, len(order), WRITE_BATCH):
-            batch = order[start : start + WRITE_BATCH]
+        for batch in by_length([len(row) for row in ids], WRITE_BATCH_TOKENS):
             texts = self._write_batch([ids[i] for i in batch], [grammars[i] for i in batch])
             results.update(zip(batch, texts, strict=True))
             if progress:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bundlewise.agents.engine import StudentEngine
     from bundlewise.agents.grounding import Refusal
     from bundlewise.agents.teacher import Teacher
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.retrieval import Policy, Retriever
 
 GENERATE_BATCH = 32
@@ -51,18 +52,17 @@ def distil(
     teacher: "Teacher",
     folder: Path,
     *,
-    embedder: str = "minilm",
+    embedder: "Embedder",
     pack: Path | None = None,
     ratio: float = 1.0,
     seed: int = 0,
 ) -> Distilled:
     """Let a teacher distil the training sessions among these into a knowledge base, and a pack."""
     from bundlewise.graphs.teacher import TeacherContext, TeacherState, build_teacher_graph
-    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.store import KnowledgeStore
 
     training = [session for session in sessions if session.split == "train"]
-    store = KnowledgeStore(folder, Embedder.named(embedder))
+    store = KnowledgeStore(folder, embedder)
     context = TeacherContext(teacher, store, pack, ratio, seed)
     graph = build_teacher_graph()
     steps = len(graph.get_graph().nodes) - 2
@@ -75,13 +75,13 @@ def distil(
     return Distilled(state["records"], state["refused"])  # type: ignore[arg-type]
 
 
-def open_retriever(folder: Path, policy: "Policy", embedder: str = "minilm") -> "Retriever":
+def open_retriever(folder: Path, policy: "Policy") -> "Retriever":
     """Open a knowledge base for retrieval by a policy."""
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.knowledge_base.store import KnowledgeStore
 
-    return Retriever(KnowledgeStore.open(folder, Embedder.named(embedder)), policy)
+    return Retriever(KnowledgeStore.open(folder, Embedder.named()), policy)
 
 
 def answer(
@@ -94,13 +94,19 @@ def answer(
     repairs: int = 1,
     advance: Advance | None = None,
 ) -> list[Prediction]:
-    """Run the student graph over one batch of sessions."""
+    """Run the student graph over one batch of sessions; one it cannot read is a failed prediction."""
+    from bundlewise.agents.compose import unreadable
     from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 
     context = StudentContext(engine, retriever, calibration or Calibration(), form, repairs, advance)
-    state = build_student_graph().invoke(StudentState(list(sessions)), context=context)
-    predictions: list[Prediction] = state["predictions"]
-    return predictions
+    readable = [session for session in sessions if not unreadable(session)]
+    state = build_student_graph().invoke(StudentState(readable), context=context) if readable else {"predictions": []}
+    answered = {prediction.session_id: prediction for prediction in state["predictions"]}
+    return [
+        answered.get(session.session_id)
+        or Prediction(session_id=session.session_id, bundles=(), outcome="failed", reason=unreadable(session))
+        for session in sessions
+    ]
 
 
 def answer_to_file(

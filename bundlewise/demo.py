@@ -121,7 +121,7 @@ class Demo:
             self._say(f"distil: the {teacher} teacher's knowledge about the training sessions")
             folder = self._kb(teacher)
             who = chain.teacher_named(name, self.sessions)
-            found = chain.distil(self.sessions, who, folder, pack=folder.with_suffix(".jsonl"))
+            found = chain.distil(self.sessions, who, folder, embedder=self.embedder, pack=folder.with_suffix(".jsonl"))
             counts = {kind: sum(r.kind == kind for r in found.records) for kind in ("pattern", "rule", "thought")}
             write_json(summary, counts)
         self.knowledge[teacher] = json.loads(summary.read_text(encoding="utf-8"))

@@ -132,7 +132,10 @@ def fingerprint_of(folder: Path) -> str:
 def content_of(path: Path) -> Any:
     """Return what a fingerprint sees of a file: the settings of a configuration, the hash of the rest."""
     if path.name in ("config.json", "tokenizer_config.json"):
-        settings = json.loads(path.read_text("utf-8"))
+        try:
+            settings = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{path} is damaged: {error}; fetch the model again") from error
         return {key: value for key, value in settings.items() if key not in VOLATILE}
     return sha256_file(path)
 

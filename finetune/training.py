@@ -106,7 +106,12 @@ def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[li
 
 
 def train(
-    model: Any, batches: Sequence[Sequence[Example]], config: TrainingConfig, folder: Path, watch: Watch | None = None
+    model: Any,
+    batches: Sequence[Sequence[Example]],
+    config: TrainingConfig,
+    folder: Path,
+    watch: Watch | None = None,
+    base: str = "",
 ) -> TrainingResult:
     """Train the LoRA parameters and write the adapter; a stopped training goes on where it stopped.
 
@@ -117,6 +122,7 @@ def train(
         batches: what `plan` returned; they and the config determine the result.
         config: learning rate, seed and the rest.
         folder: where adapter, checkpoint and loss.jsonl go.
+        base: fingerprint of the base model, so that no other base goes on with this training.
         watch: called after each step with its number, the number of steps and the loss.
 
     Raises:
@@ -128,7 +134,7 @@ def train(
         raise UsageError("no training example; give data whose train split has annotated sessions")
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
-    key = fingerprint([config.model_dump(), batches])
+    key = fingerprint([config.model_dump(), batches, base])
     losses, tokens, seconds = _resume(folder, key, parameters, optimizer)
     started = perf_counter()
     model.train()

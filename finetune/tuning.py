@@ -78,7 +78,12 @@ class Tuning:
         batches = plan(epochs, self.config)
         with progress("finetune", len(batches)) as advance:
             result = train(
-                tuned, batches, self.config, self.folder, lambda step, steps, loss: advance(1, f"loss {loss:.3f}")
+                tuned,
+                batches,
+                self.config,
+                self.folder,
+                lambda step, steps, loss: advance(1, f"loss {loss:.3f}"),
+                wanted["base_fingerprint"],
             )
         calibration, score = self._calibrate(StudentEngine(tuned.merge_and_unload(), tokenizer), validation)
         manifest = Manifest(

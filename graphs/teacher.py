@@ -107,8 +107,9 @@ def think(state: TeacherState, runtime: Run) -> Update:
 def check(state: TeacherState, runtime: Run) -> Update:
     """Word everything as records and refuse what is not grounded in its source."""
     sessions = {s.session_id: s for s in state.sessions}
-    domain = state.sessions[0].domain
-    run = fingerprint([runtime.context.teacher.name, runtime.context.ratio, runtime.context.seed, sorted(sessions)])
+    domain = "+".join(sorted({s.domain for s in state.sessions}))
+    context = runtime.context
+    run = fingerprint([context.teacher.name, context.ratio, context.seed, [s.model_dump() for s in state.sessions]])
 
     def source(template: str) -> Provenance:
         return Provenance(teacher=runtime.context.teacher.name, prompt=render.fingerprint(template), run=run)

@@ -6,8 +6,8 @@ and a logistic regression over all observations weighs their share of bundled pa
 the two titles and kinds are. The result becomes one word in the student's question: the way a
 teacher's knowledge reaches products that nobody has seen before.
 
-No session ever meets its own evidence: its thought is left out of the neighbours, and it is judged
-by a regression fitted on the other half of the thoughts.
+A known session does not meet its own evidence: its thought is left out of the neighbours, and it is
+judged by a regression fitted on the other half of the thoughts.
 """
 
 from collections.abc import Sequence

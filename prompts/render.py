@@ -1,6 +1,7 @@
 """Strict rendering of the prompt templates, and their fingerprints."""
 
 import hashlib
+import inspect
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -75,5 +76,6 @@ def fingerprint(*names: str) -> str:
 
 
 def student_fingerprint() -> str:
-    """Return the fingerprint of everything a tuned student's prompts are made of."""
-    return fingerprint("judge", "pair", "name")
+    """Return the fingerprint of all that makes a tuned student's prompts: templates, and how titles are read."""
+    filters = hashlib.sha256(inspect.getsource(text).encode()).hexdigest()
+    return hashlib.sha256(f"{fingerprint('judge', 'pair', 'name')} {filters}".encode()).hexdigest()[:12]

@@ -21,7 +21,13 @@ CHAT_TEMPLATE = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-CORPUS = ["Wireless mouse with USB receiver", "Mechanical keyboard, black", "Laptop sleeve, 15 in", "A B - C", " yes no"]
+CORPUS = [
+    "Wireless mouse with USB receiver",
+    "Mechanical keyboard, black",
+    "Laptop sleeve, 15 in",
+    "A B - C",
+    " yes no",
+]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

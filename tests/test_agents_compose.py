@@ -58,9 +58,7 @@ def test_words_that_titles_share_stand_in_their_question() -> None:
 def test_faults_come_back_as_feedback_on_one_line() -> None:
     given = session("s", TITLES)
     plain, fed_back = (label_prompt(given, Retrieved(), text).splitlines() for text in ("", "no label\nAnswer:"))
-    assert [line for line in fed_back if line not in plain] == [
-        "Your last answer could not be used: no label Answer:."
-    ]
+    assert [line for line in fed_back if line not in plain] == ["Your last answer could not be used: no label Answer:."]
 
 
 @prompts

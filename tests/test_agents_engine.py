@@ -31,7 +31,10 @@ def student(tiny_student: Path) -> Iterator[StudentEngine]:
     # Sums of float32 hardly depend on the size of the batch; those of bfloat16 do.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "preferred_dtype", lambda: torch.float32)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         yield StudentEngine.load(tiny_student)
+        torch.set_num_threads(threads)
 
 
 def admitted(student: StudentEngine, grammar: str, text: str) -> bool:
@@ -169,5 +172,5 @@ def test_a_tokenizer_that_cannot_tell_yes_from_no_is_refused() -> None:
 
 
 def test_a_folder_without_a_model_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot load a student from .*; fetch it again or give another"):
+    with pytest.raises(ModelError, match=r"cannot load a student from .*; fetch it again or give another"):
         StudentEngine.load(tmp_path)

@@ -8,14 +8,14 @@ from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, reflect
 from bundlewise.domain import Grouping, Session
 
+BOTH: Grouping = ((0, 1), (2, 3))
+RUGS: Grouping = ((2, 3),)
 
-def desks(count: int, groups: Grouping, start: int = 0) -> list[Session]:
-    """Return sessions of a mouse and a pad that share no word, and a rug."""
-    titles = ["Glide Mouse, {n}", "Foam Pad, {n}", "Wool Rug, {n}"]
-    return [
-        session(f"d{n}", [title.format(n="abcdefghij"[n % 10] * 3) for title in titles], groups)
-        for n in range(start, start + count)
-    ]
+
+def desks(*groups: Grouping) -> list[Session]:
+    """Return sessions in which word overlap finds the rugs, and never that a mouse goes with a pad."""
+    titles = ["Glide Mouse", "Foam Pad", "Wool Rug", "Red Wool Rug"]
+    return [session(f"d{n}", titles, found) for n, found in enumerate(groups)]
 
 
 def learnt(sessions: list[Session]) -> tuple[list[Rule], list[Reflection], GroundedTeacher]:
@@ -26,20 +26,24 @@ def learnt(sessions: list[Session]) -> tuple[list[Rule], list[Reflection], Groun
 
 
 def test_kinds_are_head_nouns_of_all_titles_bundled_or_not() -> None:
-    (desk,) = desks(1, ((0, 1),))
-    assert GroundedTeacher().kinds(desk) == ("mouse", "pad", "rug")
-    assert GroundedTeacher().kinds(desk.blind()) == ("mouse", "pad", "rug")
+    (desk,) = desks(RUGS)
+    assert GroundedTeacher().kinds(desk) == ("mouse", "pad", "rug", "rug")
+    assert GroundedTeacher().kinds(desk.blind()) == ("mouse", "pad", "rug", "rug")
+
+
+def test_a_proposal_joins_what_shares_words() -> None:
+    assert GroundedTeacher().propose(desks(BOTH, BOTH)) == [RUGS, RUGS]
 
 
 def test_a_rule_that_explains_the_discrepancies_is_found_with_its_numbers() -> None:
-    rules, _, _ = learnt(desks(16, ((0, 1),)))
+    rules, _, _ = learnt(desks(*[BOTH] * 16))
     mine = [rule for rule in rules if rule.text.startswith("Put together a mouse and a pad")]
     assert {rule.text for rule in mine} == {"Put together a mouse and a pad: 8 of 8 such pairs are bundled"}
-    assert all((rule.support, rule.confidence) == (8, 1.0) and (rule.gain or 0) > 0 for rule in mine)
+    assert all((rule.support, rule.confidence) == (8, 1.0) and rule.gain == 0.5 for rule in mine)
 
 
 def test_a_rules_sources_are_of_the_half_it_was_drawn_from() -> None:
-    sessions = desks(16, ((0, 1),))
+    sessions = desks(*[BOTH] * 16)
     rules, _, _ = learnt(sessions)
     halves = [{s.session_id for s in sessions[start::2]} for start in (0, 1)]
     assert rules
@@ -51,28 +55,23 @@ def test_a_rules_sources_are_of_the_half_it_was_drawn_from() -> None:
 
 
 def test_a_gain_is_measured_on_the_half_that_the_rule_was_not_drawn_from() -> None:
-    """Even sessions bundle mouse and pad, odd ones mouse and rug: what helps one half harms the other."""
-    sessions = desks(20, ())
-    for place, groups in enumerate([((0, 1),), ((0, 2),)] * 10):
-        sessions[place] = desks(1, groups, start=place)[0]
+    sessions = desks(*[BOTH, RUGS] * 10)
     rules, _, _ = learnt(sessions)
-    even = {s.session_id for s in sessions[0::2]}
-    joins = [rule for rule in rules if rule.text.startswith("Put together a mouse and a pad")]
-    assert [set(rule.sources) for rule in joins] == [even]
-    assert joins[0].confidence == 1.0
-    assert (joins[0].gain or 0) < 0
+    (joins,) = (rule for rule in rules if rule.text.startswith("Put together a mouse and a pad"))
+    assert set(joins.sources) == {s.session_id for s in sessions[0::2]}
+    assert (joins.confidence, joins.gain) == (1.0, -0.5)
 
 
 def test_rules_are_sorted_by_gain_and_the_same_input_gives_the_same_rules() -> None:
-    rules, _, _ = learnt(desks(16, ((0, 1),)))
+    rules, _, _ = learnt(desks(*[BOTH] * 16))
     assert [rule.gain for rule in rules] == sorted((rule.gain for rule in rules), reverse=True)
-    assert learnt(desks(16, ((0, 1),)))[0] == rules
+    assert learnt(desks(*[BOTH] * 16))[0] == rules
 
 
 def test_without_discrepancies_or_with_few_sessions_no_rule_is_drawn() -> None:
     everything = [session(f"s{n}", ["Glide mouse", "Glide mouse"], ((0, 1),)) for n in range(20)]
     assert learnt(everything)[0] == []
-    assert learnt(desks(2, ((0, 1),)))[0] == []
+    assert learnt(desks(BOTH, BOTH))[0] == []
 
 
 @pytest.mark.parametrize(
@@ -81,19 +80,20 @@ def test_without_discrepancies_or_with_few_sessions_no_rule_is_drawn() -> None:
         (
             ["Glide Mouse", "Foam Pad", "Wool Rug"],
             ((0, 1),),
-            "The products are mouse, pad, rug. For \"set up a desk\", mouse and pad go together: mouse and pad are "
+            'The products are mouse, pad, rug. For "set up a desk", mouse and pad go together: mouse and pad are '
             "often bundled. rug stays out: nothing here needs it.",
         ),
         (
             ["Red Mouse", "Blue Mouse", "Wool Rug", "Tea"],
             ((0, 1),),
-            "The products are mouse, mouse, rug, tea. For \"set up a desk\", mouse and mouse go together: they are "
+            'The products are mouse, mouse, rug, tea. For "set up a desk", mouse and mouse go together: they are '
             "all of one kind, mouse. rug, tea stay out: nothing here needs them.",
         ),
         (
             ["Glide Tablet", "Glide Case"],
             ((0, 1),),
-            'The products are tablet, case. For "set up a desk", tablet and case go together: their titles share glide.',
+            'The products are tablet, case. For "set up a desk", tablet and case go together: their titles share '
+            "glide.",
         ),
         (
             ["Oat Milk", "Green Tea"],

@@ -68,8 +68,16 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA], 2, "Missing option '--kb'"),
         (["finetune", "-o", "a"], 2, "Missing option '--data'"),
         (["finetune", *DATA, "-o", "a", "--hints", "3"], 2, "quotas need a knowledge base"),
-        (["finetune", *DATA, "-o", "a", "--epochs", "0"], 2, "epochs: input should be greater than or equal to 1, got 0"),
-        (["finetune", *DATA, "-o", "a", "--intents", "7"], 2, "intents: input should be less than or equal to 1, got 7"),
+        (
+            ["finetune", *DATA, "-o", "a", "--epochs", "0"],
+            2,
+            "epochs: input should be greater than or equal to 1, got 0",
+        ),
+        (
+            ["finetune", *DATA, "-o", "a", "--intents", "7"],
+            2,
+            "intents: input should be less than or equal to 1, got 7",
+        ),
         (["finetune", *DATA, "-o", "a", "--learning-rate", "x"], 2, "'x' is not a valid float"),
         (["finetune", *DATA, "-o", "empty.jsonl"], 2, "'empty.jsonl' is a file"),
         (["demo", "--domain", "food"], 2, "'food'"),
@@ -111,7 +119,11 @@ def test_debug_shows_where_an_error_comes_from() -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(UsageError("k is 3"), "k is 3"), (OSError(28, "No space left"), "No space left"), (MemoryError(), "out of memory")],
+    [
+        (UsageError("k is 3"), "k is 3"),
+        (OSError(28, "No space left"), "No space left"),
+        (MemoryError(), "out of memory"),
+    ],
 )
 def test_an_error_is_one_line(error: BaseException, said: str) -> None:
     assert said in describe(error) and "\n" not in describe(error)
@@ -139,6 +151,10 @@ def test_prompts_are_listed_with_fingerprints_and_as_json(call: Call) -> None:
     assert call("prompts")[1].splitlines() == [f"{value}  {name}" for name, value in expected.items()]
 
 
+def has_answers(partial: Path) -> bool:
+    return partial.exists() and len(partial.read_bytes().splitlines()) > 1
+
+
 def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on(tiny_student: Path, tmp_path: Path) -> None:
     write_sessions(tmp_path / "data.jsonl", [s for s in load("electronics") if len(s.items) <= 6])
     output, partial = tmp_path / "p.jsonl", tmp_path / ".p.jsonl.partial"
@@ -146,10 +162,11 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on(tiny_student: Path,
     command = [sys.executable, "-m", "bundlewise", "generate", "--form", "labels", *map(str, arguments)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not partial.exists() and child.poll() is None and time.monotonic() < deadline:
+    # Until the first batch is written: Python itself loses an interrupt that comes while it imports.
+    while not has_answers(partial) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
-    assert (child.returncode, out) == (130, "")
+    assert (child.returncode, out) == (130, ""), err
     assert err.strip() == "bundlewise: stopped; the same command goes on where it stopped"
-    assert partial.exists() and not output.exists()
+    assert has_answers(partial) and not output.exists()

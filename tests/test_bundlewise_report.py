@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from bundlewise.demo import DemoConfig, Entry
-from bundlewise.domain import Bundle, Item, PredictedBundle, Prediction, Session
+from bundlewise.domain import Bundle, Grouping, Item, PredictedBundle, Prediction, Session
 from bundlewise.metrics import SessionScore, score_session
 from bundlewise.report import best_tuned, telling_sessions, terminal_table, verdicts, write_report
 from bundlewise.scoring import Row
 
 NASTY = '<script>alert("x")</script>'
 TRUTH = ((0, 1), (2, 3))
-RIGHT, HALF, WRONG = TRUTH, ((0, 1),), ((0, 2), (1, 3))
+RIGHT: Grouping = TRUTH
+HALF: Grouping = ((0, 1),)
+WRONG: Grouping = ((0, 2), (1, 3))
 
 
 def session(number: int) -> Session:
@@ -46,7 +48,11 @@ def entry(name: str, answers: Sequence[Any], validation: float | None = None) ->
 
 def entries(tuned: Sequence[Any], plain: Sequence[Any] = (HALF,) * 12) -> dict[str, Entry]:
     lexical = Entry(Row("lexical clusters", [score_session(g, TRUTH) for g in plain]), [], list(plain))
-    return {"lexical clusters": lexical, "plain student": entry("plain student", plain), "SFT": entry("SFT", tuned, 0.4)}
+    return {
+        "lexical clusters": lexical,
+        "plain student": entry("plain student", plain),
+        "SFT": entry("SFT", tuned, 0.4),
+    }
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,7 @@ def test_a_training_stopped_by_ctrl_c_goes_on(
     assert code == 0 and json.loads(out)["steps"] - 3 == 99 - left[0]
 
 
-def test_other_settings_on_a_finished_folder_are_refused_and_leave_it_alone(
-    finetune: Finetune, tmp_path: Path
-) -> None:
+def test_other_settings_on_a_finished_folder_are_refused_and_leave_it_alone(finetune: Finetune, tmp_path: Path) -> None:
     finetune()
     before = {path: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
     code, out, err = finetune("--epochs", 2)

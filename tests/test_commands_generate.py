@@ -32,7 +32,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "adapter"
-    Tuning([*some("train"), *some("validation", 2)], folder, TrainingConfig(learning_rate=0.3, epochs=4, layers=1), str(tiny_student)).run()
+    Tuning(
+        [*some("train"), *some("validation", 2)],
+        folder,
+        TrainingConfig(learning_rate=0.3, epochs=4, layers=1),
+        str(tiny_student),
+    ).run()
     return folder
 
 

@@ -56,7 +56,7 @@ def write_gold(folder: Path) -> Path:
 def test_twelve_starter_sessions_go_through_the_whole_chain(
     capsys: pytest.CaptureFixture[str], tiny_student: Path, minilm: Path, tmp_path: Path
 ) -> None:
-    sessions = subset("electronics", SMALL, products=4)
+    sessions = subset("electronics", SMALL, products=6)
     write_sessions(tmp_path / "data.jsonl", sessions)
     found = chain(capsys, tmp_path, tiny_student, "--layers", 1, "--rank", 2)
     assert found["manifest"]["sessions"] == SMALL["train"]

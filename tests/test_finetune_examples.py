@@ -86,9 +86,9 @@ def test_the_same_answer_is_wanted_for_two_products_in_any_order(tokenizer: Any,
 def test_each_place_of_a_name_example_wants_the_next_token_of_the_intent_and_then_the_end(tokenizer: Any) -> None:
     example = name_example(tokenizer, SESSION, bundle=1)
     prompt = tokenizer.decode(example.encoded.ids[: example.encoded.places[0] + 1])
-    assert "Gas stove" in prompt
-    assert "Red tent" not in prompt
-    assert prompt.endswith("The shopper's intent:")
+    assert "gas stove" in prompt.lower()
+    assert "red tent" not in prompt.lower()
+    assert prompt.lower().endswith("intent:")
     assert tokenizer.decode(example.targets[:-1]) == " cook outdoors\n"
     assert example.targets[-1] == tokenizer.eos_token_id
     read = [example.encoded.ids[place + 1] for place in example.encoded.places[:-1]]

@@ -196,7 +196,9 @@ def test_what_is_not_given_keeps_its_default() -> None:
     assert TrainingConfig.of(rank=None, epochs=2) == TrainingConfig(epochs=2)
 
 
-def test_batches_hold_every_example_once_an_epoch_and_their_questions_stay_within_the_budget(tiny_student: Path) -> None:
+def test_batches_hold_every_example_once_an_epoch_and_their_questions_stay_within_the_budget(
+    tiny_student: Path,
+) -> None:
     tokenizer = load_causal_lm(tiny_student)[1]
     sessions = small_sessions()
     epoch = examples(tokenizer, sessions, [Retrieved() for _ in sessions], intents=1, seed=0)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from bundlewise.agents.engine import StudentEngine
+from bundlewise.agents.student import fit_calibration
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
@@ -24,7 +25,7 @@ SIZES = {"train": 4, "validation": 2, "test": 2}
 class Hints:
     """A knowledge base that says the same of all pairs, and remembers whom it was asked about."""
 
-    about = {"policy": {"hints": 3}, "teacher": "somebody"}
+    about: ClassVar[dict[str, Any]] = {"policy": {"hints": 3}, "teacher": "somebody"}
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -126,7 +127,7 @@ def test_only_validation_sessions_calibrate(
     tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Session] = []
-    fit = tuning.fit_calibration
+    fit = fit_calibration
 
     def spy(engine: StudentEngine, sessions: Sequence[Session], found: Sequence[Retrieved]) -> Any:
         seen.extend(sessions)
@@ -169,9 +170,7 @@ def test_an_adapter_fits_the_base_it_was_trained_on(adapter: Path, tiny_student:
     assert check_fit(adapter, tiny_student) == read_manifest(adapter)
 
 
-def test_another_base_is_refused_and_the_right_one_named(
-    adapter: Path, tiny_student: Path, tmp_path: Path
-) -> None:
+def test_another_base_is_refused_and_the_right_one_named(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
     for path in tiny_student.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     weights = tmp_path / "model.safetensors"

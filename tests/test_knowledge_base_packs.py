@@ -58,7 +58,7 @@ def test_a_tampered_pack_is_refused(pack: Path, old: str, new: str) -> None:
 def test_a_pack_that_lost_lines_is_refused(pack: Path, kept: slice) -> None:
     lines = pack.read_text().splitlines(keepends=True)
     pack.write_text("".join(lines[kept]))
-    with pytest.raises(DataError, match="checksum|no manifest"):
+    with pytest.raises(DataError, match=r"checksum|no manifest"):
         read_pack(pack)
 
 
@@ -72,5 +72,5 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
 def test_a_record_that_is_not_knowledge_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     rows = [RECORDS[0].model_dump(mode="json") | change]
     write_jsonl(tmp_path / "a.pack", [{"bundlewise_pack": 1, "checksum": fingerprint(rows)}, *rows])
-    with pytest.raises(DataError, match="a record is not knowledge: .*; export it again"):
+    with pytest.raises(DataError, match=r"a record is not knowledge: .*; export it again"):
         read_pack(tmp_path / "a.pack")

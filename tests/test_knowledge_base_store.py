@@ -113,7 +113,7 @@ def test_a_newer_schema_is_refused(store: KnowledgeStore, monkeypatch: pytest.Mo
 
 
 def test_a_missing_store_is_a_usage_error_that_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no knowledge base in .*; make one: bundlewise distil"):
+    with pytest.raises(UsageError, match=r"no knowledge base in .*; make one: bundlewise distil"):
         KnowledgeStore.open(tmp_path / "none", BagOfWords())
     assert not (tmp_path / "none").exists()
 
@@ -121,7 +121,7 @@ def test_a_missing_store_is_a_usage_error_that_leaves_no_folder(tmp_path: Path) 
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\0" + b"x" * 5000])
 def test_a_damaged_store_is_an_error_with_a_remedy(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "chroma.sqlite3").write_bytes(content)
-    with pytest.raises(KnowledgeError, match="cannot open the knowledge base in .*; distil it anew"):
+    with pytest.raises(KnowledgeError, match=r"cannot open the knowledge base in .*; distil it anew"):
         KnowledgeStore.open(tmp_path, BagOfWords())
 
 
@@ -129,7 +129,7 @@ def test_a_second_writer_is_told_to_wait(store: KnowledgeStore, monkeypatch: pyt
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     with (
         FileLock(store.folder / ".writer.lock"),
-        pytest.raises(KnowledgeError, match="another process writes to .*; wait for it and run again"),
+        pytest.raises(KnowledgeError, match=r"another process writes to .*; wait for it and run again"),
     ):
         store.replace([])
     store.replace(RULES[:2])

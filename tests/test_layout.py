@@ -28,7 +28,14 @@ MAY_IMPORT = {
     "graphs": {"kernel", "prompts", "agents", "knowledge_base", "graphs"},
     "faces": {"kernel", "prompts", "agents", "finetune", "knowledge_base", "graphs", "faces"},
 }
-NOT_ON_THE_GPU_MACHINE = {"chromadb", "langchain", "langchain_core", "langchain_chroma", "langchain_openai", "langgraph"}
+NOT_ON_THE_GPU_MACHINE = {
+    "chromadb",
+    "langchain",
+    "langchain_core",
+    "langchain_chroma",
+    "langchain_openai",
+    "langgraph",
+}
 
 
 def modules() -> dict[str, Path]:
@@ -74,7 +81,7 @@ def imports(path: Path) -> set[str]:
 
 def part(module: str) -> str:
     """Return the part of the project that a module belongs to."""
-    name = (module.split(".") + [""])[1]
+    name = [*module.split("."), ""][1]
     return name if name in MAY_IMPORT else "faces" if name in FACES else "kernel"
 
 
@@ -118,12 +125,15 @@ def test_the_student_is_tuned_and_loaded_where_chroma_and_langchain_are_missing(
     code = f"""
 import sys
 sys.modules |= dict.fromkeys({sorted(NOT_ON_THE_GPU_MACHINE)})
-import bundlewise.finetune.tuning, bundlewise.finetune.plotting, bundlewise.agents.student, bundlewise.agents.constrained
+import bundlewise.finetune.plotting, bundlewise.finetune.tuning
+import bundlewise.agents.constrained, bundlewise.agents.student
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["finetune", "--help"], ["distil", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["generate", "--help"], ["finetune", "--help"], ["distil", "--help"]]
+)
 def test_help_imports_no_heavy_library(arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -17,11 +17,8 @@ from bundlewise.errors import UsageError
 @click.option("--pack", type=click.Path(path_type=Path, dir_okay=False), help="Also write the records to this file.")
 @click.option("--ratio", default=1.0, show_default=True, help="Share of the training sessions to read.")
 @click.option("--seed", default=0, show_default=True, help="Determines which sessions are read.")
-@click.option("--embedder", default="minilm", show_default=True, help="Name, hub id or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def command(
-    data: str, kb: Path, teacher: str, pack: Path | None, ratio: float, seed: int, embedder: str, as_json: bool
-) -> None:
+def command(data: str, kb: Path, teacher: str, pack: Path | None, ratio: float, seed: int, as_json: bool) -> None:
     """Let a teacher distil knowledge from the training sessions of DATA.
 
     The grounded teacher is built in and needs no key; it is not a language model. A recorded teacher
@@ -30,12 +27,13 @@ def command(
     if not 0 < ratio <= 1:
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}")
     from bundlewise import chain, dataset
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     sessions = dataset.load(data)
     who = chain.teacher_named(teacher, sessions)
-    found = chain.distil(sessions, who, kb, embedder=embedder, pack=pack, ratio=ratio, seed=seed)
+    found = chain.distil(sessions, who, kb, embedder=Embedder.named(), pack=pack, ratio=ratio, seed=seed)
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]

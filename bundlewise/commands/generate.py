@@ -60,6 +60,7 @@ def command(
     from bundlewise import chain, dataset, models
     from bundlewise.agents.engine import StudentEngine
     from bundlewise.finetune.adapters import check_fit
+    from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprint
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -81,7 +82,8 @@ def command(
         predictions = chain.answer(sessions, engine, **settings)
     else:
         key = [
-            base.name,
+            models.fingerprint_of(base),
+            [fingerprint(*TEMPLATES), student_fingerprint()],
             manifest and manifest.model_dump(),
             retriever and retriever.about,
             form,
@@ -124,6 +126,8 @@ def _retriever(
         raise UsageError("quotas need a knowledge base: add --kb FOLDER, or leave the quotas out")
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb FOLDER")
+    if manifest and given:
+        click.echo(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})", err=True)
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
     return chain.open_retriever(kb, policy) if kb and not policy.is_plain else None
