@@ -20,6 +20,8 @@ Matrix = npt.NDArray[np.float64]
 BEAM = 192
 CANDIDATES = 40
 NEGLIGIBLE = 1e-3
+QUANTILES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+SHARPNESS = (1.0, 0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,7 @@ class Calibration:
         return (log_odds + self.bias) / self.temperature
 
 
-GRID = tuple(
-    Calibration(bias, temperature) for temperature in (1.0, 2.0, 4.0) for bias in (-1.5, -1, -0.5, 0, 0.5, 1, 1.5)
-)
-
-
-@lru_cache(maxsize=1 << 20)
+@lru_cache(maxsize=1 << 16)
 def _gain(answer: Grouping, truth: Grouping) -> float:
     return gjs(answer, truth)
 
@@ -92,12 +89,23 @@ def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES) -> Grouping:
     return max((bundles for bundles, _ in likely), key=lambda a: sum(w * _gain(a, world) for world, w in worlds))
 
 
+def candidates_for(log_odds: list[Matrix]) -> list[Calibration]:
+    """Return the calibrations to choose from: cuts at quantiles of the log-odds, in three sharpnesses."""
+    pooled = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in log_odds])
+    spread = float(pooled.std()) or 1.0
+    cuts = np.quantile(pooled, QUANTILES).tolist()
+    return [Calibration(round(-cut, 4), round(spread / sharp, 4)) for sharp in SHARPNESS for cut in cuts]
+
+
 def calibrate(log_odds: list[Matrix], truths: list[Grouping]) -> Calibration:
-    """Return the calibration with the best mean GJS over sessions; ties go to the mildest one."""
+    """Return the calibration with the best mean GJS over sessions; ties go to the first.
 
-    def quality(calibration: Calibration) -> tuple[float, float, float]:
+    Students differ in what they say by default and how boldly, so the candidates follow the spread of
+    their own log-odds.
+    """
+
+    def quality(calibration: Calibration) -> float:
         answers = (best_grouping(calibration.apply(matrix)) for matrix in log_odds)
-        score = sum(gjs(answer, truth) for answer, truth in zip(answers, truths, strict=True))
-        return round(score, 9), -abs(calibration.bias), -calibration.temperature
+        return round(sum(gjs(answer, truth) for answer, truth in zip(answers, truths, strict=True)), 9)
 
-    return max(GRID, key=quality)
+    return max(candidates_for(log_odds), key=quality)

@@ -42,7 +42,7 @@ class DemoConfig:
 
     domain: str = "electronics"
     limit: int = 140
-    policy: Policy = field(default_factory=lambda: Policy(patterns=0, rules=0, thoughts=0))
+    policy: Policy = field(default_factory=Policy)
     seed: int = 0
 
     @cached_property

@@ -21,7 +21,7 @@ CHECKPOINT_EVERY = 15
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
 NAME_EVERY = 3
-NAME_WEIGHT = 0.5
+NAME_WEIGHT = 0.2
 
 Watch = Callable[[int, int, float], None]
 
