@@ -64,7 +64,7 @@ def write(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
 def parse(text: str, products: int) -> Answer:
     """Read an answer; whatever is wrong with it is named in `faults`, never guessed away.
 
-    A label that only one product carries makes no bundle; an intent that is missing stays empty.
+    A label that only one product carries makes no bundle, which is no fault: the product stays out.
     """
     labels: dict[int, str] = {}
     intents: dict[str, str] = {}
@@ -89,7 +89,6 @@ def _assemble(labels: dict[int, str], intents: dict[str, str], faults: list[str]
     for number in sorted(labels):
         if labels[number] != OUTSIDE:
             members.setdefault(labels[number], []).append(number - 1)
-    faults += [f"label {label} stands at one product only" for label, group in members.items() if len(group) == 1]
     kept = {label: tuple(group) for label, group in members.items() if len(group) > 1}
     faults += [f"bundle {label} has no intent" for label in kept if not intents.get(label)]
     if not kept:

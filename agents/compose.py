@@ -61,7 +61,7 @@ def name_prompt(session: Session, group: tuple[int, ...]) -> str:
 def label_prompt(session: Session, retrieved: Retrieved, feedback: str = "") -> str:
     """Return the prompt that asks for a label per product; feedback names the last answer's faults."""
     records = [record for record, _ in retrieved.records]
-    return render("label", session=session.blind(), records=records, feedback=feedback)
+    return render("label", session=session.blind(), records=records, feedback=feedback) + "\n"
 
 
 def together(groups: Grouping, a: int, b: int) -> bool:

@@ -37,6 +37,7 @@ class GroundedTeacher:
     """A deterministic teacher that reads training sessions only."""
 
     name = "grounded"
+    words_by_template = True
 
     def __init__(self) -> None:
         self._threshold = 0.0

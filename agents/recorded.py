@@ -18,6 +18,8 @@ class RecordedTeacher(GroundedTeacher):
     "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`.
     """
 
+    words_by_template = False
+
     def __init__(self, path: Path, sessions: Sequence[Session]) -> None:
         super().__init__()
         self.name = f"recorded:{path.stem}"

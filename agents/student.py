@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bundlewise.agents import answers
-from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
+from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
 from bundlewise.agents.decoding import Calibration, best_grouping, calibrate
 from bundlewise.agents.engine import Progress, StudentEngine
 from bundlewise.domain import Retrieved, Session
@@ -28,12 +28,12 @@ class Reply:
 def reply_by_pairs(
     engine: StudentEngine,
     sessions: Sequence[Session],
-    retrieved: Sequence[Retrieved],
+    prompts: Sequence[JudgePrompt],
     calibration: Calibration,
     progress: Progress | None = None,
 ) -> list[Reply]:
     """Ask about every pair, take the grouping with the best expected GJS, then ask for the intents."""
-    judged = engine.judge([judge_prompt(s, r) for s, r in zip(sessions, retrieved, strict=True)], progress)
+    judged = engine.judge(prompts, progress)
     groups = [best_grouping(calibration.apply(judgement.log_odds)) for judgement in judged]
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = engine.write(
@@ -62,13 +62,8 @@ def fit_calibration(
 
 
 def reply_by_labels(
-    engine: StudentEngine,
-    sessions: Sequence[Session],
-    retrieved: Sequence[Retrieved],
-    feedback: Sequence[str],
-    progress: Progress | None = None,
+    engine: StudentEngine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
 ) -> list[Reply]:
     """Let the student write the whole answer under the grammar of the session's products."""
-    prompts = [label_prompt(s, r, f) + "\n" for s, r, f in zip(sessions, retrieved, feedback, strict=True)]
     grammars = [answers.answer_grammar(len(session.items)) for session in sessions]
     return [Reply(w.text, w.tokens_in, w.tokens_out) for w in engine.write(prompts, grammars, progress)]

@@ -65,6 +65,7 @@ class Teacher(Protocol):
     """Whoever distils: the embedded grounded teacher, a recorded one, or a large language model."""
 
     name: str
+    words_by_template: bool
 
     def kinds(self, session: Session) -> tuple[str, ...]:
         """Return the kind of every product of a training session, bundled or not."""

@@ -94,14 +94,21 @@ def answer(
     repairs: int = 1,
     advance: Advance | None = None,
 ) -> list[Prediction]:
-    """Run the student graph over one batch of sessions; one it cannot read is a failed prediction."""
+    """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
+
+    Batches are the same whoever calls, and so are the bytes of the answers.
+    """
     from bundlewise.agents.compose import unreadable
     from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 
     context = StudentContext(engine, retriever, calibration or Calibration(), form, repairs, advance)
-    readable = [session for session in sessions if not unreadable(session)]
-    state = build_student_graph().invoke(StudentState(readable), context=context) if readable else {"predictions": []}
-    answered = {prediction.session_id: prediction for prediction in state["predictions"]}
+    graph = build_student_graph()
+    answered: dict[str, Prediction] = {}
+    for start in range(0, len(sessions), GENERATE_BATCH):
+        readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
+        if readable:
+            state = graph.invoke(StudentState(readable), context=context)
+            answered |= {prediction.session_id: prediction for prediction in state["predictions"]}
     return [
         answered.get(session.session_id)
         or Prediction(session_id=session.session_id, bundles=(), outcome="failed", reason=unreadable(session))

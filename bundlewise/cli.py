@@ -3,12 +3,13 @@
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from bundlewise import __version__
-from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.errors import BundlewiseError
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
@@ -53,8 +54,9 @@ def root(debug: bool) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; exit with 0, 1 (failure), 2 (usage) or 130 (Ctrl-C)."""
-    arguments = sys.argv[1:] if args is None else args
-    debug = "--debug" in arguments
+    given = sys.argv[1:] if args is None else args
+    debug = "--debug" in given
+    arguments = [argument for argument in given if argument != "--debug"]
     try:
         code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
         sys.stdout.flush()
@@ -65,28 +67,33 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         fail("stopped; the same command goes on where it stopped", 130)
     except click.ClickException as error:
-        if debug:
-            raise
+        trace(debug)
         error.show()
         sys.exit(error.exit_code)
-    except (BundlewiseError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        code = error.exit_code if isinstance(error, BundlewiseError) else 1
-        fail(describe(error), code)
+    except Exception as error:  # The outermost handler: whatever it is, the user gets a line and not a traceback.
+        trace(debug)
+        fail(describe(error), error.exit_code if isinstance(error, BundlewiseError) else 1)
 
 
-def describe(error: BaseException) -> str:
+def trace(debug: bool) -> None:
+    """Print the traceback of the error at hand if the user wants it."""
+    if debug:
+        traceback.print_exc()
+
+
+def describe(error: Exception) -> str:
     """Return one line for the user."""
+    if isinstance(error, BundlewiseError):
+        return str(error)
     if isinstance(error, MemoryError):
         return "out of memory; close other programs or choose a smaller batch or model"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}; free space, or check path and rights"
+    text = " ".join(str(error).split())[:300]
+    return f"unexpected {type(error).__name__}: {text}; run again with --debug to see where"
 
 
 def fail(message: str, code: int) -> Any:
     """Print a message on stderr and leave."""
     click.echo(f"bundlewise: {message}", err=True)
     sys.exit(code)
-
-
-__all__ = ["UsageError", "main", "root"]

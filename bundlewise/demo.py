@@ -3,21 +3,23 @@
 import json
 import re
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise import __version__, baselines, chain, dataset, models, scoring
+from bundlewise import baselines, chain, dataset, models, scoring
 from bundlewise.agents.decoding import best_grouping, calibrate
 from bundlewise.agents.student import fit_calibration
 from bundlewise.domain import KNOWLEDGE_KINDS, Grouping, Knowledge, Prediction, Retrieved, Session
-from bundlewise.files import fingerprint, read_rows, write_json
+from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
 from bundlewise.finetune.training import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
@@ -42,15 +44,18 @@ class DemoConfig:
 
     domain: str = "electronics"
     limit: int = 140
+    student: str = models.SMOLLM2.name
     policy: Policy = field(default_factory=Policy)
     seed: int = 0
 
     @cached_property
     def run_id(self) -> str:
         """The name of the run's folder: the domain, and a hash of all that determines the results."""
-        dials = [self.domain, self.limit, self.policy.model_dump(), self.seed]
-        code = [student_fingerprint(), __version__, *(model.sha256 for model in models.KNOWN.values())]
-        return f"{self.domain}-{fingerprint([dials, code])}"
+        dials = [self.domain, self.limit, self.student, self.policy.model_dump(), self.seed]
+        data = [sha256_file(path(self.domain)) for path in (dataset.starter_path, dataset.starter_pack_path)]
+        code = [student_fingerprint(), code_fingerprint(), TrainingConfig().model_dump()]
+        code += [model.sha256 for model in models.KNOWN.values()]
+        return f"{self.domain}-{fingerprint([dials, data, code])}"
 
 
 @dataclass
@@ -63,6 +68,13 @@ class Entry:
     intent: float | None = None
     training_seconds: float | None = None
     validation_gjs: float | None = None
+
+
+def code_fingerprint() -> str:
+    """Return a fingerprint of the sources that determine the demo's results."""
+    sources = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
+    names = [(source / name) for source in sources for name in sorted(p.name for p in source.iterdir())]
+    return fingerprint([path.read_text(encoding="utf-8") for path in names if path.name.endswith(".py")])
 
 
 def slug(name: str) -> str:
@@ -176,7 +188,7 @@ class Demo:
             predictions = [Prediction.model_validate(row) for row in read_rows(output)]
         else:
             self._say(f"answer: {name}")
-            engine = StudentEngine.load(models.resolve("smollm2-135m"), adapter)
+            engine = StudentEngine.load(models.resolve(self.config.student), adapter)
             if training is None:
                 found = retriever.retrieve(self.validation) if retriever else [Retrieved() for _ in self.validation]
                 calibration, score = fit_calibration(engine, self.validation, found)
@@ -216,7 +228,7 @@ class Demo:
             self._say(f"finetune: {name}, {self.config.limit} sessions")
         config = TrainingConfig(seed=self.config.seed)
         retriever = self._retriever(teacher)
-        manifest = Tuning(self.sessions, folder, config, "smollm2-135m", retriever, self.config.limit).run()
+        manifest = Tuning(self.sessions, folder, config, self.config.student, retriever, self.config.limit).run()
         self._student(name, teacher, folder, manifest)
 
     def records(self) -> dict[str, Knowledge]:
@@ -228,9 +240,13 @@ class Demo:
 
     def serving_options(self) -> str:
         """Return the options that answer with the tuned student and the large model's knowledge."""
-        return f"--adapter {self._adapter(f'ICL+SFT ({LARGE})')} --kb {self._kb(LARGE)}"
+        titles = " ".join(shlex.quote(title) for title in self.test[0].titles[:4])
+        return f"--adapter {self._adapter(f'ICL+SFT ({LARGE})')} --kb {self._kb(LARGE)} --items {titles}"
 
     def peak_memory(self) -> float:
-        """Return the largest resident memory of this process so far, in GB."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1e9 if sys.platform == "darwin" else 1e6)
+        """Return the largest resident memory of this run so far in GB, over all its starts."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        path = self.folder / "memory.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
+        write_json(path, max(peak, before))
+        return max(peak, before)

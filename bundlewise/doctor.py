@@ -120,7 +120,9 @@ def check_key() -> list[Check]:
     """Tell whether there is a key for `openai:` models; no part of it ever leaves this function."""
     if os.environ.get("OPENAI_API_KEY"):
         return [Check("OPENAI_API_KEY", "ok", "set")]
-    remedy = "set it to use `openai:` models; the embedded teacher and student need none"
+    remedy = (
+        "nothing needs it yet: the embedded teacher and student work without; set it for OpenAI-compatible endpoints"
+    )
     return [Check("OPENAI_API_KEY", "warn", "not set", remedy)]
 
 

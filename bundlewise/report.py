@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from bundlewise.demo import Demo, Entry
 
 PLAIN, LEXICAL = "plain student", "lexical clusters"
+WIDE_GAP = 0.05
 INK, SOFT, ACCENT = "#12343b", "#9db4c0", "#c8553d"
 
 
 def verdicts(entries: "dict[str, Entry]") -> list[str]:
-    """Say for each tuned student whether it beats the untuned one and the lexical heuristic, and why not."""
+    """Say for each tuned student whether it beats the untuned one, the heuristic and its evidence, and why not."""
     said = []
     for name in (name for name in entries if "SFT" in name):
-        for other in (PLAIN, LEXICAL):
+        evidence = name.replace("ICL+SFT", "evidence")
+        for other in (PLAIN, LEXICAL, *([evidence] if evidence != name and evidence in entries else [])):
             gain, (low, high) = entries[name].row.difference(entries[other].row)
             verb = "beats" if low > 0 else "is ahead of" if gain > 0 else "does not beat"
             tail = "" if low > 0 else "; the interval holds zero" if gain > 0 else f"; {why_not(entries[name])}"
@@ -42,9 +44,10 @@ def why_not(entry: "Entry") -> str:
     shape = f"it makes {bundles_per_session(entry):.2f} bundles a session"
     if entry.validation_gjs is None:
         return shape
-    return (
-        f"{shape}, and its validation GJS was {decimal(entry.validation_gjs)}: a gap to test means noise or overfitting"
-    )
+    score = f"GJS {decimal(entry.validation_gjs)} on validation and {decimal(entry.row.summary.gjs)} on test"
+    if entry.validation_gjs > entry.row.summary.gjs + WIDE_GAP:
+        return f"{shape}; {score}: chosen on few validation sessions, it does not carry over"
+    return f"{shape}; {score}: it has not learnt more from so few training sessions and one epoch"
 
 
 def bundles_per_session(entry: "Entry") -> float:

@@ -1,8 +1,9 @@
 """The loss curve of a training as a picture."""
 
+import io
 from pathlib import Path
 
-from bundlewise.files import read_rows
+from bundlewise.files import read_rows, write_bytes
 
 
 def plot_loss(folder: Path, window: int = 10) -> Path:
@@ -20,5 +21,7 @@ def plot_loss(folder: Path, window: int = 10) -> Path:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     picture = folder / "loss.png"
-    figure.savefig(picture, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_bytes(picture, buffer.getvalue())
     return picture

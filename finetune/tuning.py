@@ -56,7 +56,7 @@ class Tuning:
         training = self._chosen()
         validation = self._usable("validation")
         base = models.resolve(self.student)
-        data = fingerprint([session.model_dump() for session in training])
+        data = fingerprint([session.model_dump() for session in (*training, *validation)])
         about = self.retriever.about if self.retriever else {"policy": {}, "teacher": None}
         wanted = {
             "base": self.student,

@@ -1,7 +1,7 @@
 """The student graph: a batch of sessions in, checked bundles with intents out.
 
-retrieve -> generate -> check -> answer, with check -> repair -> check at most n times.
-Composing prompts belongs to `generate`: training composes by the same functions.
+retrieve -> compose -> generate -> check -> answer, with check -> repair -> check at most n times.
+Training composes its prompts by the same functions.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 
 from bundlewise.agents import answers
 from bundlewise.agents.answers import Answer
+from bundlewise.agents.compose import JudgePrompt, judge_prompt, label_prompt
 from bundlewise.agents.decoding import Calibration
 from bundlewise.agents.engine import Progress, StudentEngine
 from bundlewise.agents.student import Form, Reply, reply_by_labels, reply_by_pairs
@@ -39,6 +40,7 @@ class StudentState:
 
     sessions: list[Session]
     retrieved: list[Retrieved] = field(default_factory=list)
+    prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Update(TypedDict, total=False):
     """The parts of the state a node changes."""
 
     retrieved: list[Retrieved]
+    prompts: list[JudgePrompt] | list[str]
     replies: list[Reply]
     answers: list[Answer]
     faults: list[str]
@@ -70,14 +73,22 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
     return {"retrieved": found, "started": started}
 
 
+def compose(state: StudentState, runtime: Run) -> Update:
+    """Write the prompts from titles and knowledge alone."""
+    seen = [(session.blind(), found) for session, found in zip(state.sessions, state.retrieved, strict=True)]
+    if runtime.context.form == "pairs":
+        return {"prompts": [judge_prompt(session, found) for session, found in seen]}
+    return {"prompts": [label_prompt(session, found) for session, found in seen]}
+
+
 def generate(state: StudentState, runtime: Run) -> Update:
-    """Compose the prompts and let the student answer."""
+    """Let the student answer."""
     context, seen = runtime.context, [session.blind() for session in state.sessions]
-    if context.form == "pairs":
-        replies = reply_by_pairs(context.engine, seen, state.retrieved, context.calibration, context.progress)
-    else:
-        replies = reply_by_labels(context.engine, seen, state.retrieved, [""] * len(seen), context.progress)
-    return {"replies": replies}
+    judging = [prompt for prompt in state.prompts if isinstance(prompt, JudgePrompt)]
+    if judging:
+        return {"replies": reply_by_pairs(context.engine, seen, judging, context.calibration, context.progress)}
+    writing = [prompt for prompt in state.prompts if isinstance(prompt, str)]
+    return {"replies": reply_by_labels(context.engine, seen, writing, context.progress)}
 
 
 def check(state: StudentState) -> Update:
@@ -90,12 +101,12 @@ def check(state: StudentState) -> Update:
 def repair(state: StudentState, runtime: Run) -> Update:
     """Ask again, with the faults as feedback, about the sessions whose answers have any."""
     broken = [place for place, answer in enumerate(state.answers) if answer.faults]
-    again = reply_by_labels(
-        runtime.context.engine,
-        [state.sessions[place].blind() for place in broken],
-        [state.retrieved[place] for place in broken],
-        ["; ".join(state.answers[place].faults) for place in broken],
-    )
+    seen = [state.sessions[place].blind() for place in broken]
+    prompts = [
+        label_prompt(session, state.retrieved[place], "; ".join(state.answers[place].faults))
+        for session, place in zip(seen, broken, strict=True)
+    ]
+    again = reply_by_labels(runtime.context.engine, seen, prompts)
     replies = list(state.replies)
     for place, reply in zip(broken, again, strict=True):
         before, kept = replies[place], replies[place].text
@@ -112,20 +123,20 @@ def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer
 
 
 def answer(state: StudentState) -> Update:
-    """Turn the answers into predictions; one without a bundle is a failure, never a guess."""
+    """Turn the answers into predictions; one that still has faults is a failure, never a guess."""
     seconds = (perf_counter() - state.started) / max(1, len(state.sessions))
     rows = zip(state.sessions, state.retrieved, state.replies, state.answers, state.faults, strict=True)
     predictions = []
     for session, retrieved, reply, found, fault in rows:
-        outcome: Outcome = "failed" if not found.groups else "repaired" if fault else "ok"
+        outcome: Outcome = "failed" if found.faults else "repaired" if fault else "ok"
         predictions.append(
             Prediction(
                 session_id=session.session_id,
-                bundles=found.bundles(session),
+                bundles=() if outcome == "failed" else found.bundles(session),
                 knowledge=retrieved.uses,
                 raw=reply.text,
                 outcome=outcome,
-                reason=fault,
+                reason="; ".join(found.faults) or fault,
                 tokens_in=reply.tokens_in,
                 tokens_out=reply.tokens_out,
                 seconds=round(seconds, 4),
@@ -137,11 +148,18 @@ def answer(state: StudentState) -> Update:
 def build_student_graph() -> CompiledStateGraph[StudentState, StudentContext, StudentState, StudentState]:
     """Build the graph; run it with `invoke(StudentState(sessions), context=StudentContext(...))`."""
     graph = StateGraph(StudentState, context_schema=StudentContext)
-    for name, step in (("retrieve", retrieve), ("generate", generate), ("check", check), ("answer", answer)):
+    for name, step in (
+        ("retrieve", retrieve),
+        ("compose", compose),
+        ("generate", generate),
+        ("check", check),
+        ("answer", answer),
+    ):
         graph.add_node(name, step)
     graph.add_node("repair", repair)
     graph.add_edge(START, "retrieve")
-    graph.add_edge("retrieve", "generate")
+    graph.add_edge("retrieve", "compose")
+    graph.add_edge("compose", "generate")
     graph.add_edge("generate", "check")
     graph.add_conditional_edges("check", needs_repair)
     graph.add_edge("repair", "check")

@@ -112,7 +112,10 @@ def check(state: TeacherState, runtime: Run) -> Update:
     run = fingerprint([context.teacher.name, context.ratio, context.seed, [s.model_dump() for s in state.sessions]])
 
     def source(template: str) -> Provenance:
-        return Provenance(teacher=runtime.context.teacher.name, prompt=render.fingerprint(template), run=run)
+        ours = template == "pattern" or context.teacher.words_by_template
+        return Provenance(
+            teacher=context.teacher.name, prompt=render.fingerprint(template) if ours else "import", run=run
+        )
 
     records = [
         *(grounding.pattern_record(pattern, domain, source("pattern")) for pattern in state.patterns),

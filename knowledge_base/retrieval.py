@@ -122,7 +122,9 @@ class Retriever:
         """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
         records = [record for kind in KNOWLEDGE_KINDS for record in self.store.records(kind)]
         teachers = sorted({record.provenance.teacher for record in records})
-        knowledge = fingerprint(sorted(record.id for record in records))
+        knowledge = fingerprint(
+            [self.store.embedder.fingerprint, sorted(record.model_dump_json() for record in records)]
+        )
         return {"policy": self.policy.model_dump(), "teacher": f"{' '.join(teachers)} {knowledge}"}
 
     def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:

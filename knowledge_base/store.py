@@ -9,11 +9,13 @@ from filelock import FileLock, Timeout
 
 from bundlewise.domain import Knowledge, KnowledgeKind
 from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.files import write_json
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 
 SCHEMA = 1
 BATCH = 1000
 VECTORS = "vectors.npz"
+COMPLETE = "complete.json"
 PATIENCE = 10.0
 """Seconds to wait for another writer."""
 
@@ -39,6 +41,8 @@ class KnowledgeStore:
             UsageError: there is no store in the folder.
             KnowledgeError: it was made with another embedder or a newer version, or is damaged.
         """
+        if not (folder / COMPLETE).is_file() and (folder / "chroma.sqlite3").is_file():
+            raise KnowledgeError(f"the knowledge base in {folder} is not finished; run the same distil command again")
         if not (folder / "chroma.sqlite3").is_file():
             raise UsageError(f"no knowledge base in {folder}; make one: bundlewise distil --data D --kb {folder}")
         embedder.load(folder / VECTORS)
@@ -89,6 +93,7 @@ class KnowledgeStore:
         """Make the store hold exactly these records of their domains; equal ones stay as they are."""
         domains = sorted({record.domain for record in records})
         with self.writing():
+            (self.folder / COMPLETE).unlink(missing_ok=True)
             present = self._texts(domains)
             wanted = {record.id: record for record in records}
             self._upsert([r for key, r in wanted.items() if present.get(key) != r.model_dump_json()])
@@ -97,6 +102,7 @@ class KnowledgeStore:
                 self._collection.delete(ids=stale[start : start + BATCH])
             if stale or wanted.keys() - present or not (self.folder / VECTORS).is_file():
                 self._keep_vectors()
+            write_json(self.folder / COMPLETE, {"schema": SCHEMA, "records": self.count()})
 
     def _texts(self, domains: Sequence[str]) -> dict[str, str]:
         if not domains:

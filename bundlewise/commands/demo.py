@@ -1,5 +1,6 @@
 """bundlewise demo: the whole chain on a starter domain."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -38,4 +39,6 @@ def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) 
     click.echo(terminal_table(demo.entries))
     click.echo("\n" + "\n".join(verdicts(demo.entries)))
     click.echo(f"\nreport: {report}")
-    click.echo('try next: bundlewise generate --items "title" "title" ... ' + demo.serving_options())
+    program = Path(sys.argv[0])
+    command_name = program if program.name == "bundlewise" else f"{sys.executable} -m bundlewise"
+    click.echo(f"try next: {command_name} generate {demo.serving_options()}")

@@ -60,6 +60,7 @@ def command(
     from bundlewise import chain, dataset, models
     from bundlewise.agents.engine import StudentEngine
     from bundlewise.finetune.adapters import check_fit
+    from bundlewise.progress import progress
     from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprint
     from bundlewise.settings import quiet_libraries
 
@@ -79,7 +80,8 @@ def command(
         "repairs": repairs,
     }
     if output is None:
-        predictions = chain.answer(sessions, engine, **settings)
+        with progress("generate", len(sessions)) as advance:
+            predictions = chain.answer(sessions, engine, advance=advance, **settings)
     else:
         key = [
             models.fingerprint_of(base),
@@ -126,6 +128,12 @@ def _retriever(
         raise UsageError("quotas need a knowledge base: add --kb FOLDER, or leave the quotas out")
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb FOLDER")
+    if manifest and kb is not None and manifest.policy:
+        knowledge = chain.open_retriever(kb, policy).about["teacher"]
+        if knowledge != manifest.teacher:
+            click.echo(
+                f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}", err=True
+            )
     if manifest and given:
         click.echo(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})", err=True)
     if manifest and kb is not None and not given:
