@@ -123,7 +123,7 @@ def test_writing_together_is_writing_one_by_one_and_again_the_same(
     grammars = ["start: /[a-z ]{20}/", "start: /[0-9]{12}/", 'start: "a" | "b"']
     together = student.write(prompts, grammars)
     assert student.write(prompts, grammars) == together
-    monkeypatch.setattr(module, "WRITE_BATCH", 1)
+    monkeypatch.setattr(module, "WRITE_BATCH_TOKENS", 1)
     assert student.write(prompts, grammars) == together
 
 

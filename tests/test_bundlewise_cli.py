@@ -113,7 +113,7 @@ def test_a_student_that_is_not_here_is_a_failure_with_a_remedy(call: Call, tmp_p
 def test_debug_shows_where_an_error_comes_from() -> None:
     command = [sys.executable, "-m", "bundlewise", "--debug", "distil", *DATA, "--kb", "kb", "--ratio", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert "Traceback" in done.stderr and "UsageError: ratio must be" in done.stderr
 
 

@@ -60,9 +60,9 @@ def entries(tuned: Sequence[Any], plain: Sequence[Any] = (HALF,) * 12) -> dict[s
     [
         ([RIGHT] * 12, "beats", r"\]$"),
         ([RIGHT] + [HALF] * 11, "is ahead of", r"the interval holds zero$"),
-        ([HALF] * 12, "does not beat", "2?1.00 bundles a session, and its validation GJS was"),
-        ([WRONG] * 12, "does not beat", "2.00 bundles a session, and its validation GJS was"),
-        ([WRONG] + [HALF] * 11, "does not beat", "validation GJS was"),
+        ([HALF] * 12, "does not beat", "1.00 bundles a session; GJS .500 on validation"),
+        ([WRONG] * 12, "does not beat", "2.00 bundles a session; GJS .500 on validation"),
+        ([WRONG] + [HALF] * 11, "does not beat", "on validation and"),
     ],
 )
 def test_a_verdict_claims_no_more_than_the_interval_bears(tuned: list[Any], verb: str, tail: str) -> None:

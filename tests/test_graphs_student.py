@@ -137,8 +137,8 @@ def test_an_answer_without_fault_is_not_asked_for_again() -> None:
 def test_a_repair_that_makes_it_worse_is_not_taken() -> None:
     faulty = good(SESSIONS[0]) + "and a note\n"
     (prediction,) = ask(Scripted([faulty, GARBAGE]), SESSIONS[:1], form="labels")
-    assert prediction.groups == ((0, 1),)
-    assert prediction.raw == faulty
+    assert (prediction.outcome, prediction.bundles, prediction.raw) == ("failed", (), faulty)
+    assert "and a note" in prediction.reason
 
 
 def test_only_the_faulty_sessions_of_a_batch_are_asked_about_again() -> None:

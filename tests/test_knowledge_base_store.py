@@ -121,6 +121,7 @@ def test_a_missing_store_is_a_usage_error_that_leaves_no_folder(tmp_path: Path) 
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\0" + b"x" * 5000])
 def test_a_damaged_store_is_an_error_with_a_remedy(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "chroma.sqlite3").write_bytes(content)
+    (tmp_path / "complete.json").write_text("{}")
     with pytest.raises(KnowledgeError, match=r"cannot open the knowledge base in .*; distil it anew"):
         KnowledgeStore.open(tmp_path, BagOfWords())
 
@@ -142,3 +143,12 @@ def test_a_second_writer_is_told_to_wait(store: KnowledgeStore, monkeypatch: pyt
 )
 def test_a_record_is_found_by_its_kinds_or_else_its_wording(given: Knowledge, key: str) -> None:
     assert retrieval_key(given) == key
+
+
+def test_a_store_whose_writing_was_cut_off_is_refused_and_mended_by_the_same_command(tmp_path: Path) -> None:
+    KnowledgeStore(tmp_path, BagOfWords()).replace([record("rule", "Keep pairs.")])
+    (tmp_path / "complete.json").unlink()
+    with pytest.raises(KnowledgeError, match="is not finished; run the same distil command again"):
+        KnowledgeStore.open(tmp_path, BagOfWords())
+    KnowledgeStore(tmp_path, BagOfWords()).replace([record("rule", "Keep pairs.")])
+    assert KnowledgeStore.open(tmp_path, BagOfWords()).count() == 1

@@ -58,6 +58,7 @@ def command(
     """
     _check_input(data, items, titles, output, calibrate)
     from bundlewise import chain, dataset, models
+    from bundlewise.agents.compose import unreadable
     from bundlewise.agents.engine import StudentEngine
     from bundlewise.finetune.adapters import check_fit
     from bundlewise.progress import progress
@@ -68,6 +69,8 @@ def command(
     given = {name: options[name] for name in options if options[name] is not None}
     policy = policy_of(options)
     sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
+    if items and (reason := unreadable(sessions[0])):
+        raise UsageError(reason)
     base = models.resolve(student)
     manifest = check_fit(adapter, base) if adapter else None
     retriever = _retriever(kb, policy, given, manifest, adapter)
