@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bundlewise import cli
 from bundlewise.cli import COMMANDS, describe, main
 from bundlewise.dataset import load, write_sessions
 from bundlewise.errors import UsageError
@@ -170,3 +171,17 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on(tiny_student: Path,
     assert (child.returncode, out) == (130, ""), err
     assert err.strip() == "bundlewise: stopped; the same command goes on where it stopped"
     assert has_answers(partial) and not output.exists()
+
+
+def test_an_unforeseen_error_is_a_line_too_and_says_how_to_see_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("tensors\nof two kinds")
+
+    monkeypatch.setattr(cli.root, "main", broken)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["doctor"])
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert said == "bundlewise: unexpected RuntimeError: tensors of two kinds; run again with --debug to see where\n"

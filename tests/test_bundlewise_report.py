@@ -55,13 +55,20 @@ def entries(tuned: Sequence[Any], plain: Sequence[Any] = (HALF,) * 12) -> dict[s
     }
 
 
+def test_a_student_with_knowledge_is_also_held_against_its_evidence_alone() -> None:
+    rows = entries([RIGHT] * 12)
+    rows["ICL+SFT (grounded)"] = entry("ICL+SFT (grounded)", [HALF] * 12, 0.4)
+    rows["evidence (grounded)"] = entry("evidence (grounded)", [RIGHT] * 12)
+    assert any(line.startswith("ICL+SFT (grounded) does not beat evidence (grounded)") for line in verdicts(rows))
+
+
 @pytest.mark.parametrize(
     ("tuned", "verb", "tail"),
     [
         ([RIGHT] * 12, "beats", r"\]$"),
         ([RIGHT] + [HALF] * 11, "is ahead of", r"the interval holds zero$"),
-        ([HALF] * 12, "does not beat", "1.00 bundles a session; GJS .500 on validation"),
-        ([WRONG] * 12, "does not beat", "2.00 bundles a session; GJS .500 on validation"),
+        ([HALF] * 12, "does not beat", "1.00 bundles a session; GJS .400 on validation"),
+        ([WRONG] * 12, "does not beat", "2.00 bundles a session; GJS .400 on validation"),
         ([WRONG] + [HALF] * 11, "does not beat", "on validation and"),
     ],
 )

@@ -11,7 +11,7 @@ from samples import session
 
 from bundlewise.errors import UsageError
 from bundlewise.prompts import render as module
-from bundlewise.prompts.render import TEMPLATES, PackageLoader, fingerprint, render, student_fingerprint
+from bundlewise.prompts.render import TEMPLATES, PackageLoader, fingerprint, render
 
 FOLDER = Path(module.__file__).parent
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -103,3 +103,10 @@ def test_fingerprints_are_distinct_and_do_not_depend_on_the_order_of_names() -> 
 )
 def test_the_wording(name: str, variables: dict[str, Any], expected: str) -> None:
     assert render(name, **VARIABLES[name] | variables) == expected
+
+
+def test_a_tuned_student_notices_when_titles_are_read_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = module.student_fingerprint()
+    assert module.student_fingerprint() == before
+    monkeypatch.setattr(module.inspect, "getsource", lambda _: "def kind(title): ...")
+    assert module.student_fingerprint() != before
