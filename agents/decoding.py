@@ -20,7 +20,7 @@ Matrix = npt.NDArray[np.float64]
 BEAM = 192
 CANDIDATES = 40
 NEGLIGIBLE = 1e-3
-QUANTILES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SHARPNESS = (1.0, 0.5, 2.0)
 
 
@@ -89,23 +89,28 @@ def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES) -> Grouping:
     return max((bundles for bundles, _ in likely), key=lambda a: sum(w * _gain(a, world) for world, w in worlds))
 
 
-def candidates_for(log_odds: list[Matrix]) -> list[Calibration]:
-    """Return the calibrations to choose from: cuts at quantiles of the log-odds, in three sharpnesses."""
+def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:
+    """Return the calibrations to choose from: a row for each sharpness, cuts at quantiles of the log-odds."""
     pooled = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in log_odds])
     spread = float(pooled.std()) or 1.0
     cuts = np.quantile(pooled, QUANTILES).tolist()
-    return [Calibration(round(-cut, 4), round(spread / sharp, 4)) for sharp in SHARPNESS for cut in cuts]
+    return [[Calibration(round(-cut, 4), round(spread / sharp, 4)) for cut in cuts] for sharp in SHARPNESS]
 
 
 def calibrate(log_odds: list[Matrix], truths: list[Grouping]) -> Calibration:
-    """Return the calibration with the best mean GJS over sessions; ties go to the first.
+    """Return the calibration whose GJS, averaged with its neighbours', is best; ties go to the first.
 
     Students differ in what they say by default and how boldly, so the candidates follow the spread of
-    their own log-odds.
+    their own log-odds. A lone peak over a few sessions is noise, hence the neighbours.
     """
 
     def quality(calibration: Calibration) -> float:
         answers = (best_grouping(calibration.apply(matrix)) for matrix in log_odds)
-        return round(sum(gjs(answer, truth) for answer, truth in zip(answers, truths, strict=True)), 9)
+        return sum(gjs(answer, truth) for answer, truth in zip(answers, truths, strict=True))
 
-    return max(candidates_for(log_odds), key=quality)
+    rows = candidates_for(log_odds)
+    scores = np.array([[quality(candidate) for candidate in row] for row in rows])
+    around = np.pad(scores, ((0, 0), (1, 1)), mode="edge")
+    smooth = np.round(0.5 * scores + 0.25 * (around[:, :-2] + around[:, 2:]), 9)
+    sharp, cut = np.unravel_index(int(smooth.argmax()), smooth.shape)
+    return rows[int(sharp)][int(cut)]

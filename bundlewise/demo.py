@@ -1,5 +1,8 @@
 """The demo: the whole chain on one domain, from sessions to a report, each part resumable."""
 
+import contextlib
+import ctypes
+import gc
 import json
 import re
 import resource
@@ -43,7 +46,7 @@ class DemoConfig:
     """
 
     domain: str = "electronics"
-    limit: int = 140
+    limit: int = 160
     student: str = models.SMOLLM2.name
     policy: Policy = field(default_factory=Policy)
     seed: int = 0
@@ -75,6 +78,14 @@ def code_fingerprint() -> str:
     sources = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
     names = [(source / name) for source in sources for name in sorted(p.name for p in source.iterdir())]
     return fingerprint([path.read_text(encoding="utf-8") for path in names if path.name.endswith(".py")])
+
+
+def release_memory() -> None:
+    """Give the memory of models that are done with back to the system; glibc keeps it otherwise."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def slug(name: str) -> str:
@@ -200,6 +211,7 @@ class Demo:
             )
         cost = json.loads(chain.cost_path(output).read_text(encoding="utf-8"))
         self._enter(name, predictions, cost, training)
+        release_memory()
 
     def _enter(
         self, name: str, predictions: list[Prediction], cost: dict[str, Any], training: "Manifest | None"
@@ -229,6 +241,7 @@ class Demo:
         config = TrainingConfig(seed=self.config.seed)
         retriever = self._retriever(teacher)
         manifest = Tuning(self.sessions, folder, config, self.config.student, retriever, self.config.limit).run()
+        release_memory()
         self._student(name, teacher, folder, manifest)
 
     def records(self) -> dict[str, Knowledge]:

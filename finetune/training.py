@@ -20,8 +20,8 @@ CHECKPOINT = "training.pt"
 CHECKPOINT_EVERY = 15
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
-NAME_EVERY = 3
-NAME_WEIGHT = 0.2
+NAME_EVERY = 2
+NAME_WEIGHT = 0.7
 
 Watch = Callable[[int, int, float], None]
 
@@ -34,7 +34,7 @@ class TrainingConfig(Record):
     rank: int = Field(default=16, ge=1)
     layers: int = Field(default=10, ge=0)
     batch_tokens: int = Field(default=500, ge=1)
-    intents: float = Field(default=0.7, ge=0, le=1)
+    intents: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
 
     @classmethod
@@ -86,7 +86,7 @@ def with_lora(model: Any, config: TrainingConfig) -> Any:
 def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
     """Return all batches in order: questions of similar length together, shuffled by seed.
 
-    Intents are dealt out evenly over every third batch: taught apart they are unlearnt by the next
+    Intents are dealt out evenly over every second batch: taught apart they are unlearnt by the next
     questions, and a few to every batch would cost a forward pass each time.
     """
     random = Random(config.seed)
