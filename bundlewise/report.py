@@ -153,7 +153,7 @@ def _session(demo: "Demo", place: int, records: dict[str, Knowledge]) -> dict[st
         if use.id in records
     ]
     truth = [
-        {"items": ", ".join(str(n + 1) for n in group), "intent": bundle.intent}
+        {"numbers": ", ".join(str(n + 1) for n in group), "intent": bundle.intent}
         for group, bundle in zip(session.groups, session.bundles, strict=True)
     ]
     return {"id": session.session_id, "titles": session.titles, "truth": truth, "rows": rows, "knowledge": knowledge}
@@ -163,7 +163,7 @@ def _bundles(session: Session, entry: "Entry", place: int) -> list[dict[str, str
     prediction: Prediction | None = entry.predictions[place] if entry.predictions else None
     intents: Sequence[str] = [b.intent for b in prediction.bundles] if prediction else [""] * len(entry.groups[place])
     return [
-        {"items": ", ".join(str(number + 1) for number in group), "intent": intent}
+        {"numbers": ", ".join(str(number + 1) for number in group), "intent": intent}
         for group, intent in zip(entry.groups[place], intents, strict=True)
     ]
 
