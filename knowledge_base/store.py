@@ -89,10 +89,27 @@ class KnowledgeStore:
         except Timeout as error:
             raise KnowledgeError(f"another process writes to {self.folder}; wait for it and run again") from error
 
+    @contextmanager
+    def _plainly(self, doing: str) -> Iterator[None]:
+        """Turn what Chroma raises into an error that names the folder and the remedy."""
+        from chromadb.errors import ChromaError
+
+        try:
+            yield
+        except ChromaError as error:
+            raise KnowledgeError(
+                f"cannot {doing} the knowledge base in {self.folder}: {error}; "
+                "free space and run again, or distil it into another folder"
+            ) from error
+
     def replace(self, records: Sequence[Knowledge]) -> None:
-        """Make the store hold exactly these records of their domains; equal ones stay as they are."""
+        """Make the store hold exactly these records of their domains; equal ones stay as they are.
+
+        Raises:
+            KnowledgeError: another process is writing, or the disk is full.
+        """
         domains = sorted({record.domain for record in records})
-        with self.writing():
+        with self.writing(), self._plainly("write"):
             (self.folder / COMPLETE).unlink(missing_ok=True)
             present = self._texts(domains)
             wanted = {record.id: record for record in records}
@@ -137,7 +154,8 @@ class KnowledgeStore:
     def records(self, kind: KnowledgeKind | None = None) -> list[Knowledge]:
         """Return all active records of a kind, in the order of their ids."""
         where = {"$and": [{"kind": kind}, {"status": "active"}]} if kind else {"status": "active"}
-        found = self._collection.get(where=where, include=["metadatas"])["metadatas"]
+        with self._plainly("read"):
+            found = self._collection.get(where=where, include=["metadatas"])["metadatas"]
         return sorted((Knowledge.model_validate_json(row["record"]) for row in found), key=lambda r: r.id)
 
     def count(self) -> int:
@@ -148,12 +166,13 @@ class KnowledgeStore:
         """Return for each vector the nearest active records of a kind with their cosine, best first."""
         if count < 1 or self.count() == 0 or len(vectors) == 0:
             return [[] for _ in vectors]
-        found = self._collection.query(
-            query_embeddings=vectors,
-            n_results=min(count, self.count()),
-            where={"$and": [{"kind": kind}, {"status": "active"}]},
-            include=["metadatas", "distances"],
-        )
+        with self._plainly("search"):
+            found = self._collection.query(
+                query_embeddings=vectors,
+                n_results=min(count, self.count()),
+                where={"$and": [{"kind": kind}, {"status": "active"}]},
+                include=["metadatas", "distances"],
+            )
         return [
             [(Knowledge.model_validate_json(m["record"]), 1.0 - d) for m, d in zip(metas, distances, strict=True)]
             for metas, distances in zip(found["metadatas"], found["distances"], strict=True)

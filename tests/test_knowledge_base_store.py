@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from chromadb.errors import InternalError
 from filelock import FileLock
 from samples import BagOfWords, record
 
@@ -152,3 +153,16 @@ def test_a_store_whose_writing_was_cut_off_is_refused_and_mended_by_the_same_com
         KnowledgeStore.open(tmp_path, BagOfWords())
     KnowledgeStore(tmp_path, BagOfWords()).replace([record("rule", "Keep pairs.")])
     assert KnowledgeStore.open(tmp_path, BagOfWords()).count() == 1
+
+
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = KnowledgeStore(tmp_path, BagOfWords())
+
+    def full(**_: object) -> None:
+        raise InternalError("database or disk is full")
+
+    monkeypatch.setattr(store._collection, "upsert", full)
+    with pytest.raises(KnowledgeError, match=r"cannot write the knowledge base in .*disk is full; free space"):
+        store.replace([record("rule", "Keep pairs.")])
+    with pytest.raises(KnowledgeError, match="is not finished"):
+        KnowledgeStore.open(tmp_path, BagOfWords())
