@@ -49,6 +49,7 @@ class DemoConfig:
     limit: int = 160
     student: str = models.SMOLLM2.name
     policy: Policy = field(default_factory=Policy)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
 
     @cached_property
@@ -56,7 +57,7 @@ class DemoConfig:
         """The name of the run's folder: the domain, and a hash of all that determines the results."""
         dials = [self.domain, self.limit, self.student, self.policy.model_dump(), self.seed]
         data = [sha256_file(path(self.domain)) for path in (dataset.starter_path, dataset.starter_pack_path)]
-        code = [student_fingerprint(), code_fingerprint(), TrainingConfig().model_dump()]
+        code = [student_fingerprint(), code_fingerprint(), self.training.model_dump()]
         code += [model.sha256 for model in models.KNOWN.values()]
         return f"{self.domain}-{fingerprint([dials, data, code])}"
 
@@ -238,7 +239,7 @@ class Demo:
         folder = self._adapter(name)
         if not (folder / "manifest.json").is_file():
             self._say(f"finetune: {name}, {self.config.limit} sessions")
-        config = TrainingConfig(seed=self.config.seed)
+        config = self.config.training.model_copy(update={"seed": self.config.seed})
         retriever = self._retriever(teacher)
         manifest = Tuning(self.sessions, folder, config, self.config.student, retriever, self.config.limit).run()
         release_memory()

@@ -8,6 +8,7 @@ import pytest
 from bundlewise import demo as module
 from bundlewise.demo import Demo, DemoConfig
 from bundlewise.files import write_jsonl
+from bundlewise.finetune.training import TrainingConfig
 from bundlewise.report import terminal_table, verdicts, write_report
 
 ROWS = [
@@ -27,7 +28,10 @@ ROWS = [
 @pytest.fixture
 def small(tiny_student: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Demo:
     """Return a demo on twelve training, three validation and three test sessions with a tiny random student."""
-    found = Demo(DemoConfig(domain="grocery", limit=6, student=str(tiny_student)), tmp_path / "run")
+    found = Demo(
+        DemoConfig(domain="grocery", limit=6, student=str(tiny_student), training=TrainingConfig(layers=0)),
+        tmp_path / "run",
+    )
     training = [s for s in found.sessions if s.split == "train"][:12]
     found.validation, found.test = found.validation[:3], found.test[:3]
     found.sessions = training + found.validation + found.test
