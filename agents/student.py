@@ -13,7 +13,6 @@ from bundlewise.metrics import gjs
 from bundlewise.progress import progress
 
 Form = Literal["pairs", "labels"]
-FORMS: tuple[Form, ...] = ("pairs", "labels")
 
 
 @dataclass(frozen=True)
