@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.decoding import Calibration
 from bundlewise.agents.student import Form
-from bundlewise.domain import Knowledge, Prediction, Session
+from bundlewise.domain import Knowledge, KnownSession, Prediction, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from bundlewise.agents.grounding import Refusal
     from bundlewise.agents.teacher import Teacher
     from bundlewise.knowledge_base.embedding import Embedder
-    from bundlewise.knowledge_base.retrieval import Policy, Retriever
+    from bundlewise.knowledge_base.policy import Policy
+    from bundlewise.knowledge_base.retrieval import Retriever
 
 GENERATE_BATCH = 32
 
@@ -50,20 +51,23 @@ def teacher_named(name: str, sessions: Sequence[Session]) -> "Teacher":
 def distil(
     sessions: Sequence[Session],
     teacher: "Teacher",
-    folder: Path,
+    kb: Path | str,
     *,
-    embedder: "Embedder",
+    embedder: "Embedder | None" = None,
     pack: Path | None = None,
     ratio: float = 1.0,
     seed: int = 0,
 ) -> Distilled:
-    """Let a teacher distil the training sessions among these into a knowledge base, and a pack."""
+    """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
+
+    A new knowledge base gets the given embedder, or the default one.
+    """
     from bundlewise.graphs.teacher import TeacherContext, TeacherState, build_teacher_graph
     from bundlewise.knowledge_base.store import KnowledgeStore
 
     training = [session for session in sessions if session.split == "train"]
-    store = KnowledgeStore(folder, embedder)
-    context = TeacherContext(teacher, store, pack, ratio, seed)
+    known = [KnownSession.of(session) for session in sessions]
+    context = TeacherContext(teacher, KnowledgeStore.create(kb, embedder), pack, known, ratio, seed)
     graph = build_teacher_graph()
     steps = len(graph.get_graph().nodes) - 2
     state: dict[str, object] = {}
@@ -75,13 +79,13 @@ def distil(
     return Distilled(state["records"], state["refused"])  # type: ignore[arg-type]
 
 
-def open_retriever(folder: Path, policy: "Policy") -> "Retriever":
-    """Open a knowledge base for retrieval by a policy."""
-    from bundlewise.knowledge_base.embedding import Embedder
+def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None) -> "Retriever":
+    """Open a knowledge base for retrieval by a policy; a token budget is counted in the student's tokens."""
+    from bundlewise import models
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.knowledge_base.store import KnowledgeStore
 
-    return Retriever(KnowledgeStore.open(folder, Embedder.named()), policy)
+    return Retriever(KnowledgeStore.open(kb), policy, models.token_counter(student) if student else None)
 
 
 def answer(

@@ -21,12 +21,12 @@ import click
 from bundlewise import baselines, chain, dataset, models, scoring
 from bundlewise.agents.decoding import best_grouping, calibrate
 from bundlewise.agents.student import fit_calibration
-from bundlewise.domain import KNOWLEDGE_KINDS, Grouping, Knowledge, Prediction, Retrieved, Session
+from bundlewise.domain import Grouping, Knowledge, Prediction, Retrieved, Session
 from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
 from bundlewise.finetune.training import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
-from bundlewise.knowledge_base.retrieval import Policy
+from bundlewise.knowledge_base.policy import Policy
 from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprint
 
@@ -184,7 +184,7 @@ class Demo:
         """Decode the pair evidence without any language model: what the student is given, and must beat."""
         retriever = self._retriever(teacher)
         assert retriever is not None
-        matrix = retriever.evidence.matrix
+        matrix = retriever.evidence().matrix
         chosen = calibrate([matrix(s.titles) for s in self.validation], [s.groups for s in self.validation])
         groups = [best_grouping(chosen.apply(matrix(s.titles))) for s in self.test]
         self._fixed(f"evidence ({teacher})", groups, "no language model")
@@ -248,9 +248,7 @@ class Demo:
     def records(self) -> dict[str, Knowledge]:
         """Return all records of both knowledge bases by id."""
         retrievers = [self._retriever(teacher) for teacher in (GROUNDED, LARGE)]
-        return {
-            record.id: record for r in retrievers if r for kind in KNOWLEDGE_KINDS for record in r.store.records(kind)
-        }
+        return {record.id: record for r in retrievers if r for record in r.store.catalogue.records()}
 
     def serving_options(self) -> str:
         """Return the options that answer with the tuned student and the large model's knowledge."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +11,16 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 KnowledgeKind = Literal["pattern", "rule", "thought"]
 KNOWLEDGE_KINDS: tuple[KnowledgeKind, ...] = ("pattern", "rule", "thought")
+Status = Literal["active", "quarantined", "retired"]
 Outcome = Literal["ok", "repaired", "failed"]
 Grouping = tuple[tuple[int, ...], ...]
 """Bundles as positions of products in their session, counted from 0."""
+
+
+def item_set_of(titles: Iterable[str]) -> str:
+    """Return 16 hex digits of a session's products whatever their order: equal titles, equal digits."""
+    content = json.dumps(sorted(" ".join(title.casefold().split()) for title in titles), ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class Record(BaseModel):
@@ -57,10 +65,32 @@ class Session(Record):
         place = {item.id: number for number, item in enumerate(self.items)}
         return tuple(tuple(sorted(place[item_id] for item_id in b.item_ids)) for b in self.bundles)
 
+    @property
+    def item_set(self) -> str:
+        """What a session of equal titles shares with this one; see `item_set_of`."""
+        return item_set_of(self.titles)
+
     def blind(self) -> "Session":
         """Return what a student may see: titles alone, no category, price or annotation."""
         items = tuple(Item(id=item.id, title=item.title) for item in self.items)
         return Session(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+
+
+class KnownSession(Record):
+    """A session that a knowledge base knows of: which split it is in, and its item set.
+
+    Knowledge may come from sessions of the training split alone; the others are listed so that this
+    can be checked wherever a record arrives.
+    """
+
+    id: str
+    split: Split
+    items: str
+
+    @classmethod
+    def of(cls, session: Session) -> "KnownSession":
+        """Return what a knowledge base remembers of a session."""
+        return cls(id=session.session_id, split=session.split, items=session.item_set)
 
 
 class Provenance(Record):
@@ -94,7 +124,7 @@ class Knowledge(Record):
     lift: float | None = None
     gain: float | None = Field(default=None, description="held-out GJS gained by applying the rule")
     provenance: Provenance
-    status: Literal["active", "quarantined", "retired"] = "active"
+    status: Status = "active"
     reason: str = ""
 
     @staticmethod

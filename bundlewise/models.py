@@ -9,8 +9,10 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, redirect_stderr
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +28,9 @@ OTHER_CACHE = "free space or set BUNDLEWISE_CACHE to another folder"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 LOADABLE = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 CONTENT = ["config.json", "*.safetensors", "pytorch*.bin", "tokenizer*", "vocab*", "merges.txt", "*.jinja"]
-# Keys that transformers writes about itself: the same weights converted by two versions are one model.
-VOLATILE = {"transformers_version", "is_local", "local_files_only", "_name_or_path"}
+SETTINGS = {"config.json", "tokenizer_config.json", "config_sentence_transformers.json"}
+# Keys that libraries write about themselves: the same weights converted by two versions are one model.
+VOLATILE = {"transformers_version", "is_local", "local_files_only", "_name_or_path", "__version__"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ def is_cached(name: str) -> bool:
     return True
 
 
+def token_counter(folder: Path) -> Callable[[str], int]:
+    """Return what counts the tokens of a text as the model in a folder reads it; its tokenizer is loaded at first use."""
+
+    @cache
+    def tokenizer() -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder)
+
+    return lambda text: len(tokenizer().encode(text, add_special_tokens=False))
+
+
 def fingerprint_of(folder: Path) -> str:
     """Return 12 hex digits that change with the configuration, the weights or the tokenizer."""
     manifest = folder / MANIFEST
@@ -131,7 +146,7 @@ def fingerprint_of(folder: Path) -> str:
 
 def content_of(path: Path) -> Any:
     """Return what a fingerprint sees of a file: the settings of a configuration, the hash of the rest."""
-    if path.name in ("config.json", "tokenizer_config.json"):
+    if path.name in SETTINGS:
         try:
             settings = json.loads(path.read_text("utf-8"))
         except ValueError as error:

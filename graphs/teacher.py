@@ -3,7 +3,7 @@
 sample -> describe -> mine -> reflect -> formalise -> think -> check -> store
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ from langgraph.runtime import Runtime
 from bundlewise.agents import grounding, patterns
 from bundlewise.agents.grounding import Refusal
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Teacher, Thought, reflect
-from bundlewise.domain import Knowledge, Provenance, Session
+from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.packs import write_pack
@@ -27,11 +27,12 @@ from bundlewise.prompts import render
 
 @dataclass(frozen=True)
 class TeacherContext:
-    """The live things and dials of one run."""
+    """The live things and dials of one run; `known` lists the sessions of all splits, for the store to guard."""
 
     teacher: Teacher
     store: KnowledgeStore | None = None
     pack: Path | None = None
+    known: Sequence[KnownSession] = ()
     ratio: float = 1.0
     seed: int = 0
 
@@ -129,11 +130,11 @@ def check(state: TeacherState, runtime: Run) -> Update:
 def store(state: TeacherState, runtime: Run) -> Update:
     """Write the records to the knowledge base and the pack."""
     context = runtime.context
+    known = [*context.known] or [KnownSession.of(session) for session in state.sessions]
     if context.store is not None:
-        context.store.replace(state.records)
+        context.store.replace(state.records, known, f"distil ({context.teacher.name})")
     if context.pack is not None:
-        about: dict[str, Any] = {"teacher": context.teacher.name, "sessions": [s.session_id for s in state.sessions]}
-        write_pack(context.pack, state.records, about)
+        write_pack(context.pack, state.records, known)
     return {}
 
 

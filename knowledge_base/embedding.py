@@ -1,47 +1,117 @@
-"""Sentence embeddings by a local model, and the fingerprint that keeps a store and its model together."""
+"""Embedders: texts to unit vectors, and the fingerprint that keeps a store and its embedder together."""
 
 import io
+import os
+import re
 import zipfile
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
 from bundlewise import models
-from bundlewise.files import write_bytes
+from bundlewise.errors import KnowledgeError, ModelError, UsageError
+from bundlewise.files import fingerprint, write_bytes
+from bundlewise.knowledge_base.remote_embedding import Endpoint
+from bundlewise.progress import Advance
 
 Vectors = npt.NDArray[np.float32]
 
-BATCH = 64
-MAX_TOKENS = 128
+REMEMBERED = 100_000
+ENDPOINT = re.compile(r"openai:(?P<model>.+?)(?:@(?P<url>https?://.*))?")
+CHOICES = (
+    "choose minilm, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
+    "openai:MODEL or openai:MODEL@http://host:port/v1"
+)
+PROBES = [
+    "wireless mouse with USB receiver",
+    "organic oat milk, 1 litre",
+    "women's running shoes, size 38",
+    "Someone who buys a tent and a stove goes camping.",
+]
+BITS = 48
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+TRUSTED = "BUNDLEWISE_EMBEDDER"
+PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
 
 
-class Embedder:
-    """A sentence-transformers model with mean pooling, run by transformers on the CPU."""
+class Embedder(ABC):
+    """Turn texts into unit vectors, each text once; `name` is the specification that `named` resolves."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._known: dict[str, npt.NDArray[np.float32]] = {}
+    batch = 64
 
-    @classmethod
-    def named(cls, name: str = "minilm") -> "Embedder":
-        """Resolve a model name, hub id or folder; see `bundlewise.models.resolve`."""
-        return cls(models.resolve(name))
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._known: dict[str, Vectors] = {}
 
-    @cached_property
+    @staticmethod
+    def named(spec: str = "minilm") -> "Embedder":
+        """Resolve a specification: `minilm`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
+
+        Raises:
+            UsageError: it means no embedder.
+            ModelError: the model cannot be fetched.
+        """
+        if endpoint := ENDPOINT.fullmatch(spec):
+            return RemoteEmbedder(spec, Endpoint(endpoint["model"], endpoint["url"]))
+        known = models.KNOWN.get(spec)
+        if known and known.role != "embedder":
+            raise UsageError(f"{spec} is a {known.role}, no embedder; {CHOICES}")
+        try:
+            folder = models.resolve(spec)
+        except UsageError as error:
+            raise UsageError(f"no embedder called {spec!r}; {CHOICES}") from error
+        # A folder is named from the root, as the name is kept for processes that start elsewhere.
+        return LocalEmbedder(folder, str(folder.resolve()) if Path(spec).expanduser() == folder else spec)
+
+    @staticmethod
+    def of_store(spec: str) -> "Embedder":
+        """Resolve the specification that a knowledge base carries.
+
+        Raises:
+            KnowledgeError: it is an address out there that the user has not named: opening somebody's
+                knowledge base must not send texts and a key to wherever it says.
+        """
+        endpoint = ENDPOINT.fullmatch(spec)
+        host = urlsplit(endpoint["url"] or "").hostname if endpoint else None
+        if host and host not in LOOPBACK and os.environ.get(TRUSTED) != spec:
+            raise KnowledgeError(
+                f"its texts would be sent to {host}, which the knowledge base names as its embedder; "
+                f"if you trust that address set {TRUSTED}={spec}"
+            )
+        return Embedder.named(spec)
+
+    @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """12 hex digits of the model's files."""
-        return models.fingerprint_of(self.folder)
+        """12 hex digits that change with the vectors."""
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector a text, shape (len(texts), dimension); each text is embedded once."""
-        new = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
-            self._known.update(zip(batch, self._forward(batch), strict=True))
-        return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, 1), np.float32)
+    def fits(self, fingerprint: str) -> bool:
+        """Tell whether vectors kept under a fingerprint are this embedder's."""
+        return fingerprint == self.fingerprint
+
+    def embed(self, texts: Sequence[str], advance: Advance | None = None) -> Vectors:
+        """Return one unit vector a text, shape (len(texts), dimension); `advance` hears of every text."""
+        counts = Counter(texts)
+        found = {text: self._known[text] for text in counts if text in self._known}
+        if advance and found:
+            advance(sum(counts[text] for text in found))
+        # By length, so that a batch is hardly padded.
+        new = sorted(counts.keys() - found.keys(), key=lambda text: (len(text), text))
+        for start in range(0, len(new), self.batch):
+            batch = new[start : start + self.batch]
+            found.update(zip(batch, self._forward(batch), strict=True))
+            if advance:
+                advance(sum(counts[text] for text in batch))
+        self._remember(found)
+        return np.stack([found[text] for text in texts]) if texts else self._none()
 
     def save(self, path: Path, texts: Sequence[str]) -> None:
         """Keep the vectors of texts in a file, so that other processes need not embed them again."""
@@ -55,28 +125,96 @@ class Embedder:
     def load(self, path: Path) -> None:
         """Take over saved vectors of this very model; a missing, damaged or foreign file changes nothing."""
         try:
-            with np.load(path, allow_pickle=False) as saved:
-                if str(saved["fingerprint"]) == self.fingerprint:
-                    self._known |= dict(zip(saved["texts"].tolist(), saved["vectors"], strict=True))
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+                if self.fits(str(saved["fingerprint"])):
+                    self._remember(dict(zip(saved["texts"].tolist(), saved["vectors"], strict=True)))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
 
+    @abstractmethod
     def _forward(self, texts: list[str]) -> Vectors:
-        import torch
+        """Return one unit vector a text."""
 
-        model, tokenizer = self._model
-        tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-        with torch.inference_mode():
-            states = model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"][..., None]
-            pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-            vectors: Vectors = torch.nn.functional.normalize(pooled, dim=-1).numpy()
-        return vectors
+    def _remember(self, found: dict[str, Vectors]) -> None:
+        self._known |= found
+        for text in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
+            del self._known[text]
+
+    def _none(self) -> Vectors:
+        dimension = len(next(iter(self._known.values()))) if self._known else 1
+        return np.zeros((0, dimension), np.float32)
+
+
+class LocalEmbedder(Embedder):
+    """A sentence-transformers model on the CPU, with the pooling, length and prompt that its files say."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(name)
+        self.folder = folder
+        if not (folder / "modules.json").is_file():
+            raise UsageError(f"{name} holds no modules.json, so it is no sentence-transformers model; {CHOICES}")
 
     @cached_property
-    def _model(self):  # type: ignore[no-untyped-def]
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+    def fingerprint(self) -> str:
+        """12 hex digits that change with the model, its modules or its settings."""
+        parts = {path.relative_to(self.folder).as_posix(): models.content_of(path) for path in self._parts()}
+        return fingerprint(parts | {"model": models.fingerprint_of(self.folder)})
 
-        model = AutoModel.from_pretrained(self.folder, dtype=torch.float32)
-        return model.eval(), AutoTokenizer.from_pretrained(self.folder)
+    def _parts(self) -> Iterator[Path]:
+        """Yield the files that say how the vectors of tokens become the vector of a text."""
+        yield from (path for name in PARTS for path in self.folder.glob(name) if path.is_file())
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        vectors = self._model.encode(texts, batch_size=len(texts), show_progress_bar=False)
+        return unit(vectors, self.name)
+
+    @cached_property
+    def _model(self) -> Any:
+        from safetensors import SafetensorError
+        from sentence_transformers import SentenceTransformer
+
+        loading = {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": "float32"}}
+        try:
+            return SentenceTransformer(str(self.folder), **loading)
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"cannot load the embedder {self.name}: {reason}; fetch it again, or {CHOICES}") from error
+
+
+class RemoteEmbedder(Embedder):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    batch = 256
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        super().__init__(name)
+        self.endpoint = endpoint
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits: on which sides of 48 planes the vectors of four probe texts lie, wherever they come from."""
+        probe = self.embed(PROBES).ravel()
+        planes = np.random.RandomState(0).standard_normal((BITS, probe.size))
+        sides = "".join("1" if side > 0 else "0" for side in planes @ probe)
+        return f"{int(sides, 2):0{BITS // 4}x}"
+
+    def fits(self, fingerprint: str) -> bool:
+        """Tell whether vectors kept under a fingerprint are this embedder's, but for the noise of a server."""
+        try:
+            apart = int(fingerprint, 16) ^ int(self.fingerprint, 16)
+        except ValueError:
+            return False
+        # Servers do not repeat themselves to the bit; another model differs in about half of the bits.
+        return apart.bit_count() <= BITS // 16
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        return unit(self.endpoint.vectors(texts), self.name)
+
+
+def unit(vectors: npt.NDArray[Any], name: str) -> Vectors:
+    """Return vectors at length 1; one that has no direction is an error."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ModelError(f"{name} answered a vector of zeros or not-a-number; choose another embedder")
+    scaled: Vectors = (vectors / lengths).astype(np.float32)
+    return scaled

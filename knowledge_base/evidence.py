@@ -7,19 +7,24 @@ the two titles and kinds are. The result becomes one word in the student's quest
 teacher's knowledge reaches products that nobody has seen before.
 
 A known session does not meet its own evidence: its thought is left out of the neighbours, and it is
-judged by a regression fitted on the other half of the thoughts.
+judged by a regression fitted on the other half of the thoughts. Sessions of equal titles are in the
+same half.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from bundlewise.baselines import overlap
-from bundlewise.domain import Knowledge
+from bundlewise.domain import Knowledge, Record, item_set_of
+from bundlewise.errors import BundlewiseError
+from bundlewise.files import fingerprint, write_text
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 
 LEVELS = ("never", "rarely", "sometimes", "often", "usually")
@@ -30,6 +35,7 @@ PAIR_SHARPNESS = 5.0
 FOLDS = 2
 
 Floats = npt.NDArray[np.float32]
+Weights = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,34 @@ class Affinity:
     credit: dict[int, float]
 
 
+class Fitted(Record):
+    """A regression a fold, and the scores between one hint word and the next."""
+
+    weights: Weights = ()
+    cuts: tuple[float, ...] = (0.0,) * (len(LEVELS) - 1)
+
+
 class PairEvidence:
     """All observed pairs of a list of thoughts, as vectors."""
 
-    def __init__(self, thoughts: Sequence[Knowledge], embedder: Embedder, neighbours: int = NEIGHBOURS) -> None:
-        self.thoughts = [thought for thought in thoughts if len(thought.kinds) > 1]
+    def __init__(
+        self,
+        thoughts: Sequence[Knowledge],
+        embedder: Embedder,
+        neighbours: int = NEIGHBOURS,
+        memory: Path | None = None,
+    ) -> None:
+        """Collect the pairs and fit the regressions, or read these from the folder `memory` where they were fitted."""
+        self.thoughts = [thought for thought in thoughts if len(thought.titles) == len(thought.kinds) > 1]
         self._embedder = embedder
         self._neighbours = neighbours
         self._titles = embedder.embed([title for thought in self.thoughts for title in thought.titles])
         self._kinds = embedder.embed([kind for thought in self.thoughts for kind in thought.kinds])
         self._owner = np.repeat(np.arange(len(self.thoughts)), [len(t.kinds) for t in self.thoughts])
+        sets = np.array([item_set_of(thought.titles) for thought in self.thoughts])
+        self._fold = np.unique(sets, return_inverse=True)[1] % FOLDS
         self._collect_pairs()
-        self._fit()
+        self._fitted = self._remember(memory) if memory else self._fit()
 
     def _collect_pairs(self) -> None:
         first, second, bundled, owner, start = [], [], [], [], 0
@@ -69,18 +91,28 @@ class PairEvidence:
         self._first, self._second = np.array(first, int), np.array(second, int)
         self._bundled, self._pair_owner = np.array(bundled, np.float32), np.array(owner, int)
 
-    def _fit(self) -> None:
-        known = [self._features(thought.titles, frozenset({i}))[0] for i, thought in enumerate(self.thoughts)]
-        fold = self._pair_owner % FOLDS
+    def _remember(self, memory: Path) -> "Fitted":
+        """Read what was fitted on these very thoughts before, else fit it and keep it for the next process."""
+        key = fingerprint([t.model_dump_json() for t in self.thoughts] + [self._embedder.fingerprint, self._neighbours])
+        path = memory / f"evidence-{key}.json"
+        try:
+            return Fitted.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            found = self._fit()
+        with suppress(BundlewiseError):  # A knowledge base that cannot be written to is read all the same.
+            write_text(path, found.model_dump_json())
+        return found
+
+    def _fit(self) -> "Fitted":
+        fold = self._fold[self._pair_owner]
         if any(len(set(self._bundled[fold != f].tolist())) < 2 for f in range(FOLDS)):
-            self._models: list[Any] = []
-            self._cuts = np.zeros(len(LEVELS) - 1, np.float32)
-            return
+            return Fitted()
+        known = [self._features(thought.titles, frozenset({i}))[0] for i, thought in enumerate(self.thoughts)]
         table = np.concatenate(known)
-        self._models = [_regression(table[fold != f], self._bundled[fold != f]) for f in range(FOLDS)]
-        scores = [self._score(rows, frozenset({i})) for i, rows in enumerate(known)]
+        weights = tuple(_regression(table[fold != f], self._bundled[fold != f]) for f in range(FOLDS))
+        scores = [self._score(rows, frozenset({i}), weights) for i, rows in enumerate(known)]
         steps = np.linspace(0, 1, len(LEVELS) + 1)[1:-1]
-        self._cuts = np.quantile(np.concatenate(scores), steps).astype(np.float32)
+        return Fitted(weights=weights, cuts=tuple(np.quantile(np.concatenate(scores), steps).tolist()))
 
     def affinity(self, titles: Sequence[str], own: frozenset[int] = frozenset()) -> Affinity | None:
         """Return how likely each pair of titles is to be bundled; None when nothing is known.
@@ -89,10 +121,10 @@ class PairEvidence:
             titles: product titles, bundled or not: all are treated alike.
             own: indices of thoughts that must not be read (those of the query's own session).
         """
-        if not self._models or len(titles) < 2 or len(own) >= len(self.thoughts):
+        if not self._fitted.weights or len(titles) < 2 or len(own) >= len(self.thoughts):
             return None
         features, credit = self._features(titles, own)
-        return Affinity(self._score(features, own), credit)
+        return Affinity(self._score(features, own, self._fitted.weights), credit)
 
     def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the affinities of a new session as a symmetric n x n matrix: bundling with no language model."""
@@ -105,12 +137,12 @@ class PairEvidence:
 
     def word(self, score: float) -> str:
         """Return the word for a score: which fifth of the known sessions' pairs it falls into."""
-        return LEVELS[int(np.searchsorted(self._cuts, score))]
+        return LEVELS[int(np.searchsorted(self._fitted.cuts, score))]
 
-    def _score(self, features: Floats, own: frozenset[int]) -> Floats:
-        folds = {index % FOLDS for index in own}
-        unseen = [model for fold, model in enumerate(self._models) if not folds or fold in folds]
-        score: Floats = np.mean([model.decision_function(features) for model in unseen], axis=0).astype(np.float32)
+    def _score(self, features: Floats, own: frozenset[int], weights: Weights) -> Floats:
+        folds = {int(self._fold[index]) for index in own}
+        unseen = [weight for fold, weight in enumerate(weights) if not folds or fold in folds]
+        score: Floats = np.mean([features @ weight[:-1] + weight[-1] for weight in unseen], axis=0).astype(np.float32)
         return score
 
     def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
@@ -129,7 +161,8 @@ class PairEvidence:
             crowd,
             np.full(len(a), len(titles)),
         ]
-        return np.stack(columns, axis=1).astype(np.float32), credit
+        # Rounded, a feature that is the same for all pairs stays so: scaling would blow its last digits up.
+        return np.stack(columns, axis=1).round(5).astype(np.float32), credit
 
     def _kind_vectors(self, vectors: Vectors, own: frozenset[int]) -> Vectors:
         """Return a unit vector for the kind of every title, carried over from the nearest known titles."""
@@ -164,9 +197,12 @@ def _nearest(scores: Floats, count: int, sharpness: float) -> tuple[npt.NDArray[
     return nearest, weights
 
 
-def _regression(features: Floats, bundled: Floats) -> Any:
+def _regression(features: Floats, bundled: Floats) -> tuple[float, ...]:
+    """Return a weight for each feature and, last, the intercept."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression()).fit(features, bundled)
+    scaler = StandardScaler().fit(features)
+    model = LogisticRegression().fit(scaler.transform(features), bundled)
+    weights = model.coef_[0] / scaler.scale_
+    return (*weights.tolist(), float(model.intercept_[0] - weights @ scaler.mean_))

@@ -1,38 +1,186 @@
-"""Packs: knowledge as portable JSON lines, a manifest line first."""
+"""Packs: knowledge as portable JSON lines, with a manifest that says which sessions may have taught it.
 
-from collections.abc import Sequence
+The first line is the manifest, every other one a record. A record's line ends with a `check` of its own
+so that damage can be told line by line; the manifest's checksum covers all lines and itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from bundlewise.domain import Knowledge
-from bundlewise.errors import DataError
-from bundlewise.files import fingerprint, read_rows, write_jsonl
+from bundlewise.domain import Knowledge, KnownSession
+from bundlewise.errors import DataError, UsageError
+from bundlewise.files import atomic_writer
+from bundlewise.knowledge_base import manifest as manifests
+from bundlewise.knowledge_base.care import faults_of
+from bundlewise.text import line as one_line
 
-SCHEMA = 1
+LINE_LIMIT = 1_000_000
+"""Bytes a record may have: a thought about a hundred products needs some ten thousand."""
+TOO_LONG = f"longer than {LINE_LIMIT:,} bytes"
+MANIFEST_LIMIT = 500_000_000
+SHOWN = 5
 
 
-def write_pack(path: Path, records: Sequence[Knowledge], about: dict[str, Any]) -> None:
-    """Write records with a manifest: schema, count, checksum and what the caller says about the run."""
-    rows = [record.model_dump(mode="json", exclude_defaults=True) for record in records]
-    manifest = {"bundlewise_pack": SCHEMA, "records": len(rows), "checksum": fingerprint(rows), **about}
-    write_jsonl(path, [manifest, *rows])
+@dataclass(frozen=True)
+class Pack:
+    """The content of a pack."""
+
+    records: tuple[Knowledge, ...]
+    sessions: tuple[KnownSession, ...]
+    manifest: dict[str, Any]
 
 
-def read_pack(path: Path) -> list[Knowledge]:
-    """Read a pack that `write_pack` wrote.
+@dataclass(frozen=True)
+class Fault:
+    """A line that is not taken, why, and how it begins; line 1 stands for the pack as a whole."""
+
+    line: int
+    reason: str
+    text: str = ""
+
+
+def write_pack(
+    path: Path, records: Sequence[Knowledge], sessions: Sequence[KnownSession], about: dict[str, Any] | None = None
+) -> None:
+    """Write records in the order of their ids, the sessions they may come from, and what the caller says of them.
 
     Raises:
-        DataError: the manifest is missing or of another version, a record is broken, or the checksum differs.
+        DataError: a record could not be read back, for its source is no known training session, say.
     """
-    rows = read_rows(path)
-    manifest = rows[0] if rows else {}
-    if manifest.get("bundlewise_pack") != SCHEMA:
-        raise DataError(f"{path}:1: no manifest of a version-{SCHEMA} pack; export the pack again")
-    if manifest.get("checksum") != fingerprint(rows[1:]):
-        raise DataError(f"{path}: the records do not fit the manifest's checksum; fetch the pack again")
+    manifest = manifests.describe(records, sessions, about or {})
+    checksum = manifests.opening(manifest)
+    door = _Door(manifests.sessions_of(path, manifest))
+    with atomic_writer(path) as stream:
+        stream.write(manifests.header(manifest, "0" * 64))
+        for number, record in enumerate(sorted(records, key=lambda record: record.id), 2):
+            reason = door.refuse(record, number)
+            line = b"" if reason else _line(record)
+            if reason or len(line) > LINE_LIMIT:
+                raise DataError(
+                    f"cannot write {path}: {record.kind} {record.id}: {reason or TOO_LONG}; retire or correct it"
+                )
+            checksum.update(line)
+            stream.write(line)
+        stream.seek(0)
+        stream.write(manifests.header(manifest, checksum.hexdigest()))
+
+
+def _line(record: Knowledge) -> bytes:
+    row = record.model_dump(mode="json", exclude_defaults=True)
+    return (json.dumps(row | {"check": _check(manifests.canonical(row))}, ensure_ascii=False) + "\n").encode()
+
+
+def _check(canonical: str) -> str:
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class _Door:
+    """Who may come in: records that fit the known sessions, each once."""
+
+    def __init__(self, sessions: dict[str, KnownSession]) -> None:
+        self._sessions = sessions
+        self._lines: dict[str, int] = {}
+
+    def refuse(self, record: Knowledge, number: int) -> str:
+        """Return why a record may not come in, or let it in and return nothing."""
+        reasons = faults_of(record, self._sessions)
+        if record.id in self._lines:
+            reasons.append(f"its id stands already in line {self._lines[record.id]}")
+        if not reasons:
+            self._lines[record.id] = number
+        return one_line("; ".join(reasons))[:300]
+
+
+def read_pack(path: Path) -> Pack:
+    """Read a pack that is whole in every line.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is no pack of this version, or lines are at fault; the message names the first of them.
+    """
+    pack, faults = salvage(path)
+    if faults:
+        named = [f"{path}:{fault.line}: {fault.reason}" for fault in faults[:SHOWN]]
+        more = len(faults) - SHOWN
+        named += [f"and {more} more {'faults' if more > 1 else 'fault'}"] if more > 0 else []
+        raise DataError("\n".join(named) + f"; {manifests.AGAIN}")
+    return pack
+
+
+def salvage(path: Path) -> tuple[Pack, list[Fault]]:
+    """Read what is good of a pack, and say what is not; a bad line of a record never stops it.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the manifest cannot be read, or is of another version.
+    """
+    if not path.exists():
+        raise UsageError(f"no file {path}; check the path")
     try:
-        return [Knowledge.model_validate(row) for row in rows[1:]]
+        with path.open("rb") as stream:
+            manifest = manifests.parse(path, stream.readline(MANIFEST_LIMIT))
+            return _sift(stream, manifest, manifests.sessions_of(path, manifest))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions") from error
+
+
+def _sift(stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSession]) -> tuple[Pack, list[Fault]]:
+    """Part the lines after the manifest into records and faults; put what is wrong with the whole first."""
+    checksum, door, number = manifests.opening(manifest), _Door(known), 1
+    records: list[Knowledge] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(_lines(stream), 2):
+        checksum.update(line + b"\n")
+        found = _parse(line)
+        reason = found if isinstance(found, str) else door.refuse(found, number)
+        if isinstance(found, Knowledge) and not reason:
+            records.append(found)
+        else:
+            faults.append(Fault(number, reason, one_line(line[:300].decode(errors="replace"))))
+    if number - 1 != manifest["records"]:
+        faults.insert(0, Fault(1, f"{manifest['records']} records are promised and {number - 1} are here"))
+    elif not faults and checksum.hexdigest() != manifest["checksum"]:
+        reason = "the checksum does not fit, though every record is whole: the manifest or the order was changed"
+        faults.append(Fault(1, reason))
+    return Pack(tuple(records), tuple(known.values()), manifest), faults
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines without their ends; of one beyond the limit only so much as tells that it is."""
+    while line := stream.readline(LINE_LIMIT + 1):
+        tail = line
+        while tail and not tail.endswith(b"\n"):
+            tail = stream.readline(LINE_LIMIT)
+        yield line.rstrip(b"\r\n")
+
+
+def _parse(line: bytes) -> Knowledge | str:
+    """Return the record that was written in a line, or why there is none."""
+    if len(line) > LINE_LIMIT:
+        return TOO_LONG
+    try:
+        row = json.loads(line.decode())
+        if not isinstance(row, dict):
+            return f"not JSON of a record, but of type {type(row).__name__}"
+        stated, canonical = row.pop("check", None), manifests.canonical(row)
+        check, record = _check(canonical), Knowledge.model_validate_json(canonical, strict=True)
     except ValidationError as error:
-        raise DataError(f"{path}: a record is not knowledge: {error.errors()[0]['msg']}; export it again") from error
+        return f"not knowledge: {manifests.first_of(error)}"
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        return f"not UTF-8 ({error.reason})"
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({one_line(str(getattr(error, 'msg', error)))[:80]})"
+    return record if stated == check else _changed(record)
+
+
+def _changed(record: Knowledge) -> str:
+    """Say what is wrong with a record that does not fit its check: its content, or something else."""
+    wanted = Knowledge.content_id(record.kind, record.domain, record.text, record.source_session_ids)
+    what = "its check does not fit" if record.id == wanted else "its id is not that of its content"
+    return f"changed since it was written: {what}"

@@ -1,69 +1,47 @@
-"""Controlled top-k: which knowledge reaches a prompt, as a policy with guarantees.
+"""Controlled top-k: which knowledge reaches a prompt, as a pure function with guarantees.
 
-Never a record whose source is the query's own session, by id or by equal titles; never over a
-quota; ties go to the smaller id; a policy of zeros gives exactly the plain student's prompt.
+Never a record whose source is the query's own session, by id or by an equal item set, or a session
+outside the training split; never over a quota or the budget; the order of the products changes
+nothing; a policy of zeros gives exactly the plain student's prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from pydantic import Field, ValidationError
-
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, Record, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
+from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.evidence import PairEvidence
+from bundlewise.knowledge_base.index import Found
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.knowledge_base.selection import (
+    DIGITS,
+    Candidate,
+    CountTokens,
+    Verdict,
+    dropped,
+    rank,
+    within_budget,
+)
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.prompts.render import render
 from bundlewise.text import kind as kind_of
+from bundlewise.text import short, words
 
-SPARE = 12
 MIN_SUPPORT = 2
+Fetch = Callable[[int], Found]
 
 
-class Policy(Record):
-    """How much of each kind of knowledge a prompt may hold.
+class Explanation(Record):
+    """How an answer of the knowledge base came about: what was asked, and what became of every candidate."""
 
-    `hints` is the number of observed pairs, from thoughts, that each question's hint word is read from.
-    The default is what did best on validation with the smallest student (docs/log.md): texts of
-    records lengthen every prompt by a third and it does not make use of them.
-    """
-
-    patterns: int = Field(default=0, ge=0)
-    rules: int = Field(default=0, ge=0)
-    thoughts: int = Field(default=0, ge=0)
-    hints: int = Field(default=30, ge=0)
-    min_score: float = Field(default=0.0, ge=-1, le=1)
-
-    @classmethod
-    def of(cls, **quota: float | None) -> "Policy":
-        """Build a policy from options; None keeps the default.
-
-        Raises:
-            UsageError: a quota is negative, or the score is outside -1 to 1.
-        """
-        try:
-            return cls.model_validate({key: value for key, value in quota.items() if value is not None})
-        except ValidationError as error:
-            fault = error.errors()[0]
-            range_text = "between -1 and 1" if fault["loc"][0] == "min_score" else "at least 0"
-            raise UsageError(f"{fault['loc'][0]} must be {range_text}, got {fault['input']}") from error
-
-    @classmethod
-    def none(cls) -> "Policy":
-        """Return the plain student's policy."""
-        return cls(patterns=0, rules=0, thoughts=0, hints=0)
-
-    @property
-    def is_plain(self) -> bool:
-        """Say whether nothing is retrieved at all."""
-        return not (self.patterns or self.rules or self.thoughts or self.hints)
-
-    def quota(self, kind: KnowledgeKind) -> int:
-        """Return how many records of a kind may stand in a prompt."""
-        return {"pattern": self.patterns, "rule": self.rules, "thought": self.thoughts}[kind]
+    session_id: str
+    query: str
+    words: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
 
 
 def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
@@ -92,73 +70,129 @@ def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
     return record.model_copy(update=changes)
 
 
+def query_of(session: Session) -> str:
+    """Return what is asked for a session: the kinds of all its products and their titles, in alphabetical order."""
+    kinds = ", ".join(sorted(kind_of(title) for title in session.titles))
+    return f"{kinds}. {'; '.join(sorted(short(title) for title in session.titles))}"
+
+
 class Retriever:
     """Retrieval over one store by one policy."""
 
-    def __init__(self, store: KnowledgeStore, policy: Policy) -> None:
+    def __init__(self, store: KnowledgeStore, policy: Policy, count_tokens: CountTokens | None = None) -> None:
+        """Bind a store to a policy; a policy with a budget needs to know how the student counts tokens."""
+        if policy.budget is not None and count_tokens is None:
+            raise UsageError("a token budget needs a student whose tokens are counted; give one or leave out --budget")
         self.store = store
         self.policy = policy
+        self._count_tokens = count_tokens or len
+        self._evidence: dict[str | None, PairEvidence] = {}
+
+    def evidence(self, domain: str | None = None) -> PairEvidence:
+        """Return the pair evidence of the thoughts of a domain, or of all, loaded at first use."""
+        if domain not in self._evidence:
+            thoughts, memory = self.store.thoughts(domain), self.store.place.generation_folder(self.store.generation)
+            self._evidence[domain] = PairEvidence(thoughts, self.store.embedder, self.policy.hints, memory)
+        return self._evidence[domain]
 
     @cached_property
-    def evidence(self) -> PairEvidence:
-        """The pair evidence of all thoughts, loaded at first use."""
-        return PairEvidence(self.store.records("thought"), self.store.embedder, self.policy.hints)
-
-    @cached_property
-    def _twins(self) -> dict[tuple[str, ...], frozenset[str]]:
-        """The ids of the sessions that hold the same titles, by these in alphabetical order."""
-        twins: dict[tuple[str, ...], frozenset[str]] = {}
-        for thought in self.store.records("thought"):
-            key = tuple(sorted(thought.titles))
-            twins[key] = twins.get(key, frozenset()).union(thought.source_session_ids)
-        return twins
+    def _not_train(self) -> frozenset[str]:
+        return self.store.catalogue.outside_train()
 
     def _own(self, session: Session) -> frozenset[str]:
-        """Return the ids under which the session may have taught: its own, and those of equal titles."""
-        return self._twins.get(tuple(sorted(session.titles)), frozenset()) | {session.session_id}
+        """Return the ids under which the session may have taught: its own, and those of equal item sets."""
+        return self.store.catalogue.twins(session.item_set) | {session.session_id}
 
-    @property
+    @cached_property
     def about(self) -> dict[str, Any]:
         """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
-        records = [record for kind in KNOWLEDGE_KINDS for record in self.store.records(kind)]
-        teachers = sorted({record.provenance.teacher for record in records})
-        knowledge = fingerprint(
-            [self.store.embedder.fingerprint, sorted(record.model_dump_json() for record in records)]
-        )
-        return {"policy": self.policy.model_dump(), "teacher": f"{' '.join(teachers)} {knowledge}"}
+        meta = self.store.meta
+        knowledge = fingerprint([meta["fingerprint"], meta["digest"]])
+        return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.catalogue.teachers(), knowledge])}
 
     def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
         """Return for each session what the policy admits; only titles are read."""
         if self.policy.is_plain:
             return [Retrieved() for _ in sessions]
+        chosen = [[v for v in found.verdicts if v.kept] for found in self.explain(sessions)]
+        pairs = zip(sessions, chosen, strict=True)
+        return [self._hinted(s.blind(), tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
+
+    def explain(self, sessions: Sequence[Session]) -> list[Explanation]:
+        """Return for each session every candidate with its rank, the parts of its score, and why it was kept or not."""
         seen = [session.blind() for session in sessions]
-        keys = [", ".join(sorted(kind_of(title) for title in session.titles)) for session in seen]
-        vectors = self.store.embedder.embed(keys)
-        chosen: list[list[tuple[Knowledge, float]]] = [[] for _ in seen]
-        for kind in ("pattern", "rule", "thought"):
-            quota = self.policy.quota(kind)
-            found = self.store.nearest(vectors, kind, quota + SPARE if quota else 0)
-            for session, candidates, records in zip(seen, found, chosen, strict=True):
-                records += self._admit(candidates, session, quota)
-        return [self._hinted(session, records) for session, records in zip(seen, chosen, strict=True)]
+        asked = [query_of(session) for session in seen]
+        kinds = [kind for kind in KNOWLEDGE_KINDS if self.policy.quota(kind)]
+        vectors = self.store.embedder.embed(asked if kinds else [])
+        explained = []
+        for row, session in enumerate(seen):
+            terms = tuple(sorted({word for title in session.titles for word in words(title)}))
+            ranked = [v for kind in kinds for v in self._ranked(session, kind, vectors[row], terms)]
+            verdicts = tuple(within_budget(ranked, self.policy.budget, self._count_tokens))
+            explained.append(
+                Explanation(session_id=session.session_id, query=asked[row], words=terms, verdicts=verdicts)
+            )
+        return explained
 
-    def _admit(
-        self, candidates: list[tuple[Knowledge, float]], session: Session, quota: int
-    ) -> list[tuple[Knowledge, float]]:
-        ranked = sorted(candidates, key=lambda found: (-round(found[1], 6), found[0].id))
-        own = self._own(session)
-        views = ((without(record, own), score) for record, score in ranked if score >= self.policy.min_score)
-        return [(record, score) for record, score in views if record is not None][:quota]
+    def _ranked(self, session: Session, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]) -> list[Verdict]:
+        quota, domain = self.policy.quota(kind), self.policy.domain_of(session.domain)
+        index, catalogue, search = self.store.index, self.store.catalogue, self.policy.search
+        pool, own = 4 * quota + 8, self._own(session)
+        refused: dict[str, Verdict] = {}
+        dense, lexical = {}, {}
+        if search != "lexical":
+            dense = self._admitted(lambda n: index.nearest(vector[None], kind, domain, n)[0], pool, own, refused)
+        if search != "dense":
+            lexical = self._admitted(lambda n: catalogue.lexical(terms, kind, domain, n), pool, own, refused)
+        found = lexical | dense
+        held: dict[str, Vectors] = {}
+        if search != "dense" or self.policy.diversity:
+            held = index.vectors([record for record, _ in found.values()])
+        cosines = {key: round(float(vector @ held[key]), DIGITS) for key in held}
+        cosines |= {key: score for key, (_, score) in dense.items()}
+        met = {key: score for key, (_, score) in lexical.items()}
+        candidates = [Candidate(found[key][0], cosines[key], met.get(key)) for key in sorted(found.keys() & cosines)]
+        return rank(candidates, held, self.policy, quota) + list(refused.values())
 
-    def _hinted(self, session: Session, records: list[tuple[Knowledge, float]]) -> Retrieved:
+    def _admitted(
+        self, fetch: Fetch, pool: int, own: frozenset[str], refused: dict[str, Verdict]
+    ) -> dict[str, tuple[Knowledge, float]]:
+        """Return the best candidates as the session may see them, at least `pool` where there are so many."""
+        count = pool
+        while True:
+            found = fetch(count)
+            records = self.store.catalogue.get([key for key, _ in found])
+            admitted = {}
+            for key, score in found:
+                view = self._view(records.get(key), score, own, refused)
+                if view is not None:
+                    admitted[key] = (view, score)
+            if len(admitted) >= pool or len(found) < count:
+                return admitted
+            count *= 4
+
+    def _view(
+        self, record: Knowledge | None, score: float, own: frozenset[str], refused: dict[str, Verdict]
+    ) -> Knowledge | None:
+        if record is None or record.status != "active":
+            return None
+        foreign = self._not_train.intersection((*record.source_session_ids, *record.supporters))
+        view = without(record, own) if not foreign else None
+        if view is None:
+            why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this very session"
+            refused[record.id] = dropped(record, score, why)
+        return view
+
+    def _hinted(self, session: Session, records: tuple[tuple[Knowledge, float], ...]) -> Retrieved:
         if not self.policy.hints:
-            return Retrieved(records=tuple(records))
-        thoughts, own = self.evidence.thoughts, self._own(session)
-        places = frozenset(i for i, thought in enumerate(thoughts) if without(thought, own) is None)
-        found = self.evidence.affinity(session.titles, places)
+            return Retrieved(records=records)
+        evidence, own = self.evidence(self.policy.domain_of(session.domain)), self._own(session)
+        thoughts, hidden = evidence.thoughts, own | self._not_train
+        places = frozenset(i for i, thought in enumerate(thoughts) if not hidden.isdisjoint(thought.source_session_ids))
+        found = evidence.affinity(session.titles, places)
         if found is None:
-            return Retrieved(records=tuple(records))
+            return Retrieved(records=records)
         pairs = combinations(range(len(session.items)), 2)
-        hints = {pair: self.evidence.word(score) for pair, score in zip(pairs, found.score.tolist(), strict=True)}
-        evidence = tuple((thoughts[index], weight) for index, weight in found.credit.items())
-        return Retrieved(records=tuple(records), hints=hints, evidence=evidence)
+        hints = {pair: evidence.word(score) for pair, score in zip(pairs, found.score.tolist(), strict=True)}
+        credit = tuple((thoughts[index], weight) for index, weight in found.credit.items())
+        return Retrieved(records=records, hints=hints, evidence=credit)

@@ -1,179 +1,296 @@
-"""The knowledge store: records in a persistent Chroma collection, one writer, many readers."""
+"""The knowledge store: a catalogue of records that is the truth, and vectors in Chroma that follow it.
+
+In a folder the catalogue and Chroma stand side by side. On a Chroma server the records stand in
+Chroma, and every machine keeps its own catalogue of them. One process writes at a time, many read.
+"""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from bundlewise.domain import Knowledge, KnowledgeKind
+from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.files import write_json
-from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.knowledge_base.catalogue import Catalogue
+from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.index import BATCH, VectorIndex
+from bundlewise.knowledge_base.ledger import FILE, PATIENCE, Change, Operation
+from bundlewise.knowledge_base.mirror import Mirror, follow, is_served
+from bundlewise.knowledge_base.place import Busy, Place, pen
+from bundlewise.progress import Advance
 
-SCHEMA = 1
-BATCH = 1000
-VECTORS = "vectors.npz"
-COMPLETE = "complete.json"
-PATIENCE = 10.0
-"""Seconds to wait for another writer."""
+OBSERVED = 4000
+"""Thoughts whose vectors are kept for pair evidence: the first by id, and an id is a hash."""
+UNWRITTEN = 500
+"""Changes that may be missing from the search graphs on disk; each costs every opening about a millisecond."""
+MERGED = "merged from "
+GROWING = (".bin", ".sqlite3")
+"""Chroma's files that never become smaller."""
 
 
 def retrieval_key(record: Knowledge) -> str:
-    """Return the text a record is found by: its kinds where it has them, else its wording."""
-    return ", ".join(record.kinds) or record.text
+    """Return the text a record is found by: a pattern's kinds, a rule's wording, a thought's kinds and wording.
+
+    Chosen on validation with `query_of` (docs/knowledge-base.md): by its kinds alone a thought is found less often.
+    """
+    kinds = ", ".join(record.kinds)
+    return (kinds if record.kind == "pattern" else f"{kinds}. {record.text}") if kinds else record.text
 
 
 class KnowledgeStore:
-    """Knowledge records with vectors of one embedder in a folder."""
+    """Knowledge records with vectors of one embedder, in a folder or on a Chroma server."""
 
-    def __init__(self, folder: Path, embedder: Embedder) -> None:
-        self.folder = folder
-        self.embedder = embedder
-        self._collection = self._connect()
-
-    @classmethod
-    def open(cls, folder: Path, embedder: Embedder) -> "KnowledgeStore":
-        """Open an existing store.
+    def __init__(self, place: Path | str, embedder: Embedder | None = None) -> None:
+        """Open or create a knowledge base; without an embedder it is the one it was made with.
 
         Raises:
-            UsageError: there is no store in the folder.
-            KnowledgeError: it was made with another embedder or a newer version, or is damaged.
+            KnowledgeError: it was made with another embedder or another version, or is damaged.
         """
-        if not (folder / COMPLETE).is_file() and (folder / "chroma.sqlite3").is_file():
-            raise KnowledgeError(f"the knowledge base in {folder} is not finished; run the same distil command again")
-        if not (folder / "chroma.sqlite3").is_file():
-            raise UsageError(f"no knowledge base in {folder}; make one: bundlewise distil --data D --kb {folder}")
-        embedder.load(folder / VECTORS)
-        return cls(folder, embedder)
-
-    def _connect(self) -> Any:
-        import chromadb
-        from chromadb.config import Settings
-        from chromadb.errors import ChromaError
-
-        wanted = {"schema": SCHEMA, "embedder": self.embedder.fingerprint}
+        self.place = Place(place)
+        self.folder = self.place.folder
+        self._given = embedder
+        self._index: VectorIndex | None = None
+        self._seen: tuple[object, ...] = ()
+        self._has_pen = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            client = chromadb.PersistentClient(str(self.folder), Settings(anonymized_telemetry=False))
-            collection = client.get_or_create_collection(
-                "knowledge",
-                metadata=wanted,
-                embedding_function=None,
-                configuration={"hnsw": {"space": "cosine"}},
-            )
-        except (ChromaError, OSError, ValueError) as error:
-            raise KnowledgeError(f"cannot open the knowledge base in {self.folder}: {error}; distil it anew") from error
-        self._refuse_other(dict(collection.metadata or {}), wanted)
-        return collection
+        except OSError as error:
+            raise KnowledgeError(f"cannot make {self.folder}: {error.strerror}; choose another folder") from error
+        self.catalogue = Catalogue(self.folder)
+        if embedder is not None:
+            self._refuse_other(embedder)
 
-    def _refuse_other(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-        for key, remedy in (("schema", "update bundlewise"), ("embedder", "open it with that embedder or distil anew")):
-            if found.get(key) != wanted[key]:
-                raise KnowledgeError(
-                    f"the knowledge base in {self.folder} has {key} {found.get(key)}, not {wanted[key]}; {remedy}"
-                )
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the store's only pen.
+    @classmethod
+    def create(cls, place: Path | str, embedder: Embedder | None = None) -> "KnowledgeStore":
+        """Open a knowledge base, or make a new one of an embedder.
 
         Raises:
-            KnowledgeError: another process is writing.
+            KnowledgeError: as for a new one.
         """
-        lock = FileLock(self.folder / ".writer.lock", timeout=PATIENCE)
-        try:
-            with lock:
-                yield
-        except Timeout as error:
-            raise KnowledgeError(f"another process writes to {self.folder}; wait for it and run again") from error
+        where = Place(place)
+        exists = is_served(where) if where.is_server else (where.folder / FILE).is_file()
+        return cls.open(place, embedder) if exists else cls(place, embedder)
 
-    @contextmanager
-    def _plainly(self, doing: str) -> Iterator[None]:
-        """Turn what Chroma raises into an error that names the folder and the remedy."""
-        from chromadb.errors import ChromaError
+    @classmethod
+    def open(cls, place: Path | str, embedder: Embedder | None = None) -> "KnowledgeStore":
+        """Open an existing knowledge base, and finish what a killed process has begun.
 
-        try:
-            yield
-        except ChromaError as error:
+        Raises:
+            UsageError: there is none.
+            KnowledgeError: as for a new one.
+        """
+        where = Place(place)
+        if where.is_server:
+            follow(where)
+        elif not (where.folder / FILE).is_file():
+            if (where.folder / "chroma.sqlite3").is_file():
+                raise KnowledgeError(f"the knowledge base in {place} is of an older version; distil it again")
+            raise UsageError(f"no knowledge base in {place}; make one: bundlewise distil --data D --kb {place}")
+        store = cls(place, embedder)
+        store.settle_if_free()
+        return store
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What it says of itself: embedder, fingerprint, generation, revision, digest of its active records."""
+        return self.catalogue.meta()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder of its vectors; a model that is no longer the same is refused."""
+        embedder = self._given or Embedder.of_store(self.meta.get("embedder", "minilm"))
+        self._refuse_other(embedder)
+        embedder.load(self._kept_vectors)
+        return embedder
+
+    def _refuse_other(self, embedder: Embedder) -> None:
+        meta = self.meta
+        found = meta.get("fingerprint")
+        if found is not None and not embedder.fits(found):
             raise KnowledgeError(
-                f"cannot {doing} the knowledge base in {self.folder}: {error}; "
-                "free space and run again, or distil it into another folder"
-            ) from error
+                f"the knowledge base in {self.place} has vectors of {meta['embedder']} ({found}), not of "
+                f"{embedder.name} ({embedder.fingerprint}); open it with that embedder, or embed it anew: "
+                f"bundlewise kb reindex {self.place} --embedder {embedder.name}"
+            )
 
-    def replace(self, records: Sequence[Knowledge]) -> None:
-        """Make the store hold exactly these records of their domains; equal ones stay as they are.
+    @property
+    def generation(self) -> int:
+        """Which generation of vectors is in use, from 1."""
+        return int(self.meta.get("generation", 1))
+
+    @property
+    def _kept_vectors(self) -> Path:
+        return self.place.generation_folder(self.generation) / "vectors.npz"
+
+    @property
+    def index(self) -> VectorIndex:
+        """The vectors in use, opened anew when another process has changed them."""
+        if not self._has_pen:
+            self._catch_up()
+        if self._index is None:
+            self._refuse_missing_files()
+            self._index = VectorIndex(self.place, self.place.client(self.generation), self.generation)
+        return self._index
+
+    @property
+    def _state(self) -> tuple[object, ...]:
+        meta = self.meta
+        return tuple(meta.get(key) for key in ("generation", "revision", "published"))
+
+    def _catch_up(self) -> None:
+        if self._seen != (state := self._state):
+            self._index, self._seen = None, state
+
+    def _refuse_missing_files(self) -> None:
+        # Chroma answers from what is left of a file of its, or dies of it, and says nothing.
+        for name, size in self.meta.get("files", {}).items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size < size:
+                what = "cut off" if path.is_file() else "missing"
+                raise KnowledgeError(f"{path} is {what}; rebuild the vectors: bundlewise kb reindex {self.place}")
+
+    @contextmanager
+    def writing(self, patience: float | None = None) -> Iterator[None]:
+        """Hold the only pen.
 
         Raises:
-            KnowledgeError: another process is writing, or the disk is full.
+            KnowledgeError: another process is writing, or the folder cannot be written to.
         """
-        domains = sorted({record.domain for record in records})
-        with self.writing(), self._plainly("write"):
-            (self.folder / COMPLETE).unlink(missing_ok=True)
-            present = self._texts(domains)
-            wanted = {record.id: record for record in records}
-            self._upsert([r for key, r in wanted.items() if present.get(key) != r.model_dump_json()])
-            stale = sorted(present.keys() - wanted.keys())
-            for start in range(0, len(stale), BATCH):
-                self._collection.delete(ids=stale[start : start + BATCH])
-            if stale or wanted.keys() - present or not (self.folder / VECTORS).is_file():
-                self._keep_vectors()
-            write_json(self.folder / COMPLETE, {"schema": SCHEMA, "records": self.count()})
+        with pen(self.place, PATIENCE if patience is None else patience):
+            # Chroma writes what it read long ago over what another process has written since.
+            self._catch_up()
+            self._has_pen, self._seen = True, ()
+            try:
+                yield
+                self._seen = self._state
+            finally:
+                self._has_pen = False
 
-    def _texts(self, domains: Sequence[str]) -> dict[str, str]:
-        if not domains:
-            return {}
-        held = self._collection.get(where={"domain": {"$in": list(domains)}}, include=["metadatas"])
-        return {key: row["record"] for key, row in zip(held["ids"], held["metadatas"], strict=True)}
+    def change(self, change: Change, advance: Advance | None = None) -> int | None:
+        """Carry out a change; return its number, or None when it changes nothing.
 
-    def _upsert(self, records: Sequence[Knowledge]) -> None:
-        for start in range(0, len(records), BATCH):
-            batch = records[start : start + BATCH]
-            self._collection.upsert(
-                ids=[record.id for record in batch],
-                embeddings=self.embedder.embed([retrieval_key(record) for record in batch]),
-                documents=[record.text for record in batch],
-                metadatas=[
-                    {
-                        "kind": record.kind,
-                        "domain": record.domain,
-                        "status": record.status,
-                        "record": record.model_dump_json(),
-                    }
-                    for record in batch
-                ],
-            )
+        Raises:
+            KnowledgeError: another process is writing, a source is outside the training split, or the disk is full.
+        """
+        with self.writing():
+            self._begin()
+            self._refuse_other_writer()
+            self._refuse_other_splits(change)
+            number = self.catalogue.change(change)
+            self.settle(advance)
+        return number
 
-    def _keep_vectors(self) -> None:
-        """Save the vectors that pair evidence is made of; they can always be made again from the records."""
-        thoughts = self.records("thought")
-        texts = [text for thought in thoughts for text in (*thought.titles, *thought.kinds)]
-        self.embedder.save(self.folder / VECTORS, texts)
+    def undo(self, advance: Advance | None = None) -> Operation:
+        """Take the last operation back.
 
-    def records(self, kind: KnowledgeKind | None = None) -> list[Knowledge]:
-        """Return all active records of a kind, in the order of their ids."""
-        where = {"$and": [{"kind": kind}, {"status": "active"}]} if kind else {"status": "active"}
-        with self._plainly("read"):
-            found = self._collection.get(where=where, include=["metadatas"])["metadatas"]
-        return sorted((Knowledge.model_validate_json(row["record"]) for row in found), key=lambda r: r.id)
+        Raises:
+            UsageError: there is none.
+        """
+        with self.writing():
+            self._begin()
+            self._refuse_other_writer()
+            operation = self.catalogue.undo()
+            self.settle(advance)
+        return operation
 
-    def count(self) -> int:
-        """Return the number of records of any status."""
-        return int(self._collection.count())
+    def replace(
+        self, records: Sequence[Knowledge], sessions: Sequence[KnownSession] = (), what: str = "distil"
+    ) -> None:
+        """Make it hold these records of their domains and no others; equal ones stay as they are.
 
-    def nearest(self, vectors: Vectors, kind: KnowledgeKind, count: int) -> list[list[tuple[Knowledge, float]]]:
-        """Return for each vector the nearest active records of a kind with their cosine, best first."""
-        if count < 1 or self.count() == 0 or len(vectors) == 0:
-            return [[] for _ in vectors]
-        with self._plainly("search"):
-            found = self._collection.query(
-                query_embeddings=vectors,
-                n_results=min(count, self.count()),
-                where={"$and": [{"kind": kind}, {"status": "active"}]},
-                include=["metadatas", "distances"],
-            )
-        return [
-            [(Knowledge.model_validate_json(m["record"]), 1.0 - d) for m, d in zip(metas, distances, strict=True)]
-            for metas, distances in zip(found["metadatas"], found["distances"], strict=True)
-        ]
+        What somebody retired stays retired, and a merged record stays as long as its parts are given.
+        """
+        given = {record.id: record for record in records}
+        present = {
+            r.id: r for domain in {r.domain for r in records} for r in self.catalogue.records(None, domain, None)
+        }
+        retired = {key for key, record in present.items() if record.status == "retired"}
+        put = [record for key, record in given.items() if key not in retired]
+        stale = [key for key, record in present.items() if key not in given and not _stays(record, given.keys())]
+        self.change(Change(what, put, stale, sessions))
+
+    def _begin(self) -> None:
+        embedder = self.embedder
+        self._refuse_other(embedder)
+        if "fingerprint" not in self.meta:
+            self.catalogue.set_meta(embedder=embedder.name, fingerprint=embedder.fingerprint, generation=1)
+
+    def _refuse_other_writer(self) -> None:
+        """Compare revisions with the server: the lock holds on this machine alone."""
+        if self.place.is_server and self._mirror.meta().get("revision") != self.meta.get("published"):
+            raise KnowledgeError(f"somebody else has changed the knowledge base at {self.place}; run again")
+
+    def _refuse_other_splits(self, change: Change) -> None:
+        sources = {key for record in change.put for key in (*record.source_session_ids, *record.supporters)}
+        here = self.catalogue.known({*sources, *(session.id for session in change.sessions)})
+        for session in change.sessions:
+            if session.id in here and here[session.id] != session:
+                there = f"{here[session.id].split} with item set {here[session.id].items}"
+                raise KnowledgeError(
+                    f"session {session.id} is {session.split} with item set {session.items} in what is to come, "
+                    f"and {there} in {self.place}; use another knowledge base for other data"
+                )
+        known = here | {session.id: session for session in change.sessions}
+        for key in sorted(sources & known.keys()):
+            if known[key].split != "train":
+                raise KnowledgeError(f"the source {key} is a {known[key].split} session; only train may teach")
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether the vectors are those of the records."""
+        return not self.catalogue.pending(1) and self.meta.get("published") == self.meta["revision"]
+
+    def settle_if_free(self) -> None:
+        """Finish what a killed process has begun, unless another one is writing."""
+        if self.is_settled:
+            return
+        with suppress(Busy), self.writing(patience=0):
+            self.settle()
+
+    def settle(self, advance: Advance | None = None) -> None:
+        """Bring the vectors in line with the records, batch by batch; call it holding the pen."""
+        if self.is_settled:
+            return
+        count = self.catalogue.pending_count()
+        unwritten = self.meta.get("unwritten", 0) + count
+        self.catalogue.set_meta(unwritten=unwritten)
+        self.index.expect(count)
+        while waiting := self.catalogue.pending(BATCH):
+            held = self.catalogue.get([row.id for row in waiting])
+            records = list(held.values())
+            self.index.put(records, self.embedder.embed([retrieval_key(record) for record in records]))
+            self.index.drop([row for row in waiting if row.id not in held])
+            self.catalogue.settled([row.id for row in waiting])
+            if advance:
+                advance(len(waiting))
+        if unwritten > UNWRITTEN and not self.place.is_server:
+            self.index.flush()
+            self.catalogue.set_meta(unwritten=0)
+        self._seal()
+
+    def _seal(self) -> None:
+        """Keep the vectors of pair evidence, note the files there are, and tell Chroma's other readers."""
+        texts = [text for thought in self.thoughts() for text in (*thought.titles, *thought.kinds)]
+        self.embedder.save(self._kept_vectors, texts)
+        within = self.place.generation_folder(self.generation)
+        files = [path for path in sorted(within.rglob("*")) if path.suffix in GROWING or path.suffix == ".pickle"]
+        sizes = {str(f.relative_to(self.folder)): f.stat().st_size if f.suffix in GROWING else 0 for f in files}
+        self.catalogue.set_meta(files=sizes)
+        meta = self.meta
+        learnt = meta.get("learnt")
+        self._mirror.publish(meta, self.catalogue.sessions() if learnt != meta.get("told") else None)
+        self.catalogue.set_meta(published=meta["revision"], told=learnt)
+
+    @property
+    def _mirror(self) -> Mirror:
+        return Mirror(self.place, self.index.client)
+
+    def thoughts(self, domain: str | None = None) -> list[Knowledge]:
+        """Return the active thoughts that pair evidence is read from."""
+        return list(self.catalogue.records("thought", domain, limit=OBSERVED))
+
+
+def _stays(record: Knowledge, given: object) -> bool:
+    parts = record.reason.removeprefix(MERGED).split() if record.reason.startswith(MERGED) else []
+    return bool(parts) and all(part in given for part in parts)  # type: ignore[operator]

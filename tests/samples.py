@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ class BagOfWords(Embedder):
     fingerprint = "bag-of-words"
 
     def __init__(self) -> None:
-        super().__init__(Path())
+        super().__init__("bag-of-words")
 
     def _forward(self, texts: list[str]) -> Vectors:
         vectors = np.zeros((len(texts), 256), np.float32)

@@ -59,7 +59,7 @@ def test_sessions_without_annotation_score_zero_not_an_error() -> None:
 def test_a_paraphrase_is_nearer_than_another_intent(minilm: Path) -> None:
     truth = FOUR.model_copy(update={"bundles": (Bundle(item_ids=("s-1", "s-2"), intent="equip a home office"),)})
     near, far = (
-        intent_similarity([prediction(((0, 1),), said)], [truth], Embedder(minilm))
+        intent_similarity([prediction(((0, 1),), said)], [truth], Embedder.named(str(minilm)))
         for said in ("furnish a work desk at home", "bake a birthday cake")
     )
     assert near > far + 0.2

@@ -14,7 +14,7 @@ import pytest
 
 from bundlewise import cli
 from bundlewise.errors import ModelError, UsageError
-from bundlewise.models import KNOWN, MANIFEST, KnownModel, fingerprint_of, is_cached, resolve
+from bundlewise.models import KNOWN, LOADABLE, MANIFEST, KnownModel, fingerprint_of, is_cached, resolve
 
 FILES = {
     "tiny/model/config.json": '{"model_type": "bert", "transformers_version": "5.0"}',
@@ -139,6 +139,13 @@ def test_a_cache_that_cannot_be_written_is_an_error_with_a_remedy(
     monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"cannot write .*: Not a directory; free space or set"):
         resolve("tiny")
+
+
+def test_what_a_hub_model_is_fetched_with_holds_the_folders_of_its_modules() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = ["modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "2_Dense/model.safetensors"]
+    assert list(filter_repo_objects([*wanted, "pytorch_model.bin", "own.py"], allow_patterns=LOADABLE)) == wanted
 
 
 def test_a_local_folder_stands_for_itself(tiny_student: Path) -> None:

@@ -45,8 +45,8 @@ def test_what_is_told_is_what_is_in_the_knowledge_base_and_in_the_pack(
     pack = read_rows(tmp_path / "pack.jsonl")[1:]
     assert told == Counter((row["kind"], row.get("status", "active")) for row in pack)
     assert told["thought", "active"] == len(small())
-    store = KnowledgeStore.open(tmp_path / "kb", Embedder(minilm))
-    assert store.count() == sum(told.values())
+    store = KnowledgeStore.open(tmp_path / "kb", Embedder.named(str(minilm)))
+    assert store.catalogue.counts().total() == sum(told.values())
     active = {record.id for kind in KNOWLEDGE_KINDS for record in store.records(kind)}
     assert active == {row["id"] for row in pack if row.get("status", "active") == "active"}
 

@@ -73,7 +73,7 @@ def test_an_empty_batch_has_no_answers(engine: StudentEngine) -> None:
 
 
 def test_a_policy_of_zeros_is_exactly_the_plain_student(engine: StudentEngine, minilm: Path, tmp_path: Path) -> None:
-    retriever = Retriever(KnowledgeStore(tmp_path, Embedder(minilm)), Policy.none())
+    retriever = Retriever(KnowledgeStore(tmp_path, Embedder.named(str(minilm))), Policy.none())
     assert list(map(told, ask(engine, retriever=retriever))) == list(map(told, ask(engine)))
 
 

@@ -40,7 +40,7 @@ def test_a_pair_that_is_often_bundled_scores_higher_than_every_other() -> None:
 
 
 def test_products_nobody_has_seen_borrow_from_like_ones(minilm: Path) -> None:
-    found = scores(PairEvidence(desks(8), Embedder(minilm)), ["trackball", "mousepad", "carpet"])
+    found = scores(PairEvidence(desks(8), Embedder.named(str(minilm))), ["trackball", "mousepad", "carpet"])
     assert found[0, 1] > max(found[0, 2], found[1, 2])
 
 
@@ -108,3 +108,39 @@ def test_too_little_evidence_is_none_at_all(thoughts: list[Knowledge]) -> None:
 
 def test_one_product_has_no_pairs() -> None:
     assert PairEvidence(desks(4), BagOfWords()).affinity(["mouse"]) is None
+
+
+def test_what_was_fitted_once_is_read_back_for_the_same_thoughts_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = ["red mouse", "blue pad", "green rug", "soy milk"]
+    before = scores(PairEvidence(desks(8), BagOfWords(), memory=tmp_path), titles)
+    monkeypatch.setattr(PairEvidence, "_fit", lambda _: pytest.fail("fitted again"))
+    assert scores(PairEvidence(desks(8), BagOfWords(), memory=tmp_path), titles) == before
+    with pytest.raises(pytest.fail.Exception, match="fitted again"):
+        PairEvidence(desks(7), BagOfWords(), memory=tmp_path)
+    with pytest.raises(pytest.fail.Exception, match="fitted again"):
+        PairEvidence(desks(8), BagOfWords(), 5, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"weights": 3}', b"\xff\x00"])
+def test_a_damaged_memory_is_fitted_anew(tmp_path: Path, content: bytes) -> None:
+    titles = ["red mouse", "blue pad", "green rug"]
+    before = scores(PairEvidence(desks(8), BagOfWords(), memory=tmp_path), titles)
+    (kept,) = tmp_path.iterdir()
+    good = kept.read_bytes()
+    kept.write_bytes(content)
+    assert scores(PairEvidence(desks(8), BagOfWords(), memory=tmp_path), titles) == before
+    assert kept.read_bytes() == good
+
+
+def test_a_memory_that_cannot_be_written_to_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    PairEvidence(desks(8), BagOfWords(), memory=tmp_path / "file" / "folder")
+
+
+def test_sessions_of_equal_titles_are_judged_by_the_same_regression() -> None:
+    twin = desks(1)[0].model_copy(update={"id": "thought-twin", "source_session_ids": ("twin",)})
+    evidence = PairEvidence([*desks(7), twin], BagOfWords())
+    assert evidence._fold[7] == evidence._fold[0]
+    assert 0 < evidence._fold.sum() < 8

@@ -8,10 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords, record, session, thought
 
-from bundlewise.domain import Bundle, Item, Knowledge, KnowledgeKind, Retrieved, Session
+from bundlewise.agents.compose import judge_prompt, label_prompt
+from bundlewise.domain import KNOWLEDGE_KINDS, Bundle, Item, Knowledge, KnowledgeKind, KnownSession, Retrieved, Session
 from bundlewise.errors import UsageError
-from bundlewise.knowledge_base.retrieval import Policy, Retriever, without
+from bundlewise.knowledge_base.ledger import Change
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.knowledge_base.retrieval import Explanation, Retriever, without
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.prompts.render import render
 
 TITLES = ["glide mouse", "foam pad", "wool rug"]
 SESSIONS = [session(f"s{n}", [f"{t} {'abcdefghijkl'[n] * 3}" for t in TITLES], ((0, 1),)) for n in range(6)]
@@ -24,6 +28,7 @@ def pattern(kinds: tuple[str, ...], holders: list[str], supporters: list[str]) -
     return record("pattern", text, holders, kinds=kinds, supporters=tuple(supporters), **numbers)
 
 
+KNOWN = [KnownSession.of(s) for s in SESSIONS]
 RECORDS = [
     pattern(("mouse", "pad"), ["s0", "s1", "s2", "s3"], ["s0", "s1", "s2"]),
     pattern(("pad", "rug"), ["s0", "s1"], ["s0", "s1"]),
@@ -36,7 +41,7 @@ RECORDS = [
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeStore:
     found = KnowledgeStore(tmp_path_factory.mktemp("kb"), BagOfWords())
-    found.replace(RECORDS)
+    found.replace(RECORDS, KNOWN)
     return found
 
 
@@ -151,8 +156,6 @@ def test_a_batch_is_retrieved_as_one_by_one(store: KnowledgeStore) -> None:
 
 def test_a_policy_of_zeros_retrieves_nothing_and_asks_no_store() -> None:
     plain: Any = None
-    assert Policy.none().is_plain
-    assert not Policy().is_plain
     assert Retriever(plain, Policy.none()).retrieve([NEW, NEW]) == [Retrieved(), Retrieved()]
 
 
@@ -163,14 +166,165 @@ def test_hints_alone_bring_no_records_and_records_alone_no_hints(store: Knowledg
     assert not found_for(store, NEW, hints=0).hints
 
 
-@pytest.mark.parametrize("name", ["patterns", "rules", "thoughts", "hints"])
-def test_a_negative_quota_is_a_usage_error(name: str) -> None:
-    with pytest.raises(UsageError, match=f"^{name} must be at least 0, got -1$"):
-        Policy.of(**{name: -1})
+GROCERY = [
+    record("rule", f"put together {kind} and a mouse", ["g0"], domain="grocery", gain=gain, support=support)
+    for kind, gain, support in (("tea", 0.02, 3), ("milk", None, 30), ("rice", 0.0, None))
+]
+FOREIGN = record("rule", "put together a mouse and a rug", ["v0"])
+MANY = [*RECORDS, *GROCERY, *(record("thought", f"About {n}.", [f"t{n}"], kinds=("mouse", "pad")) for n in range(30))]
+
+policies = st.builds(
+    Policy,
+    patterns=st.integers(0, 3),
+    rules=st.integers(0, 4),
+    thoughts=st.integers(0, 6),
+    hints=st.sampled_from([0, 5, 30]),
+    min_score=st.sampled_from([-1.0, 0.0, 0.2, 0.6]),
+    budget=st.none() | st.integers(0, 60),
+    search=st.sampled_from(["dense", "lexical", "hybrid"]),
+    domain=st.sampled_from(["any", "own", "electronics", "grocery", "nowhere"]),
+    diversity=st.sampled_from([0.0, 0.5]),
+    rerank=st.sampled_from([0.0, 1.0]),
+)
+queries = st.sampled_from([NEW, *SESSIONS, *map(renamed, SESSIONS)]) | st.lists(
+    st.sampled_from(["red mouse", "blue pad", "green rug", "oat milk", "???", "Maus \u2014 pad"]),
+    min_size=2,
+    max_size=6,
+).map(lambda titles: session("drawn", titles, domain="electronics"))
 
 
-@pytest.mark.parametrize("score", [-1.5, 2.0])
-def test_a_score_that_is_no_cosine_is_a_usage_error(score: float) -> None:
-    with pytest.raises(UsageError, match=f"^min_score must be between -1 and 1, got {score}$"):
-        Policy.of(min_score=score)
-    assert Policy.of(min_score=None) == Policy()
+def count(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeStore:
+    """Return a store with two domains, many ties, and a record whose source became a validation session."""
+    found = KnowledgeStore(tmp_path_factory.mktemp("big"), BagOfWords())
+    found.replace([*MANY, FOREIGN], KNOWN)
+    # Behind the store's back, which refuses such a change.
+    found.catalogue.change(Change("moved", sessions=[KnownSession(id="v0", split="validation", items="0" * 16)]))
+    return found
+
+
+def explained(store: KnowledgeStore, policy: Policy, given: Session) -> Explanation:
+    return Retriever(store, policy, count).explain([given])[0]
+
+
+@given(policy=policies, query=queries)
+@settings(max_examples=40)
+def test_no_policy_brings_a_session_its_own_knowledge_or_that_of_another_split(
+    big: KnowledgeStore, policy: Policy, query: Session
+) -> None:
+    own = {query.session_id} | {s.session_id for s in SESSIONS if s.item_set == query.item_set}
+    found = Retriever(big, policy, count).retrieve([query])[0]
+    for shown, _ in (*found.records, *found.evidence):
+        assert own.isdisjoint({*shown.source_session_ids, *shown.supporters})
+        assert shown != FOREIGN
+
+
+@given(policy=policies, query=queries)
+@settings(max_examples=40)
+def test_no_policy_is_exceeded(big: KnowledgeStore, policy: Policy, query: Session) -> None:
+    records = [shown for shown, _ in Retriever(big, policy, count).retrieve([query])[0].records]
+    for kind in KNOWLEDGE_KINDS:
+        assert sum(shown.kind == kind for shown in records) <= policy.quota(kind)
+    if policy.budget is not None:
+        assert count(render("knowledge", records=records)) <= policy.budget
+    domain = policy.domain_of(query.domain)
+    assert domain is None or {shown.domain for shown in records} <= {domain}
+
+
+@given(policy=policies, query=queries, shuffle=st.randoms())
+@settings(max_examples=40)
+def test_the_order_of_the_products_changes_nothing(
+    big: KnowledgeStore, policy: Policy, query: Session, shuffle: Any
+) -> None:
+    items = list(query.items)
+    shuffle.shuffle(items)
+    moved = query.model_copy(update={"items": tuple(items)})
+    assert explained(big, policy, moved) == explained(big, policy, query)
+
+
+@given(policy=policies, query=queries)
+@settings(max_examples=40)
+def test_what_is_explained_is_what_is_retrieved(big: KnowledgeStore, policy: Policy, query: Session) -> None:
+    verdicts = explained(big, policy, query).verdicts
+    found = Retriever(big, policy, count).retrieve([query])[0]
+    assert [(v.record, v.score) for v in verdicts if v.kept] == list(found.records)
+    assert all(v.why for v in verdicts)
+    for kind in KNOWLEDGE_KINDS:
+        ranks = [v.rank for v in verdicts if v.record.kind == kind and v.rank]
+        assert ranks == list(range(1, len(ranks) + 1))
+
+
+@given(query=queries)
+def test_quotas_of_zero_render_exactly_the_plain_prompt(big: KnowledgeStore, query: Session) -> None:
+    for policy in (Policy.none(), Policy(hints=0), Policy(patterns=2, rules=2, thoughts=2, hints=0, budget=0)):
+        found = Retriever(big, policy, count).retrieve([query])[0]
+        assert found == Retrieved()
+        assert judge_prompt(query, found) == judge_prompt(query, Retrieved())
+        assert label_prompt(query, found) == label_prompt(query, Retrieved())
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> list[KnowledgeStore]:
+    """Return stores of the same knowledge, made in different orders and pieces, one of them opened again."""
+    stores = []
+    for number, order in enumerate((MANY, MANY[::-1], [*MANY[7:], *MANY[:7]])):
+        found = KnowledgeStore(tmp_path_factory.mktemp(f"copy-{number}"), BagOfWords())
+        for start in range(0, len(order), 20):
+            found.change(Change("part", order[start : start + 20], sessions=KNOWN))
+        stores.append(found)
+    return [*stores, KnowledgeStore.open(stores[0].folder, BagOfWords())]
+
+
+@given(policy=policies, query=queries)
+@settings(max_examples=40)
+def test_the_same_knowledge_gives_the_same_answer_however_it_got_there(
+    copies: list[KnowledgeStore], policy: Policy, query: Session
+) -> None:
+    first, *others = [explained(store, policy, query) for store in copies]
+    assert all(other == first for other in others)
+    hints = [Retriever(store, policy, count).retrieve([query])[0].hints for store in copies[:1] * 2]
+    assert hints[0] == hints[1]
+
+
+def test_the_next_after_the_quota_says_why_it_was_dropped(big: KnowledgeStore) -> None:
+    verdicts = explained(big, Policy(thoughts=2, hints=0), SESSIONS[0]).verdicts
+    reasons = [v.why for v in verdicts]
+    assert reasons[0].startswith("place 1 of")
+    assert reasons[2].endswith(": the quota is 2")
+    assert "it comes from this very session" in reasons
+
+
+def test_a_rule_of_another_split_is_named(big: KnowledgeStore) -> None:
+    verdicts = explained(big, Policy(rules=9, hints=0, min_score=-1), NEW).verdicts
+    assert {v.why for v in verdicts if v.record == FOREIGN} == {"it comes from v0, outside train"}
+
+
+def test_enough_is_found_when_most_of_the_nearest_are_ones_own(tmp_path: Path) -> None:
+    own = [record("rule", f"mouse and pad {n}", ["s0"], kinds=("mouse", "pad", "rug")) for n in range(60)]
+    far = [record("rule", f"milk {n}", ["s1"], kinds=("milk", "tea", "mouse")) for n in range(3)]
+    store = KnowledgeStore(tmp_path, BagOfWords())
+    store.replace([*own, *far], KNOWN)
+    found = found_for(store, SESSIONS[0], rules=3, hints=0)
+    assert sorted(texts(found, "rule")) == ["milk 0", "milk 1", "milk 2"]
+
+
+def test_a_budget_needs_somebody_who_counts(store: KnowledgeStore) -> None:
+    with pytest.raises(UsageError, match="a token budget needs a student whose tokens are counted"):
+        Retriever(store, Policy(budget=10))
+
+
+def test_what_answers_depend_on_changes_with_policy_and_knowledge(tmp_path: Path) -> None:
+    store = KnowledgeStore(tmp_path, BagOfWords())
+    store.replace(RECORDS, KNOWN)
+    before = Retriever(store, Policy()).about
+    assert before == Retriever(KnowledgeStore.open(tmp_path, BagOfWords()), Policy()).about
+    assert before["teacher"].startswith("grounded ")
+    assert Retriever(store, Policy(hints=5)).about != before
+    store.change(Change("one more", GROCERY[:1]))
+    assert Retriever(store, Policy()).about["teacher"] != before["teacher"]
+    store.undo()
+    assert Retriever(store, Policy()).about == before

@@ -54,7 +54,7 @@ def _validate(name: str, path: Path) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="Print the session as JSON.")
 def show(name: str, session_id: str | None, as_json: bool) -> None:
     """Show a session with its products, numbered, and its bundles."""
-    session = _find(name, session_id)
+    session = find(name, session_id)
     if as_json:
         click.echo(json.dumps(dataset.to_row(session), ensure_ascii=False))
         return
@@ -68,7 +68,7 @@ def show(name: str, session_id: str | None, as_json: bool) -> None:
         click.echo(_printable(f"bundle {numbers}: {bundle.intent or 'no intent'}"))
 
 
-def _find(name: str, session_id: str | None) -> Session:
+def find(name: str, session_id: str | None) -> Session:
     """Return a session of a dataset by its id, or the first."""
     sessions = {session.session_id: session for session in dataset.load(name)}
     if session_id is None:

@@ -12,13 +12,16 @@ from bundlewise.errors import UsageError
 
 @click.command()
 @data_option
-@click.option("--kb", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option("--kb", required=True, help="Knowledge base to write to: a folder or a Chroma server's URL.")
+@click.option("--embedder", help="For a new one: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
 @click.option("--teacher", default="grounded", show_default=True, help="grounded, or recorded:FILE.")
 @click.option("--pack", type=click.Path(path_type=Path, dir_okay=False), help="Also write the records to this file.")
 @click.option("--ratio", default=1.0, show_default=True, help="Share of the training sessions to read.")
 @click.option("--seed", default=0, show_default=True, help="Determines which sessions are read.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def command(data: str, kb: Path, teacher: str, pack: Path | None, ratio: float, seed: int, as_json: bool) -> None:
+def command(
+    data: str, kb: str, embedder: str | None, teacher: str, pack: Path | None, ratio: float, seed: int, as_json: bool
+) -> None:
     """Let a teacher distil knowledge from the training sessions of DATA.
 
     The grounded teacher is built in and needs no key; it is not a language model. A recorded teacher
@@ -33,7 +36,9 @@ def command(data: str, kb: Path, teacher: str, pack: Path | None, ratio: float, 
     quiet_libraries()
     sessions = dataset.load(data)
     who = chain.teacher_named(teacher, sessions)
-    found = chain.distil(sessions, who, kb, embedder=Embedder.named(), pack=pack, ratio=ratio, seed=seed)
+    found = chain.distil(
+        sessions, who, kb, embedder=Embedder.named(embedder) if embedder else None, pack=pack, ratio=ratio, seed=seed
+    )
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]

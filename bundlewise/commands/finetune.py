@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import data_option, knowledge_option, policy_of, policy_options, student_option
-from bundlewise.errors import UsageError
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.knowledge_base.policy import Policy
 
 
 @click.command()
@@ -25,27 +25,24 @@ from bundlewise.errors import UsageError
 @click.option("--seed", type=int, help="Determines examples, order and initial weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def command(
-    data: str, output: Path, kb: Path | None, student: str, limit: int | None, as_json: bool, **options: Any
+    data: str, output: Path, kb: str | None, student: str, limit: int | None, as_json: bool, **options: Any
 ) -> None:
     """Tune the student on the training sessions of DATA and calibrate it on validation.
 
     With --kb every prompt holds what the policy retrieves for it, never the session's own record
     (ICL+SFT); without, the prompts are plain (SFT). Stopped, the same command goes on.
     """
-    from bundlewise import chain, dataset
+    from bundlewise import chain, dataset, models
     from bundlewise.finetune.plotting import plot_loss
     from bundlewise.finetune.training import TrainingConfig
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    given = any(options[name] is not None for name in ("patterns", "rules", "thoughts", "hints", "min_score"))
-    policy = policy_of(options)
-    if given and kb is None:
-        raise UsageError("quotas need a knowledge base: add --kb FOLDER, or leave the quotas out")
+    policy = Policy.of(**dials_of(options, kb))
     config = TrainingConfig.of(**options)
     sessions = dataset.load(data)
-    retriever = chain.open_retriever(kb, policy) if kb and not policy.is_plain else None
+    retriever = chain.open_retriever(kb, policy, models.resolve(student)) if kb and not policy.is_plain else None
     manifest = Tuning(sessions, output, config, student, retriever, limit).run()
     plot_loss(output)
     if as_json:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import knowledge_option, policy_of, policy_options, student_option
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
+from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
     from bundlewise.agents.decoding import Calibration
@@ -41,7 +42,7 @@ def command(
     titles: tuple[str, ...],
     output: Path | None,
     adapter: Path | None,
-    kb: Path | None,
+    kb: str | None,
     student: str,
     form: str,
     repairs: int,
@@ -66,14 +67,13 @@ def command(
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    given = {name: options[name] for name in options if options[name] is not None}
-    policy = policy_of(options)
+    given = dials_of(options, kb)
     sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
     base = models.resolve(student)
     manifest = check_fit(adapter, base) if adapter else None
-    retriever = _retriever(kb, policy, given, manifest, adapter)
+    retriever = _retriever(kb, given, manifest, adapter, base)
     engine = StudentEngine.load(base, adapter)
     calibration = _calibration(manifest, engine, retriever, data if calibrate else None)
     settings: dict[str, Any] = {
@@ -121,18 +121,16 @@ def _session_of(titles: tuple[str, ...]) -> Session:
 
 
 def _retriever(
-    kb: Path | None, policy: Any, given: dict[str, Any], manifest: "Manifest | None", adapter: Path | None
+    kb: str | None, given: dict[str, Any], manifest: "Manifest | None", adapter: Path | None, base: Path
 ) -> "Retriever | None":
     """Open the knowledge base by the adapter's policy where there is one, and hold the two together."""
     from bundlewise import chain
-    from bundlewise.knowledge_base.retrieval import Policy
 
-    if given and kb is None:
-        raise UsageError("quotas need a knowledge base: add --kb FOLDER, or leave the quotas out")
+    policy = Policy.of(**given)
     if manifest and manifest.policy and kb is None:
-        raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb FOLDER")
+        raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb")
     if manifest and kb is not None and manifest.policy:
-        knowledge = chain.open_retriever(kb, policy).about["teacher"]
+        knowledge = chain.open_retriever(kb, policy, base).about["teacher"]
         if knowledge != manifest.teacher:
             click.echo(
                 f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}", err=True
@@ -141,7 +139,7 @@ def _retriever(
         click.echo(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})", err=True)
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
-    return chain.open_retriever(kb, policy) if kb and not policy.is_plain else None
+    return chain.open_retriever(kb, policy, base) if kb and not policy.is_plain else None
 
 
 def _calibration(

@@ -1,36 +1,38 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from bundlewise.knowledge_base.retrieval import Policy
+from bundlewise.errors import UsageError
+from bundlewise.knowledge_base.policy import Policy
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
-knowledge_option = click.option("--kb", type=click.Path(path_type=Path), help="Knowledge base to retrieve from.")
+knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of retrieval; what is not given keeps its default."""
-    for name, what in (
-        ("hints", "Observed pairs each question's hint word is read from."),
-        ("thoughts", "Thoughts in the prompt."),
-        ("rules", "Rules in the prompt."),
-        ("patterns", "Patterns in the prompt."),
-    ):
-        command = click.option(f"--{name}", type=int, help=what)(command)
-    return click.option("--min-score", type=float, help="Smallest cosine of a record, -1 to 1.")(command)
+    for name, field in reversed(Policy.model_fields.items()):
+        kinds: dict[Any, Any] = {int: int, int | None: int, float: float, str: str}
+        kind = kinds.get(field.annotation) or click.Choice(["dense", "lexical", "hybrid"])
+        what = str(field.description)
+        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
+    return command
 
 
-def policy_of(options: dict[str, Any]) -> "Policy":
-    """Take the retrieval dials out of a command's options."""
-    from bundlewise.knowledge_base.retrieval import Policy
+def dials_of(options: dict[str, Any], kb: str | None) -> dict[str, Any]:
+    """Take the dials of retrieval that were given out of a command's options.
 
-    names = ("patterns", "rules", "thoughts", "hints", "min_score")
-    return Policy.of(**{name: options.pop(name) for name in names})
+    Raises:
+        UsageError: there are some, and no knowledge base to retrieve from.
+    """
+    values = {name: options.pop(name) for name in Policy.model_fields}
+    given = {name: value for name, value in values.items() if value is not None}
+    if given and kb is None:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} needs a knowledge base: add --kb, or leave it out")
+    return given

@@ -1,0 +1,61 @@
+"""What share of the student's time retrieval takes: opening the knowledge base, retrieving, answering.
+
+python benchmarks/retrieval_share.py --kb kb --data electronics
+"""
+
+import argparse
+import json
+import time
+
+from bundlewise import chain, dataset, models
+from bundlewise.agents.engine import StudentEngine
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.settings import quiet_libraries
+
+POLICIES = {
+    "hints (the default)": Policy(),
+    "2 patterns, 3 rules, 4 thoughts": Policy(patterns=2, rules=3, thoughts=4, hints=0),
+    "both, hybrid search": Policy(patterns=2, rules=3, thoughts=4, search="hybrid"),
+}
+
+
+def main() -> None:
+    """Time each policy over the same sessions and print a table, then a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kb", required=True)
+    parser.add_argument("--data", default="electronics")
+    parser.add_argument("--limit", type=int, default=32)
+    parser.add_argument("--student", default="smollm2-135m")
+    given = parser.parse_args()
+    quiet_libraries()
+    sessions = dataset.load(given.data, "validation")[: given.limit]
+    base = models.resolve(given.student)
+    engine = StudentEngine.load(base)
+    chain.answer(sessions[:4], engine)
+    rows = {}
+    for name, policy in POLICIES.items():
+        started = time.perf_counter()
+        retriever = chain.open_retriever(given.kb, policy, base)
+        retriever.retrieve(sessions[:1])
+        opened = time.perf_counter()
+        retriever.retrieve(sessions)
+        retrieved = time.perf_counter()
+        chain.answer(sessions, engine, retriever=retriever)
+        answered = time.perf_counter()
+        share = (retrieved - opened) / (answered - retrieved)
+        rows[name] = {
+            "open_s": opened - started,
+            "retrieve_ms": 1000 * (retrieved - opened) / len(sessions),
+            "answer_ms": 1000 * (answered - retrieved) / len(sessions),
+            "share": share,
+        }
+    print("| policy | open, s | retrieve, ms a session | answer, ms a session | share |\n|---|---|---|---|---|")
+    for name, row in rows.items():
+        print(
+            f"| {name} | {row['open_s']:.1f} | {row['retrieve_ms']:.1f} | {row['answer_ms']:.0f} | {row['share']:.1%} |"
+        )
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""bundlewise kb: look at, care for, exchange and re-embed a knowledge base."""
+
+import click
+
+from bundlewise.commands import kb_care, kb_exchange, kb_explain, kb_look, kb_repair
+
+SECTIONS = {
+    "Look": [kb_look.stats, kb_look.search, kb_explain.explain, kb_look.show, kb_look.list_, kb_exchange.report],
+    "Exchange": [kb_exchange.export, kb_exchange.import_, kb_exchange.diff],
+    "Care": [kb_care.retire, kb_care.merge, kb_care.conflicts, kb_care.history, kb_care.undo],
+    "Repair": [kb_repair.verify, kb_repair.reindex, kb_repair.recover],
+}
+
+
+class Sections(click.Group):
+    """A group that lists its commands in sections, in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the work."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the sections."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
+
+
+@click.group(cls=Sections, commands=[each for section in SECTIONS.values() for each in section])
+def command() -> None:
+    """Look at, care for, exchange and re-embed a knowledge base.
+
+    KB is a folder, or the address of a Chroma server: http://HOST:PORT, or http://HOST:PORT/NAME for
+    one of several there. What is changed can be taken back with undo.
+    """

@@ -1,0 +1,184 @@
+"""bundlewise kb export, import, diff and report: knowledge as packs, what differs, and a page to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.commands.kb_shared import (
+    clipped,
+    folded,
+    headline,
+    json_option,
+    kb_argument,
+    opened,
+    place_of,
+    print_json,
+)
+from bundlewise.domain import Knowledge
+from bundlewise.errors import DataError
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.care import Edit
+    from bundlewise.knowledge_base.embedding import Embedder, Vectors
+    from bundlewise.knowledge_base.packs import Fault, Pack
+    from bundlewise.knowledge_base.place import Place
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@kb_argument
+@click.option("-o", "--output", type=FILE, required=True, metavar="PACK", help="Where to write.")
+def export(kb: str, output: Path) -> None:
+    """Write all records of KB, retired ones too, as a pack.
+
+    A pack is JSON lines with a manifest; the same knowledge makes the same bytes.
+    """
+    store = opened(kb)
+    from bundlewise.knowledge_base.packs import write_pack
+
+    records, sessions = list(store.catalogue.records(status=None)), store.catalogue.sessions()
+    write_pack(output, records, sessions)
+    click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions")
+
+
+@click.command("import")
+@kb_argument
+@click.argument("pack", type=FILE)
+@click.option("--salvage", is_flag=True, help="Take the good lines; write the others to PACK.refused.jsonl.")
+@click.option("--embedder", help="For a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
+def import_(kb: str, pack: Path, salvage: bool, embedder: str | None) -> None:
+    """Take the records of a PACK into KB, a new one too.
+
+    Needs no teacher, only the embedder. What was retired in KB stays retired. A pack with faults is
+    refused whole, unless --salvage is given. Stopped, the same command goes on.
+    """
+    place = place_of(kb)
+    content = _salvaged(pack) if salvage else _read(pack)
+    from bundlewise.knowledge_base.keeping import take_in
+    from bundlewise.knowledge_base.store import KnowledgeStore
+    from bundlewise.progress import progress
+
+    store = KnowledgeStore.create(kb, _embedder(place, embedder))
+    with progress("embed", len(content.records)) as advance:
+        number = take_in(store, content, pack.name, advance)
+    new = store.catalogue.history(1)[0].records if number is not None else 0
+    click.echo(f"{kb}: {new:,} records taken in, {len(content.records) - new:,} left as they were")
+
+
+def _read(path: Path) -> "Pack":
+    from bundlewise.knowledge_base.packs import read_pack
+
+    return read_pack(path)
+
+
+def _salvaged(path: Path) -> "Pack":
+    """Read the good lines of a pack, and write the others beside it.
+
+    Raises:
+        DataError: no line is good.
+    """
+    from bundlewise.files import write_jsonl
+    from bundlewise.knowledge_base.packs import salvage
+
+    pack, faults = salvage(path)
+    if faults:
+        refused = path.with_name(f"{path.name}.refused.jsonl")
+        write_jsonl(refused, map(vars, faults))
+        click.echo(f"{_lines(faults)} in {refused}", err=True)
+    if faults and not pack.records:
+        raise DataError(f"no record of {path} can be taken in; fetch or export the pack again")
+    return pack
+
+
+def _lines(faults: "Sequence[Fault]") -> str:
+    return "1 fault, refused:" if len(faults) == 1 else f"{len(faults):,} faults, refused:"
+
+
+def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
+    """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.ledger import FILE as CATALOGUE
+
+    if spec is None and (place.is_server or (place.folder / CATALOGUE).is_file()):
+        return None
+    found = Embedder.named(spec or "minilm")
+    # A model that does not answer is told before anything is made.
+    _ = found.fingerprint
+    return found
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@json_option
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Say what differs from A to B, each a knowledge base or a pack."""
+    from bundlewise.knowledge_base.care import diff
+
+    found = diff(_records(a), _records(b))
+    sides = (("added", "+", found.added), ("removed", "-", found.removed))
+    for change, sign, records in sides:
+        for record in records:
+            if as_json:
+                print_json({"change": change, "id": record.id, "record": record.model_dump(mode="json")})
+            else:
+                click.echo(clipped(f"{sign} {headline(record)} {record.text}"))
+    for edit in found.changed:
+        fields = _changes(edit)
+        if as_json:
+            print_json({"change": "changed", "id": edit.after.id, "fields": fields})
+        else:
+            told = "; ".join(f"{name}: {before} -> {after}" for name, (before, after) in fields.items())
+            click.echo(folded(f"~ {headline(edit.after)} {told}"))
+    counts = f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed"
+    click.echo(counts, err=True)
+
+
+def _records(name: str) -> Sequence[Knowledge]:
+    """Return the records of a pack or of a knowledge base."""
+    path = Path(name)
+    if path.is_file():
+        return _read(path).records
+    return list(opened(name).catalogue.records(status=None))
+
+
+def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
+    before, after = (record.model_dump(mode="json") for record in (edit.before, edit.after))
+    return {name: (before[name], after[name]) for name in edit.fields}
+
+
+@click.command()
+@kb_argument
+@click.option("-o", "--output", type=FILE, required=True, metavar="FILE", help="Where to write, name.html.")
+def report(kb: str, output: Path) -> None:
+    """Write a page about KB to open in a browser.
+
+    One file that loads nothing: counts, a map of the records, the strongest patterns, rules with what
+    they gained, a search box.
+    """
+    store = opened(kb)
+    from bundlewise.kb_report import write_report
+
+    records, meta = list(store.catalogue.records(status=None)), store.meta
+    about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}
+    about |= {"vectors of": f"{meta['embedder']} ({meta['fingerprint']})"} if records else {}
+    write_report(output, records, _vectors(store, records), about)
+    click.echo(f"{output}: {len(records):,} records")
+
+
+def _vectors(store: "KnowledgeStore", records: Sequence[Knowledge]) -> "Vectors":
+    """Return a vector for each record; one that has none is embedded."""
+    import numpy as np
+
+    from bundlewise.knowledge_base.store import retrieval_key
+
+    held = store.index.vectors(records)
+    missing = [record for record in records if record.id not in held]
+    if missing:
+        found = store.embedder.embed([retrieval_key(record) for record in missing])
+        held |= {record.id: vector for record, vector in zip(missing, found, strict=True)}
+    return np.stack([held[record.id] for record in records]) if records else np.zeros((0, 1), np.float32)

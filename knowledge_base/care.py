@@ -1,0 +1,93 @@
+"""What is wrong with a record by itself, and what differs between two lists of records."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bundlewise.domain import Knowledge, KnownSession, item_set_of
+
+LARGEST = 2**53
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A record of the same id in two lists, and the fields in which they differ."""
+
+    before: Knowledge
+    after: Knowledge
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one list of records has that another has not, in the order of their ids."""
+
+    added: tuple[Knowledge, ...]
+    removed: tuple[Knowledge, ...]
+    changed: tuple[Edit, ...]
+
+
+def diff(old: Iterable[Knowledge], new: Iterable[Knowledge]) -> Difference:
+    """Compare two lists of records by id, whatever their order."""
+    before, after = ({record.id: record for record in records} for records in (old, new))
+    both = sorted(before.keys() & after.keys())
+    return Difference(
+        added=tuple(after[key] for key in sorted(after.keys() - before.keys())),
+        removed=tuple(before[key] for key in sorted(before.keys() - after.keys())),
+        changed=tuple(
+            Edit(before[key], after[key], _differing(before[key], after[key]))
+            for key in both
+            if before[key] != after[key]
+        ),
+    )
+
+
+def _differing(a: Knowledge, b: Knowledge) -> tuple[str, ...]:
+    return tuple(name for name in Knowledge.model_fields if getattr(a, name) != getattr(b, name))
+
+
+def faults_of(record: Knowledge, sessions: Mapping[str, KnownSession]) -> list[str]:
+    """Return what keeps a record out of a knowledge base that knows these sessions; empty when nothing does."""
+    return [*_content_faults(record), *_source_faults(record, sessions), *_shape_faults(record)]
+
+
+def _content_faults(record: Knowledge) -> Iterator[str]:
+    wanted = Knowledge.content_id(record.kind, record.domain, record.text, record.source_session_ids)
+    if record.id != wanted:
+        yield f"its id {record.id[:60]} is not that of its content, {wanted}"
+    if not record.text.strip():
+        yield "its text is empty"
+    for name in ("confidence", "lift", "gain"):
+        value = getattr(record, name)
+        if value is not None and not math.isfinite(value):
+            yield f"its {name} must be a finite number, got {value}"
+    if record.support is not None and not 0 <= record.support < LARGEST:
+        yield "its support must be at least 0 and below 2^53"
+
+
+def _source_faults(record: Knowledge, sessions: Mapping[str, KnownSession]) -> Iterator[str]:
+    """Yield the sources that may not teach: a session of validation or test, or one nobody knows."""
+    for key in dict.fromkeys((*record.source_session_ids, *record.supporters)):
+        known = sessions.get(key)
+        if known is None:
+            yield f"its source {key[:60]} is not among the known sessions"
+        elif known.split != "train":
+            yield f"its source {key[:60]} is a {known.split} session; only training sessions may teach"
+        elif record.kind == "thought" and record.titles and item_set_of(record.titles) != known.items:
+            yield f"its titles are not those of its source {key[:60]}"
+
+
+def _shape_faults(record: Knowledge) -> Iterator[str]:
+    products = len(record.kinds)
+    if record.kind == "thought" and len(record.titles) != products:
+        yield f"it has {products} kinds for {len(record.titles)} titles"
+    for group in record.groups:
+        if not group or len(set(group)) != len(group):
+            yield f"its group {str(group)[:60]} must hold different positions"
+        elif not all(0 <= position < products for position in group):
+            yield f"its group {str(group)[:60]} must hold positions from 0 to {products - 1}"
+    if record.kind == "pattern":
+        if record.support not in (None, len(record.supporters)):
+            yield f"its support is {record.support} with {len(record.supporters)} supporters"
+        if not set(record.supporters) <= set(record.source_session_ids):
+            yield "its supporters are not all among its sources"

@@ -1,0 +1,191 @@
+"""The vector index: the active records of a knowledge base as vectors in Chroma, in a folder or on a server.
+
+There is one collection a kind and domain: Chroma reads the identifiers of all matching rows before
+it searches under a filter, which costs more than the search itself (docs/knowledge-base.md). Records
+that are not active stand on a shelf that no search reaches.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bundlewise.domain import Knowledge, KnowledgeKind
+from bundlewise.files import fingerprint
+from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.knowledge_base.ledger import Pending
+from bundlewise.knowledge_base.place import Place
+
+BATCH = 1000
+HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 200}
+DIGITS = 6
+"""Scores are compared to so many digits: what differs by less is a tie."""
+SPARE = 8
+SYNC, SHARE = 1000, 100
+"""Chroma writes the whole search graph of a collection after so many changes, or every hundredth of a large filling."""
+
+Found = list[tuple[str, float]]
+Placed = Knowledge | Pending
+
+
+class VectorIndex:
+    """One generation of the vectors of a place, all of one embedder."""
+
+    def __init__(self, place: Place, client: Any, generation: int) -> None:
+        self.client = client
+        self.place = place
+        self.generation = generation
+        self._sync = SYNC
+        self._prefix = f"{place.name}.g{generation}"
+        with self.place.plainly("open"):
+            known = [c.name for c in client.list_collections() if c.name.startswith(f"{self._prefix}.")]
+            self._collections = {name: client.get_collection(name, embedding_function=None) for name in known}
+
+    def _name(self, kind: KnowledgeKind, domain: str) -> str:
+        return f"{self._prefix}.{kind}.{fingerprint(domain)}"
+
+    @property
+    def _shelf(self) -> str:
+        return f"{self._prefix}.shelf"
+
+    def expect(self, count: int) -> None:
+        """Prepare for so many changes: new collections will be written to disk seldom enough."""
+        self._sync = max(SYNC, count // SHARE)
+
+    def _collection(self, name: str, **about: str) -> Any:
+        if name not in self._collections:
+            settings = {"hnsw": HNSW | {"sync_threshold": self._sync}}
+            self._collections[name] = self.client.get_or_create_collection(
+                name, metadata=about or None, embedding_function=None, configuration=settings
+            )
+        return self._collections[name]
+
+    def put(self, records: Sequence[Knowledge], vectors: Vectors) -> None:
+        """Make the index hold these records, each with its vector and only where its status belongs."""
+        places: dict[tuple[str, str, str], list[int]] = {}
+        for row, record in enumerate(records):
+            home, active = self._name(record.kind, record.domain), record.status == "active"
+            place = (home, self._shelf) if active else (self._shelf, home)
+            places.setdefault((*place, record.kind if active else ""), []).append(row)
+        with self.place.plainly("write"):
+            for (there, elsewhere, kind), rows in places.items():
+                chosen = [records[row] for row in rows]
+                about = {"kind": kind, "domain": chosen[0].domain} if kind else {}
+                self._upsert(self._collection(there, **about), chosen, vectors[rows])
+                self._delete(elsewhere, [record.id for record in chosen])
+
+    def _upsert(self, collection: Any, records: Sequence[Knowledge], vectors: Vectors) -> None:
+        for start in range(0, len(records), BATCH):
+            batch = records[start : start + BATCH]
+            collection.upsert(
+                ids=[record.id for record in batch],
+                embeddings=vectors[start : start + BATCH],
+                documents=[record.text for record in batch],
+                metadatas=[{"status": record.status, "record": record.model_dump_json()} for record in batch],
+            )
+
+    def _delete(self, name: str, keys: Sequence[str]) -> None:
+        if name in self._collections:
+            for start in range(0, len(keys), BATCH):
+                self._collections[name].delete(ids=list(keys[start : start + BATCH]))
+
+    def flush(self) -> None:
+        """Have Chroma write its search graphs to disk: every opening repeats what was changed since it last did."""
+        for name, collection in self._collections.items():
+            every = collection.configuration_json["hnsw"]["sync_threshold"]
+            # Chroma counts the deletion of what is not there as a change.
+            with self.place.plainly("write"):
+                self._delete(name, [f"none-{number}" for number in range(every)])
+
+    def drop(self, rows: Sequence[Placed]) -> None:
+        """Make the index hold none of these records; it need not hold them."""
+        places: dict[str, list[str]] = {}
+        for row in rows:
+            places.setdefault(self._name(row.kind, row.domain), []).append(row.id)
+            places.setdefault(self._shelf, []).append(row.id)
+        with self.place.plainly("write"):
+            for name, keys in places.items():
+                self._delete(name, keys)
+
+    def _searched(self, kind: KnowledgeKind, domain: str | None) -> list[Any]:
+        if domain is not None:
+            names = [self._name(kind, domain)]
+        else:
+            names = sorted(name for name in self._collections if name.startswith(f"{self._prefix}.{kind}."))
+        return [self._collections[name] for name in names if name in self._collections]
+
+    def nearest(self, vectors: Vectors, kind: KnowledgeKind, domain: str | None, count: int) -> list[Found]:
+        """Return for each vector the nearest active records with their cosine, best first, smaller id first.
+
+        At least `count` where there are so many, and every record that ties with the last of these.
+        """
+        found: list[Found] = [[] for _ in vectors]
+        if count < 1 or not len(vectors):
+            return found
+        for collection in self._searched(kind, domain):
+            for row, hits in enumerate(self._with_ties(collection, vectors, count)):
+                found[row] += hits
+        return [_to_the_last_tie(hits, count) for hits in found]
+
+    def _with_ties(self, collection: Any, vectors: Vectors, count: int) -> list[Found]:
+        asked = count + SPARE
+        while True:
+            with self.place.plainly("search"):
+                answer = collection.query(query_embeddings=vectors, n_results=asked, include=["distances"])
+            pairs = zip(answer["ids"], answer["distances"], strict=True)
+            found = [[(k, round(1 - d, DIGITS)) for k, d in zip(*pair, strict=True)] for pair in pairs]
+            short = [hits for hits in found if len(hits) < asked]
+            if short and min(map(len, short)) < self._size(collection):
+                return self._exactly(collection, vectors)
+            if all(len(hits) < asked or hits[-1][1] < hits[count - 1][1] for hits in found):
+                return found
+            asked *= 2
+
+    def _size(self, collection: Any) -> int:
+        with self.place.plainly("read"):
+            return int(collection.count())
+
+    def _exactly(self, collection: Any, vectors: Vectors) -> list[Found]:
+        """Score every record: what is left when the search graph has lost some of them."""
+        with self.place.plainly("search"):
+            held = collection.get(include=["embeddings"])
+        scores = vectors @ np.asarray(held["embeddings"], np.float32).T
+        return [[(k, round(float(s), DIGITS)) for k, s in zip(held["ids"], row, strict=True)] for row in scores]
+
+    def vectors(self, records: Sequence[Knowledge]) -> dict[str, Vectors]:
+        """Return the vectors of records by their ids; those it does not hold are left out."""
+        places: dict[str, list[str]] = {}
+        for record in records:
+            name = self._name(record.kind, record.domain) if record.status == "active" else self._shelf
+            places.setdefault(name, []).append(record.id)
+        found: dict[str, Vectors] = {}
+        for name, keys in places.items():
+            if name in self._collections:
+                with self.place.plainly("read"):
+                    held = self._collections[name].get(ids=keys, include=["embeddings"])
+                found |= dict(zip(held["ids"], np.asarray(held["embeddings"], np.float32), strict=True))
+        return found
+
+    def everything(self) -> Iterator[Knowledge]:
+        """Yield the records this generation holds, as they stand in Chroma."""
+        for name in sorted(self._collections):
+            for start in range(0, self._size(self._collections[name]), BATCH):
+                with self.place.plainly("read"):
+                    page = self._collections[name].get(limit=BATCH, offset=start, include=["metadatas"])
+                yield from (Knowledge.model_validate_json(row["record"]) for row in page["metadatas"])
+
+    def bodies(self) -> dict[str, str]:
+        """Return the records it holds, as JSON by their ids."""
+        return {record.id: record.model_dump_json() for record in self.everything()}
+
+    def forget(self) -> None:
+        """Delete this generation."""
+        with self.place.plainly("write"):
+            for name in self._collections:
+                self.client.delete_collection(name)
+        self._collections.clear()
+
+
+def _to_the_last_tie(hits: Found, count: int) -> Found:
+    ranked = sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+    return [hit for hit in ranked if len(ranked) <= count or hit[1] >= ranked[count - 1][1]]

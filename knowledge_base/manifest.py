@@ -1,0 +1,118 @@
+"""The first line of a pack: which sessions its knowledge may come from, and a checksum of the whole."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bundlewise.domain import SPLITS, Knowledge, KnownSession, Split
+from bundlewise.errors import DataError
+from bundlewise.text import line as one_line
+
+SCHEMA = 2
+AGAIN = "fetch or export the pack again"
+
+Items = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Manifest(BaseModel):
+    """What the first line must say; it may say more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    bundlewise_pack: Literal[2]
+    records: int = Field(ge=0)
+    checksum: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sessions: dict[Split, dict[str, Items]]
+    teachers: list[str]
+    prompts: list[str]
+
+
+def describe(records: Sequence[Knowledge], sessions: Sequence[KnownSession], about: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of records, the checksum still to come, with what the caller says of them."""
+    by_split = {s: {k.id: k.items for k in sorted(sessions, key=lambda k: k.id) if k.split == s} for s in SPLITS}
+    said = {
+        "bundlewise_pack": SCHEMA,
+        "records": len(records),
+        "checksum": "",
+        "sessions": by_split,
+        "teachers": sorted({record.provenance.teacher for record in records}),
+        "prompts": sorted({record.provenance.prompt for record in records}),
+    }
+    if taken := said.keys() & about:
+        raise ValueError(f"a manifest says by itself what {min(taken)} is; give it another name")
+    return said | about
+
+
+def header(manifest: dict[str, Any], checksum: str) -> bytes:
+    """Return the line of a manifest; it has the same length whatever the checksum."""
+    return (json.dumps(manifest | {"checksum": checksum}, ensure_ascii=False) + "\n").encode()
+
+
+def canonical(value: Any) -> str:
+    """Return JSON that is equal for equal values.
+
+    Raises:
+        ValueError: it holds numbers that JSON has no form for.
+    """
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def opening(manifest: dict[str, Any]) -> "hashlib._Hash":
+    """Start the checksum of a pack with all that its manifest says but the checksum."""
+    return hashlib.sha256(canonical({k: v for k, v in manifest.items() if k != "checksum"}).encode())
+
+
+def first_of(error: ValidationError) -> str:
+    """Return pydantic's first complaint on one safe line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "line"
+    return one_line(f"{where[:60]}: {first['msg']}")[:200]
+
+
+def parse(path: Path, line: bytes) -> dict[str, Any]:
+    """Read the first line of a pack.
+
+    Raises:
+        DataError: it is no manifest of this version.
+    """
+    if not line:
+        raise DataError(f"{path}: empty; {AGAIN}")
+    try:
+        found = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        found = None
+    version = found.get("bundlewise_pack") if isinstance(found, dict) else None
+    if version is None:
+        raise DataError(f"{path}:1: no manifest; give a file that bundlewise wrote as a pack")
+    if version == 1:
+        raise DataError(f"{path}:1: a pack of version 1, which does not say which sessions may teach; distil again")
+    if isinstance(version, int) and version > SCHEMA:
+        raise DataError(f"{path}:1: a pack of version {version}, newer than {SCHEMA}; update bundlewise")
+    try:
+        Manifest.model_validate(found, strict=True)
+        canonical(found).encode()
+    except ValidationError as error:
+        raise DataError(f"{path}:1: the manifest's {first_of(error)}; {AGAIN}") from error
+    except ValueError as error:
+        raise DataError(f"{path}:1: the manifest is not portable JSON ({error}); {AGAIN}") from error
+    return dict(found)
+
+
+def sessions_of(path: Path, manifest: dict[str, Any]) -> dict[str, KnownSession]:
+    """Return the sessions that a manifest knows, by id.
+
+    Raises:
+        DataError: one stands in two splits.
+    """
+    known: dict[str, KnownSession] = {}
+    for split in SPLITS:
+        for key, items in manifest["sessions"].get(split, {}).items():
+            if key in known:
+                where = f"in {known[key].split} and in {split}"
+                raise DataError(f"{path}:1: the manifest has session {one_line(key)[:60]} {where}; {AGAIN}")
+            known[key] = KnownSession(id=key, split=split, items=items)
+    return known

@@ -1,0 +1,74 @@
+"""The dials of retrieval: which knowledge reaches a prompt, and how much of it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from bundlewise.domain import KnowledgeKind, Record
+from bundlewise.errors import UsageError
+
+Search = Literal["dense", "lexical", "hybrid"]
+
+
+class Policy(Record):
+    """What a prompt may hold.
+
+    `hints` is the number of observed pairs, from thoughts, that each question's hint word is read from.
+    The default is what did best on validation with the smallest student (docs/log.md): texts of
+    records lengthen every prompt by a third and it does not make use of them.
+    """
+
+    patterns: int = Field(default=0, ge=0, description="patterns in a prompt")
+    rules: int = Field(default=0, ge=0, description="rules in a prompt")
+    thoughts: int = Field(default=0, ge=0, description="thoughts in a prompt")
+    hints: int = Field(default=30, ge=0, description="observed pairs a hint word is read from")
+    min_score: float = Field(default=0.0, ge=-1, le=1, description="smallest cosine of a record")
+    budget: int | None = Field(default=None, ge=0, description="tokens of knowledge in a prompt; None is no limit")
+    search: Search = Field(default="dense", description="vectors, words, or both by reciprocal rank fusion")
+    domain: str = Field(default="any", min_length=1, description="any, own (the session's), or the name of one")
+    diversity: float = Field(default=0.0, ge=0, le=1, description="0 takes the best, 1 the least alike (MMR)")
+    rerank: float = Field(default=0.0, ge=0, le=1, description="weight of held-out gain and support")
+
+    @classmethod
+    def of(cls, **dials: Any) -> "Policy":
+        """Build a policy from options; None keeps the default.
+
+        Raises:
+            UsageError: a dial has a value it cannot have.
+        """
+        try:
+            return cls.model_validate({key: value for key, value in dials.items() if value is not None})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0])
+            raise UsageError(f"{name} must be {_allowed(name)}, got {fault['input']}") from error
+
+    @classmethod
+    def none(cls) -> "Policy":
+        """Return the plain student's policy."""
+        return cls(patterns=0, rules=0, thoughts=0, hints=0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether nothing is retrieved at all."""
+        return not (self.patterns or self.rules or self.thoughts or self.hints)
+
+    def quota(self, kind: KnowledgeKind) -> int:
+        """Return how many records of a kind may stand in a prompt."""
+        return {"pattern": self.patterns, "rule": self.rules, "thought": self.thoughts}[kind]
+
+    def domain_of(self, session_domain: str) -> str | None:
+        """Return the domain a session's knowledge may come from; None is any."""
+        if self.domain == "any":
+            return None
+        return (session_domain or None) if self.domain == "own" else self.domain
+
+
+def _allowed(name: str) -> str:
+    if name == "search":
+        return "dense, lexical or hybrid"
+    if name == "domain":
+        return "any, own or the name of a domain"
+    if name == "min_score":
+        return "between -1 and 1"
+    return "between 0 and 1" if name in ("diversity", "rerank") else "at least 0"

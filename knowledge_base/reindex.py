@@ -1,0 +1,123 @@
+"""Embedding a knowledge base anew: the next generation of vectors beside the one in use, then one step over.
+
+Until that step, and after a kill at any moment, the old vectors answer. The generation before is
+kept, so that the step can be taken back.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from bundlewise.domain import Knowledge
+from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.index import BATCH, VectorIndex
+from bundlewise.knowledge_base.place import Place
+from bundlewise.knowledge_base.store import KnowledgeStore, retrieval_key
+from bundlewise.progress import Advance
+
+PER_GENERATION = ("embedder", "fingerprint", "generation")
+
+
+def reindex(place: Place | str, embedder: Embedder, advance: Advance | None = None) -> int:
+    """Embed all records of a knowledge base with an embedder, and use these vectors from then on.
+
+    Stopped, the same call goes on with what is left. Damaged vectors are no obstacle.
+
+    Returns:
+        The number of records.
+    """
+    store = KnowledgeStore(str(place))
+    with store.writing():
+        meta = store.meta
+        now = int(meta.get("generation", 1))
+        kept = (meta.get("previous") or {}).get("generation")
+        free = max(now, kept or 0) + 1
+        begun = meta.get("reindexing") or {"generation": free, "fingerprint": embedder.fingerprint}
+        if not embedder.fits(begun["fingerprint"]) or not _is_sound(store, begun["generation"]):
+            _forget(store, begun["generation"])
+            begun = {"generation": begun["generation"] + 1, "fingerprint": embedder.fingerprint}
+        store.catalogue.set_meta(reindexing=begun)
+        number = _embed(store, begun["generation"], embedder, advance)
+        _forget(store, kept)
+        previous = {key: meta[key] for key in PER_GENERATION if key in meta}
+        _step(store, embedder.name, embedder.fingerprint, begun["generation"], previous)
+    KnowledgeStore.open(str(place), embedder)
+    return number
+
+
+def _is_sound(store: KnowledgeStore, generation: int) -> bool:
+    try:
+        return bool(VectorIndex(store.place, store.place.client(generation), generation).generation)
+    except KnowledgeError:
+        return False
+
+
+def _embed(store: KnowledgeStore, generation: int, embedder: Embedder, advance: Advance | None) -> int:
+    index = VectorIndex(store.place, store.place.client(generation), generation)
+    index.expect(store.catalogue.counts().total())
+    done, seen = index.bodies(), 0
+    for batch in batched(store.catalogue.records(status=None), BATCH):
+        todo = [record for record in batch if done.pop(record.id, None) != record.model_dump_json()]
+        index.put(todo, embedder.embed([retrieval_key(record) for record in todo]))
+        seen += len(batch)
+        if advance:
+            advance(len(batch))
+    index.drop([Knowledge.model_validate_json(body) for body in done.values()])
+    if not store.place.is_server:
+        index.flush()
+    return seen
+
+
+def batched(records: Iterable[Knowledge], size: int) -> Iterator[list[Knowledge]]:
+    """Yield records in lists of a size."""
+    rest = iter(records)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _step(store: KnowledgeStore, name: str, fingerprint: str, generation: int, previous: object) -> None:
+    """Put another generation to use, in one transaction."""
+    store.catalogue.set_meta(
+        embedder=name,
+        fingerprint=fingerprint,
+        generation=generation,
+        previous=previous,
+        reindexing=None,
+        files=None,
+        published=None,
+        told=None,
+    )
+
+
+def roll_back(place: Place | str) -> str:
+    """Use the vectors of before the last reindexing again; what has changed since is embedded. Return their embedder.
+
+    Raises:
+        UsageError: there is nothing to go back to.
+    """
+    store = KnowledgeStore(str(place))
+    with store.writing():
+        meta = store.meta
+        before = meta.get("previous")
+        if not before:
+            raise UsageError(f"nothing to roll back in {place}: it was not reindexed")
+        index = VectorIndex(store.place, store.place.client(before["generation"]), before["generation"])
+        held = index.bodies()
+        records = store.catalogue.records(status=None)
+        store.catalogue.unsettle([r.id for r in records if held.pop(r.id, None) != r.model_dump_json()])
+        index.drop([Knowledge.model_validate_json(body) for body in held.values()])
+        now = {key: meta[key] for key in PER_GENERATION}
+        _step(store, before["embedder"], before["fingerprint"], before["generation"], now)
+    KnowledgeStore.open(str(place))
+    return str(before["embedder"])
+
+
+def _forget(store: KnowledgeStore, generation: int | None) -> None:
+    """Delete a generation; its vectors can always be made again."""
+    if generation is None:
+        return
+    if store.place.is_server:
+        VectorIndex(store.place, store.place.client(generation), generation).forget()
+    else:
+        shutil.rmtree(store.place.generation_folder(generation), ignore_errors=True)

@@ -1,0 +1,125 @@
+"""A client of OpenAI-compatible embedding endpoints: texts in batches that the server takes, or an error that helps."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from bundlewise.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import openai
+
+BATCH = 256
+RETRIES = 3
+TIMEOUT = 120.0
+OTHER = "this server cannot be used; choose another one"
+TOO_MUCH = {400, 413, 422}
+"""What servers answer to more texts than they take at once: each has a limit of its own, 10 to 2048."""
+REMEDIES = {
+    401: "set OPENAI_API_KEY to a key that is valid there",
+    403: "set OPENAI_API_KEY to a key that may use the model",
+    404: "check the model's name, and that the address ends where /embeddings follows, mostly in /v1",
+    429: "wait, or check your plan there",
+}
+LOOK = "look into the server's log, and run again"
+
+
+class Endpoint:
+    """One model of one server; without an address it is OpenAI's, or what OPENAI_BASE_URL says."""
+
+    def __init__(self, model: str, url: str | None = None) -> None:
+        """Take the model's name there and the address up to `/embeddings`; a wrong address is a UsageError."""
+        if url:
+            refuse_address(url)
+        self.model = model
+        self.url = url
+        self._batch = BATCH
+        self._dimension: int | None = None
+
+    def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return one row a text, in their order, shape (len(texts), dimension).
+
+        Raises:
+            ModelError: the server cannot be reached, refuses, or answers nonsense.
+        """
+        import openai
+
+        rows: list[list[float]] = []
+        while len(rows) < len(texts):
+            batch = texts[len(rows) : len(rows) + self._batch]
+            try:
+                rows += self._ask(batch)
+            except openai.APIStatusError as error:
+                if error.status_code not in TOO_MUCH or len(batch) == 1:
+                    raise ModelError(self._refusal(error)) from error
+                self._batch = len(batch) // 2
+            except openai.APIConnectionError as error:
+                reason = self._without_key(str(error.__cause__ or error).strip().rstrip("."))
+                raise ModelError(f"cannot reach {self._place}: {reason}; check the address, and start it") from error
+        return np.array(rows, np.float64)
+
+    def _ask(self, texts: Sequence[str]) -> list[list[float]]:
+        # Servers refuse an empty text, and not all of them know another format.
+        given = [text or " " for text in texts]
+        try:
+            reply = self._client.embeddings.create(model=self.model, input=given, encoding_format="float")
+            found = {item.index: [float(value) for value in item.embedding] for item in reply.data}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(f"{self._place} answered no embeddings; check the address") from error
+        if len(reply.data) != len(texts) or found.keys() != set(range(len(texts))):
+            raise ModelError(f"{self._place} answered {len(reply.data)} vectors for {len(texts)} texts; {OTHER}")
+        self._check({len(row) for row in found.values()})
+        return [found[index] for index in range(len(texts))]
+
+    def _check(self, dimensions: set[int]) -> None:
+        self._dimension = self._dimension or min(dimensions)
+        if other := dimensions - {self._dimension}:
+            found = f"vectors of {self._dimension} and of {min(other)} dimensions"
+            raise ModelError(f"{self._place} answered {found}; {OTHER}")
+
+    def _refusal(self, error: "openai.APIStatusError") -> str:
+        status = error.status_code
+        said = error.message.removeprefix(f"Error code: {status}").lstrip(" -") or error.response.text
+        short = self._without_key(" ".join(said.split()))[:200] or "no reason given"
+        return f"{self._place} refused ({status}): {short}; {REMEDIES.get(status, LOOK)}"
+
+    def _without_key(self, said: str) -> str:
+        """Take the key out of a message: some servers repeat the one they refuse."""
+        return said.replace(key(), "***") if key() else said
+
+    @property
+    def _place(self) -> str:
+        return f"{self.model} at {self._client.base_url}"
+
+    @cached_property
+    def _client(self) -> "openai.OpenAI":
+        import openai
+
+        # A server without accounts asks for no key, but the client does.
+        return openai.OpenAI(base_url=self.url, api_key=key() or "none", max_retries=RETRIES, timeout=TIMEOUT)
+
+
+def key() -> str:
+    """Return the key in OPENAI_API_KEY, or nothing; one that cannot be sent is a UsageError."""
+    found = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not (found.isascii() and found.isprintable()):
+        raise UsageError("OPENAI_API_KEY holds characters that no key has; set it again")
+    return found
+
+
+def refuse_address(url: str) -> None:
+    """Raise a UsageError for an address that is none, or holds a secret: it is kept in knowledge bases and shown."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"{url} is no address; give one like http://127.0.0.1:8080/v1")
+    if parts.username or parts.password or parts.query:
+        raise UsageError(f"the address at {parts.hostname} holds more than a path; put the key into OPENAI_API_KEY")

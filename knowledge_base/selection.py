@@ -1,0 +1,150 @@
+"""From candidates to chosen records: fusion, rerank, diversity, quota and budget as pure functions.
+
+Each candidate ends as a verdict that says what its score is made of and why it was kept or dropped.
+Scores are compared to six digits and ties go to the smaller id, so that an answer never depends on
+the order in which candidates arrive.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import tanh
+
+from bundlewise.domain import Knowledge, Record
+from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.prompts.render import render
+
+RRF = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+HALF_BM25 = 10.0
+HALF_SUPPORT = 10.0
+GAIN_SCALE = 20.0
+DIGITS = 6
+
+CountTokens = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record that may be chosen: its cosine to the query, and its BM25 score where its words met the query's."""
+
+    record: Knowledge
+    cosine: float
+    lexical: float | None = None
+
+
+class Verdict(Record):
+    """What became of a candidate. `parts` add up to `score` but for the diversity that was taken off."""
+
+    record: Knowledge
+    rank: int
+    score: float
+    parts: dict[str, float]
+    kept: bool
+    why: str
+
+
+def relevance(candidates: Sequence[Candidate], policy: Policy) -> dict[str, float]:
+    """Return how well each candidate fits the query, by id, from -1 or 0 to 1.
+
+    Dense search takes the cosine, lexical search BM25 as b / (b + 10), hybrid search the reciprocal
+    ranks in both, 1 being the first place in both.
+    """
+    if policy.search == "dense":
+        return {c.record.id: c.cosine for c in candidates}
+    if policy.search == "lexical":
+        return {c.record.id: (c.lexical or 0.0) / ((c.lexical or 0.0) + HALF_BM25) for c in candidates}
+    dense = _places({c.record.id: c.cosine for c in candidates})
+    lexical = _places({c.record.id: c.lexical for c in candidates if c.lexical is not None})
+    share = {
+        key: 1 / (RRF + place) + (1 / (RRF + lexical[key]) if key in lexical else 0) for key, place in dense.items()
+    }
+    return {key: value * (RRF + 1) / 2 for key, value in share.items()}
+
+
+def _places(scores: Mapping[str, float]) -> dict[str, int]:
+    ranked = sorted(scores, key=lambda key: (-round(scores[key], DIGITS), key))
+    return {key: place for place, key in enumerate(ranked, 1)}
+
+
+def worth(record: Knowledge) -> tuple[float, float]:
+    """Return what held-out gain (-1 to 1) and support (0 to 1) say for a record; what it lacks is 0."""
+    gain = tanh(GAIN_SCALE * record.gain) if record.gain is not None else 0.0
+    support = max(0, record.support or 0)
+    return gain, support / (support + HALF_SUPPORT)
+
+
+def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy: Policy, quota: int) -> list[Verdict]:
+    """Order candidates of one kind, the chosen first; what is beyond the quota or under the floor is dropped.
+
+    Args:
+        candidates: of one kind, each record once.
+        vectors: unit vectors by id; needed only where the policy asks for diversity.
+        policy: the dials.
+        quota: how many may be kept.
+    """
+    fitting = [c for c in candidates if c.cosine >= policy.min_score]
+    parts: dict[str, dict[str, float]] = {
+        key: {policy.search: score} for key, score in relevance(fitting, policy).items()
+    }
+    for candidate in fitting if policy.rerank else ():
+        gain, support = worth(candidate.record)
+        parts[candidate.record.id] |= {"gain": policy.rerank * gain / 2, "support": policy.rerank * support / 2}
+    scores = {key: round(sum(values.values()), DIGITS) for key, values in parts.items()}
+    records = {c.record.id: c.record for c in candidates}
+    order = _diverse(scores, vectors, policy.diversity, quota)
+    found = [
+        Verdict(
+            record=records[key],
+            rank=place,
+            score=scores[key],
+            parts={name: round(value, DIGITS) for name, value in parts[key].items()},
+            kept=place <= quota,
+            why=f"place {place} of {len(order)}" + ("" if place <= quota else f": the quota is {quota}"),
+        )
+        for place, key in enumerate(order, 1)
+    ]
+    low = sorted((c for c in candidates if c.cosine < policy.min_score), key=lambda c: (-c.cosine, c.record.id))
+    return found + [dropped(c.record, c.cosine, f"cosine {c.cosine:.3f} is below {policy.min_score:g}") for c in low]
+
+
+def dropped(record: Knowledge, score: float, why: str) -> Verdict:
+    """Return the verdict on a candidate that is not even ranked."""
+    score = round(score, DIGITS)
+    return Verdict(record=record, rank=0, score=score, parts={"score": score}, kept=False, why=why)
+
+
+def _diverse(scores: Mapping[str, float], vectors: Mapping[str, Vectors], diversity: float, quota: int) -> list[str]:
+    """Order ids by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) up to the quota, then by score."""
+    left = sorted(scores, key=lambda key: (-scores[key], key))
+    chosen: list[str] = []
+    alike = dict.fromkeys(left, 0.0)
+    while diversity and left and len(chosen) < quota:
+        best = min(left, key=lambda k: (-round((1 - diversity) * scores[k] - diversity * alike[k], DIGITS), k))
+        left.remove(best)
+        chosen.append(best)
+        for key in left:
+            cosine = round(float(vectors[key] @ vectors[best]), DIGITS)
+            alike[key] = cosine if len(chosen) == 1 else max(alike[key], cosine)
+    return chosen + left
+
+
+def within_budget(ranked: Sequence[Verdict], budget: int | None, count: CountTokens) -> list[Verdict]:
+    """Keep of the kept ones what fits the budget, the best of each kind first; a smaller one may still fit.
+
+    What counts are the tokens of the knowledge as it stands in the prompt.
+    """
+    if budget is None:
+        return list(ranked)
+    fits: set[str] = set()
+    over: dict[str, str] = {}
+    for verdict in sorted((v for v in ranked if v.kept), key=lambda v: v.rank):
+        key = verdict.record.id
+        tokens = count(render("knowledge", records=[v.record for v in ranked if v.record.id in fits | {key}]))
+        if tokens <= budget:
+            fits.add(key)
+        else:
+            over[key] = f"the knowledge would have {tokens} tokens: the budget is {budget}"
+    return [
+        v.model_copy(update={"kept": False, "why": over[v.record.id]}) if v.record.id in over else v for v in ranked
+    ]
