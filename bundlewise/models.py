@@ -123,7 +123,7 @@ def is_cached(name: str) -> bool:
 
 
 def token_counter(folder: Path) -> Callable[[str], int]:
-    """Return what counts the tokens of a text as the model in a folder reads it; its tokenizer is loaded at first use."""
+    """Return what counts a text in the tokens of the model in a folder; the tokenizer is loaded at first use."""
 
     @cache
     def tokenizer() -> Any:
