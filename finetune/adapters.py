@@ -21,7 +21,7 @@ class Manifest(Record):
     base: str
     base_fingerprint: str
     prompts: str
-    policy: dict[str, float]
+    policy: dict[str, Any]
     teacher: str | None
     data: str
     sessions: int

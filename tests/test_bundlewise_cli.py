@@ -51,7 +51,7 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["generate", "--items", "a", " "], 2, "a title is empty"),
         (["generate", "--items", "a", "b", "--calibrate"], 2, "--calibrate needs --data"),
         (["generate", *DATA, "--split", "dev"], 2, "'dev'"),
-        (["generate", *DATA, "--rules", "2"], 2, "quotas need a knowledge base: add --kb FOLDER"),
+        (["generate", *DATA, "--rules", "2"], 2, "--rules needs a knowledge base: add --kb"),
         (["generate", *DATA, "--kb", "folder", "--patterns", "-1"], 2, "patterns must be at least 0, got -1"),
         (["generate", *DATA, "--kb", "folder", "--min-score", "2"], 2, "min_score must be between -1 and 1, got 2.0"),
         (["generate", *DATA, "--adapter", "folder"], 2, "no finished adapter in folder; make one: bundlewise finetune"),
@@ -68,7 +68,7 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA, "--kb", "kb", "--teacher", "recorded:no.jsonl"], 2, "no.jsonl"),
         (["distil", *DATA], 2, "Missing option '--kb'"),
         (["finetune", "-o", "a"], 2, "Missing option '--data'"),
-        (["finetune", *DATA, "-o", "a", "--hints", "3"], 2, "quotas need a knowledge base"),
+        (["finetune", *DATA, "-o", "a", "--hints", "3"], 2, "--hints needs a knowledge base: add --kb"),
         (
             ["finetune", *DATA, "-o", "a", "--epochs", "0"],
             2,

@@ -9,7 +9,7 @@ import pytest
 
 from bundlewise.cli import main
 from bundlewise.dataset import load, starter_pack_path, write_sessions
-from bundlewise.domain import KNOWLEDGE_KINDS, Session
+from bundlewise.domain import Session
 from bundlewise.files import read_rows, write_jsonl
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.store import KnowledgeStore
@@ -47,7 +47,7 @@ def test_what_is_told_is_what_is_in_the_knowledge_base_and_in_the_pack(
     assert told["thought", "active"] == len(small())
     store = KnowledgeStore.open(tmp_path / "kb", Embedder.named(str(minilm)))
     assert store.catalogue.counts().total() == sum(told.values())
-    active = {record.id for kind in KNOWLEDGE_KINDS for record in store.records(kind)}
+    active = {record.id for record in store.catalogue.records()}
     assert active == {row["id"] for row in pack if row.get("status", "active") == "active"}
 
 

@@ -119,7 +119,7 @@ def edited(adapter: Path, folder: Path, **changes: Any) -> Path:
     [
         ({"base_fingerprint": "0"}, 1, "give --student"),
         ({"prompts": "0"}, 1, "tune it again or restore the templates"),
-        ({"policy": {"hints": 30}}, 2, "was tuned with knowledge in its prompts: add --kb FOLDER"),
+        ({"policy": {"hints": 30}}, 2, "was tuned with knowledge in its prompts: add --kb"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused_with_the_remedy(
