@@ -37,7 +37,8 @@ class Calibration:
 
 
 @lru_cache(maxsize=1 << 16)
-def _gain(answer: Grouping, truth: Grouping) -> float:
+def gain(answer: Grouping, truth: Grouping) -> float:
+    """Return the GJS of an answer, remembered: a decoder compares the same few groupings again and again."""
     return gjs(answer, truth)
 
 
@@ -86,7 +87,7 @@ def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES) -> Grouping:
         return ()
     likely = likely_groupings(log_odds)[:candidates]
     worlds = [(bundles, weight) for bundles, weight in likely if weight > NEGLIGIBLE] or likely[:1]
-    return max((bundles for bundles, _ in likely), key=lambda a: sum(w * _gain(a, world) for world, w in worlds))
+    return max((bundles for bundles, _ in likely), key=lambda a: sum(w * gain(a, world) for world, w in worlds))
 
 
 def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:
@@ -94,7 +95,11 @@ def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:
     pooled = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in log_odds])
     spread = float(pooled.std()) or 1.0
     cuts = np.quantile(pooled, QUANTILES).tolist()
-    return [[Calibration(round(-cut, 4), round(spread / sharp, 4)) for cut in cuts] for sharp in SHARPNESS]
+    return [[Calibration(_four_digits(-cut), _four_digits(spread / sharp)) for cut in cuts] for sharp in SHARPNESS]
+
+
+def _four_digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def calibrate(log_odds: list[Matrix], truths: list[Grouping]) -> Calibration:

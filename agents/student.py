@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bundlewise.agents import answers
+from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
-from bundlewise.agents.decoding import Calibration, best_grouping, calibrate
-from bundlewise.agents.engine import Progress, StudentEngine
+from bundlewise.agents.engine import Engine, Progress
+from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
-from bundlewise.metrics import gjs
 from bundlewise.progress import progress
 
 Form = Literal["pairs", "labels"]
@@ -25,15 +25,19 @@ class Reply:
 
 
 def reply_by_pairs(
-    engine: StudentEngine,
+    engine: Engine,
     sessions: Sequence[Session],
+    retrieved: Sequence[Retrieved],
     prompts: Sequence[JudgePrompt],
-    calibration: Calibration,
+    reading: Reading,
     progress: Progress | None = None,
 ) -> list[Reply]:
-    """Ask about every pair, take the grouping with the best expected GJS, then ask for the intents."""
+    """Ask about every pair, read the answers as bundles, then ask for the intents."""
     judged = engine.judge(prompts, progress)
-    groups = [best_grouping(calibration.apply(judgement.log_odds)) for judgement in judged]
+    groups = [
+        reading.bundles(judgement.log_odds, affinity_of(found, len(session.items)))
+        for session, found, judgement in zip(sessions, retrieved, judged, strict=True)
+    ]
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = engine.write(
         [name_prompt(sessions[number], group) for number, group in asked], [answers.intent_grammar()] * len(asked)
@@ -48,20 +52,26 @@ def reply_by_pairs(
     return replies
 
 
-def fit_calibration(
-    engine: StudentEngine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]
-) -> tuple[Calibration, float]:
-    """Choose a student's calibration on annotated validation sessions; return it with its mean GJS there."""
+def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:
+    """Let the student judge annotated sessions, to find out how it is to be read."""
     with progress("calibrate", len(sessions)) as advance:
         judged = engine.judge([judge_prompt(s, r) for s, r in zip(sessions, retrieved, strict=True)], advance)
-    matrices, truths = [j.log_odds for j in judged], [session.groups for session in sessions]
-    chosen = calibrate(matrices, truths)
-    scores = [gjs(best_grouping(chosen.apply(m)), truth) for m, truth in zip(matrices, truths, strict=True)]
-    return chosen, sum(scores) / len(scores)
+    rows = zip(sessions, retrieved, judged, strict=True)
+    return [Judged(j.log_odds, affinity_of(r, len(s.items)), s.groups) for s, r, j in rows]
+
+
+def fit_student(
+    engine: Engine,
+    validation: Sequence[Session],
+    retrieved: Sequence[Retrieved],
+    chooser: Chooser | None = None,
+) -> tuple[Reading, float]:
+    """Choose how a student is read on annotated validation sessions; return it with its mean GJS there."""
+    return fit_reading(judge_known(engine, validation, retrieved), chooser)
 
 
 def reply_by_labels(
-    engine: StudentEngine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
+    engine: Engine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
 ) -> list[Reply]:
     """Let the student write the whole answer under the grammar of the session's products."""
     grammars = [answers.answer_grammar(len(session.items)) for session in sessions]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.decoding import Calibration
+from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import Form
 from bundlewise.domain import Knowledge, KnownSession, Prediction, Session
 from bundlewise.errors import UsageError
@@ -14,7 +14,7 @@ from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 
 if TYPE_CHECKING:
-    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.agents.engine import Engine
     from bundlewise.agents.grounding import Refusal
     from bundlewise.agents.teacher import Teacher
     from bundlewise.knowledge_base.embedding import Embedder
@@ -90,10 +90,10 @@ def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None
 
 def answer(
     sessions: Sequence[Session],
-    engine: "StudentEngine",
+    engine: "Engine",
     *,
     retriever: "Retriever | None" = None,
-    calibration: Calibration | None = None,
+    reading: Reading | None = None,
     form: Form = "pairs",
     repairs: int = 1,
     advance: Advance | None = None,
@@ -105,7 +105,7 @@ def answer(
     from bundlewise.agents.compose import unreadable
     from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 
-    context = StudentContext(engine, retriever, calibration or Calibration(), form, repairs, advance)
+    context = StudentContext(engine, retriever, reading or Reading(), form, repairs, advance)
     graph = build_student_graph()
     answered: dict[str, Prediction] = {}
     for start in range(0, len(sessions), GENERATE_BATCH):
@@ -121,7 +121,7 @@ def answer(
 
 
 def answer_to_file(
-    sessions: Sequence[Session], engine: "StudentEngine", output: Path, key: object, **settings: Any
+    sessions: Sequence[Session], engine: "Engine", output: Path, key: object, **settings: Any
 ) -> list[Prediction]:
     """Answer sessions batch by batch into a file that appears only when it is complete.
 
@@ -133,7 +133,7 @@ def answer_to_file(
 
 
 def _answer_to_file(
-    sessions: Sequence[Session], engine: "StudentEngine", output: Path, key: str, settings: dict[str, Any]
+    sessions: Sequence[Session], engine: "Engine", output: Path, key: str, settings: dict[str, Any]
 ) -> list[Prediction]:
     partial = output.with_name(f".{output.name}.partial")
     done = _read_partial(partial, key)

@@ -20,15 +20,16 @@ import click
 
 from bundlewise import baselines, chain, dataset, models, scoring
 from bundlewise.agents.decoding import best_grouping, calibrate
-from bundlewise.agents.student import fit_calibration
+from bundlewise.agents.reading import learn_chooser
+from bundlewise.agents.student import fit_student
 from bundlewise.domain import Grouping, Knowledge, Prediction, Retrieved, Session
 from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
-from bundlewise.finetune.training import TrainingConfig
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.metrics import score_session
-from bundlewise.prompts.render import student_fingerprint
+from bundlewise.prompts.render import student_fingerprints
 
 if TYPE_CHECKING:
     from bundlewise.finetune.adapters import Manifest
@@ -57,7 +58,7 @@ class DemoConfig:
         """The name of the run's folder: the domain, and a hash of all that determines the results."""
         dials = [self.domain, self.limit, self.student, self.policy.model_dump(), self.seed]
         data = [sha256_file(path(self.domain)) for path in (dataset.starter_path, dataset.starter_pack_path)]
-        code = [student_fingerprint(), code_fingerprint(), self.training.model_dump()]
+        code = [student_fingerprints(), code_fingerprint(), self.training.model_dump()]
         code += [model.sha256 for model in models.KNOWN.values()]
         return f"{self.domain}-{fingerprint([dials, data, code])}"
 
@@ -203,12 +204,14 @@ class Demo:
             engine = StudentEngine.load(models.resolve(self.config.student), adapter)
             if training is None:
                 found = retriever.retrieve(self.validation) if retriever else [Retrieved() for _ in self.validation]
-                calibration, score = fit_calibration(engine, self.validation, found)
-                write_json(output.with_suffix(".calibration.json"), {**vars(calibration), "validation_gjs": score})
+                annotated = [s for s in self.sessions if s.split == "train"]
+                chooser = learn_chooser(annotated, retriever.retrieve(annotated)) if retriever else None
+                reading, score = fit_student(engine, self.validation, found, chooser)
+                write_json(output.with_suffix(".reading.json"), {**reading.model_dump(), "validation_gjs": score})
             else:
-                calibration = training.calibrated
+                reading = training.reading
             predictions = chain.answer_to_file(
-                self.test, engine, output, [name, vars(calibration)], retriever=retriever, calibration=calibration
+                self.test, engine, output, [name, reading.model_dump()], retriever=retriever, reading=reading
             )
         cost = json.loads(chain.cost_path(output).read_text(encoding="utf-8"))
         self._enter(name, predictions, cost, training)

@@ -144,13 +144,15 @@ class KnowledgeUse(Record):
 class Retrieved(Record):
     """What the knowledge base gives for one session, best first; empty is the plain student.
 
-    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together, and
-    `evidence` names the thoughts that weighed most in them, with their share of the weight.
+    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together,
+    `affinity` holds the log-odds behind each word, and `evidence` names the thoughts that weighed most
+    in them, with their share of the weight.
     """
 
     records: tuple[tuple[Knowledge, float], ...] = ()
     evidence: tuple[tuple[Knowledge, float], ...] = ()
     hints: dict[tuple[int, int], str] = {}
+    affinity: dict[tuple[int, int], float] = {}
 
     @property
     def uses(self) -> tuple[KnowledgeUse, ...]:

@@ -28,6 +28,7 @@ OTHER_CACHE = "free space or set BUNDLEWISE_CACHE to another folder"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 LOADABLE = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 CONTENT = ["config.json", "*.safetensors", "pytorch*.bin", "tokenizer*", "vocab*", "merges.txt", "*.jinja"]
+TOKENIZER = ["tokenizer.json", "tokenizer.model", "vocab*", "merges.txt"]
 SETTINGS = {"config.json", "tokenizer_config.json", "config_sentence_transformers.json"}
 # Keys that libraries write about themselves: the same weights converted by two versions are one model.
 VOLATILE = {"transformers_version", "is_local", "local_files_only", "_name_or_path", "__version__"}
@@ -142,6 +143,21 @@ def fingerprint_of(folder: Path) -> str:
         return str(json.loads(manifest.read_text("utf-8"))["fingerprint"])
     paths = {path for pattern in CONTENT for path in folder.glob(pattern)}
     return fingerprint({path.name: content_of(path) for path in paths})
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Return 12 hex digits that change with what turns text into tokens."""
+    paths = {path for pattern in TOKENIZER for path in folder.glob(pattern)}
+    return fingerprint({path.name: content_of(path) for path in paths})
+
+
+def chat_template_fingerprint(folder: Path) -> str:
+    """Return 12 hex digits of a model's chat template, or nothing where it has none."""
+    path, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    template = path.read_text("utf-8") if path.is_file() else None
+    if template is None and settings.is_file():
+        template = content_of(settings).get("chat_template")
+    return fingerprint(template) if template else ""
 
 
 def content_of(path: Path) -> Any:

@@ -6,38 +6,59 @@ from typing import Any
 from pydantic import ValidationError
 
 from bundlewise import models
-from bundlewise.agents.decoding import Calibration
+from bundlewise.agents.reading import Reading
+from bundlewise.agents.utilisation import Utilisation
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
-from bundlewise.files import write_text
-from bundlewise.prompts.render import student_fingerprint
+from bundlewise.files import sha256_file, write_text
+from bundlewise.prompts.render import student_fingerprints
 
 MANIFEST = "manifest.json"
+FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class Manifest(Record):
-    """Everything an adapter depends on."""
+    """Everything an adapter depends on, and how its training went.
 
+    `mode` says how knowledge is used, `policy` which of it stands in the prompts. Hashes: of the base
+    as a whole, its tokenizer and its chat template, of each prompt template and the code that reads
+    titles, of the annotated data, and of the adapter's own files. `reading` says how the tuned student's
+    judgements become bundles, chosen on validation.
+    """
+
+    mode: Utilisation
     base: str
     base_fingerprint: str
-    prompts: str
+    tokenizer: str
+    chat_template: str
+    prompts: dict[str, str]
     policy: dict[str, Any]
     teacher: str | None
     data: str
     sessions: int
     training: dict[str, Any]
+    seed: int
+    files: dict[str, str]
     trainable_parameters: int
-    calibration: dict[str, float]
+    reading: Reading
     validation_gjs: float | None
+    validations: tuple[tuple[int, float], ...]
+    best_step: int
+    stopped: str
     steps: int
     tokens: int
     seconds: float
     final_loss: float
 
-    @property
-    def calibrated(self) -> Calibration:
-        """How the tuned student's log-odds are read, chosen on validation."""
-        return Calibration(**self.calibration)
+
+def identity_of(base: Path) -> dict[str, Any]:
+    """Return the part of a manifest that a base and the prompts of today make."""
+    return {
+        "base_fingerprint": models.fingerprint_of(base),
+        "tokenizer": models.tokenizer_fingerprint(base),
+        "chat_template": models.chat_template_fingerprint(base),
+        "prompts": student_fingerprints(),
+    }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -57,24 +78,61 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise AdapterError(f"{folder / MANIFEST} is damaged; tune the adapter again") from error
+        raise AdapterError(f"{folder / MANIFEST} is damaged, or of an older version; tune the adapter again") from error
 
 
 def check_fit(folder: Path, base: Path) -> Manifest:
     """Return the manifest of an adapter that fits this base model and these prompts.
 
     Raises:
-        AdapterError: it was trained on another base, or on prompts that have changed since.
+        AdapterError: it was trained on another base, tokenizer or chat template, on prompts that have
+            changed since, or its files are not those that were trained.
     """
-    manifest = read_manifest(folder)
-    if (found := models.fingerprint_of(base)) != manifest.base_fingerprint:
+    manifest, found = read_manifest(folder), identity_of(base)
+    whose = f"the adapter in {folder}"
+    for part, name in (("tokenizer", "tokenizer"), ("chat_template", "chat template"), ("base_fingerprint", "base")):
+        if found[part] != (wanted := getattr(manifest, part)):
+            raise AdapterError(
+                f"{whose} belongs to base {manifest.base} with {name} {wanted}, {base.name} has {found[part]}; "
+                f"give --student {manifest.base}, or fetch it again"
+            )
+    check_prompts(folder, manifest)
+    check_files(folder, manifest)
+    return manifest
+
+
+def check_prompts(folder: Path, manifest: Manifest) -> None:
+    """Hold the prompts a student was tuned on against those of today.
+
+    Raises:
+        AdapterError: a template, or the code that reads titles, has changed since.
+    """
+    found = student_fingerprints()
+    changed = sorted(name for name, value in found.items() if manifest.prompts.get(name) != value)
+    if changed or manifest.prompts.keys() != found.keys():
         raise AdapterError(
-            f"the adapter in {folder} belongs to base {manifest.base} ({manifest.base_fingerprint}), "
-            f"not to {base.name} ({found}); give --student {manifest.base}"
-        )
-    if (found := student_fingerprint()) != manifest.prompts:
-        raise AdapterError(
-            f"the adapter in {folder} was trained on prompts {manifest.prompts}, they are {found} now; "
+            f"the student in {folder} was tuned on other prompts ({', '.join(changed) or 'a template is gone'}); "
             "tune it again or restore the templates"
         )
-    return manifest
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each of an adapter's files that is there."""
+    return {name: sha256_file(folder / name) for name in FILES if (folder / name).is_file()}
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Hold an adapter's files against its manifest.
+
+    Raises:
+        AdapterError: one is missing, or not the file that was trained.
+    """
+    found = hashes_of(folder)
+    for name, wanted in manifest.files.items():
+        if name not in found:
+            raise AdapterError(f"{folder / name} is missing; copy the whole folder, or tune the adapter again")
+        if found[name] != wanted:
+            raise AdapterError(
+                f"{folder / name} is not the file that was trained (SHA-256 {found[name][:12]}..., the manifest "
+                f"says {wanted[:12]}...); copy it again or tune the adapter again"
+            )

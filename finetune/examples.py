@@ -32,8 +32,11 @@ def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tup
     """Return a session with its products in another order, and what was retrieved for it likewise."""
     place = {old: new for new, old in enumerate(order)}
     items = tuple(session.items[old] for old in order)
-    hints = {(min(place[a], place[b]), max(place[a], place[b])): word for (a, b), word in retrieved.hints.items()}
-    return session.model_copy(update={"items": items}), retrieved.model_copy(update={"hints": hints})
+    moved = {(a, b): (min(place[a], place[b]), max(place[a], place[b])) for a, b in retrieved.hints}
+    hints = {moved[pair]: word for pair, word in retrieved.hints.items()}
+    affinity = {moved[pair]: score for pair, score in retrieved.affinity.items()}
+    changes = {"hints": hints, "affinity": affinity}
+    return session.model_copy(update={"items": items}), retrieved.model_copy(update=changes)
 
 
 def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Example:

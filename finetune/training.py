@@ -1,229 +1,221 @@
 """LoRA training of the student: loss at answer places only, resumable to the bit, deterministic."""
 
-import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from time import perf_counter
 from typing import Any
 
-from pydantic import Field, ValidationError
-
-from bundlewise.agents.engine import by_length, place_logits
+from bundlewise.agents.engine import place_logits
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
-from bundlewise.files import fingerprint, write_bytes, write_jsonl
+from bundlewise.files import fingerprint, write_jsonl
+from bundlewise.finetune import checkpoint
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.examples import Example
+from bundlewise.finetune.processes import Processes
 
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-CHECKPOINT = "training.pt"
 CHECKPOINT_EVERY = 15
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
-NAME_EVERY = 2
 NAME_WEIGHT = 0.7
 
-Watch = Callable[[int, int, float], None]
-
-
-class TrainingConfig(Record):
-    """The dials of LoRA training; `layers` counts from the top, 0 means all of them."""
-
-    epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    rank: int = Field(default=16, ge=1)
-    layers: int = Field(default=10, ge=0)
-    batch_tokens: int = Field(default=500, ge=1)
-    intents: float = Field(default=1.0, ge=0, le=1)
-    seed: int = 0
-
-    @classmethod
-    def of(cls, **options: float | None) -> "TrainingConfig":
-        """Build a configuration from options; None keeps the default.
-
-        Raises:
-            UsageError: a value is out of its range.
-        """
-        try:
-            return cls.model_validate({key: value for key, value in options.items() if value is not None})
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise UsageError(f"{fault['loc'][0]}: {fault['msg'].lower()}, got {fault['input']}") from error
+Watch = Callable[[int, int, float, float | None], None]
+Validate = Callable[[], float]
 
 
 class TrainingResult(Record):
-    """What training did: loss a step, tokens read and seconds spent (over all its starts)."""
+    """What training did: loss a step, validation GJS by step, tokens and seconds over all its starts.
+
+    `best_step` is the step whose weights were kept; `stopped` says why it ended before its plan did.
+    """
 
     losses: tuple[float, ...]
+    scores: tuple[tuple[int, float], ...] = ()
+    best_step: int
+    stopped: str = ""
     tokens: int
     seconds: float
     trainable_parameters: int
 
 
-def with_lora(model: Any, config: TrainingConfig) -> Any:
-    """Return the model with LoRA on all projections of its top layers; the layers below stay frozen.
+@dataclass
+class Training:
+    """One training of a model's LoRA weights over planned batches.
 
-    Gradients then never pass the lower layers, which saves their share of the backward pass.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(config.seed)
-    count = model.config.num_hidden_layers
-    if config.layers > count:
-        raise UsageError(f"layers must be at most {count} for this student, got {config.layers}")
-    chosen = list(range(count - config.layers, count)) if config.layers else None
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=2 * config.rank,
-        target_modules=TARGETS,
-        layers_to_transform=chosen,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora, autocast_adapter_dtype=False)
-
-
-def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
-    """Return all batches in order: questions of similar length together, shuffled by seed.
-
-    Intents are dealt out evenly over every second batch: taught apart they are unlearnt by the next
-    questions, and a few to every batch would cost a forward pass each time.
-    """
-    random = Random(config.seed)
-    batches = []
-    for examples in epochs:
-        judging = [example for example in examples if example.task == "judge"]
-        naming = [example for example in examples if example.task == "name"]
-        lengths = [len(example.encoded.ids) for example in judging]
-        epoch = [[judging[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
-        random.shuffle(epoch)
-        random.shuffle(naming)
-        hosts = range(0, len(epoch), NAME_EVERY)
-        for turn, place in enumerate(hosts):
-            epoch[place] += naming[turn :: len(hosts)]
-        batches += epoch
-    return batches
-
-
-def train(
-    model: Any,
-    batches: Sequence[Sequence[Example]],
-    config: TrainingConfig,
-    folder: Path,
-    watch: Watch | None = None,
-    base: str = "",
-) -> TrainingResult:
-    """Train the LoRA parameters and write the adapter; a stopped training goes on where it stopped.
-
-    The checkpoint stays: the caller removes it once all that follows the training is done, too.
-
-    Args:
+    Attributes:
         model: what `with_lora` returned.
-        batches: what `plan` returned; they and the config determine the result.
+        batches: what `plan` returned; with the config they determine the result.
         config: learning rate, seed and the rest.
         folder: where adapter, checkpoint and loss.jsonl go.
+        validate: returns the GJS on validation of the model as it is; without it nothing is chosen.
+        watch: called after each step with its number, the number of steps, the loss and the last score.
         base: fingerprint of the base model, so that no other base goes on with this training.
-        watch: called after each step with its number, the number of steps and the loss.
-
-    Raises:
-        AdapterError: the loss is not a number, or the folder holds a checkpoint of another training.
+        max_minutes: when to stop, over all starts; not part of what determines the steps.
     """
-    import torch
 
-    if not batches:
-        raise UsageError("no training example; give data whose train split has annotated sessions")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
-    key = fingerprint([config.model_dump(), batches, base])
-    losses, tokens, seconds = _resume(folder, key, parameters, optimizer)
-    started = perf_counter()
-    model.train()
-    for step in range(len(losses), len(batches)):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, len(batches))
-        loss = _step(model, batches[step], optimizer, parameters)
-        if loss != loss:
-            raise AdapterError(f"the loss is not a number at step {step + 1}; lower the learning rate")
-        losses.append(loss)
-        tokens += sum(len(example.encoded.ids) for example in batches[step])
-        if watch:
-            watch(step + 1, len(batches), loss)
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == len(batches):
-            _save(folder, key, parameters, optimizer, losses, tokens, seconds + perf_counter() - started)
-    model.eval()
-    seconds += perf_counter() - started
-    _finish(model, folder, losses)
-    return TrainingResult(
-        losses=tuple(losses),
-        tokens=tokens,
-        seconds=round(seconds, 1),
-        trainable_parameters=sum(p.numel() for p in parameters),
-    )
+    model: Any
+    batches: Sequence[Sequence[Example]]
+    config: TrainingConfig
+    folder: Path
+    validate: Validate | None = None
+    watch: Watch | None = None
+    base: str = ""
+    max_minutes: float | None = None
+    processes: Processes = field(default_factory=Processes)
+
+    def run(self) -> TrainingResult:
+        """Train and write the adapter of the best validation; a stopped training goes on where it stopped.
+
+        The checkpoint stays: the caller removes it once all that follows the training is done, too.
+
+        Raises:
+            UsageError: there is nothing to train on.
+            AdapterError: the first loss is not a number, or the folder holds a checkpoint of another training.
+        """
+        import torch
+
+        if not self.batches:
+            raise UsageError("no training example; give data whose train split has annotated sessions")
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=self.config.learning_rate, weight_decay=0.0, eps=1e-6)
+        self._key = fingerprint([self.config.model_dump(), self.batches, self.base])
+        self._state = checkpoint.resume(self.folder, self._key, self._parameters, self._optimizer)
+        self._started = perf_counter() - self._state.seconds
+        self.model.train()
+        stopped = self._steps()
+        self.model.eval()
+        return self._finish(stopped)
+
+    def _steps(self) -> str:
+        """Take the steps that are left; return why they ended early, or nothing."""
+        steps, state = len(self.batches), self._state
+        self._evaluate_if_due(len(state.losses))
+        for step in range(len(state.losses) + 1, steps + 1):
+            if reason := self._reason_to_stop():
+                return self._stop(reason)
+            loss = self._step(step)
+            if loss != loss:
+                if step == 1:
+                    raise AdapterError("the loss is not a number at step 1; lower the learning rate")
+                return self._stop(f"the loss is not a number at step {step}; lower the learning rate")
+            state.losses.append(loss)
+            state.tokens += sum(len(example.encoded.ids) for example in self.batches[step - 1])
+            self._evaluate_if_due(step)
+            if self.watch:
+                self.watch(step, steps, loss, state.scores[-1][1] if state.scores else None)
+            if step % CHECKPOINT_EVERY == 0 or step == steps:
+                self._save()
+        return ""
+
+    def _stop(self, reason: str) -> str:
+        """Save, then score what there is: a training that goes on later has not seen this validation."""
+        self._save()
+        self._evaluate(len(self._state.losses))
+        return reason
+
+    def _reason_to_stop(self) -> str:
+        if self._state.without_progress() >= self.config.patience:
+            return f"no better validation in {self.config.patience} evaluations"
+        late = self.max_minutes is not None and perf_counter() - self._started > 60 * self.max_minutes
+        # All processes stop at the same step, or those left would wait for ever.
+        if self.processes.from_first(late) and self._state.losses:
+            return f"{self.max_minutes:g} minutes are over"
+        return ""
+
+    def _step(self, step: int) -> float:
+        """Take one optimizer step on the weighted sum of the tasks' mean losses; return that sum.
+
+        A sum that is not a number changes nothing: the weights before it are the last good ones.
+        """
+        import torch
+
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * _schedule(step - 1, len(self.batches))
+        loss = self.processes.total(self._backward(self.batches[step - 1]))
+        self.processes.sum_gradients(self._parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
+        if bool(torch.isfinite(norm)) and loss == loss:
+            self._optimizer.step()
+        else:
+            loss = float("nan")
+        self._optimizer.zero_grad()
+        return loss
+
+    def _backward(self, batch: Sequence[Example]) -> float:
+        """Add this process's share of the gradients; return its share of the loss.
+
+        Each task is a forward pass of its own: intents are short, and padding them to questions is waste.
+        """
+        import torch
+
+        total = 0.0
+        for task, weight in (("judge", 1.0), ("name", NAME_WEIGHT)):
+            whole = [example for example in batch if example.task == task]
+            part = self.processes.share(whole)
+            if part:
+                logits = place_logits(self.model.get_base_model(), [example.encoded for example in part])
+                targets = torch.tensor([t for example in part for t in example.targets], device=logits.device)
+                losses = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+                loss = losses * (weight / sum(len(example.targets) for example in whole))
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
+        return total
+
+    def _evaluate_if_due(self, step: int) -> None:
+        """Evaluate after a step that asks for it; saved before, a kill meanwhile costs no step."""
+        if self.validate and step and self.config.evaluates_after(step, len(self.batches)):
+            self._save()
+            self._evaluate(step)
+            self._save()
+
+    def _evaluate(self, step: int) -> None:
+        """Score the weights of a step on validation, unless that is done, and keep them if they are the best."""
+        state = self._state
+        if self.validate is None or (state.scores and state.scores[-1][0] == step):
+            return
+        self.model.eval()
+        score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
+        self.model.train()
+        if state.is_new_best(score):
+            state.best = [p.detach().cpu().clone() for p in self._parameters]
+        state.scores.append((step, score))
+
+    def _save(self) -> None:
+        self._state.seconds = perf_counter() - self._started
+        if self.processes.first:
+            checkpoint.save(self.folder, self._key, self._state, self._parameters, self._optimizer)
+
+    def _finish(self, stopped: str) -> TrainingResult:
+        state = self._state
+        best = len(state.losses)
+        if state.scores:
+            best = max(state.scores, key=lambda pair: pair[1])[0]
+        if state.best:
+            checkpoint.put(self._parameters, state.best)
+        if self.processes.first:
+            _write_adapter(self.model, self.folder)
+            rows = [{"step": n, "loss": round(loss, 6)} for n, loss in enumerate(state.losses, 1)]
+            for step, score in state.scores:
+                rows[step - 1]["validation_gjs"] = round(score, 6)
+            write_jsonl(self.folder / "loss.jsonl", rows)
+        self.processes.wait()
+        return TrainingResult(
+            losses=tuple(state.losses),
+            scores=tuple(state.scores),
+            best_step=best,
+            stopped=stopped,
+            tokens=state.tokens,
+            seconds=round(state.seconds, 1),
+            trainable_parameters=sum(p.numel() for p in self._parameters),
+        )
 
 
 def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / max(1.0, WARMUP * steps)) * (1.0 - step / steps)
 
 
-def _step(model: Any, batch: Sequence[Example], optimizer: Any, parameters: list[Any]) -> float:
-    """Take one optimizer step on the weighted sum of the tasks' mean losses; return that sum.
-
-    Each task is a forward pass of its own: intents are short, and padding them to questions is waste.
-    """
-    import torch
-
-    losses = {}
-    for task in ("judge", "name"):
-        part = [example for example in batch if example.task == task]
-        if part:
-            logits = place_logits(model.get_base_model(), [example.encoded for example in part])
-            targets = torch.tensor([target for example in part for target in example.targets], device=logits.device)
-            loss = torch.nn.functional.cross_entropy(logits, targets) * (NAME_WEIGHT if task == "name" else 1.0)
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses[task] = float(loss.detach())
-    torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-    optimizer.step()
-    optimizer.zero_grad()
-    return sum(losses.values())
-
-
-def _save(
-    folder: Path, key: str, parameters: list[Any], optimizer: Any, losses: list[float], tokens: int, seconds: float
-) -> None:
-    import torch
-
-    state = {
-        "key": key,
-        "parameters": [p.detach().cpu() for p in parameters],
-        "optimizer": optimizer.state_dict(),
-        "losses": losses,
-        "tokens": tokens,
-        "seconds": seconds,
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(folder / CHECKPOINT, buffer.getvalue())
-
-
-def _resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> tuple[list[float], int, float]:
-    import torch
-
-    if not (folder / CHECKPOINT).is_file():
-        return [], 0, 0.0
-    state = torch.load(folder / CHECKPOINT, weights_only=True)
-    if state["key"] != key:
-        raise AdapterError(
-            f"{folder} holds a stopped training with other settings or data; "
-            "give the same ones to go on, or choose another folder"
-        )
-    with torch.no_grad():
-        for parameter, saved in zip(parameters, state["parameters"], strict=True):
-            parameter.copy_(saved)
-    optimizer.load_state_dict(state["optimizer"])
-    return list(state["losses"]), int(state["tokens"]), float(state["seconds"])
-
-
-def _finish(model: Any, folder: Path, losses: list[float]) -> None:
+def _write_adapter(model: Any, folder: Path) -> None:
     from safetensors import SafetensorError
 
     for settings in model.peft_config.values():
@@ -233,4 +225,3 @@ def _finish(model: Any, folder: Path, losses: list[float]) -> None:
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"cannot write the adapter to {folder}: {error}; free space and run again") from error
     (folder / "README.md").unlink(missing_ok=True)
-    write_jsonl(folder / "loss.jsonl", [{"step": n, "loss": round(loss, 6)} for n, loss in enumerate(losses, 1)])

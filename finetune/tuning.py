@@ -1,6 +1,7 @@
 """One tuning run: examples, LoRA training, calibration on validation, adapter with manifest."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -9,15 +10,21 @@ from typing import Any, Protocol
 from bundlewise import models
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.engine import StudentEngine, load_causal_lm
-from bundlewise.agents.student import fit_calibration
+from bundlewise.agents.reading import Reading, learn_chooser
+from bundlewise.agents.student import fit_student
+from bundlewise.agents.utilisation import utilisation_of
 from bundlewise.domain import Retrieved, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process
-from bundlewise.finetune.adapters import MANIFEST, Manifest, read_manifest, write_manifest
-from bundlewise.finetune.examples import examples
-from bundlewise.finetune.training import CHECKPOINT, TrainingConfig, plan, train, with_lora
+from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
+from bundlewise.finetune.batches import plan
+from bundlewise.finetune.checkpoint import CHECKPOINT
+from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.lora import with_lora
+from bundlewise.finetune.processes import Processes
+from bundlewise.finetune.training import Training, TrainingResult
 from bundlewise.progress import progress
-from bundlewise.prompts.render import student_fingerprint
 
 
 class Retrieves(Protocol):
@@ -41,65 +48,124 @@ class Tuning:
     student: str
     retriever: Retrieves | None = None
     limit: int | None = None
+    max_minutes: float | None = None
 
     def run(self) -> Manifest:
         """Train, calibrate and write; return at once when the very same adapter is finished already.
+
+        An adapter whose training ran out of minutes goes on when it is given more.
 
         Raises:
             UsageError: there is nothing to train on, or the folder holds another finished adapter.
             BundlewiseError: another process is tuning into the folder.
         """
-        with only_process(self.folder):
-            return self._run()
+        processes = Processes.current()
+        with only_process(self.folder) if processes.first else nullcontext():
+            return self._run(processes)
 
-    def _run(self) -> Manifest:
-        training = self._chosen()
-        validation = self._usable("validation")
+    def _run(self, processes: Processes) -> Manifest:
+        training, validation = self._chosen(), self._usable("validation")
         base = models.resolve(self.student)
-        data = fingerprint([session.model_dump() for session in (*training, *validation)])
-        about = self.retriever.about if self.retriever else {"policy": {}, "teacher": None}
-        wanted = {
-            "base": self.student,
-            "base_fingerprint": models.fingerprint_of(base),
-            "prompts": student_fingerprint(),
-            "data": data,
-            "training": self.config.model_dump(),
-            **about,
-        }
+        wanted = self._wanted(base, [*training, *validation])
         if (self.folder / MANIFEST).is_file():
-            return self._finished(wanted)
-        model, tokenizer = load_causal_lm(base)
-        found = self._retrieve(training)
-        epochs = [
-            examples(tokenizer, training, found, intents=self.config.intents, seed=self.config.seed + epoch)
-            for epoch in range(self.config.epochs)
-        ]
+            finished = self._finished(wanted)
+            if not (finished.stopped and (self.folder / CHECKPOINT).is_file() and self._has_more_minutes(finished)):
+                return finished
+        manifest = self._tune(wanted, base, training, validation, processes)
+        if processes.first:
+            write_manifest(self.folder, manifest)
+            if not manifest.stopped:
+                (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return manifest
+
+    def _tune(
+        self,
+        wanted: dict[str, Any],
+        base: Path,
+        training: list[Session],
+        validation: list[Session],
+        processes: Processes,
+    ) -> Manifest:
+        model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
+        annotated = self._usable("train")
+        known, seen = self._retrieve(annotated), self._retrieve(validation)
+        # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the chooser.
+        chooser = learn_chooser(annotated, known)
+        batches = self._batches(tokenizer, training, dict(zip((s.session_id for s in annotated), known, strict=True)))
         tuned = with_lora(model, self.config)
-        batches = plan(epochs, self.config)
+        engine = StudentEngine(tuned.get_base_model(), tokenizer)
+        latest: list[tuple[Reading, float]] = []
+
+        def validate() -> float:
+            latest[:] = [fit_student(engine, validation, seen, chooser)]
+            return latest[0][1]
+
         with progress("finetune", len(batches)) as advance:
-            result = train(
+            result = Training(
                 tuned,
                 batches,
                 self.config,
                 self.folder,
-                lambda step, steps, loss: advance(1, f"loss {loss:.3f}"),
-                wanted["base_fingerprint"],
-            )
-        calibration, score = self._calibrate(StudentEngine(tuned.merge_and_unload(), tokenizer), validation)
-        manifest = Manifest(
+                validate=validate if validation else None,
+                watch=lambda step, steps, loss, score: advance(1, _note(loss, score)),
+                base=wanted["base_fingerprint"],
+                max_minutes=self.max_minutes,
+                processes=processes,
+            ).run()
+        if validation and not (latest and result.scores[-1][0] == result.best_step):
+            validate()
+        # Without validation sessions the judgements are read as they are.
+        reading, score = latest[0] if latest else (Reading(), None)
+        return self._manifest(wanted, result, len(training), reading, score)
+
+    def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
+        config, found = self.config, [known[session.session_id] for session in training]
+        epochs = [
+            examples(tokenizer, training, found, intents=config.intents, seed=config.seed + epoch)
+            for epoch in range(config.epochs)
+        ]
+        return plan(epochs, config)
+
+    def _wanted(self, base: Path, sessions: list[Session]) -> dict[str, Any]:
+        """Return all that determines the adapter, as its manifest names it."""
+        about = self.retriever.about if self.retriever else {"policy": {}, "teacher": None}
+        return {
+            "mode": utilisation_of(knowledge=self.retriever is not None, tuned=True),
+            "base": self.student,
+            **identity_of(base),
+            "data": fingerprint([session.model_dump() for session in sessions]),
+            "training": self.config.model_dump(),
+            "seed": self.config.seed,
+            **about,
+        }
+
+    def _manifest(
+        self,
+        wanted: dict[str, Any],
+        result: TrainingResult,
+        sessions: int,
+        reading: Reading,
+        score: float | None,
+    ) -> Manifest:
+        last = result.losses[-10:]
+        return Manifest(
             **wanted,
-            sessions=len(training),
+            sessions=sessions,
+            files=hashes_of(self.folder),
             trainable_parameters=result.trainable_parameters,
-            calibration=calibration,
-            validation_gjs=score,
+            reading=reading,
+            validation_gjs=None if score is None else round(score, 4),
+            validations=tuple((step, round(gjs, 4)) for step, gjs in result.scores),
+            best_step=result.best_step,
+            stopped=result.stopped,
             steps=len(result.losses),
             tokens=result.tokens,
             seconds=result.seconds,
-            final_loss=round(sum(result.losses[-10:]) / len(result.losses[-10:]), 4),
+            final_loss=round(sum(last) / len(last), 4),
         )
-        write_manifest(self.folder, manifest)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        return manifest
+
+    def _has_more_minutes(self, finished: Manifest) -> bool:
+        return self.max_minutes is None or 60 * self.max_minutes > finished.seconds
 
     def _usable(self, split: Split) -> list[Session]:
         return [s for s in self.sessions if s.split == split and s.bundles and 2 <= len(s.items) <= MAX_PRODUCTS]
@@ -126,9 +192,6 @@ class Tuning:
     def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
-    def _calibrate(self, engine: StudentEngine, validation: Sequence[Session]) -> tuple[dict[str, float], float | None]:
-        """Choose how the log-odds are read by the GJS on validation; without validation sessions read them as is."""
-        if not validation:
-            return {}, None
-        chosen, score = fit_calibration(engine, validation, self._retrieve(validation))
-        return {"bias": chosen.bias, "temperature": chosen.temperature}, round(score, 4)
+
+def _note(loss: float, score: float | None) -> str:
+    return f"loss {loss:.3f}" + ("" if score is None else f", validation GJS {score:.3f}")

@@ -15,8 +15,8 @@ from langgraph.runtime import Runtime
 from bundlewise.agents import answers
 from bundlewise.agents.answers import Answer
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, label_prompt
-from bundlewise.agents.decoding import Calibration
-from bundlewise.agents.engine import Progress, StudentEngine
+from bundlewise.agents.engine import Engine, Progress
+from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import Form, Reply, reply_by_labels, reply_by_pairs
 from bundlewise.domain import Outcome, Prediction, Retrieved, Session
 from bundlewise.knowledge_base.retrieval import Retriever
@@ -26,9 +26,9 @@ from bundlewise.knowledge_base.retrieval import Retriever
 class StudentContext:
     """The live things and dials of one run; without a retriever the student is the plain one."""
 
-    engine: StudentEngine
+    engine: Engine
     retriever: Retriever | None = None
-    calibration: Calibration = field(default_factory=Calibration)
+    reading: Reading = field(default_factory=Reading)
     form: Form = "pairs"
     repairs: int = 1
     progress: Progress | None = None
@@ -86,7 +86,8 @@ def generate(state: StudentState, runtime: Run) -> Update:
     context, seen = runtime.context, [session.blind() for session in state.sessions]
     judging = [prompt for prompt in state.prompts if isinstance(prompt, JudgePrompt)]
     if judging:
-        return {"replies": reply_by_pairs(context.engine, seen, judging, context.calibration, context.progress)}
+        found = state.retrieved
+        return {"replies": reply_by_pairs(context.engine, seen, found, judging, context.reading, context.progress)}
     writing = [prompt for prompt in state.prompts if isinstance(prompt, str)]
     return {"replies": reply_by_labels(context.engine, seen, writing, context.progress)}
 

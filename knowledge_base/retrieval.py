@@ -192,7 +192,7 @@ class Retriever:
         found = evidence.affinity(session.titles, places)
         if found is None:
             return Retrieved(records=records)
-        pairs = combinations(range(len(session.items)), 2)
-        hints = {pair: evidence.word(score) for pair, score in zip(pairs, found.score.tolist(), strict=True)}
+        affinity = dict(zip(combinations(range(len(session.items)), 2), found.score.tolist(), strict=True))
+        hints = {pair: evidence.word(score) for pair, score in affinity.items()}
         credit = tuple((thoughts[index], weight) for index, weight in found.credit.items())
-        return Retrieved(records=records, hints=hints, evidence=credit)
+        return Retrieved(records=records, hints=hints, affinity=affinity, evidence=credit)

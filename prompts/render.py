@@ -14,6 +14,8 @@ from bundlewise.errors import UsageError
 
 TEMPLATES = ("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought")
 
+STUDENT_TEMPLATES = ("judge", "pair", "name")
+
 
 class PackageLoader(BaseLoader):
     """Load templates that lie beside this module, in a wheel as in a checkout."""
@@ -75,7 +77,7 @@ def fingerprint(*names: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def student_fingerprint() -> str:
-    """Return the fingerprint of all that makes a tuned student's prompts: templates, and how titles are read."""
-    filters = hashlib.sha256(inspect.getsource(text).encode()).hexdigest()
-    return hashlib.sha256(f"{fingerprint('judge', 'pair', 'name')} {filters}".encode()).hexdigest()[:12]
+def student_fingerprints() -> dict[str, str]:
+    """Return the fingerprint of each thing that makes a tuned student's prompts: templates, and how titles are read."""
+    filters = hashlib.sha256(inspect.getsource(text).encode()).hexdigest()[:12]
+    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": filters}

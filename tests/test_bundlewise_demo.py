@@ -8,7 +8,7 @@ import pytest
 from bundlewise import demo as module
 from bundlewise.demo import Demo, DemoConfig
 from bundlewise.files import write_jsonl
-from bundlewise.finetune.training import TrainingConfig
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.report import terminal_table, verdicts, write_report
 
 ROWS = [

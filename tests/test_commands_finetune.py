@@ -57,14 +57,14 @@ def test_a_finished_adapter_is_told_of_again_without_training(
     finetune: Finetune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = finetune("--json")
-    monkeypatch.setattr(training, "_step", None)
+    monkeypatch.setattr(training.Training, "_step", None)
     assert finetune("--json") == first
 
 
 def test_a_training_stopped_by_ctrl_c_goes_on(
     finetune: Finetune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, left = training._step, [3]
+    step, left = training.Training._step, [3]
 
     def stopping(*arguments: object) -> float:
         left[0] -= 1
@@ -73,7 +73,7 @@ def test_a_training_stopped_by_ctrl_c_goes_on(
         return step(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
-    monkeypatch.setattr(training, "_step", stopping)
+    monkeypatch.setattr(training.Training, "_step", stopping)
     code, out, err = finetune("--epochs", 5)
     assert (code, out) == (130, "") and "the same command goes on" in err
     assert not (tmp_path / "adapter" / "manifest.json").exists()

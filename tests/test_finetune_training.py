@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bundlewise.agents.engine import load_causal_lm
 from bundlewise.dataset import load
@@ -16,8 +18,11 @@ from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import read_rows
 from bundlewise.finetune import training
+from bundlewise.finetune.batches import plan
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.examples import Example, examples
-from bundlewise.finetune.training import TrainingConfig, TrainingResult, Watch, plan, train, with_lora
+from bundlewise.finetune.lora import with_lora
+from bundlewise.finetune.training import Training, TrainingResult, Watch
 
 CONFIG = TrainingConfig(learning_rate=3e-2, rank=4, layers=1, epochs=8, batch_tokens=1500)
 STEPS = CONFIG.epochs
@@ -33,9 +38,13 @@ def batches_of(tokenizer: Any, config: TrainingConfig = CONFIG) -> list[list[Exa
     return plan([examples(tokenizer, sessions, none, intents=1, seed=n) for n in range(config.epochs)], config)
 
 
-def tune(base: Path, folder: Path, config: TrainingConfig = CONFIG, watch: Watch | None = None) -> TrainingResult:
+def tune(
+    base: Path, folder: Path, config: TrainingConfig = CONFIG, watch: Watch | None = None, **options: Any
+) -> TrainingResult:
     model, tokenizer = load_causal_lm(base)
-    return train(with_lora(model, config), batches_of(tokenizer, config), config, folder, watch)
+    return Training(
+        with_lora(model, config), batches_of(tokenizer, config), config, folder, watch=watch, **options
+    ).run()
 
 
 def weights(folder: Path) -> bytes:
@@ -43,7 +52,7 @@ def weights(folder: Path) -> bytes:
 
 
 def stop_after(step: int) -> Watch:
-    def watch(number: int, steps: int, loss: float) -> None:
+    def watch(number: int, steps: int, loss: float, score: float | None) -> None:
         if number > step:
             raise KeyboardInterrupt
 
@@ -80,7 +89,7 @@ def test_only_lora_weights_of_the_top_layers_move(tiny_student: Path, tmp_path: 
     model, tokenizer = load_causal_lm(tiny_student)
     model = with_lora(model, CONFIG)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    result = train(model, batches_of(tokenizer), CONFIG, tmp_path)
+    result = Training(model, batches_of(tokenizer), CONFIG, tmp_path).run()
     moved = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
     lora = {name for name in before if "lora_" in name}
     assert lora and moved == lora
@@ -113,7 +122,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(
     with pytest.raises(KeyboardInterrupt):
         tune(tiny_student, tmp_path, watch=stop_after(step))
     seen: list[int] = []
-    result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss: seen.append(number))
+    result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss, score: seen.append(number))
     assert seen[0] == step // 2 * 2 + 1
     assert result.losses == whole[0].losses
     assert result.tokens == whole[0].tokens
@@ -125,7 +134,7 @@ import os, signal, sys
 from pathlib import Path
 import test_finetune_training as this
 this.training.CHECKPOINT_EVERY = 2
-die = lambda number, steps, loss: number == 4 and os.kill(os.getpid(), signal.SIGKILL)
+die = lambda number, steps, loss, score: number == 4 and os.kill(os.getpid(), signal.SIGKILL)
 this.tune(Path(sys.argv[1]), Path(sys.argv[2]), watch=die)
 """
 
@@ -137,7 +146,7 @@ def test_a_killed_training_goes_on_likewise(
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     assert subprocess.run(command, env=environment, timeout=120).returncode == -signal.SIGKILL
     seen: list[int] = []
-    result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss: seen.append(number))
+    result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss, score: seen.append(number))
     assert seen[0] == 3
     assert result.losses == whole[0].losses
     assert weights(tmp_path) == weights(whole[1])
@@ -157,7 +166,7 @@ def test_a_stopped_folder_refuses_another_training(tiny_student: Path, tmp_path:
     batches = batches_of(tokenizer)
     batches = {"settings": batches, "texts": batches[::-1], "answers": swapped(batches)}[other]
     with pytest.raises(AdapterError, match="holds a stopped training with other settings or data; give the same"):
-        train(with_lora(model, config), batches, config, tmp_path)
+        Training(with_lora(model, config), batches, config, tmp_path).run()
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(tiny_student: Path, tmp_path: Path) -> None:
@@ -165,13 +174,115 @@ def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(tiny_
     model = with_lora(model, CONFIG)
     next(weight for weight in model.parameters() if weight.requires_grad).data.fill_(float("nan"))
     with pytest.raises(AdapterError, match="not a number at step 1; lower the learning rate"):
-        train(model, batches_of(tokenizer), CONFIG, tmp_path)
+        Training(model, batches_of(tokenizer), CONFIG, tmp_path).run()
     assert not any(tmp_path.iterdir())
 
 
 def test_a_training_without_examples_is_refused(tiny_student: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no training example"):
-        train(with_lora(load_causal_lm(tiny_student)[0], CONFIG), [], CONFIG, tmp_path)
+        Training(with_lora(load_causal_lm(tiny_student)[0], CONFIG), [], CONFIG, tmp_path).run()
+
+
+def scripted(*scores: float) -> Callable[[], float]:
+    """Return a validation that gives these scores, one a call."""
+    left = iter(scores)
+    return lambda: next(left)
+
+
+EVALUATED = CONFIG.model_copy(update={"evaluations": 4})
+
+
+def test_the_weights_of_the_best_validation_are_kept(tiny_student: Path, tmp_path: Path) -> None:
+    result = tune(tiny_student, tmp_path / "best", EVALUATED, validate=scripted(0.4, 0.6, 0.6, 0.5))
+    assert result.scores == ((2, 0.4), (4, 0.6), (6, 0.6), (8, 0.5))
+    assert (result.best_step, result.stopped) == (4, "")
+    until_then = stop_after(4)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tiny_student, tmp_path / "cut", EVALUATED, validate=scripted(0.4, 0.6), watch=until_then)
+    state = torch.load(tmp_path / "cut" / "training.pt")
+    kept = load_file(tmp_path / "best" / "adapter_model.safetensors")
+    assert sorted(t.sum().item() for t in kept.values()) == sorted(t.sum().item() for t in state["parameters"])
+    rows = read_rows(tmp_path / "best" / "loss.jsonl")
+    assert {row["step"]: row["validation_gjs"] for row in rows if "validation_gjs" in row} == dict(result.scores)
+
+
+def test_training_stops_after_so_many_validations_without_a_better_one(tiny_student: Path, tmp_path: Path) -> None:
+    result = tune(tiny_student, tmp_path, EVALUATED, validate=scripted(0.6, 0.5, 0.4))
+    assert [step for step, _ in result.scores] == [2, 4, 6]
+    assert (len(result.losses), result.best_step) == (6, 2)
+    assert result.stopped == "no better validation in 2 evaluations"
+
+
+def test_a_stop_between_validations_changes_nothing(tiny_student: Path, tmp_path: Path) -> None:
+    scores = (0.4, 0.6, 0.5, 0.3)
+    whole = tune(tiny_student, tmp_path / "whole", EVALUATED, validate=scripted(*scores))
+    with pytest.raises(KeyboardInterrupt):
+        tune(tiny_student, tmp_path / "a", EVALUATED, validate=scripted(*scores), watch=stop_after(4))
+    resumed = tune(tiny_student, tmp_path / "a", EVALUATED, validate=scripted(*scores[2:]))
+    assert resumed.model_dump(exclude={"seconds"}) == whole.model_dump(exclude={"seconds"})
+    assert weights(tmp_path / "a") == weights(tmp_path / "whole")
+
+
+def test_training_stops_when_its_minutes_are_over_and_goes_on_when_given_more(
+    whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path
+) -> None:
+    short = tune(tiny_student, tmp_path, max_minutes=1e-9)
+    assert (len(short.losses), short.stopped) == (1, "1e-09 minutes are over")
+    result = tune(tiny_student, tmp_path)
+    assert result.losses == whole[0].losses
+    assert weights(tmp_path) == weights(whole[1])
+
+
+def test_a_loss_that_stops_being_a_number_keeps_the_last_good_weights(tiny_student: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_causal_lm(tiny_student)
+    model = with_lora(model, CONFIG)
+    first = next(weight for weight in model.parameters() if weight.requires_grad)
+
+    def poison(number: int, steps: int, loss: float, score: float | None) -> None:
+        if number == 3:
+            first.register_hook(lambda gradient: gradient * float("nan"))
+
+    result = Training(model, batches_of(tokenizer), CONFIG, tmp_path, watch=poison).run()
+    assert len(result.losses) == 3
+    assert result.stopped == "the loss is not a number at step 4; lower the learning rate"
+    assert all(t.isfinite().all() for t in load_file(tmp_path / "adapter_model.safetensors").values())
+
+
+def test_gradient_checkpointing_gives_the_same_training(
+    whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path
+) -> None:
+    result = tune(tiny_student, tmp_path, CONFIG.model_copy(update={"gradient_checkpointing": True}))
+    assert result.losses == pytest.approx(whole[0].losses, rel=1e-5)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+import test_finetune_training as this
+from bundlewise.finetune.processes import Processes
+processes = Processes.current()
+assert processes.count == 2, processes
+this.tune(Path(sys.argv[1]), Path(sys.argv[2]), processes=processes)
+"""
+
+
+def test_two_processes_train_what_one_does(
+    whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [*launch, str(script), str(tiny_student), str(tmp_path / "a")],
+        env=environment,
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = read_rows(tmp_path / "a" / "loss.jsonl")
+    assert [row["loss"] for row in rows] == pytest.approx(whole[0].losses, rel=1e-4)
 
 
 @pytest.mark.parametrize(

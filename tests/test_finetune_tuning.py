@@ -7,16 +7,18 @@ from typing import Any, ClassVar
 import pytest
 
 from bundlewise.agents.engine import StudentEngine
-from bundlewise.agents.student import fit_calibration
+from bundlewise.agents.reading import Reading
+from bundlewise.agents.student import fit_student
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
+from bundlewise.files import sha256_file
 from bundlewise.finetune import adapters, tuning
-from bundlewise.finetune.adapters import MANIFEST, check_fit, read_manifest
-from bundlewise.finetune.training import TrainingConfig
+from bundlewise.finetune.adapters import FILES, MANIFEST, check_fit, read_manifest
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.models import fingerprint_of
-from bundlewise.prompts.render import student_fingerprint
+from bundlewise.prompts.render import student_fingerprints
 
 CONFIG = TrainingConfig(layers=1, rank=2, intents=0.5)
 SIZES = {"train": 4, "validation": 2, "test": 2}
@@ -60,12 +62,14 @@ def adapter(tiny_student: Path, retriever: Hints, tmp_path_factory: pytest.TempP
 def test_the_manifest_records_all_that_the_adapter_depends_on(adapter: Path, tiny_student: Path) -> None:
     manifest = read_manifest(adapter)
     assert (manifest.base, manifest.base_fingerprint) == (str(tiny_student), fingerprint_of(tiny_student))
-    assert manifest.prompts == student_fingerprint()
+    assert manifest.prompts == student_fingerprints()
     assert (manifest.policy, manifest.teacher) == (Hints.about["policy"], Hints.about["teacher"])
     assert manifest.training == CONFIG.model_dump()
     assert manifest.sessions == SIZES["train"]
-    assert set(manifest.calibration) == {"bias", "temperature"}
-    assert vars(manifest.calibrated) == manifest.calibration
+    assert (manifest.mode, manifest.seed) == ("icl+sft", CONFIG.seed)
+    assert manifest.files == {name: sha256_file(adapter / name) for name in FILES}
+    assert manifest.reading != Reading() and manifest.reading.chooser is None
+    assert [step for step, _ in manifest.validations][-1] == manifest.steps
     assert manifest.validation_gjs is not None and 0 <= manifest.validation_gjs <= 1
 
 
@@ -90,7 +94,7 @@ def test_a_finished_adapter_is_returned_at_once(
     [
         ({"config": TrainingConfig(layers=1, rank=3)}, "training"),
         ({"limit": 2}, "data"),
-        ({"retriever": None}, "policy"),
+        ({"retriever": None}, "mode"),
     ],
 )
 def test_a_folder_with_another_adapter_is_refused_by_what_differs(
@@ -127,21 +131,21 @@ def test_only_validation_sessions_calibrate(
     tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Session] = []
-    fit = fit_calibration
+    fit = fit_student
 
-    def spy(engine: StudentEngine, sessions: Sequence[Session], found: Sequence[Retrieved]) -> Any:
+    def spy(engine: StudentEngine, sessions: Sequence[Session], *others: Any) -> Any:
         seen.extend(sessions)
-        return fit(engine, sessions, found)
+        return fit(engine, sessions, *others)
 
-    monkeypatch.setattr(tuning, "fit_calibration", spy)
-    run(tmp_path / "a", tiny_student, limit=1)
+    monkeypatch.setattr(tuning, "fit_student", spy)
+    run(tmp_path / "a", tiny_student, limit=1, config=CONFIG.model_copy(update={"evaluations": 1}))
     assert [s.session_id for s in seen] == [s.session_id for s in small_sessions() if s.split == "validation"]
 
 
 def test_without_validation_sessions_the_log_odds_are_read_as_they_are(tiny_student: Path, tmp_path: Path) -> None:
     manifest = run(tmp_path / "a", tiny_student, sessions=[s for s in small_sessions() if s.split == "train"])
     assert manifest.validation_gjs is None
-    assert vars(manifest.calibrated) == {"bias": 0.0, "temperature": 1.0}
+    assert manifest.reading == Reading()
 
 
 def giant(split: str) -> Session:
@@ -179,13 +183,49 @@ def test_another_base_is_refused_and_the_right_one_named(adapter: Path, tiny_stu
         check_fit(adapter, tmp_path)
 
 
-def test_changed_prompts_are_refused_with_both_fingerprints_and_the_remedy(
+def test_changed_prompts_are_refused_by_name_with_the_remedy(
     adapter: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = student_fingerprint()
-    monkeypatch.setattr(adapters, "student_fingerprint", lambda: "changed")
-    with pytest.raises(AdapterError, match=rf"on prompts {before}, they are changed now; tune it again or restore"):
+    changed = student_fingerprints() | {"pair": "changed"}
+    monkeypatch.setattr(adapters, "student_fingerprints", lambda: changed)
+    with pytest.raises(AdapterError, match=r"on other prompts \(pair\); tune it again or restore the templates"):
         check_fit(adapter, tiny_student)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"), [("tokenizer", "tokenizer"), ("chat_template", "chat template"), ("base_fingerprint", "base")]
+)
+def test_what_differs_about_the_base_is_named(adapter: Path, tiny_student: Path, part: str, named: str) -> None:
+    content = read_manifest(adapter).model_copy(update={part: "of-another"})
+    (other := adapter.parent / part).mkdir()
+    adapters.write_manifest(other, content)
+    with pytest.raises(AdapterError, match=rf"with {named} of-another, .*give --student {tiny_student}"):
+        check_fit(other, tiny_student)
+
+
+def test_an_adapter_whose_weights_were_exchanged_or_lost_is_refused(
+    adapter: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    (tmp_path / MANIFEST).write_bytes((adapter / MANIFEST).read_bytes())
+    with pytest.raises(AdapterError, match="is missing; copy the whole folder"):
+        check_fit(tmp_path, tiny_student)
+    for name in FILES:
+        (tmp_path / name).write_bytes((adapter / name).read_bytes() + b"\0")
+    with pytest.raises(AdapterError, match=r"is not the file that was trained .* copy it again"):
+        check_fit(tmp_path, tiny_student)
+
+
+def test_a_training_out_of_minutes_leaves_a_usable_adapter_and_goes_on_with_more(
+    adapter: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    folder, config = tmp_path / "a", CONFIG.model_copy(update={"epochs": 3})
+    short = run(folder, tiny_student, config=config, max_minutes=1e-9)
+    assert (short.steps, short.stopped) == (1, "1e-09 minutes are over")
+    assert check_fit(folder, tiny_student) == short
+    assert run(folder, tiny_student, config=config, max_minutes=1e-9) == short
+    whole = run(folder, tiny_student, config=config)
+    assert (whole.steps > 1, whole.stopped) == (True, "")
+    assert run(tmp_path / "b", tiny_student, config=config).files == whole.files
 
 
 def test_a_folder_without_a_finished_adapter_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -196,7 +236,7 @@ def test_a_folder_without_a_finished_adapter_is_refused_with_the_command_that_ma
 @pytest.mark.parametrize("content", [b"{", b'{"base": 1}', b"\xff"])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(AdapterError, match="is damaged; tune the adapter again"):
+    with pytest.raises(AdapterError, match="is damaged, or of an older version; tune the adapter again"):
         read_manifest(tmp_path)
 
 
@@ -206,11 +246,12 @@ def test_a_run_stopped_while_it_calibrates_does_not_train_again(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    config = CONFIG.model_copy(update={"evaluations": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "fit_calibration", stop)
+        patch.setattr(tuning, "fit_student", stop)
         patch.setattr("bundlewise.finetune.training.CHECKPOINT_EVERY", 1)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "a", tiny_student)
+            run(tmp_path / "a", tiny_student, config=config)
     assert not (tmp_path / "a" / MANIFEST).exists()
-    monkeypatch.setattr("bundlewise.finetune.training._step", None)
-    assert run(tmp_path / "a", tiny_student).validation_gjs is not None
+    monkeypatch.setattr("bundlewise.finetune.training.Training._step", None)
+    assert run(tmp_path / "a", tiny_student, config=config).validation_gjs is not None

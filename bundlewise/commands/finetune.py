@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
 from bundlewise.knowledge_base.policy import Policy
+
+PRESET_NAMES = ["tiny", "small", "base", "large"]
 
 
 @click.command()
@@ -14,7 +16,9 @@ from bundlewise.knowledge_base.policy import Policy
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Adapter folder.")
 @knowledge_option
 @policy_options
-@student_option
+@click.option("--student", help="Name, hub id or folder.  [default: the preset's]")
+@click.option("--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base and settings.")
+@click.option("--mode", type=click.Choice(["sft", "icl+sft"]), help="What --kb, or its absence, must amount to.")
 @click.option("--limit", type=click.IntRange(min=1), help="Train on this many sessions, chosen by seed.")
 @click.option("--epochs", type=int, help="Passes over the sessions.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
@@ -22,29 +26,52 @@ from bundlewise.knowledge_base.policy import Policy
 @click.option("--layers", type=int, help="Layers to tune, from the top; 0 tunes all.")
 @click.option("--batch-tokens", type=int, help="Padded tokens a batch.")
 @click.option("--intents", type=float, help="Share of the bundles whose intent is trained, 0 to 1.")
+@click.option("--evaluations", type=int, help="Validations during training, evenly spread; the best one is kept.")
+@click.option("--patience", type=int, help="Validations without a better one after which training stops.")
+@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory for a third more time.")
+@click.option("--four-bit", is_flag=True, default=None, help="Hold the base in four bits (GPU, bitsandbytes).")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop then, and keep the best so far.")
 @click.option("--seed", type=int, help="Determines examples, order and initial weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def command(
-    data: str, output: Path, kb: str | None, student: str, limit: int | None, as_json: bool, **options: Any
+    data: str,
+    output: Path,
+    kb: str | None,
+    student: str | None,
+    preset: str,
+    mode: str | None,
+    limit: int | None,
+    max_minutes: float | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Tune the student on the training sessions of DATA and calibrate it on validation.
 
     With --kb every prompt holds what the policy retrieves for it, never the session's own record
-    (ICL+SFT); without, the prompts are plain (SFT). Stopped, the same command goes on.
+    (icl+sft); without, the prompts are plain (sft). Stopped, the same command goes on. On several GPUs:
+    `accelerate launch -m bundlewise finetune ...`.
     """
     from bundlewise import chain, dataset, models
+    from bundlewise.agents.utilisation import require_utilisation
+    from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.plotting import plot_loss
-    from bundlewise.finetune.training import TrainingConfig
+    from bundlewise.finetune.presets import preset_named
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     policy = Policy.of(**dials_of(options, kb))
-    config = TrainingConfig.of(**options)
+    chosen = preset_named(preset)
+    student = student or chosen.student
+    given = {name: value for name, value in options.items() if value is not None}
+    config = TrainingConfig.of(**chosen.config.model_dump() | given)
+    require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
     sessions = dataset.load(data)
     retriever = chain.open_retriever(kb, policy, models.resolve(student)) if kb and not policy.is_plain else None
-    manifest = Tuning(sessions, output, config, student, retriever, limit).run()
+    manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes).run()
     plot_loss(output)
+    if manifest.stopped:
+        click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
     if as_json:
         click.echo(manifest.model_dump_json())
         return

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.agents.utilisation import UTILISATIONS, require_utilisation
 from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
-    from bundlewise.agents.decoding import Calibration
-    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.agents.engine import Engine
+    from bundlewise.agents.reading import Reading
     from bundlewise.domain import Prediction
     from bundlewise.finetune.adapters import Manifest
     from bundlewise.knowledge_base.retrieval import Retriever
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @knowledge_option
 @policy_options
 @student_option
+@click.option("--mode", type=click.Choice(UTILISATIONS), help="What --kb and --adapter must amount to.")
 @click.option("--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="How to ask.")
 @click.option(
     "--repairs", type=click.IntRange(min=0), default=1, show_default=True, help="Times a faulty answer is re-asked."
@@ -44,6 +46,7 @@ def command(
     adapter: Path | None,
     kb: str | None,
     student: str,
+    mode: str | None,
     form: str,
     repairs: int,
     limit: int | None,
@@ -58,12 +61,11 @@ def command(
     An adapter brings its own retrieval policy and calibration. Same input, same answer.
     """
     _check_input(data, items, titles, output, calibrate)
-    from bundlewise import chain, dataset, models
+    from bundlewise import chain, dataset
     from bundlewise.agents.compose import unreadable
-    from bundlewise.agents.engine import StudentEngine
-    from bundlewise.finetune.adapters import check_fit
+    from bundlewise.finetune.students import manifest_for, open_student
     from bundlewise.progress import progress
-    from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprint
+    from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -71,32 +73,32 @@ def command(
     sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
-    base = models.resolve(student)
-    manifest = check_fit(adapter, base) if adapter else None
-    retriever = _retriever(kb, given, manifest, adapter, base)
-    engine = StudentEngine.load(base, adapter)
-    calibration = _calibration(manifest, engine, retriever, data if calibrate else None)
+    manifest = manifest_for(student, adapter)
+    retriever = _retriever(kb, given, manifest, student, adapter)
+    require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
+    opened = open_student(student, adapter, manifest)
+    reading = _calibrated(opened.engine, retriever, str(data)) if calibrate else opened.reading
     settings: dict[str, Any] = {
         "retriever": retriever,
-        "calibration": calibration,
+        "reading": reading,
         "form": form,
         "repairs": repairs,
     }
     if output is None:
         with progress("generate", len(sessions)) as advance:
-            predictions = chain.answer(sessions, engine, advance=advance, **settings)
+            predictions = chain.answer(sessions, opened.engine, advance=advance, **settings)
     else:
         key = [
-            models.fingerprint_of(base),
-            [fingerprint(*TEMPLATES), student_fingerprint()],
+            opened.fingerprint,
+            [fingerprint(*TEMPLATES), student_fingerprints()],
             manifest and manifest.model_dump(),
             retriever and retriever.about,
             form,
             repairs,
-            [calibration.bias, calibration.temperature],
+            reading.model_dump(),
             [s.blind().model_dump() for s in sessions],
         ]
-        predictions = chain.answer_to_file(sessions, engine, output, key, **settings)
+        predictions = chain.answer_to_file(sessions, opened.engine, output, key, **settings)
     _show(sessions, predictions, output, as_json)
 
 
@@ -121,14 +123,16 @@ def _session_of(titles: tuple[str, ...]) -> Session:
 
 
 def _retriever(
-    kb: str | None, given: dict[str, Any], manifest: "Manifest | None", adapter: Path | None, base: Path
+    kb: str | None, given: dict[str, Any], manifest: "Manifest | None", student: str, adapter: Path | None
 ) -> "Retriever | None":
-    """Open the knowledge base by the adapter's policy where there is one, and hold the two together."""
-    from bundlewise import chain
+    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
+    from bundlewise import chain, models
+    from bundlewise.finetune.students import is_remote
 
     policy = Policy.of(**given)
+    base = None if is_remote(student) else models.resolve(student)
     if manifest and manifest.policy and kb is None:
-        raise UsageError(f"the adapter in {adapter} was tuned with knowledge in its prompts: add --kb")
+        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
     if manifest and kb is not None and manifest.policy:
         knowledge = chain.open_retriever(kb, policy, base).about["teacher"]
         if knowledge != manifest.teacher:
@@ -142,22 +146,22 @@ def _retriever(
     return chain.open_retriever(kb, policy, base) if kb and not policy.is_plain else None
 
 
-def _calibration(
-    manifest: "Manifest | None", engine: "StudentEngine", retriever: "Retriever | None", data: str | None
-) -> "Calibration":
+def _calibrated(engine: "Engine", retriever: "Retriever | None", data: str) -> "Reading":
+    """Find out on the validation sessions of the data how a student is to be read."""
     from bundlewise import dataset
-    from bundlewise.agents.decoding import Calibration
-    from bundlewise.agents.student import fit_calibration
+    from bundlewise.agents.reading import learn_chooser
+    from bundlewise.agents.student import fit_student
     from bundlewise.domain import Retrieved
 
-    if data is None:
-        return manifest.calibrated if manifest else Calibration()
-    sessions = [s for s in dataset.load(data, "validation") if s.bundles]
-    if not sessions:
+    annotated = [s for s in dataset.load(data) if s.bundles]
+    validation = [s for s in annotated if s.split == "validation"]
+    if not validation:
         raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
-    chosen, score = fit_calibration(engine, sessions, found)
-    click.echo(f"calibrated on {len(sessions)} validation sessions, GJS there {score:.3f}", err=True)
+    training = [s for s in annotated if s.split == "train"] if retriever else []
+    chooser = learn_chooser(training, retriever.retrieve(training)) if retriever else None
+    found = retriever.retrieve(validation) if retriever else [Retrieved() for _ in validation]
+    chosen, score = fit_student(engine, validation, found, chooser)
+    click.echo(f"calibrated on {len(validation)} validation sessions, GJS there {score:.3f}", err=True)
     return chosen
 
 

@@ -1,10 +1,14 @@
 """`bundlewise models`: list and fetch models, print their paths."""
 
 import json
+from pathlib import Path
+from typing import Literal
 
 import click
 
 from bundlewise import models
+from bundlewise.commands.options import student_option
+from bundlewise.errors import ModelError
 
 
 @click.group()
@@ -56,3 +60,45 @@ def fetch_models(names: tuple[str, ...]) -> None:
 def print_path(name: str) -> None:
     """Print the folder of a fetched model."""
     click.echo(models.resolve(name, offline=True))
+
+
+@command.command("publish")
+@click.argument("adapter", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder.")
+@student_option
+@click.option("--weights", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+def publish_student(adapter: Path, output: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
+    """Merge ADAPTER into its base as one safetensors model, for any server.
+
+    Fixed probes are answered through the adapter and by the merged model; where tokens (float32) or bundles
+    differ, nothing is published.
+    """
+    from bundlewise.finetune.publishing import publish
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    parity = publish(adapter, models.resolve(student), output, weights)
+    click.echo(
+        f"{output}: {parity.probes} probes answered alike, log-odds at most {parity.largest_difference:.2g} apart; "
+        f"next: bundlewise generate --student {output}, or a server (docs/serving.md)"
+    )
+
+
+@command.command("probe")
+@click.argument("published", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--student", required=True, help="The served student: openai:MODEL@URL.")
+def probe_served(published: Path, student: str) -> None:
+    """Compare a served student with the PUBLISHED folder it serves, probe by probe."""
+    from bundlewise.agents.engine import StudentEngine, load_causal_lm
+    from bundlewise.agents.remote import RemoteStudent
+    from bundlewise.finetune.adapters import read_manifest
+    from bundlewise.finetune.publishing import compare, probe
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    manifest = read_manifest(published)
+    local = probe(StudentEngine(*load_causal_lm(published)), manifest)
+    parity = compare(local, probe(RemoteStudent.named(student), manifest))
+    click.echo(parity.model_dump_json(indent=2))
+    if fault := parity.fault("bfloat16"):
+        raise ModelError(f"the server answers otherwise: {fault}; serve {published} in float32, without quantisation")

@@ -1,0 +1,107 @@
+"""A student behind an OpenAI-compatible server (vLLM, llama.cpp): the same questions, asked as completions.
+
+Question k of a prompt is asked with all the text before it, as the local student reads it, so the log-odds are
+the same; a server with a prefix cache computes each text once. Needs token probabilities in `/v1/completions`.
+"""
+
+import re
+from collections.abc import Sequence
+from math import exp, log
+from typing import Any
+
+import numpy as np
+
+from bundlewise.agents.answers import INTENT, INTENT_TOKENS
+from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
+from bundlewise.errors import ModelError
+
+TOP = 20
+"""Alternatives asked for at each place; servers cap it there."""
+UNSEEN = -1.0
+"""How much less likely than the last alternative a word is taken to be that is not among them."""
+LINE = re.compile(rf" ?({INTENT})")
+
+
+class RemoteStudent:
+    """A published student on a server, by the name the server gives it."""
+
+    def __init__(self, model: str, base_url: str | None = None, api_key: str | None = None) -> None:
+        """Bind to a server; without an address and key these come from OPENAI_BASE_URL and OPENAI_API_KEY."""
+        from openai import OpenAI, OpenAIError
+
+        self.model = model
+        try:
+            self._client = OpenAI(base_url=base_url, api_key=api_key or ("none" if base_url else None), max_retries=3)
+        except OpenAIError as error:
+            raise ModelError(
+                "no key for the server; set OPENAI_API_KEY, or name the server: openai:MODEL@URL"
+            ) from error
+
+    @classmethod
+    def named(cls, name: str) -> "RemoteStudent":
+        """Return the student of `openai:MODEL` or `openai:MODEL@URL`."""
+        model, _, url = name.removeprefix("openai:").partition("@")
+        if not model:
+            raise ModelError(f"{name!r} names no model; write openai:MODEL@URL")
+        return cls(model, url or None)
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
+        """Answer all questions of all prompts, a request a prompt with a text for every question."""
+        found = []
+        for prompt in prompts:
+            texts, text = [], prompt.head + "\n"
+            for question in prompt.questions:
+                text += question
+                texts.append(text)
+                text += "\n"
+            reply = self._complete(texts, max_tokens=1, logprobs=TOP)
+            choices = sorted(reply.choices, key=lambda choice: choice.index)
+            matrix = np.zeros((prompt.products, prompt.products))
+            for (a, b), choice in zip(prompt.pairs, choices, strict=True):
+                matrix[a, b] = matrix[b, a] = _log_odds(choice.logprobs)
+            found.append(Judgement(matrix, reply.usage.prompt_tokens if reply.usage else 0))
+            if progress:
+                progress(1)
+        return found
+
+    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
+        """Continue each prompt; a grammar bounds the length, and what it would not admit is cut away.
+
+        Servers differ in how they take grammars, so none is sent: a text that does not fit is shorter, or
+        empty, and the graph's check finds it.
+        """
+        found = []
+        for prompt, grammar in zip(prompts, grammars, strict=True):
+            one_line = "max_tokens" in grammar
+            reply = self._complete(
+                [prompt], max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS, stop=["\n"] if one_line else None
+            )
+            text, usage = reply.choices[0].text, reply.usage
+            if one_line:
+                admitted = LINE.match(text)
+                text = admitted[1] if admitted else ""
+            found.append(Written(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0))
+            if progress:
+                progress(1)
+        return found
+
+    def _complete(self, prompts: list[str], **options: Any) -> Any:
+        from openai import OpenAIError
+
+        try:
+            return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
+        except OpenAIError as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise ModelError(
+                f"the server of {self.model} does not answer: {reason}; check its address and log"
+            ) from error
+
+
+def _log_odds(logprobs: Any) -> float:
+    """Return the log-odds of yes against no at a place, from the likeliest words there."""
+    if not logprobs or not logprobs.top_logprobs:
+        raise ModelError("the server gives no token probabilities; start it with logprobs (docs/serving.md)")
+    known: dict[str, float] = dict(logprobs.top_logprobs[0])
+    floor = log(max(1e-12, 1 - sum(map(exp, known.values())))) if len(known) < 2 else min(known.values()) + UNSEEN
+    return float(known.get(YES, floor) - known.get(NO, floor))

@@ -1,0 +1,41 @@
+"""LoRA on a loaded base: which weights are trained, and in what memory."""
+
+from typing import Any
+
+from bundlewise.errors import UsageError
+from bundlewise.finetune.config import TrainingConfig
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def with_lora(model: Any, config: TrainingConfig) -> Any:
+    """Return the model with LoRA on all projections of its top layers; the layers below stay frozen.
+
+    Gradients then never pass the lower layers, which saves their share of the backward pass.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    torch.manual_seed(config.seed)
+    count = model.config.num_hidden_layers
+    if config.layers > count:
+        raise UsageError(f"layers must be at most {count} for this student, got {config.layers}")
+    chosen = list(range(count - config.layers, count)) if config.layers else None
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=2 * config.rank,
+        target_modules=TARGETS,
+        layers_to_transform=chosen,
+        task_type="CAUSAL_LM",
+    )
+    if config.four_bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    tuned = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    if config.gradient_checkpointing:
+        # Between checkpoints nothing is kept, so the inputs must ask for gradients themselves.
+        tuned.enable_input_require_grads()
+        base = tuned.get_base_model()
+        # transformers has renamed it; the old name warns where the new one exists.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    return tuned

@@ -1,0 +1,66 @@
+"""Students by name: a base with or without an adapter, a published student, or one on a server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundlewise import models
+from bundlewise.agents.engine import Engine, StudentEngine
+from bundlewise.agents.reading import Reading
+from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+
+REMOTE = "openai:"
+
+
+@dataclass(frozen=True)
+class Student:
+    """An engine, what is known of its tuning, and what its answers depend on.
+
+    `base` is the folder whose tokenizer counts tokens; a student on a server has none.
+    """
+
+    engine: Engine
+    manifest: Manifest | None
+    base: Path | None
+    fingerprint: str
+
+    @property
+    def reading(self) -> Reading:
+        """How its judgements become bundles; an untuned student is read as it is."""
+        return self.manifest.reading if self.manifest else Reading()
+
+
+def is_remote(name: str) -> bool:
+    """Say whether a student is on a server."""
+    return name.startswith(REMOTE)
+
+
+def manifest_for(name: str, adapter: Path | None) -> Manifest | None:
+    """Return the manifest of a student before anything large is loaded; None for an untuned one.
+
+    A student on a server takes it from `adapter`: the folder it was tuned into or published as.
+
+    Raises:
+        AdapterError: the adapter does not fit the base, or the prompts have changed since.
+    """
+    if is_remote(name):
+        folder = adapter
+    else:
+        base = models.resolve(name)
+        if adapter is not None:
+            return check_fit(adapter, base)
+        folder = base if (base / MANIFEST).is_file() else None
+    if folder is None:
+        return None
+    manifest = read_manifest(folder)
+    check_prompts(folder, manifest)
+    return manifest
+
+
+def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> Student:
+    """Load a student, or bind to its server."""
+    if is_remote(name):
+        from bundlewise.agents.remote import RemoteStudent
+
+        return Student(RemoteStudent.named(name), manifest, None, name)
+    base = models.resolve(name)
+    return Student(StudentEngine.load(base, adapter), manifest, base, models.fingerprint_of(base))

@@ -1,0 +1,200 @@
+"""Publishing: adapter, merged weights and served endpoint answer alike, or nothing is published."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bundlewise.agents.engine import StudentEngine, load_causal_lm, start_ids, token_ids
+from bundlewise.agents.remote import RemoteStudent
+from bundlewise.cli import main
+from bundlewise.dataset import load
+from bundlewise.errors import AdapterError, ModelError, UsageError
+from bundlewise.finetune import publishing
+from bundlewise.finetune.adapters import read_manifest
+from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.publishing import compare, probe, publish
+from bundlewise.finetune.tuning import Tuning
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "adapter"
+    sessions = [s for s in load("electronics") if s.split != "test" and len(s.items) == 3][:6]
+    Tuning(sessions, folder, TrainingConfig(learning_rate=0.1, epochs=3, layers=2), str(tiny_student)).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(adapter: Path, tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "student"
+    parity = publish(adapter, tiny_student, folder)
+    assert (parity.other_bundles, parity.other_intents) == ((), ())
+    return folder
+
+
+class Server(ThreadingHTTPServer):
+    """Completions with token probabilities, by a real model: what vLLM and llama.cpp answer."""
+
+    def __init__(self, engine: StudentEngine, logprobs: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.engine, self.logprobs = engine, logprobs
+
+    @property
+    def spec(self) -> str:
+        return f"openai:student@http://127.0.0.1:{self.server_port}/v1"
+
+    def complete(self, text: str, count: int, stop: list[str]) -> dict[str, Any]:
+        tokenizer, written, first = self.engine.tokenizer, "", {}
+        ids = start_ids(tokenizer) + token_ids(tokenizer, text)
+        for _ in range(count):
+            with torch.inference_mode():
+                odds = torch.log_softmax(self.engine.model(torch.tensor([ids])).logits[0, -1].float(), -1)
+            best = odds.topk(min(300, len(odds)))
+            first = first or dict(zip(map(tokenizer.decode, best.indices.tolist()), best.values.tolist(), strict=True))
+            ids.append(int(best.indices[0]))
+            written += tokenizer.decode(ids[-1:])
+            if any(end in written for end in stop):
+                break
+        return {"text": written.split("\n")[0] if stop else written, "top": first if self.logprobs else None}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        found = [self.server.complete(p, asked["max_tokens"], asked.get("stop") or []) for p in asked["prompt"]]
+        choices = [
+            {"index": n, "text": f["text"], "finish_reason": "stop"}
+            | {"logprobs": f["top"] and {"top_logprobs": [f["top"]], "tokens": [], "token_logprobs": []}}
+            for n, f in enumerate(found)
+        ]
+        usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+        body = {"id": "1", "object": "text_completion", "created": 0, "model": asked["model"]}
+        content = json.dumps(body | {"choices": choices[::-1], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def server(published: Path) -> Iterator[Server]:
+    with Server(StudentEngine(*load_causal_lm(published))) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def test_the_published_folder_answers_what_base_and_adapter_answer(
+    published: Path, adapter: Path, tiny_student: Path
+) -> None:
+    manifest = read_manifest(published)
+    assert manifest == read_manifest(adapter)
+    merged = probe(StudentEngine.load(published), manifest)
+    both = probe(StudentEngine.load(tiny_student, adapter), manifest)
+    plain = probe(StudentEngine.load(tiny_student), manifest)
+    assert compare(merged, both).fault("float32") == ""
+    assert compare(merged, plain).fault("float32") != ""
+    assert json.loads((published / "parity.json").read_text())["probes"] == 24
+
+
+def test_a_served_student_judges_as_the_folder_it_serves(published: Path, server: Server) -> None:
+    manifest = read_manifest(published)
+    local, served = probe(StudentEngine.load(published), manifest), probe(RemoteStudent.named(server.spec), manifest)
+    parity = compare(local, served)
+    assert parity.other_bundles == () and parity.largest_difference < 1e-3
+
+
+def test_the_command_generates_with_a_served_student(
+    published: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bundles(*student: str) -> Any:
+        with pytest.raises(SystemExit) as left:
+            main(["generate", *student, "--items", "USB Cable", "Phone Charger", "Green Tea", "--json"])
+        assert left.value.code in (0, None)
+        row = json.loads(capsys.readouterr().out)
+        return [bundle["items"] for bundle in row["bundles"]]
+
+    assert bundles("--student", server.spec, "--adapter", str(published)) == bundles("--student", str(published))
+
+
+def test_a_server_without_token_probabilities_is_an_error_that_says_so(server: Server, published: Path) -> None:
+    server.logprobs = False
+    with pytest.raises(ModelError, match="gives no token probabilities; start it with logprobs"):
+        probe(RemoteStudent.named(server.spec), read_manifest(published))
+
+
+def test_a_server_that_is_not_there_is_an_error_that_names_the_model() -> None:
+    student = RemoteStudent("student", "http://127.0.0.1:9/v1")
+    student._client = student._client.with_options(max_retries=0)
+    with pytest.raises(ModelError, match=r"the server of student does not answer: .*; check its address"):
+        student.write(["x"], ["start: /x/"])
+
+
+def test_a_merge_that_answers_otherwise_is_not_published(
+    adapter: Path, tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge = publishing._merge
+
+    def spoiled(adapter: Path, base: Path, folder: Path, weights: publishing.Weights) -> None:
+        merge(adapter, base, folder, weights)
+        model, _ = load_causal_lm(folder)
+        with torch.no_grad():
+            model.get_output_embeddings().weight.mul_(-1)
+        model.save_pretrained(folder)
+
+    monkeypatch.setattr(publishing, "_merge", spoiled)
+    with pytest.raises(ModelError, match=r"not published: merged in float32, .* differ.*; tune again"):
+        publish(adapter, tiny_student, tmp_path / "p")
+    assert not any(tmp_path.glob("p*")) and not any(path.is_dir() for path in tmp_path.iterdir())
+
+
+def test_weights_in_bfloat16_may_shift_log_odds_a_little_but_no_bundle(published: Path) -> None:
+    manifest = read_manifest(published)
+    one = probe(StudentEngine.load(published), manifest)
+    shifted = publishing.Probed([m + 0.1 for m in one.log_odds], one.bundles, ["other" for _ in one.intents])
+    assert compare(one, shifted).fault("bfloat16") == ""
+    assert "log-odds differ by 0.1" in compare(one, shifted).fault("float32")
+    moved = publishing.Probed(one.log_odds, [((0, 1),), *one.bundles[1:]], one.intents)
+    moved.bundles[0] = () if one.bundles[0] == ((0, 1),) else ((0, 1),)
+    assert compare(one, moved).fault("bfloat16") == "bundles of probes 1 differ"
+
+
+def test_a_folder_that_exists_is_left_alone(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exists; choose another folder or remove it"):
+        publish(adapter, tiny_student, tmp_path)
+
+
+def test_an_adapter_of_another_base_is_not_published(adapter: Path, published: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="belongs to base"):
+        publish(adapter, published, tmp_path / "p")
+
+
+def test_probes_ask_what_training_never_saw_and_hold_hints(published: Path) -> None:
+    found = probe(StudentEngine.load(published), read_manifest(published))
+    assert len(found.log_odds) == 24
+    assert all(np.isfinite(m).all() for m in found.log_odds)
+
+
+def test_the_command_publishes_and_names_the_next_step(
+    adapter: Path, tiny_student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["models", "publish", str(adapter), "-o", str(tmp_path / "p"), "--student", str(tiny_student)])
+    out = capsys.readouterr().out
+    assert "24 probes answered alike" in out and "docs/serving.md" in out
+    assert (tmp_path / "p" / "model.safetensors").is_file()
