@@ -1,13 +1,18 @@
 """Prompts for the student: one composition for training and for serving."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
-from bundlewise.domain import Grouping, Retrieved, Session
+from bundlewise.domain import Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.prompts.render import render
 
 MAX_PRODUCTS = 30
+TITLE_CUTS = (8, 4, 2, 1)
+LONGEST_WORD = 16
+Prompt = TypeVar("Prompt")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,38 @@ def label_prompt(session: Session, retrieved: Retrieved, feedback: str = "") -> 
     """Return the prompt that asks for a label per product; feedback names the last answer's faults."""
     records = [record for record, _ in retrieved.records]
     return render("label", session=session.blind(), records=records, feedback=feedback) + "\n"
+
+
+def fitting(
+    session: Session,
+    retrieved: Retrieved,
+    compose: Callable[[Session, Retrieved], Prompt],
+    fits: Callable[[Prompt], bool],
+) -> tuple[Prompt, str]:
+    """Return a prompt that the student can read whole, and what was cut for it: knowledge first, then titles.
+
+    The questions stay. A prompt too long even then is returned as it is, for the student to refuse.
+    """
+    prompt, kept, cut = compose(session, retrieved), len(retrieved.records), ""
+    while kept and not fits(prompt):
+        kept -= 1
+        prompt = compose(session, retrieved.model_copy(update={"records": retrieved.records[:kept]}))
+    if kept < len(retrieved.records):
+        cut = f"{len(retrieved.records) - kept} of {len(retrieved.records)} knowledge records left out"
+    titles = ""
+    for words in TITLE_CUTS:
+        if fits(prompt):
+            break
+        prompt = compose(_shortened(session, words), retrieved.model_copy(update={"records": ()}))
+        titles = f"titles cut to {words} words" if words > 1 else "titles cut to a word"
+    return prompt, ", ".join(filter(None, (cut, titles)))
+
+
+def _shortened(session: Session, count: int) -> Session:
+    """Return a session whose titles have so many words, each of a usual length."""
+    titles = [" ".join(word[:LONGEST_WORD] for word in title.split()[:count]) for title in session.titles]
+    items = tuple(Item(id=item.id, title=title) for item, title in zip(session.items, titles, strict=True))
+    return session.model_copy(update={"items": items})
 
 
 def together(groups: Grouping, a: int, b: int) -> bool:

@@ -19,6 +19,8 @@ YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
 WRITE_BATCH_TOKENS = 6144
 MAX_NEW_TOKENS = 400
+SHORTEST_PREFIX = 32
+"""Shared tokens below which a second forward pass costs more than it saves."""
 
 Progress = Callable[[int], None]
 
@@ -56,6 +58,9 @@ class Engine(Protocol):
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
         """Return a text for each prompt, in the form of its grammar."""
+
+    def fits(self, prompt: JudgePrompt | str) -> bool:
+        """Say whether the student can read a prompt whole, and answer it."""
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
@@ -104,21 +109,40 @@ def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[li
         yield batch
 
 
-def place_logits(model: Any, batch: Sequence[Encoded]) -> Any:
+def place_logits(model: Any, batch: Sequence[Encoded], reuse: bool = False) -> Any:
     """Return next-token logits at the questions' places only, float32, shape (questions, vocabulary).
 
-    Sequences are padded on the right, which causal attention never sees.
+    Sequences are padded on the right, which causal attention never sees. With `reuse` a long prefix that all
+    share is computed once, which training cannot do: gradients do not pass a cache.
     """
     import torch
 
-    longest = max(len(encoded.ids) for encoded in batch)
+    longest, shared = max(len(encoded.ids) for encoded in batch), shared_prefix(batch) if reuse else 0
     ids = torch.zeros((len(batch), longest), dtype=torch.long)
     for row, encoded in enumerate(batch):
         ids[row, : len(encoded.ids)] = torch.tensor(encoded.ids)
-    states = model.get_decoder()(input_ids=ids.to(model.device)).last_hidden_state
+    ids, decoder, known = ids.to(model.device), model.get_decoder(), {}
+    if shared:
+        cache = decoder(input_ids=ids[:1, :shared], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(batch))
+        known = {"past_key_values": cache}
+    states = decoder(input_ids=ids[:, shared:], **known).last_hidden_state
     rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.places])
-    places = torch.tensor([place for encoded in batch for place in encoded.places])
+    places = torch.tensor([place - shared for encoded in batch for place in encoded.places])
     return model.get_output_embeddings()(states[rows, places]).float()
+
+
+def shared_prefix(batch: Sequence[Encoded]) -> int:
+    """Return how many first tokens all texts share and are worth computing once; 0 where they are not.
+
+    Knowledge that every session gets, rules above all, stands first in every prompt.
+    """
+    if len(batch) < 2:
+        return 0
+    limit = min(encoded.places[0] for encoded in batch)
+    first = batch[0].ids
+    length = next((n for n in range(limit) if any(e.ids[n] != first[n] for e in batch[1:])), limit)
+    return length if length >= SHORTEST_PREFIX else 0
 
 
 def preferred_dtype() -> Any:
@@ -209,7 +233,7 @@ class StudentEngine:
         results: dict[int, Judgement] = {}
         for batch in by_length([len(e.ids) for e in encoded]):
             with torch.inference_mode():
-                logits = place_logits(self.model, [encoded[i] for i in batch])
+                logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
             odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
             start = 0
             for index in batch:
@@ -220,10 +244,19 @@ class StudentEngine:
                 progress(len(batch))
         return [results[index] for index in range(len(prompts))]
 
+    def fits(self, prompt: JudgePrompt | str) -> bool:
+        """Say whether the student can read a prompt whole, and answer it."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if isinstance(prompt, str):
+            length = len(token_ids(self.tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
+        else:
+            length = len(encode_judge(self.tokenizer, prompt).ids)
+        return limit is None or length <= limit
+
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit and lengths and max(lengths) > limit:
-            raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; lower the quotas")
+            raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
         """Continue each prompt greedily with a text that its Lark grammar admits."""

@@ -86,6 +86,10 @@ class RemoteStudent:
                 progress(1)
         return found
 
+    def fits(self, prompt: JudgePrompt | str) -> bool:
+        """Say yes: only the server knows its context, and it refuses what is longer."""
+        return True
+
     def _complete(self, prompts: list[str], **options: Any) -> Any:
         from openai import OpenAIError
 

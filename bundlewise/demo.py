@@ -9,7 +9,6 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -18,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise import baselines, chain, dataset, models, scoring
-from bundlewise.agents.decoding import best_grouping, calibrate
+from bundlewise import chain, dataset, models, scoring
 from bundlewise.agents.reading import learn_chooser
 from bundlewise.agents.student import fit_student
-from bundlewise.domain import Grouping, Knowledge, Prediction, Retrieved, Session
+from bundlewise.domain import Grouping, Knowledge, Prediction, Retrieved
 from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
@@ -30,6 +28,7 @@ from bundlewise.intents import intent_similarity
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprints
+from bundlewise.references import References
 
 if TYPE_CHECKING:
     from bundlewise.finetune.adapters import Manifest
@@ -164,31 +163,15 @@ class Demo:
 
     def _baselines(self) -> None:
         self._say("baselines: whole session, word overlap, embedding clusters, the teachers' evidence alone")
-        self._fixed("whole session", [baselines.whole_session(len(s.items)) for s in self.test])
-        self._clusters("lexical clusters", lambda s: baselines.overlap(s.titles))
-        self._clusters("embedding clusters", lambda s: baselines.cosine(self.embedder.embed(s.titles)))
+        rows = References(self.validation, self.test)
+        found = [rows.whole_session(), rows.lexical(), rows.embedding(self.embedder)]
         for teacher in (GROUNDED, LARGE):
-            self._evidence_alone(teacher)
-
-    def _fixed(self, name: str, groups: Sequence[Grouping], note: str = "") -> None:
-        scores = [score_session(g, s.groups) for g, s in zip(groups, self.test, strict=True)]
-        self.entries[name] = Entry(scoring.Row(name, scores, note=note), [], list(groups))
-
-    def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> None:
-        threshold = baselines.choose_threshold(
-            [similarity(s) for s in self.validation], [s.groups for s in self.validation]
-        )
-        groups = [baselines.clusters(similarity(s), threshold) for s in self.test]
-        self._fixed(name, groups, f"threshold {threshold:.2f}")
-
-    def _evidence_alone(self, teacher: str) -> None:
-        """Decode the pair evidence without any language model: what the student is given, and must beat."""
-        retriever = self._retriever(teacher)
-        assert retriever is not None
-        matrix = retriever.evidence().matrix
-        chosen = calibrate([matrix(s.titles) for s in self.validation], [s.groups for s in self.validation])
-        groups = [best_grouping(chosen.apply(matrix(s.titles))) for s in self.test]
-        self._fixed(f"evidence ({teacher})", groups, "no language model")
+            retriever = self._retriever(teacher)
+            assert retriever is not None
+            found.append(rows.pair_classifier(retriever, f"evidence ({teacher})"))
+        for row in found:
+            scores = [score_session(g, s.groups) for g, s in zip(row.groups, self.test, strict=True)]
+            self.entries[row.name] = Entry(scoring.Row(row.name, scores, note=row.note), [], row.groups)
 
     def _student(
         self, name: str, teacher: str | None, adapter: Path | None = None, training: "Manifest | None" = None

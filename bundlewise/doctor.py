@@ -7,10 +7,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bundlewise import models
 from bundlewise.settings import cache_folder, quiet_libraries
+
+if TYPE_CHECKING:
+    from bundlewise.finetune.presets import Preset
+    from bundlewise.memory import Format
 
 COMFORTABLE_MEMORY = 4e9
 """Bytes that tuning the default student takes with room to spare."""
@@ -32,7 +36,7 @@ def diagnose() -> list[Check]:
     """Return every finding about this machine; takes some seconds, most of them for imports."""
     quiet_libraries()
     checks: list[Callable[[], list[Check]]]
-    checks = [check_python, check_torch, check_memory, check_disk, check_models, check_key, check_chroma]
+    checks = [check_python, check_torch, check_memory, check_presets, check_disk, check_models, check_key, check_chroma]
     return [finding for check in checks for finding in check()]
 
 
@@ -87,6 +91,35 @@ def check_memory() -> list[Check]:
         return [Check("memory", "ok", found)]
     status: Literal["warn", "fail"] = "warn" if memory.available >= SMALLEST_MEMORY else "fail"
     return [Check("memory", status, found, "close other programs, or lower the batch size when tuning")]
+
+
+def check_presets() -> list[Check]:
+    """Tell for each preset whether tuning it, or at least answering with it, fits into the free memory."""
+    try:
+        import torch
+
+        from bundlewise.agents.engine import preferred_dtype
+    except (ImportError, OSError):
+        return []  # What check_torch tells is the thing to do first.
+    from bundlewise import memory
+    from bundlewise.finetune.presets import PRESETS
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    plain: memory.Format = "bfloat16" if preferred_dtype() is torch.bfloat16 else "float32"
+    return [check_preset(preset, memory.free_bytes(device), device, plain) for preset in PRESETS.values()]
+
+
+def check_preset(preset: "Preset", free: float, device: str, plain: "Format") -> Check:
+    """Compare what a preset takes, with weights in the format of this machine, with the free memory of its device."""
+    weights: Format = "four_bit" if preset.config.four_bit else plain
+    tuning, serving = preset.tuning_bytes(weights), preset.serving_bytes(weights)
+    found = f"{preset.student} in {weights}: tuning takes {tuning / 1e9:.1f} GB, answering {serving / 1e9:.1f} GB"
+    if preset.config.four_bit and device != "cuda":
+        return Check(f"preset {preset.name}", "warn", found, "four bits need a GPU; choose a smaller preset here")
+    if tuning <= free:
+        return Check(f"preset {preset.name}", "ok", found)
+    remedy = f"{free / 1e9:.1f} GB are free; " + ("only answer with it here" if serving <= free else "choose tiny")
+    return Check(f"preset {preset.name}", "warn", found, remedy)
 
 
 def check_disk() -> list[Check]:

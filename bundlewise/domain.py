@@ -170,7 +170,10 @@ class PredictedBundle(Record):
 
 
 class Prediction(Record):
-    """The answer to one session; a failed one has no bundles and counts as zero."""
+    """The answer to one session; a failed one has no bundles and counts as zero.
+
+    `cut` says what was left out of the prompt because the student could not have read it whole.
+    """
 
     session_id: str
     bundles: tuple[PredictedBundle, ...]
@@ -178,6 +181,7 @@ class Prediction(Record):
     raw: str = ""
     outcome: Outcome = "ok"
     reason: str = ""
+    cut: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0

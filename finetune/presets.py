@@ -15,25 +15,22 @@ class Preset:
     name: str
     student: str
     shape: Shape
-    weights: Format
     config: TrainingConfig
 
-    @property
-    def tuning_bytes(self) -> float:
-        """Memory of tuning, estimated; on a GPU it is the GPU's."""
+    def tuning_bytes(self, weights: Format) -> float:
+        """Estimate the memory of tuning with weights of a format; on a GPU it is the GPU's."""
         return memory.tuning_bytes(
             self.shape,
-            self.weights,
+            weights,
             rank=self.config.rank,
             layers=self.config.layers,
             batch_tokens=self.config.batch_tokens,
             checkpointing=self.config.gradient_checkpointing,
         )
 
-    @property
-    def serving_bytes(self) -> float:
-        """Memory of answering, estimated."""
-        return memory.serving_bytes(self.shape, self.weights)
+    def serving_bytes(self, weights: Format) -> float:
+        """Estimate the memory of answering with weights of a format."""
+        return memory.serving_bytes(self.shape, weights)
 
 
 PRESETS = {
@@ -43,28 +40,24 @@ PRESETS = {
             "tiny",
             "smollm2-135m",
             Shape(576, 30, 1536, 49152, 9, 3, tied=True),
-            "float32",
             TrainingConfig(),
         ),
         Preset(
             "small",
             "Qwen/Qwen2.5-0.5B-Instruct",
             Shape(896, 24, 4864, 151936, 14, 2, tied=True),
-            "bfloat16",
             TrainingConfig(learning_rate=5e-4, layers=12, batch_tokens=2000),
         ),
         Preset(
             "base",
             "Qwen/Qwen3-4B-Instruct-2507",
             Shape(2560, 36, 9728, 151936, 32, 8, tied=True, head=128),
-            "bfloat16",
             TrainingConfig(learning_rate=2e-4, layers=0, batch_tokens=4000, gradient_checkpointing=True),
         ),
         Preset(
             "large",
             "meta-llama/Llama-3.1-8B-Instruct",
             Shape(4096, 32, 14336, 128256, 32, 8, tied=False),
-            "four_bit",
             TrainingConfig(learning_rate=1e-4, layers=0, batch_tokens=4000, gradient_checkpointing=True, four_bit=True),
         ),
     )

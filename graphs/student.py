@@ -14,7 +14,7 @@ from langgraph.runtime import Runtime
 
 from bundlewise.agents import answers
 from bundlewise.agents.answers import Answer
-from bundlewise.agents.compose import JudgePrompt, judge_prompt, label_prompt
+from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.engine import Engine, Progress
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import Form, Reply, reply_by_labels, reply_by_pairs
@@ -41,6 +41,7 @@ class StudentState:
     sessions: list[Session]
     retrieved: list[Retrieved] = field(default_factory=list)
     prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
+    cuts: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Update(TypedDict, total=False):
 
     retrieved: list[Retrieved]
     prompts: list[JudgePrompt] | list[str]
+    cuts: list[str]
     replies: list[Reply]
     answers: list[Answer]
     faults: list[str]
@@ -74,11 +76,11 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
 
 
 def compose(state: StudentState, runtime: Run) -> Update:
-    """Write the prompts from titles and knowledge alone."""
+    """Write the prompts from titles and knowledge alone, cut to what the student can read."""
     seen = [(session.blind(), found) for session, found in zip(state.sessions, state.retrieved, strict=True)]
-    if runtime.context.form == "pairs":
-        return {"prompts": [judge_prompt(session, found) for session, found in seen]}
-    return {"prompts": [label_prompt(session, found) for session, found in seen]}
+    write = judge_prompt if runtime.context.form == "pairs" else label_prompt
+    fitted = [fitting(session, found, write, runtime.context.engine.fits) for session, found in seen]
+    return {"prompts": [prompt for prompt, _ in fitted], "cuts": [note for _, note in fitted]}
 
 
 def generate(state: StudentState, runtime: Run) -> Update:
@@ -126,9 +128,9 @@ def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer
 def answer(state: StudentState) -> Update:
     """Turn the answers into predictions; one that still has faults is a failure, never a guess."""
     seconds = (perf_counter() - state.started) / max(1, len(state.sessions))
-    rows = zip(state.sessions, state.retrieved, state.replies, state.answers, state.faults, strict=True)
+    rows = zip(state.sessions, state.retrieved, state.replies, state.answers, state.faults, state.cuts, strict=True)
     predictions = []
-    for session, retrieved, reply, found, fault in rows:
+    for session, retrieved, reply, found, fault, cut in rows:
         outcome: Outcome = "failed" if found.faults else "repaired" if fault else "ok"
         predictions.append(
             Prediction(
@@ -138,6 +140,7 @@ def answer(state: StudentState) -> Update:
                 raw=reply.text,
                 outcome=outcome,
                 reason="; ".join(found.faults) or fault,
+                cut=cut,
                 tokens_in=reply.tokens_in,
                 tokens_out=reply.tokens_out,
                 seconds=round(seconds, 4),

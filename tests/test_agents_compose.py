@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import HOSTILE, record, session
 
-from bundlewise.agents.compose import MAX_PRODUCTS, judge_prompt, label_prompt, name_prompt, together
+from bundlewise.agents.compose import (
+    MAX_PRODUCTS,
+    JudgePrompt,
+    fitting,
+    judge_prompt,
+    label_prompt,
+    name_prompt,
+    together,
+)
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 
@@ -117,3 +125,32 @@ def test_too_few_or_too_many_products_are_a_usage_error(count: int) -> None:
 @pytest.mark.parametrize(("a", "b", "expected"), [(0, 1, True), (1, 0, True), (0, 2, False), (2, 3, False)])
 def test_products_are_together_when_one_bundle_holds_both(a: int, b: int, expected: bool) -> None:
     assert together(((0, 1), (2, 4)), a, b) is expected
+
+
+def by_size(limit: int) -> Callable[[JudgePrompt], bool]:
+    return lambda prompt: len(prompt.head) + sum(map(len, prompt.questions)) <= limit
+
+
+def size(prompt: JudgePrompt) -> int:
+    return len(prompt.head) + sum(map(len, prompt.questions))
+
+
+def test_a_prompt_that_fits_is_left_as_it_is() -> None:
+    asked, known = session("s", ["Padmoor Glide 11 Tablet", "Folio Case"]), Retrieved()
+    assert fitting(asked, known, judge_prompt, by_size(10_000)) == (judge_prompt(asked, known), "")
+
+
+def test_what_is_too_long_loses_knowledge_first_then_words_of_titles_and_never_a_question() -> None:
+    titles = [f"{'Extraordinarily' * 3}{n} {'Longwinded' * 3} Product" for n in range(3)]
+    asked = session("s", titles)
+    known = Retrieved(records=tuple((record("rule", f"text number {n} " * 5), 1.0) for n in range(4)))
+    whole = judge_prompt(asked, known)
+    prompt, cut = fitting(asked, known, judge_prompt, by_size(size(whole) - 1))
+    assert cut == "1 of 4 knowledge records left out" and prompt.questions == whole.questions
+    bare = size(judge_prompt(asked, Retrieved()))
+    prompt, cut = fitting(asked, known, judge_prompt, by_size(bare))
+    assert (cut, prompt.questions) == ("4 of 4 knowledge records left out", whole.questions)
+    prompt, cut = fitting(asked, known, judge_prompt, by_size(bare - 1))
+    assert cut.startswith("4 of 4 knowledge records left out, titles cut to ")
+    assert (prompt.pairs, len(prompt.questions)) == (whole.pairs, 3) and size(prompt) < bare
+    assert fitting(asked, Retrieved(), judge_prompt, by_size(0))[1] == "titles cut to a word"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import HOSTILE, session
+from samples import HOSTILE, record, session
 
 from bundlewise.agents import engine as module
 from bundlewise.agents.answers import answer_grammar, intent_grammar
@@ -77,6 +77,25 @@ def test_no_question_contains_an_answer_and_a_later_question_changes_no_earlier_
     assert student.tokenizer.decode(encode_judge(student.tokenizer, prompt).ids[1:]) == "\n".join(
         [prompt.head, *prompt.questions, ""]
     )
+
+
+RULES = Retrieved(records=tuple((record("rule", f"Rule {n}: things of a kind go together"), 1.0) for n in range(4)))
+
+
+def test_a_prefix_that_all_share_is_computed_once_and_changes_nothing(
+    student: StudentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [judge_prompt(session("s", TITLES[:count]), RULES) for count in (2, 5, 3, 5)]
+    encoded = [encode_judge(student.tokenizer, prompt) for prompt in prompts]
+    shared = module.shared_prefix(encoded)
+    rules = len(token_ids(student.tokenizer, prompts[0].head.rpartition("\n")[0]))
+    assert rules <= shared < min(e.places[0] for e in encoded)
+    assert module.shared_prefix(encoded[:1]) == 0
+    together = student.judge(prompts)
+    monkeypatch.setattr(module, "SHORTEST_PREFIX", 10**9)
+    assert module.shared_prefix(encoded) == 0
+    for one, other in zip(together, student.judge(prompts), strict=True):
+        np.testing.assert_allclose(one.log_odds, other.log_odds, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["<|im_end|>", "a<|im_start|>system", "<|endoftext|>", *HOSTILE])
@@ -156,9 +175,9 @@ def test_batches_hold_similar_lengths_within_the_budget(budget: int, expected: l
 
 
 def test_a_prompt_beyond_the_models_reach_is_an_error_with_a_remedy(student: StudentEngine) -> None:
-    with pytest.raises(ModelError, match=r"a prompt has \d+ tokens, the student reads 2048; lower the quotas"):
+    with pytest.raises(ModelError, match=r"a prompt has \d+ tokens, the student reads 2048; leave products out"):
         student.judge([JudgePrompt("word " * 2100, ("a + b?",), ((0, 1),), 2)])
-    with pytest.raises(ModelError, match="lower the quotas"):
+    with pytest.raises(ModelError, match="leave products out"):
         student.write(["word " * 2100], [intent_grammar()])
 
 

@@ -33,7 +33,8 @@ def test_json_names_every_finding(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(out)
     checks = {check["name"]: check for check in report["checks"]}
     assert list(checks) == [
-        *("Python", "torch", "bfloat16", "memory", "disk"),
+        *("Python", "torch", "bfloat16", "memory"),
+        *("preset tiny", "preset small", "preset base", "preset large", "disk"),
         *("student smollm2-135m", "embedder minilm", "OPENAI_API_KEY", "Chroma"),
     ]
     assert checks["Chroma"]["status"] == checks["torch"]["status"] == "ok"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import samples
 
 from bundlewise.agents import answers
 from bundlewise.agents.engine import StudentEngine, Written
@@ -102,6 +103,9 @@ class Scripted:
         self.prompts.append(list(prompts))
         return [Written(said, 10, 5) for _ in prompts]
 
+    def fits(self, prompt: object) -> bool:
+        return True
+
 
 def good(session: Session) -> str:
     return REPAIRED.format(rest="".join(f"{n}: -\n" for n in range(3, len(session.items) + 1)))
@@ -148,3 +152,16 @@ def test_only_the_faulty_sessions_of_a_batch_are_asked_about_again() -> None:
     assert [len(prompts) for prompts in student.prompts] == [2, 1]
     assert "4 products" in student.prompts[1][0]
     assert first.outcome == "ok" and second.outcome != "ok"
+
+
+def test_what_is_too_long_is_cut_answered_and_told(tiny_student: Path) -> None:
+    engine = StudentEngine.load(tiny_student)
+    limit = engine.model.config.max_position_embeddings
+    long = samples.session("long", [f"{'word' * 60}{n} {'more' * 60} thing" for n in range(8)])
+    engine.model.config.max_position_embeddings = 4000
+    try:
+        state = build_student_graph().invoke(StudentState([long]), context=StudentContext(engine))
+    finally:
+        engine.model.config.max_position_embeddings = limit
+    (prediction,) = state["predictions"]
+    assert prediction.cut.startswith("titles cut to ") and prediction.tokens_in <= 2 * 4000

@@ -175,6 +175,8 @@ def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path
     failed = [p for p in predictions if p.outcome == "failed"]
     for prediction in failed[:5]:
         click.echo(f"{prediction.session_id}: no bundle ({prediction.reason})", err=True)
+    for prediction in [p for p in predictions if p.cut][:5]:
+        click.echo(f"{prediction.session_id}: too long for the student, so {prediction.cut}", err=True)
     if output is not None:
         click.echo(f"{len(predictions)} sessions in {output}, {len(failed)} failed", err=True)
 

@@ -1,0 +1,165 @@
+"""Sessions a second of the student beside a plain `model.generate` loop over JSON answers, and what both cost.
+
+The loop is what one writes first: the same base with its chat template, one session at a time, greedy, parsed by
+`json.loads`. Both run on the same sessions in one process; the student retrieves, judges, chooses and names. Then:
+what the grammar of an intent costs, what a prefix shared by all prompts saves, and the price of 1,000 sessions.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+from measuring import Numbers, alone, note_memory, show
+
+from bundlewise import chain, dataset, models
+from bundlewise.agents import engine as engine_module
+from bundlewise.agents.compose import judge_prompt, name_prompt
+from bundlewise.agents.engine import StudentEngine, load_causal_lm
+from bundlewise.domain import Grouping, Knowledge, Provenance, Retrieved, Session
+from bundlewise.finetune.students import manifest_for, open_student
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.metrics import gjs
+
+ANSWER_TOKENS = 120
+MACHINE_HOUR, GPU_HOUR = 0.0765, 2.50
+"""US dollars an hour: a cloud machine of 2 cores and 4 GB (c6a.large, on demand), and one H100."""
+TEACHERS = {"GPT-4.1": (2.00, 8.00), "70B open": (0.59, 0.79)}
+"""US dollars a million tokens read and written: OpenAI's list price, and Llama 3.3 70B at a hosted endpoint (Groq)."""
+RULES_TOKENS = 1600
+"""What some fifty rules in a teacher's prompt take; the informed teacher is given them for every session."""
+
+
+def json_loop(sessions: Sequence[Session], student: str) -> Numbers:
+    """Ask an untuned student for JSON, session by session."""
+    import torch
+
+    model, tokenizer = load_causal_lm(models.resolve(student))
+    answers: list[Grouping] = []
+    start = perf_counter()
+    for session in sessions:
+        listed = "\n".join(f"{n}. {title}" for n, title in enumerate(session.titles, 1))
+        text = (
+            f"Group these products into bundles with an intent each.\n{listed}\n"
+            'Answer with JSON only: {"bundles": [{"items": [1, 2], "intent": "..."}]}'
+        )
+        chat = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        asked = tokenizer(chat, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            found = model.generate(**asked, max_new_tokens=ANSWER_TOKENS, do_sample=False, pad_token_id=0)
+        answers.append(parsed(tokenizer.decode(found[0, asked["input_ids"].shape[1] :]), len(session.items)))
+    return _scored(sessions, answers, perf_counter() - start)
+
+
+def parsed(text: str, products: int) -> Grouping:
+    """Return the bundles of a JSON answer; none where it cannot be read."""
+    found = re.search(r"\{.*\}", text, re.DOTALL)
+    try:
+        bundles = [b["items"] for b in json.loads(found[0])["bundles"]] if found else []
+        kept = [tuple(sorted({int(n) - 1 for n in items if 1 <= int(n) <= products})) for items in bundles]
+    except (ValueError, KeyError, TypeError):
+        return ()
+    return tuple(group for group in kept if len(group) > 1)
+
+
+def served(sessions: Sequence[Session], student: str, adapter: Path | None, kb: str | None) -> Numbers:
+    """Answer by the student graph, as `bundlewise generate` does."""
+    manifest = manifest_for(student, adapter)
+    opened = open_student(student, adapter, manifest)
+    policy = Policy.of(**manifest.policy) if manifest and manifest.policy else Policy()
+    retriever = chain.open_retriever(kb, policy, opened.base) if kb else None
+    chain.answer(sessions[:2], opened.engine, retriever=retriever, reading=opened.reading)
+    start = perf_counter()
+    found = chain.answer(sessions, opened.engine, retriever=retriever, reading=opened.reading)
+    numbers = _scored(sessions, [prediction.groups for prediction in found], perf_counter() - start)
+    note_memory(numbers, "memory_mb")
+    return numbers
+
+
+def _scored(sessions: Sequence[Session], answers: Sequence[Grouping], seconds: float) -> Numbers:
+    score = fmean(gjs(answer, session.groups) for answer, session in zip(answers, sessions, strict=True))
+    return {"sessions/s": round(len(sessions) / seconds, 3), "seconds": round(seconds, 1), "GJS": round(score, 3)}
+
+
+def parts(sessions: Sequence[Session], student: str) -> Numbers:
+    """Time a grammar against free text of as many tokens, and a shared prefix against computing it in every row."""
+    engine = StudentEngine.load(models.resolve(student))
+    prompts = [name_prompt(session, (0, 1)) for session in sessions]
+    numbers: Numbers = {}
+    for name, grammar in (("free", r"start: /(.|\n){0,400}/"), ("grammar", r"start: /( [a-z]+)+/")):
+        engine.write(prompts[:2], [grammar] * 2)
+        start = perf_counter()
+        written = engine.write(prompts, [grammar] * len(prompts))
+        numbers[f"{name} tokens/s"] = round(sum(text.tokens_out for text in written) / (perf_counter() - start), 1)
+    numbers["grammar costs"] = round(numbers["free tokens/s"] / numbers["grammar tokens/s"] - 1, 3)
+    about = Provenance(teacher="benchmark", prompt="import", run="0")
+    records = [
+        Knowledge(
+            id=f"rule-{n}",
+            kind="rule",
+            domain="any",
+            text=f"Rule {n}: products that serve one purpose on one device go together",
+            provenance=about,
+        )
+        for n in range(12)
+    ]
+    rules = tuple((record, 1.0) for record in records)
+    asked = [judge_prompt(session, Retrieved(records=rules)) for session in sessions]
+    for name, shortest in (("prefix in every row", 10**9), ("prefix once", engine_module.SHORTEST_PREFIX)):
+        engine_module.SHORTEST_PREFIX, usual = shortest, engine_module.SHORTEST_PREFIX
+        start = perf_counter()
+        engine.judge(asked)
+        numbers[f"{name} s"] = round(perf_counter() - start, 2)
+        engine_module.SHORTEST_PREFIX = usual
+    return numbers
+
+
+def prices(sessions: Sequence[Session], student: str, per_second: float) -> dict[str, Numbers]:
+    """Return US dollars for 1,000 sessions: tokens times list prices, or machine hours.
+
+    teacher = (read * price read + written * price written) / 10^6 * 1000; student = 1000 / (sessions a second) / 3600
+    * price an hour. Written tokens are those of the annotated bundles as JSON.
+    """
+    count = models.token_counter(models.resolve(student))
+    read = fmean(RULES_TOKENS + sum(count(title) + 4 for title in s.titles) + 60 for s in sessions)
+    written = fmean(count(json.dumps([b.model_dump() for b in s.bundles])) for s in sessions)
+    rows: dict[str, Numbers] = {"student, 2 cores": {"dollars": 1000 / per_second / 3600 * MACHINE_HOUR}}
+    for name, (price_read, price_written) in TEACHERS.items():
+        rows[name] = {"dollars": (read * price_read + written * price_written) / 1000}
+        rows[name]["saved"] = 1 - rows["student, 2 cores"]["dollars"] / rows[name]["dollars"]
+    return {name: {key: round(value, 4) for key, value in row.items()} for name, row in rows.items()}
+
+
+def main() -> None:
+    """Run all and print tables, and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--student", default="smollm2-135m")
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--kb")
+    parser.add_argument("--data", default="electronics")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--limit", type=int, default=30)
+    given = parser.parse_args()
+    split: Any = given.split
+    sessions = dataset.load(given.data, split)[: given.limit]
+    speed = {"bundlewise": alone(served, sessions, given.student, given.adapter, given.kb)}
+    speed["JSON loop"] = alone(json_loop, sessions, given.student)
+    ours, theirs = (numbers["sessions/s"] for numbers in speed.values())
+    speed["bundlewise"]["times as fast"] = round(ours / theirs, 2)
+    found: Numbers = {
+        "speed": speed,
+        "parts": {"student": alone(parts, sessions, given.student)},
+        "price of 1,000 sessions": prices(sessions, given.student, ours),
+    }
+    show(found)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Training tokens a second beside TRL's SFTTrainer: same model, LoRA, questions, targets and tokens a batch.
+
+TRL gets the same token ids and labels by a collator of its own, in float32 where that is faster, without gradient
+checkpointing: set as well as we know how. Each runs alone in a process; both are scored on the same held-out questions.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from measuring import Numbers, alone, note_memory, show
+
+from bundlewise import dataset, models
+from bundlewise.agents.engine import load_causal_lm, place_logits, preferred_dtype
+from bundlewise.domain import Retrieved
+from bundlewise.finetune.batches import plan
+from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.lora import with_lora
+from bundlewise.finetune.training import Training
+
+HELD_OUT = 40
+
+
+def prepared(student: str, data: str, steps: int, batch_tokens: int) -> tuple[Any, Any, TrainingConfig, Any, Any]:
+    """Return model, tokenizer, config, batches of `steps` steps and held-out examples."""
+    config = TrainingConfig(batch_tokens=batch_tokens, intents=0, evaluations=0, layers=0)
+    model, tokenizer = load_causal_lm(models.resolve(student))
+    known = [s for s in dataset.load(data, "train") if s.bundles]
+    none = [Retrieved() for _ in known]
+    held = examples(tokenizer, known[:HELD_OUT], none[:HELD_OUT], intents=0, seed=0)
+    batches: list[list[Example]] = []
+    seed = 0
+    while len(batches) < steps:
+        epoch = examples(tokenizer, known[HELD_OUT:], none[HELD_OUT:], intents=0, seed=seed)
+        batches += plan([epoch], config.model_copy(update={"seed": seed}))
+        seed += 1
+    return model, tokenizer, config, batches[:steps], held
+
+
+def held_out_loss(model: Any, held: list[Example]) -> float:
+    """Return the mean cross entropy over the held-out questions."""
+    import torch
+
+    total, count = 0.0, 0
+    model.eval()
+    with torch.inference_mode():
+        for example in held:
+            logits = place_logits(model, [example.encoded])
+            targets = torch.tensor(example.targets, device=logits.device)
+            total += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+            count += len(example.targets)
+    return round(total / count, 4)
+
+
+def ours(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
+    """Train with bundlewise."""
+    model, _, config, batches, held = prepared(student, data, steps, batch_tokens)
+    numbers: Numbers = {"loss before": held_out_loss(model, held)}
+    tuned = with_lora(model, config)
+    with tempfile.TemporaryDirectory() as folder:
+        start = perf_counter()
+        result = Training(tuned, batches, config, Path(folder)).run()
+        seconds = perf_counter() - start
+    numbers |= {"tokens": result.tokens, "seconds": round(seconds, 1), "tokens/s": round(result.tokens / seconds, 1)}
+    numbers |= {"loss after": held_out_loss(tuned.get_base_model(), held)}
+    numbers |= {"share of peak": round(_flops(model, config) * result.tokens / seconds / peak(), 3)}
+    note_memory(numbers, "memory_mb")
+    return numbers
+
+
+def trl(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
+    """Train with TRL's SFTTrainer on the same questions, so many sessions a batch that tokens are equal on average."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer, config, batches, held = prepared(student, data, steps, batch_tokens)
+    numbers: Numbers = {"loss before": held_out_loss(model, held)}
+    tuned = with_lora(model, config)
+    flat = [example for batch in batches for example in batch]
+    size = max(1, round(len(flat) / steps))
+    rows = [
+        {"input_ids": list(e.encoded.ids), "places": list(e.encoded.places), "targets": list(e.targets)} for e in flat
+    ]
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
+        longest = max(len(row["input_ids"]) for row in batch)
+        ids = torch.zeros((len(batch), longest + 1), dtype=torch.long)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+        for n, row in enumerate(batch):
+            ids[n, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+            mask[n, : len(row["input_ids"])] = 1
+            labels[n, torch.tensor(row["places"]) + 1] = torch.tensor(row["targets"])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = SFTConfig(
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=size,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=max(1, round(0.06 * steps)),
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            gradient_checkpointing=False,
+            bf16=preferred_dtype() is torch.bfloat16,
+            use_cpu=not torch.cuda.is_available(),
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+            remove_unused_columns=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            seed=config.seed,
+        )
+        trainer = SFTTrainer(
+            tuned,
+            settings,
+            data_collator=collate,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+        start = perf_counter()
+        trainer.train()
+        seconds = perf_counter() - start
+    tokens = sum(len(example.encoded.ids) for example in flat)
+    numbers |= {"tokens": tokens, "seconds": round(seconds, 1), "tokens/s": round(tokens / seconds, 1)}
+    numbers |= {"loss after": held_out_loss(tuned.get_base_model(), held)}
+    numbers |= {"share of peak": round(_flops(model, config) * tokens / seconds / peak(), 3)}
+    note_memory(numbers, "memory_mb")
+    return numbers
+
+
+def _flops(model: Any, config: TrainingConfig) -> float:
+    """Return the floating-point operations a token that training needs: forward, and backward through tuned layers."""
+    layers = model.config.num_hidden_layers
+    weights = sum(p.numel() for n, p in model.named_parameters() if ".layers." in n and "lora" not in n)
+    return 2.0 * weights * (1 + (config.layers or layers) / layers)
+
+
+def peak(seconds: float = 2.0) -> float:
+    """Measure the machine's matrix products in the faster format, in operations a second."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 4096 if device == "cuda" else 1024
+    left = torch.randn(size, size, device=device, dtype=preferred_dtype())
+    (left @ left)[0, 0].item()
+    start, done = perf_counter(), 0
+    while perf_counter() - start < seconds:
+        (left @ left)[0, 0].item()
+        done += 1
+    return 2.0 * size**3 * done / (perf_counter() - start)
+
+
+def main() -> None:
+    """Run both and print a table, and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--student", default="smollm2-135m")
+    parser.add_argument("--data", default="electronics")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch-tokens", type=int, default=500)
+    parser.add_argument("--without-trl", action="store_true", help="Measure bundlewise alone.")
+    given = parser.parse_args()
+    arguments = (given.student, given.data, given.steps, given.batch_tokens)
+    found = {"bundlewise": alone(ours, *arguments)}
+    if not given.without_trl:
+        found["TRL SFTTrainer"] = alone(trl, *arguments)
+        speeds = [numbers["tokens/s"] for numbers in found.values()]
+        found["bundlewise"]["times as fast"] = round(speeds[0] / speeds[1], 2)
+    show({"LoRA training": found})
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

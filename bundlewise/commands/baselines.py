@@ -1,0 +1,46 @@
+"""bundlewise baselines: predictions without a language model, for the table a student stands in."""
+
+from pathlib import Path
+
+import click
+
+from bundlewise.commands.options import data_option, knowledge_option
+from bundlewise.domain import SPLITS, Split
+
+
+@click.command()
+@data_option
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
+@knowledge_option
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
+def command(data: str, split: Split, kb: str | None, output: Path) -> None:
+    """Write what whole sessions, word overlap and embedding clusters would answer, and with --kb pair evidence alone.
+
+    A file of predictions each, chosen on the validation sessions of DATA, for `bundlewise evaluate`.
+    """
+    from bundlewise import chain, dataset
+    from bundlewise.files import write_jsonl
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.policy import Policy
+    from bundlewise.references import References
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    asked = dataset.load(data, split)
+    rows = References([s for s in dataset.load(data, "validation") if s.bundles], asked)
+    retriever = chain.open_retriever(kb, Policy()) if kb else None
+    embedder = retriever.store.embedder if retriever else Embedder.named("minilm")
+    found = [rows.whole_session(), rows.lexical(), rows.embedding(embedder)]
+    if retriever:
+        found.append(rows.pair_classifier(retriever))
+    for reference in found:
+        path = output / f"{reference.name.replace(' ', '-')}.jsonl"
+        answers = zip(asked, reference.groups, strict=True)
+        write_jsonl(
+            path,
+            (
+                {"session_id": s.session_id, "bundles": [{"items": [place + 1 for place in group]} for group in groups]}
+                for s, groups in answers
+            ),
+        )
+        click.echo(f"{path}\t{reference.note}".rstrip())

@@ -1,0 +1,65 @@
+"""The rows that stand in every table beside a student: bundles without a language model, chosen on validation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bundlewise import baselines
+from bundlewise.agents.decoding import best_grouping, calibrate
+from bundlewise.domain import Grouping, Session
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A baseline's answers to the sessions asked, in their order, and what was chosen for it."""
+
+    name: str
+    groups: list[Grouping]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class References:
+    """The baselines over the sessions asked; only titles of these are read."""
+
+    validation: Sequence[Session]
+    asked: Sequence[Session]
+
+    def __post_init__(self) -> None:
+        if not self.validation:
+            raise UsageError("baselines are chosen on annotated validation sessions, there are none; add some")
+
+    def whole_session(self) -> Reference:
+        """Return every session as one bundle."""
+        return Reference("whole session", [baselines.whole_session(len(s.items)) for s in self.asked])
+
+    def lexical(self) -> Reference:
+        """Return clusters of titles that share words."""
+        return self._clusters("lexical clusters", lambda session: baselines.overlap(session.titles))
+
+    def embedding(self, embedder: "Embedder") -> Reference:
+        """Return average-link clusters of alike embeddings."""
+        return self._clusters("embedding clusters", lambda s: baselines.cosine(embedder.embed(s.titles)))
+
+    def pair_classifier(self, retriever: "Retriever", name: str = "pair evidence") -> Reference:
+        """Return the grouping of the best expected GJS by the knowledge base's evidence alone.
+
+        A logistic regression over title and kind similarities and the share of bundled pairs among the nearest
+        kind pairs of the teacher's thoughts: what a student is given, and must beat.
+        """
+        matrix = retriever.evidence().matrix
+        truths = [session.groups for session in self.validation]
+        chosen = calibrate([matrix(session.titles) for session in self.validation], truths)
+        groups = [best_grouping(chosen.apply(matrix(session.titles))) for session in self.asked]
+        return Reference(name, groups, "no language model")
+
+    def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> Reference:
+        truths = [session.groups for session in self.validation]
+        threshold = baselines.choose_threshold([similarity(session) for session in self.validation], truths)
+        groups = [baselines.clusters(similarity(session), threshold) for session in self.asked]
+        return Reference(name, groups, f"threshold {threshold:.2f}")
