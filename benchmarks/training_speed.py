@@ -14,7 +14,8 @@ from typing import Any
 from measuring import Numbers, alone, note_memory, show
 
 from bundlewise import dataset, models
-from bundlewise.agents.engine import load_causal_lm, place_logits, preferred_dtype
+from bundlewise.agents.engine import place_logits
+from bundlewise.agents.loading import load_causal_lm, preferred_dtype
 from bundlewise.domain import Retrieved
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig

@@ -98,7 +98,7 @@ def check_presets() -> list[Check]:
     try:
         import torch
 
-        from bundlewise.agents.engine import preferred_dtype
+        from bundlewise.agents.loading import preferred_dtype
     except (ImportError, OSError):
         return []  # What check_torch tells is the thing to do first.
     from bundlewise import memory

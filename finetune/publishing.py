@@ -11,7 +11,8 @@ import numpy as np
 from bundlewise.agents.answers import intent_grammar
 from bundlewise.agents.compose import judge_prompt, name_prompt
 from bundlewise.agents.decoding import Matrix
-from bundlewise.agents.engine import Engine, StudentEngine, load_causal_lm
+from bundlewise.agents.engine import Engine, StudentEngine
+from bundlewise.agents.loading import load_causal_lm
 from bundlewise.dataset import STARTERS, load
 from bundlewise.domain import Grouping, Record, Retrieved
 from bundlewise.errors import ModelError, UsageError

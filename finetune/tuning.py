@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from bundlewise import models
 from bundlewise.agents.compose import MAX_PRODUCTS
-from bundlewise.agents.engine import StudentEngine, load_causal_lm
+from bundlewise.agents.engine import StudentEngine
+from bundlewise.agents.loading import load_causal_lm
 from bundlewise.agents.reading import Reading, learn_chooser
 from bundlewise.agents.student import fit_student
 from bundlewise.agents.utilisation import utilisation_of

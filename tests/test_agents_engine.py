@@ -11,6 +11,7 @@ import torch
 from samples import HOSTILE, record, session
 
 from bundlewise.agents import engine as module
+from bundlewise.agents import loading
 from bundlewise.agents.answers import answer_grammar, intent_grammar
 from bundlewise.agents.compose import JudgePrompt, judge_prompt
 from bundlewise.agents.constrained import GrammarProcessor
@@ -30,7 +31,7 @@ PROMPTS = [
 def student(tiny_student: Path) -> Iterator[StudentEngine]:
     # Sums of float32 hardly depend on the size of the batch; those of bfloat16 do.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "preferred_dtype", lambda: torch.float32)
+        patch.setattr(loading, "preferred_dtype", lambda: torch.float32)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield StudentEngine.load(tiny_student)

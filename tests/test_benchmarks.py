@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from samples import BagOfWords
 
+from bundlewise.dataset import load
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COUNT = 300
 
@@ -61,3 +63,48 @@ def test_every_contender_is_asked_every_question(found: dict[str, Any]) -> None:
 
 def test_with_so_few_records_dense_search_finds_what_exact_search_finds(found: dict[str, Any]) -> None:
     assert found["runs"][0]["recall"] == {"pattern": 1.0, "rule": 1.0, "thought": 1.0}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return import_module
+
+
+@pytest.mark.parametrize(
+    ("text", "bundles"),
+    [
+        ('Sure: {"bundles": [{"items": [1, 3], "intent": "x"}, {"items": [2]}]}', ((0, 2),)),
+        ('{"bundles": [{"items": [1, 9, 2, 2]}]}', ((0, 1),)),
+        ('{"bundles": [{"items": ["a", 2]}]}', ()),
+        ('{"bundles": 3}', ()),
+        ("no JSON", ()),
+        ('{"bundles": [', ()),
+    ],
+)
+def test_the_json_loop_reads_what_can_be_read(benchmark: Any, text: str, bundles: object) -> None:
+    assert benchmark("generation_speed").parsed(text, 3) == bundles
+
+
+def test_the_price_of_1000_sessions_follows_its_formula(
+    benchmark: Any, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("generation_speed")
+    monkeypatch.setattr(module.models, "token_counter", lambda _: lambda text: 10)
+    sessions = load("electronics", "validation")[:1]
+    count = len(sessions[0].items)
+    rows = module.prices(sessions, str(tiny_student), per_second=2.0)
+    assert rows["student, 2 cores"]["dollars"] == pytest.approx(1000 / 2 / 3600 * 0.0765, abs=1e-4)
+    read = 1600 + 14 * count + 60
+    assert rows["GPT-4.1"]["dollars"] == pytest.approx((read * 2 + 10 * 8) / 1000, abs=1e-4)
+    assert rows["70B open"]["saved"] == pytest.approx(1 - 0.0106 / ((read * 0.59 + 10 * 0.79) / 1000), abs=1e-3)
+
+
+def test_training_speed_trains_for_as_many_steps_and_states_its_share_of_the_peak(
+    benchmark: Any, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("training_speed")
+    monkeypatch.setattr(module, "peak", lambda: 1e12)
+    numbers = module.ours(str(tiny_student), "electronics", 3, 2000)
+    assert {"tokens", "seconds", "tokens/s", "loss before", "loss after", "share of peak"} <= set(numbers)
+    assert numbers["tokens"] > 1000 and numbers["loss before"] > 0

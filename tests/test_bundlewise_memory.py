@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise import memory
-from bundlewise.agents import engine
+from bundlewise.agents import loading
 from bundlewise.doctor import check_preset
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.finetune.lora import with_lora
@@ -22,7 +22,7 @@ def test_the_parameters_of_a_preset_are_those_its_makers_publish(name: str) -> N
 
 
 def test_a_shape_read_from_a_folder_counts_what_the_loaded_model_has(tiny_student: Path) -> None:
-    model, _ = engine.load_causal_lm(tiny_student)
+    model, _ = loading.load_causal_lm(tiny_student)
     shape = Shape.of(tiny_student)
     assert shape is not None
     assert shape.parameters == sum(p.numel() for p in model.parameters())
@@ -49,12 +49,12 @@ def test_a_base_that_does_not_fit_is_refused_before_it_is_loaded(
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1e3)
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     with pytest.raises(ModelError, match=r"takes 0\.0 GB in .*, 0\.0 GB are free; choose a smaller student"):
-        engine.load_causal_lm(tiny_student)
+        loading.load_causal_lm(tiny_student)
 
 
 def test_four_bits_without_a_gpu_are_refused_with_the_remedy(tiny_student: Path) -> None:
     with pytest.raises(UsageError, match="four bits need a GPU"):
-        engine.four_bit_settings("cpu")
+        loading.four_bit_settings("cpu")
 
 
 def test_checkpointing_and_fewer_layers_take_less_and_tuning_more_than_serving() -> None:

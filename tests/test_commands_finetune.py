@@ -93,3 +93,32 @@ def test_other_settings_on_a_finished_folder_are_refused_and_leave_it_alone(fine
 def test_more_layers_than_the_student_has_are_a_usage_error(finetune: Finetune) -> None:
     code, _, err = finetune("--layers", 9)
     assert code == 2 and "layers must be at most 2 for this student, got 9" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mode", "icl+sft"), "mode icl+sft does not fit what was given, which makes sft: add --kb"),
+        (("--mode", "plain"), "Invalid value for '--mode'"),
+        (("--preset", "huge"), "Invalid value for '--preset'"),
+        (("--four-bit",), "four bits need a GPU"),
+        (("--max-minutes", 0), "Invalid value for '--max-minutes'"),
+        (("--evaluations", -1), "evaluations: input should be greater than or equal to 0, got -1"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(finetune: Finetune, options: tuple[object, ...], said: str) -> None:
+    code, out, err = finetune(*options)
+    assert (code, out) == (2, "") and said in err
+
+
+def test_a_training_out_of_minutes_says_so_and_what_was_kept(finetune: Finetune) -> None:
+    code, out, err = finetune("--epochs", 9, "--max-minutes", 1e-9, "--json")
+    assert code == 0 and json.loads(out)["steps"] == 1
+    assert "stopped early: 1e-09 minutes are over; kept the weights of step 1" in err
+
+
+def test_the_presets_offered_are_the_presets_there_are() -> None:
+    from bundlewise.commands.finetune import PRESET_NAMES
+    from bundlewise.finetune.presets import PRESETS
+
+    assert list(PRESETS) == PRESET_NAMES

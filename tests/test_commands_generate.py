@@ -152,3 +152,23 @@ def test_the_labels_form_answers_too_or_says_why_not(generate: Generate, data: P
     assert code == 0
     for row in predictions(out):
         assert row["bundles"] or f"{row['session_id']}: no bundle ({row['reason']})" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mode", "sft"), "mode sft does not fit what was given, which makes plain: add --adapter"),
+        (("--mode", "icl+sft"), "which makes plain: add --kb and add --adapter"),
+    ],
+)
+def test_a_mode_that_was_not_given_its_means_is_refused(
+    generate: Generate, options: tuple[str, ...], said: str
+) -> None:
+    code, out, err = generate("--items", *TITLES, *options)
+    assert (code, out) == (2, "") and said in err
+
+
+def test_the_mode_an_adapter_makes_is_accepted(generate: Generate, adapter: Path) -> None:
+    assert generate("--items", *TITLES, "--adapter", adapter, "--mode", "sft")[0] == 0
+    code, _, err = generate("--items", *TITLES, "--adapter", adapter, "--mode", "plain")
+    assert code == 2 and "which makes sft: leave out --adapter" in err

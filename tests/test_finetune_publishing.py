@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from bundlewise.agents.engine import StudentEngine, load_causal_lm, start_ids, token_ids
+from bundlewise.agents.engine import StudentEngine, start_ids, token_ids
+from bundlewise.agents.loading import load_causal_lm
 from bundlewise.agents.remote import RemoteStudent
 from bundlewise.cli import main
 from bundlewise.dataset import load

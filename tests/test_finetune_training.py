@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bundlewise.agents.engine import load_causal_lm
+from bundlewise.agents.loading import load_causal_lm
 from bundlewise.dataset import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError

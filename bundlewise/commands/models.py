@@ -89,7 +89,8 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
 @click.option("--student", required=True, help="The served student: openai:MODEL@URL.")
 def probe_served(published: Path, student: str) -> None:
     """Compare a served student with the PUBLISHED folder it serves, probe by probe."""
-    from bundlewise.agents.engine import StudentEngine, load_causal_lm
+    from bundlewise.agents.engine import StudentEngine
+    from bundlewise.agents.loading import load_causal_lm
     from bundlewise.agents.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
     from bundlewise.finetune.publishing import compare, probe
