@@ -21,9 +21,10 @@ class Processes:
     @classmethod
     def current(cls) -> "Processes":
         """Return where this process stands; alone unless a launcher says otherwise."""
+        import torch
         from accelerate import PartialState
 
-        state = PartialState()
+        state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes)
 
     @property

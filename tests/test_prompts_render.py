@@ -106,7 +106,7 @@ def test_the_wording(name: str, variables: dict[str, Any], expected: str) -> Non
 
 
 def test_a_tuned_student_notices_when_titles_are_read_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = module.student_fingerprint()
-    assert module.student_fingerprint() == before
+    before = module.student_fingerprints()
+    assert module.student_fingerprints() == before
     monkeypatch.setattr(module.inspect, "getsource", lambda _: "def kind(title): ...")
-    assert module.student_fingerprint() != before
+    assert module.student_fingerprints() != before
