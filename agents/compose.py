@@ -8,6 +8,7 @@ from typing import TypeVar
 from bundlewise.domain import Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.prompts.render import render
+from bundlewise.text import short
 
 MAX_PRODUCTS = 30
 TITLE_CUTS = (8, 4, 2, 1)
@@ -96,7 +97,7 @@ def fitting(
 
 def _shortened(session: Session, count: int) -> Session:
     """Return a session whose titles have so many words, each of a usual length."""
-    titles = [" ".join(word[:LONGEST_WORD] for word in title.split()[:count]) for title in session.titles]
+    titles = [" ".join(word[:LONGEST_WORD] for word in short(title, count).split()) for title in session.titles]
     items = tuple(Item(id=item.id, title=title) for item, title in zip(session.items, titles, strict=True))
     return session.model_copy(update={"items": items})
 

@@ -20,7 +20,7 @@ BATCH_TOKENS = 2048
 WRITE_BATCH_TOKENS = 6144
 MAX_NEW_TOKENS = 400
 SHORTEST_PREFIX = 32
-"""Shared tokens below which a second forward pass costs more than it saves."""
+"""Shared tokens that are worth a forward pass of their own."""
 
 Progress = Callable[[int], None]
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from bundlewise.agents.choosing import Chooser, fit_chooser
+from bundlewise.agents.compose import together
 from bundlewise.agents.decoding import Calibration, Matrix, best_grouping, calibrate
 from bundlewise.domain import Grouping, Record, Retrieved, Session
 from bundlewise.metrics import gjs
@@ -85,15 +87,13 @@ def _weigh(validation: Sequence[Judged]) -> Reading | None:
 
     A student that contradicts the evidence only by chance gets no say rather than a negative one.
     """
-    rows, bundled = [], []
+    rows: list[Matrix] = []
+    bundled: list[bool] = []
     for session in validation:
         upper = np.triu_indices(len(session.log_odds), 1)
         rows.append(np.stack([session.log_odds[upper], session.affinity[upper]], axis=1))
-        together = np.zeros(session.log_odds.shape, bool)
-        for group in session.truth:
-            together[np.ix_(group, group)] = True
-        bundled.append(together[upper])
-    table, target = np.concatenate(rows), np.concatenate(bundled)
+        bundled += [together(session.truth, a, b) for a, b in combinations(range(len(session.log_odds)), 2)]
+    table, target = np.concatenate(rows), np.array(bundled)
     if target.all() or not target.any():
         return None
     from sklearn.linear_model import LogisticRegression

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise.agents.answers import INTENT, INTENT_TOKENS
+from bundlewise.agents.answers import INTENT, INTENT_TOKENS, intent_grammar
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
 from bundlewise.errors import ModelError
@@ -66,14 +66,14 @@ class RemoteStudent:
         return found
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
-        """Continue each prompt; a grammar bounds the length, and what it would not admit is cut away.
+        """Continue each prompt; of an intent, what its grammar would not admit is cut away.
 
         Servers differ in how they take grammars, so none is sent: a text that does not fit is shorter, or
         empty, and the graph's check finds it.
         """
         found = []
         for prompt, grammar in zip(prompts, grammars, strict=True):
-            one_line = "max_tokens" in grammar
+            one_line = grammar == intent_grammar()
             reply = self._complete(
                 [prompt], max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS, stop=["\n"] if one_line else None
             )

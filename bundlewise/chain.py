@@ -88,6 +88,23 @@ def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None
     return Retriever(KnowledgeStore.open(kb), policy, models.token_counter(student) if student else None)
 
 
+def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:
+    """Find out on the annotated validation sessions among these how an untuned student is to be read.
+
+    Return the reading with its mean GJS there. What a chooser learns comes from the training sessions.
+    """
+    from bundlewise.agents.reading import learn_chooser
+    from bundlewise.agents.student import fit_student
+    from bundlewise.domain import Retrieved
+
+    annotated = [session for session in sessions if session.bundles]
+    training, validation = ([s for s in annotated if s.split == split] for split in ("train", "validation"))
+    if retriever is None:
+        return fit_student(engine, validation, [Retrieved() for _ in validation])
+    chooser = learn_chooser(training, retriever.retrieve(training))
+    return fit_student(engine, validation, retriever.retrieve(validation), chooser)
+
+
 def answer(
     sessions: Sequence[Session],
     engine: "Engine",

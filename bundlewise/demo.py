@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise import chain, dataset, models, scoring
-from bundlewise.agents.reading import learn_chooser
-from bundlewise.agents.student import fit_student
-from bundlewise.domain import Grouping, Knowledge, Prediction, Retrieved
+from bundlewise.domain import Grouping, Knowledge, Prediction
 from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
@@ -186,10 +184,7 @@ class Demo:
             self._say(f"answer: {name}")
             engine = StudentEngine.load(models.resolve(self.config.student), adapter)
             if training is None:
-                found = retriever.retrieve(self.validation) if retriever else [Retrieved() for _ in self.validation]
-                annotated = [s for s in self.sessions if s.split == "train"]
-                chooser = learn_chooser(annotated, retriever.retrieve(annotated)) if retriever else None
-                reading, score = fit_student(engine, self.validation, found, chooser)
+                reading, score = chain.calibrated(engine, retriever, self.sessions)
                 write_json(output.with_suffix(".reading.json"), {**reading.model_dump(), "validation_gjs": score})
             else:
                 reading = training.reading

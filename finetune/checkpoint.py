@@ -24,6 +24,10 @@ class State:
     seconds: float = 0.0
     best: list[Any] = field(default_factory=list)
 
+    def scored(self, step: int) -> bool:
+        """Say whether the weights after a step are the last that were scored."""
+        return bool(self.scores) and self.scores[-1][0] == step
+
     def is_new_best(self, score: float) -> bool:
         """Say whether a score beats all before it; of equals the earlier stays."""
         return all(score > before for _, before in self.scores)

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,13 +61,10 @@ class Parity(Record):
 def probe(student: Engine, manifest: Manifest) -> Probed:
     """Ask the fixed probes: sessions of the starter data, with hints of every sort."""
     sessions = [session for name in STARTERS for session in load(name, "validation")[:PROBES]]
-    hinted = []
-    for session in sessions:
-        pairs = [(a, b) for b in range(len(session.items)) for a in range(b)]
-        hinted.append(Retrieved(hints={pair: HINTS[n % len(HINTS)] for n, pair in enumerate(sorted(pairs))}))
+    pairs = [combinations(range(len(session.items)), 2) for session in sessions]
+    hinted = [Retrieved(hints=dict(zip(found, cycle(HINTS), strict=False))) for found in pairs]
     judged = student.judge([judge_prompt(s, r) for s, r in zip(sessions, hinted, strict=True)])
-    none = [np.zeros(j.log_odds.shape) for j in judged]
-    bundles = [manifest.reading.bundles(j.log_odds, zeros) for j, zeros in zip(judged, none, strict=True)]
+    bundles = [manifest.reading.bundles(j.log_odds, np.zeros_like(j.log_odds)) for j in judged]
     written = student.write([name_prompt(s, (0, 1)) for s in sessions], [intent_grammar()] * len(sessions))
     return Probed([j.log_odds for j in judged], bundles, [text.text.strip() for text in written])
 

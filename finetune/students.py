@@ -63,4 +63,6 @@ def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> 
 
         return Student(RemoteStudent.named(name), manifest, None, name)
     base = models.resolve(name)
-    return Student(StudentEngine.load(base, adapter), manifest, base, models.fingerprint_of(base))
+    # Of a base that an adapter fits, the manifest knows the fingerprint: weights are not read once more for it.
+    known = manifest.base_fingerprint if manifest and adapter else models.fingerprint_of(base)
+    return Student(StudentEngine.load(base, adapter), manifest, base, known)

@@ -27,13 +27,15 @@ Validate = Callable[[], float]
 class TrainingResult(Record):
     """What training did: loss a step, validation GJS by step, tokens and seconds over all its starts.
 
-    `best_step` is the step whose weights were kept; `stopped` says why it ended before its plan did.
+    `best_step` is the step whose weights were kept; `stopped` says why it ended before its plan did, and
+    `goes_on` whether the same training goes on when it is given more minutes.
     """
 
     losses: tuple[float, ...]
     scores: tuple[tuple[int, float], ...] = ()
     best_step: int
     stopped: str = ""
+    goes_on: bool = False
     tokens: int
     seconds: float
     trainable_parameters: int
@@ -82,6 +84,7 @@ class Training:
         self._key = fingerprint([self.config.model_dump(), self.batches, self.base])
         self._state = checkpoint.resume(self.folder, self._key, self._parameters, self._optimizer)
         self._started = perf_counter() - self._state.seconds
+        self._late = False
         self.model.train()
         stopped = self._steps()
         self.model.eval()
@@ -101,10 +104,10 @@ class Training:
                 return self._stop(f"the loss is not a number at step {step}; lower the learning rate")
             state.losses.append(loss)
             state.tokens += sum(len(example.encoded.ids) for example in self.batches[step - 1])
-            self._evaluate_if_due(step)
+            evaluated = self._evaluate_if_due(step)
             if self.watch:
                 self.watch(step, steps, loss, state.scores[-1][1] if state.scores else None)
-            if step % CHECKPOINT_EVERY == 0 or step == steps:
+            if not evaluated and (step % CHECKPOINT_EVERY == 0 or step == steps):
                 self._save()
         return ""
 
@@ -119,7 +122,8 @@ class Training:
             return f"no better validation in {self.config.patience} evaluations"
         late = self.max_minutes is not None and perf_counter() - self._started > 60 * self.max_minutes
         # All processes stop at the same step, or those left would wait for ever.
-        if self.processes.from_first(late) and self._state.losses:
+        self._late = self.processes.from_first(late) and bool(self._state.losses)
+        if self._late:
             return f"{self.max_minutes:g} minutes are over"
         return ""
 
@@ -162,17 +166,21 @@ class Training:
                 total += float(loss.detach())
         return total
 
-    def _evaluate_if_due(self, step: int) -> None:
+    def _evaluate_if_due(self, step: int) -> bool:
         """Evaluate after a step that asks for it; saved before, a kill meanwhile costs no step."""
-        if self.validate and step and self.config.evaluates_after(step, len(self.batches)):
-            self._save()
-            self._evaluate(step)
-            self._save()
+        if not (self.validate and step and self.config.evaluates_after(step, len(self.batches))):
+            return False
+        if self._state.scored(step):
+            return False
+        self._save()
+        self._evaluate(step)
+        self._save()
+        return True
 
     def _evaluate(self, step: int) -> None:
         """Score the weights of a step on validation, unless that is done, and keep them if they are the best."""
         state = self._state
-        if self.validate is None or (state.scores and state.scores[-1][0] == step):
+        if self.validate is None or state.scored(step):
             return
         self.model.eval()
         score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
@@ -205,8 +213,9 @@ class Training:
             scores=tuple(state.scores),
             best_step=best,
             stopped=stopped,
+            goes_on=self._late,
             tokens=state.tokens,
-            seconds=round(state.seconds, 1),
+            seconds=round(state.seconds, 3),
             trainable_parameters=sum(p.numel() for p in self._parameters),
         )
 

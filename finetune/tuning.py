@@ -67,15 +67,15 @@ class Tuning:
     def _run(self, processes: Processes) -> Manifest:
         training, validation = self._chosen(), self._usable("validation")
         base = models.resolve(self.student)
-        wanted = self._wanted(base, [*training, *validation])
+        wanted = self._wanted(base, [*training, *self._usable("train"), *validation])
         if (self.folder / MANIFEST).is_file():
             finished = self._finished(wanted)
             if not (finished.stopped and (self.folder / CHECKPOINT).is_file() and self._has_more_minutes(finished)):
                 return finished
-        manifest = self._tune(wanted, base, training, validation, processes)
+        manifest, goes_on = self._tune(wanted, base, training, validation, processes)
         if processes.first:
             write_manifest(self.folder, manifest)
-            if not manifest.stopped:
+            if not goes_on:
                 (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return manifest
 
@@ -86,12 +86,14 @@ class Tuning:
         training: list[Session],
         validation: list[Session],
         processes: Processes,
-    ) -> Manifest:
+    ) -> tuple[Manifest, bool]:
+        """Return the manifest of the adapter written, and whether its training can go on."""
         model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
         annotated = self._usable("train")
         known, seen = self._retrieve(annotated), self._retrieve(validation)
-        # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the chooser.
-        chooser = learn_chooser(annotated, known)
+        # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the chooser,
+        # which is read with weights that only validation can give.
+        chooser = learn_chooser(annotated, known) if validation else None
         batches = self._batches(tokenizer, training, dict(zip((s.session_id for s in annotated), known, strict=True)))
         tuned = with_lora(model, self.config)
         engine = StudentEngine(tuned.get_base_model(), tokenizer)
@@ -117,7 +119,7 @@ class Tuning:
             validate()
         # Without validation sessions the judgements are read as they are.
         reading, score = latest[0] if latest else (Reading(), None)
-        return self._manifest(wanted, result, len(training), reading, score)
+        return self._manifest(wanted, result, len(training), reading, score), result.goes_on
 
     def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]
@@ -195,4 +197,4 @@ class Tuning:
 
 
 def _note(loss: float, score: float | None) -> str:
-    return f"loss {loss:.3f}" + ("" if score is None else f", validation GJS {score:.3f}")
+    return f"loss {loss:.3f}" + ("" if score is None else f", GJS {score:.3f}")

@@ -199,3 +199,31 @@ def test_the_command_publishes_and_names_the_next_step(
     out = capsys.readouterr().out
     assert "24 probes answered alike" in out and "docs/serving.md" in out
     assert (tmp_path / "p" / "model.safetensors").is_file()
+
+
+def probed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["models", "probe", *arguments])
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+def test_the_command_compares_a_server_with_the_folder_it_serves(
+    published: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = probed(capsys, str(published), "--student", server.spec)
+    assert (code, json.loads(out)["other_bundles"]) == (0, [])
+    with torch.no_grad():
+        server.engine.model.get_output_embeddings().weight.mul_(-1)
+    code, _, err = probed(capsys, str(published), "--student", server.spec)
+    assert code == 1 and "the server answers otherwise: " in err and "in float32, without quantisation" in err
+
+
+@pytest.mark.parametrize(
+    ("student", "said"), [("student", "is on no server; give openai:MODEL@URL"), ("openai:x@http://127.0.0.1:9", "")]
+)
+def test_a_probe_needs_a_server_and_a_published_folder(
+    adapter: Path, student: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = probed(capsys, str(adapter), "--student", student)
+    assert code == 2 and (said or "is no published student; make one: bundlewise models publish") in err

@@ -228,6 +228,19 @@ def test_a_training_out_of_minutes_leaves_a_usable_adapter_and_goes_on_with_more
     assert run(tmp_path / "b", tiny_student, config=config).files == whole.files
 
 
+def test_a_training_stopped_by_its_validations_is_finished(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"epochs": 6, "evaluations": 6, "patience": 1})
+    scores = iter((0.6, 0.5))
+    monkeypatch.setattr(tuning, "fit_student", lambda *_: (Reading(), next(scores, 0.6)))
+    manifest = run(tmp_path / "a", tiny_student, config=config)
+    assert manifest.stopped == "no better validation in 1 evaluations"
+    assert not (tmp_path / "a" / "training.pt").exists()
+    monkeypatch.setattr(tuning, "load_causal_lm", None)
+    assert run(tmp_path / "a", tiny_student, config=config) == manifest
+
+
 def test_a_folder_without_a_finished_adapter_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no finished adapter in {tmp_path}; make one: bundlewise finetune"):
         read_manifest(tmp_path)

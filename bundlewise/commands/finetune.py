@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.finetune.presets import PRESETS, preset_named
 from bundlewise.knowledge_base.policy import Policy
 
-PRESET_NAMES = ["tiny", "small", "base", "large"]
+PRESET_NAMES = list(PRESETS)
 
 
 @click.command()
@@ -55,7 +56,6 @@ def command(
     from bundlewise.agents.utilisation import require_utilisation
     from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.plotting import plot_loss
-    from bundlewise.finetune.presets import preset_named
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.settings import quiet_libraries
 

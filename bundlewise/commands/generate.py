@@ -148,21 +148,15 @@ def _retriever(
 
 def _calibrated(engine: "Engine", retriever: "Retriever | None", data: str) -> "Reading":
     """Find out on the validation sessions of the data how a student is to be read."""
-    from bundlewise import dataset
-    from bundlewise.agents.reading import learn_chooser
-    from bundlewise.agents.student import fit_student
-    from bundlewise.domain import Retrieved
+    from bundlewise import chain, dataset
 
-    annotated = [s for s in dataset.load(data) if s.bundles]
-    validation = [s for s in annotated if s.split == "validation"]
+    sessions = dataset.load(data)
+    validation = [s for s in sessions if s.split == "validation" and s.bundles]
     if not validation:
         raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    training = [s for s in annotated if s.split == "train"] if retriever else []
-    chooser = learn_chooser(training, retriever.retrieve(training)) if retriever else None
-    found = retriever.retrieve(validation) if retriever else [Retrieved() for _ in validation]
-    chosen, score = fit_student(engine, validation, found, chooser)
+    reading, score = chain.calibrated(engine, retriever, sessions)
     click.echo(f"calibrated on {len(validation)} validation sessions, GJS there {score:.3f}", err=True)
-    return chosen
+    return reading
 
 
 def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path | None, as_json: bool) -> None:

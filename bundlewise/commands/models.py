@@ -8,7 +8,7 @@ import click
 
 from bundlewise import models
 from bundlewise.commands.options import student_option
-from bundlewise.errors import ModelError
+from bundlewise.errors import ModelError, UsageError
 
 
 @click.group()
@@ -93,10 +93,15 @@ def probe_served(published: Path, student: str) -> None:
     from bundlewise.agents.loading import load_causal_lm
     from bundlewise.agents.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
-    from bundlewise.finetune.publishing import compare, probe
+    from bundlewise.finetune.publishing import PARITY, compare, probe
+    from bundlewise.finetune.students import is_remote
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    if not is_remote(student):
+        raise UsageError(f"{student!r} is on no server; give openai:MODEL@URL")
+    if not (published / PARITY).is_file():
+        raise UsageError(f"{published} is no published student; make one: bundlewise models publish ADAPTER -o FOLDER")
     manifest = read_manifest(published)
     local = probe(StudentEngine(*load_causal_lm(published)), manifest)
     parity = compare(local, probe(RemoteStudent.named(student), manifest))
