@@ -22,14 +22,14 @@ from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.examples import Example, examples
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.training import Training
+from bundlewise.memory import Shape
 
 HELD_OUT = 40
 
 
-def prepared(student: str, data: str, steps: int, batch_tokens: int) -> tuple[Any, Any, TrainingConfig, Any, Any]:
-    """Return model, tokenizer, config, batches of `steps` steps and held-out examples."""
-    config = TrainingConfig(batch_tokens=batch_tokens, intents=0, evaluations=0, layers=0)
-    model, tokenizer = load_causal_lm(models.resolve(student))
+def prepared(student: str, data: str, steps: int, config: TrainingConfig) -> tuple[Any, Any, Any, Any]:
+    """Return model, tokenizer, batches of `steps` steps and held-out examples."""
+    model, tokenizer = load_causal_lm(models.resolve(student), four_bit=config.four_bit)
     known = [s for s in dataset.load(data, "train") if s.bundles]
     none = [Retrieved() for _ in known]
     held = examples(tokenizer, known[:HELD_OUT], none[:HELD_OUT], intents=0, seed=0)
@@ -39,7 +39,12 @@ def prepared(student: str, data: str, steps: int, batch_tokens: int) -> tuple[An
         epoch = examples(tokenizer, known[HELD_OUT:], none[HELD_OUT:], intents=0, seed=seed)
         batches += plan([epoch], config.model_copy(update={"seed": seed}))
         seed += 1
-    return model, tokenizer, config, batches[:steps], held
+    return model, tokenizer, batches[:steps], held
+
+
+def config_of(batch_tokens: int) -> TrainingConfig:
+    """Return what both sides are trained with: LoRA on all layers, judgements only."""
+    return TrainingConfig(batch_tokens=batch_tokens, intents=0, evaluations=0, layers=0)
 
 
 def held_out_loss(model: Any, held: list[Example]) -> float:
@@ -59,7 +64,8 @@ def held_out_loss(model: Any, held: list[Example]) -> float:
 
 def ours(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
     """Train with bundlewise."""
-    model, _, config, batches, held = prepared(student, data, steps, batch_tokens)
+    config = config_of(batch_tokens)
+    model, _, batches, held = prepared(student, data, steps, config)
     numbers: Numbers = {"loss before": held_out_loss(model, held)}
     tuned = with_lora(model, config)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +74,7 @@ def ours(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
         seconds = perf_counter() - start
     numbers |= {"tokens": result.tokens, "seconds": round(seconds, 1), "tokens/s": round(result.tokens / seconds, 1)}
     numbers |= {"loss after": held_out_loss(tuned.get_base_model(), held)}
-    numbers |= {"share of peak": round(_flops(model, config) * result.tokens / seconds / peak(), 3)}
+    numbers |= {"share of peak": round(flops(student, config) * result.tokens / seconds / peak(), 3)}
     note_memory(numbers, "memory_mb")
     return numbers
 
@@ -79,7 +85,8 @@ def trl(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer, config, batches, held = prepared(student, data, steps, batch_tokens)
+    config = config_of(batch_tokens)
+    model, tokenizer, batches, held = prepared(student, data, steps, config)
     numbers: Numbers = {"loss before": held_out_loss(model, held)}
     tuned = with_lora(model, config)
     flat = [example for batch in batches for example in batch]
@@ -132,16 +139,16 @@ def trl(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
     tokens = sum(len(example.encoded.ids) for example in flat)
     numbers |= {"tokens": tokens, "seconds": round(seconds, 1), "tokens/s": round(tokens / seconds, 1)}
     numbers |= {"loss after": held_out_loss(tuned.get_base_model(), held)}
-    numbers |= {"share of peak": round(_flops(model, config) * tokens / seconds / peak(), 3)}
+    numbers |= {"share of peak": round(flops(student, config) * tokens / seconds / peak(), 3)}
     note_memory(numbers, "memory_mb")
     return numbers
 
 
-def _flops(model: Any, config: TrainingConfig) -> float:
+def flops(student: str, config: TrainingConfig) -> float:
     """Return the floating-point operations a token that training needs: forward, and backward through tuned layers."""
-    layers = model.config.num_hidden_layers
-    weights = sum(p.numel() for n, p in model.named_parameters() if ".layers." in n and "lora" not in n)
-    return 2.0 * weights * (1 + (config.layers or layers) / layers)
+    shape = Shape.of(models.resolve(student))
+    assert shape is not None
+    return 2.0 * shape.layer_parameters * (shape.layers + (config.layers or shape.layers))
 
 
 def peak(seconds: float = 2.0) -> float:

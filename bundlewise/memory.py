@@ -59,11 +59,15 @@ class Shape:
         return self.key_heads * (self.head or self.hidden // self.heads)
 
     @property
+    def layer_parameters(self) -> int:
+        """The weights of one layer, but for a few norms and biases that some families add."""
+        return self.hidden * (2 * self._queries + 2 * self._keys + 3 * self.feed_forward + 2)
+
+    @property
     def parameters(self) -> int:
-        """All weights of the model, but for a few norms and biases that some families add."""
-        layer = self.hidden * (2 * self._queries + 2 * self._keys + 3 * self.feed_forward + 2)
+        """All weights of the model."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * layer + self.hidden
+        return embeddings + self.layers * self.layer_parameters + self.hidden
 
     def lora_parameters(self, rank: int, layers: int) -> int:
         """Return the weights of LoRA on all seven projections of the top layers; 0 layers are all."""

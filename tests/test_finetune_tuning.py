@@ -8,7 +8,7 @@ import pytest
 
 from bundlewise.agents.engine import StudentEngine
 from bundlewise.agents.reading import Reading
-from bundlewise.agents.student import fit_student
+from bundlewise.agents.student import fit_student, judge_known
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
@@ -16,6 +16,7 @@ from bundlewise.files import sha256_file
 from bundlewise.finetune import adapters, tuning
 from bundlewise.finetune.adapters import FILES, MANIFEST, check_fit, read_manifest
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.students import open_student
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.models import fingerprint_of
 from bundlewise.prompts.render import student_fingerprints
@@ -268,3 +269,17 @@ def test_a_run_stopped_while_it_calibrates_does_not_train_again(
     assert not (tmp_path / "a" / MANIFEST).exists()
     monkeypatch.setattr("bundlewise.finetune.training.Training._step", None)
     assert run(tmp_path / "a", tiny_student, config=config).validation_gjs is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}, {"four_bit": True}])
+def test_a_gpu_tunes_and_the_adapter_answers_there(
+    tiny_student: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    manifest = run(tmp_path / "a", tiny_student, config=CONFIG.model_copy(update=changes), retriever=Hints())
+    assert manifest.steps and manifest.validation_gjs is not None
+    student = open_student(str(tiny_student), tmp_path / "a", manifest)
+    assert isinstance(student.engine, StudentEngine) and student.engine.model.device.type == "cuda"
+    asked = small_sessions()[-2:]
+    judged = judge_known(student.engine, asked, Hints().retrieve(asked))
+    assert len(judged) == len(asked)
