@@ -9,6 +9,8 @@ from llguidance import LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from transformers import LogitsProcessor
 
+LEAST = -1e30
+
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
     """Admit at every step only tokens that continue the row's grammar, and its end only when complete."""
@@ -34,6 +36,8 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         self._begun = True
         # By NumPy: llguidance's own for torch is compiled at first use, which takes seconds and a C++ compiler.
         bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
+        # A token that may follow stays above all that may not, whatever the model says of it: NaN and -inf too.
+        scores.nan_to_num_(nan=LEAST, neginf=LEAST)
         scores.masked_fill_(torch.from_numpy(bits == 0).to(scores.device), float("-inf"))
         return scores
 

@@ -147,6 +147,16 @@ def test_writing_together_is_writing_one_by_one_and_again_the_same(
     assert student.write(prompts, grammars) == together
 
 
+@pytest.mark.parametrize("logit", [float("nan"), float("-inf"), float("inf")])
+def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: StudentEngine, logit: float) -> None:
+    processor = GrammarProcessor(student._tokens(), [intent_grammar()])
+    ids = torch.zeros((1, 1), dtype=torch.long)
+    for _ in range(6):
+        scores = processor(ids, torch.full((1, student.model.config.vocab_size), logit))
+        ids = torch.cat([ids, scores.argmax(dim=-1, keepdim=True)], dim=1)
+    assert student.tokenizer.decode(ids[0, 1:]).strip()
+
+
 @pytest.mark.parametrize("end", [0, 30, 31, 32, 63])
 def test_a_finished_row_may_only_end_wherever_the_end_stands_in_the_vocabulary(
     student: StudentEngine, end: int

@@ -273,9 +273,7 @@ def test_a_run_stopped_while_it_calibrates_does_not_train_again(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}, {"four_bit": True}])
-def test_a_gpu_tunes_and_the_adapter_answers_there(
-    tiny_student: Path, tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_a_gpu_tunes_and_the_adapter_answers_there(tiny_student: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     manifest = run(tmp_path / "a", tiny_student, config=CONFIG.model_copy(update=changes), retriever=Hints())
     assert manifest.steps and manifest.validation_gjs is not None
     student = open_student(str(tiny_student), tmp_path / "a", manifest)
