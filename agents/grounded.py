@@ -5,24 +5,20 @@ differ from the annotations, words what it finds as rules with numbers, and test
 training sessions it was not drawn from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
 from bundlewise import baselines
+from bundlewise.agents.conditions import Holds, trial
+from bundlewise.agents.contracts import Lesson
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought, bundled_pairs
 from bundlewise.domain import Grouping, Session
-from bundlewise.metrics import gjs
 from bundlewise.prompts.render import render
 from bundlewise.text import head_noun, kind, shared_words, words
 
 MIN_PAIRS = 6
 MARGIN = 0.1
-RULE_STRENGTH = 0.5
-
-Condition = Callable[[Session, int, int], bool]
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Idea:
     """A condition on two products that may be a reason to bundle them, or not to."""
 
     text: str
-    holds: Condition
+    holds: Holds
 
 
 class GroundedTeacher:
@@ -38,6 +34,7 @@ class GroundedTeacher:
 
     name = "grounded"
     words_by_template = True
+    repeats_itself = False
 
     def __init__(self) -> None:
         self._threshold = 0.0
@@ -46,11 +43,18 @@ class GroundedTeacher:
         """Return the head noun of every title."""
         return tuple(head_noun(kind(title)) for title in session.titles)
 
-    def propose(self, sessions: Sequence[Session]) -> list[Grouping]:
-        """Return word-overlap clusters, their threshold chosen on these very sessions."""
+    def begin(self, sessions: Sequence[Session]) -> None:
+        """Choose the threshold of the clusters on these very sessions."""
         similarity = [baselines.overlap(session.titles) for session in sessions]
         self._threshold = baselines.choose_threshold(similarity, [session.groups for session in sessions])
-        return [baselines.clusters(matrix, self._threshold) for matrix in similarity]
+
+    def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
+        """Return word-overlap clusters."""
+        return baselines.clusters(baselines.overlap(session.titles), self._threshold)
+
+    def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
+        """Return nothing: it counts discrepancies instead of wording them."""
+        return ()
 
     def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
         """Induce rules on each half of the sessions and test them on the other half.
@@ -102,23 +106,13 @@ class GroundedTeacher:
             return None
         joins = together / pairs > bundled / every
         text = render("rule", joins=joins, condition=idea.text, together=together, pairs=pairs)
-        gain = self._gain(idea, joins, held_out)
-        return Rule(text, tuple(sources), pairs, round(together / pairs, 4), round(gain, 4))
+        found = trial(idea.holds, joins, [reflection.session for reflection in held_out], self._threshold)
+        confidence = round(together / pairs, 4)
+        return Rule(text, tuple(sources), pairs, confidence, found.gain, found.harm, joins)
 
-    def _gain(self, idea: Idea, joins: bool, held_out: Sequence[Reflection]) -> float:
-        gains = []
-        for reflection in held_out:
-            session = reflection.session
-            similarity = baselines.overlap(session.titles)
-            for a, b in combinations(range(len(session.items)), 2):
-                if idea.holds(session, a, b):
-                    moved = similarity[a, b] + (RULE_STRENGTH if joins else -RULE_STRENGTH)
-                    similarity[a, b] = similarity[b, a] = float(np.clip(moved, 0.0, 1.0))
-            after = baselines.clusters(similarity, self._threshold)
-            gains.append(gjs(after, session.groups) - gjs(reflection.proposal, session.groups))
-        return sum(gains) / max(1, len(gains))
-
-    def think(self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern]) -> Thought | None:
+    def think(
+        self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
+    ) -> Thought | None:
         """Reason about one session from its own products: what goes together, why, what stays out."""
         known = {pattern.kinds for pattern in patterns}
         bundles = [

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from bundlewise.agents.teacher import Pattern, Rule, Thought
 from bundlewise.domain import Knowledge, Provenance, Session
 from bundlewise.prompts.render import render
+from bundlewise.text import head_noun, words
 
 MAX_CHARACTERS = 1200
 _NUMBER_LIST = re.compile(r"\b(?:items?|products?) (\d+(?:(?:,? and |,? or | to |, ?|-)\d+)*)", re.IGNORECASE)
+
+_QUOTED = re.compile(r'(?<!\w)["\u201c]([^"\u201c\u201d]{2,200})["\u201d]')
+_THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:no\.? ?|#)?\d+\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,10 @@ def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
         support=rule.support,
         confidence=rule.confidence,
         gain=rule.gain,
+        harm=rule.harm,
         provenance=provenance,
         status="quarantined" if harms else "active",
-        reason=f"held-out GJS {rule.gain:+.4f}" if harms else "",
+        reason=f"held-out GJS {rule.gain:+.4f}, {rule.harm or 0.0:.4f} lost by the sessions it harms" if harms else "",
     )
 
 
@@ -74,8 +79,9 @@ def thought_record(thought: Thought, session: Session, provenance: Provenance) -
 def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
     """Return why a record is not grounded in its source sessions; empty when it is.
 
-    Refused are an empty or over-long text, a source outside the training sessions given, and a
-    thought that speaks of a product number its session does not have.
+    Refused are an empty or over-long text, a source outside the training sessions given, a thought that
+    speaks of a product number or quotes a product or intent its session does not have, and a rule that
+    speaks of a single session.
     """
     if not record.text.strip():
         return "the text is empty"
@@ -87,14 +93,33 @@ def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
         if sessions[source].split != "train":
             return f"its source {source} is a {sessions[source].split} session"
     if record.kind == "thought":
-        return _foreign_number(record.text, len(record.kinds))
-    return ""
+        session = sessions[record.source_session_ids[0]]
+        return _foreign_number(record.text, len(record.kinds)) or _foreign_quote(record, session)
+    return _single_session(record) if record.kind == "rule" else ""
 
 
 def _foreign_number(text: str, products: int) -> str:
     numbers = [int(number) for listed in _NUMBER_LIST.findall(text) for number in re.findall(r"\d+", listed)]
     beyond = [number for number in numbers if not 1 <= number <= products]
     return f"it speaks of product {beyond[0]} of {products}" if beyond else ""
+
+
+def _foreign_quote(record: Knowledge, session: Session) -> str:
+    """Hold every quoted phrase against the words of the session's titles, intents and kinds, singular or plural."""
+    texts = (*session.titles, *(bundle.intent for bundle in session.bundles), *record.kinds)
+    known = {head_noun(word) for text in texts for word in words(text)}
+    for quoted in _QUOTED.findall(record.text):
+        if not {head_noun(word) for word in words(quoted)} <= known:
+            return f'it quotes "{quoted}", which is no product or intent of its session'
+    return ""
+
+
+def _single_session(record: Knowledge) -> str:
+    # An id without a digit may be a word like any other.
+    ids = [source for source in record.source_session_ids if any(c.isdigit() for c in source)]
+    named = [source for source in ids if re.search(rf"\b{re.escape(source)}\b", record.text)]
+    found = named or _THIS_SESSION.findall(record.text)
+    return f"it speaks of a single session ({found[0]})" if found else ""
 
 
 def check(records: Sequence[Knowledge], sessions: dict[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:

@@ -29,7 +29,7 @@ class RecordedTeacher(GroundedTeacher):
         for number, row in enumerate(read_rows(path), 1):
             where = f"{path}:{number}"
             if row.get("kind") == "rule":
-                self._rules.append(Rule(_text(row, "text", where), sources=()))
+                self._rules.append(Rule(_text(row, "text", where), sources=(), domain=str(row.get("domain") or "")))
             elif row.get("kind") == "thought":
                 source = _text(row, "source_session", where)
                 self._thoughts[source] = self._read_thought(row, where, known.get(source))
@@ -60,7 +60,9 @@ class RecordedTeacher(GroundedTeacher):
         """Return the recorded rules; they are general and name no source sessions."""
         return self._rules
 
-    def think(self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern]) -> Thought | None:
+    def think(
+        self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
+    ) -> Thought | None:
         """Return the recorded thought, or None for a session that was not recorded."""
         return self._thoughts.get(session.session_id)
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
 
+from bundlewise.agents.conditions import Condition
+from bundlewise.agents.contracts import Lesson
 from bundlewise.domain import Grouping, Session
 
 
@@ -33,24 +35,33 @@ class Reflection:
     """A proposal for a training session beside its annotation.
 
     `missed` are the pairs of positions bundled by the annotators alone, `wrong` those bundled by the
-    proposal alone.
+    proposal alone; `lessons` say why, where the teacher can.
     """
 
     session: Session
     proposal: Grouping
     missed: frozenset[tuple[int, int]]
     wrong: frozenset[tuple[int, int]]
+    lessons: tuple[Lesson, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A worded rule with its evidence; `gain` is the held-out GJS it brought, None where untested."""
+    """A worded rule with its evidence.
+
+    `gain` is the mean held-out GJS it brought and `harm` what it cost the sessions it made worse, both None
+    where it was not tested; `condition` says for which products it speaks, and `joins` what it says of them.
+    """
 
     text: str
     sources: tuple[str, ...]
     support: int | None = None
     confidence: float | None = None
     gain: float | None = None
+    harm: float | None = None
+    joins: bool = True
+    condition: Condition | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,25 +73,38 @@ class Thought:
 
 
 class Teacher(Protocol):
-    """Whoever distils: the embedded grounded teacher, a recorded one, or a large language model."""
+    """Whoever distils: the embedded grounded teacher, a recorded one, or a large language model.
+
+    `words_by_template` says whether its rules and thoughts are worded by our templates, `repeats_itself`
+    whether it may word one rule several times.
+    """
 
     name: str
     words_by_template: bool
+    repeats_itself: bool
 
-    def kinds(self, session: Session) -> tuple[str, ...]:
-        """Return the kind of every product of a training session, bundled or not."""
+    def begin(self, sessions: Sequence[Session]) -> None:
+        """Look at all sessions before the first is proposed for."""
 
-    def propose(self, sessions: Sequence[Session]) -> list[Grouping]:
-        """Return the bundles the teacher would make before it has learnt anything."""
+    def kinds(self, session: Session) -> tuple[str, ...] | None:
+        """Return the kind of every product of a training session, bundled or not; None where it could not."""
+
+    def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
+        """Return the bundles the teacher would make before it knows the annotation; None where it could not."""
+
+    def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
+        """Return what caused the discrepancies, and what they teach."""
 
     def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
-        """Return rules drawn from the discrepancies and the patterns."""
+        """Return rules drawn from the discrepancies and the patterns of one domain."""
 
-    def think(self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern]) -> Thought | None:
+    def think(
+        self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
+    ) -> Thought | None:
         """Return a chain of thought about one session, or None where the teacher has none."""
 
 
-def reflect(session: Session, proposal: Grouping) -> Reflection:
+def compare(session: Session, proposal: Grouping) -> Reflection:
     """Compare a proposal with the annotation, pair by pair."""
     truth, proposed = bundled_pairs(session.groups), bundled_pairs(proposal)
     return Reflection(session, proposal, missed=truth - proposed, wrong=proposed - truth)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise import chain, dataset
+from bundlewise import dataset, distilling
 from bundlewise.domain import Session
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Embedder
@@ -69,7 +69,7 @@ def knowledge_base(sessions: Sequence[Session], teachers: Sequence[str], folder:
     domains = list(dict.fromkeys(session.domain for session in sessions))
     for domain, teacher in zip(domains, teachers, strict=True):
         own = [session for session in sessions if session.domain == domain]
-        chain.distil(own, chain.teacher_named(teacher, own), folder)
+        distilling.distil(own, teacher, folder)
     return KnowledgeStore.open(folder)
 
 

@@ -2,81 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import Form
-from bundlewise.domain import Knowledge, KnownSession, Prediction, Session
-from bundlewise.errors import UsageError
+from bundlewise.domain import Prediction, Session
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 
 if TYPE_CHECKING:
     from bundlewise.agents.engine import Engine
-    from bundlewise.agents.grounding import Refusal
-    from bundlewise.agents.teacher import Teacher
-    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.knowledge_base.retrieval import Retriever
 
 GENERATE_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """What a teacher's run left: records in the knowledge base, and what was refused."""
-
-    records: list[Knowledge]
-    refused: "list[Refusal]"
-
-
-def teacher_named(name: str, sessions: Sequence[Session]) -> "Teacher":
-    """Return the teacher of a name: `grounded`, or `recorded:FILE`.
-
-    Raises:
-        UsageError: there is no such teacher.
-    """
-    from bundlewise.agents.grounded import GroundedTeacher
-    from bundlewise.agents.recorded import RecordedTeacher
-
-    if name == "grounded":
-        return GroundedTeacher()
-    if name.startswith("recorded:"):
-        return RecordedTeacher(Path(name.removeprefix("recorded:")), sessions)
-    raise UsageError(f"no teacher named {name!r}; choose grounded, or recorded:FILE with a pack of rules and thoughts")
-
-
-def distil(
-    sessions: Sequence[Session],
-    teacher: "Teacher",
-    kb: Path | str,
-    *,
-    embedder: "Embedder | None" = None,
-    pack: Path | None = None,
-    ratio: float = 1.0,
-    seed: int = 0,
-) -> Distilled:
-    """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
-
-    A new knowledge base gets the given embedder, or the default one.
-    """
-    from bundlewise.graphs.teacher import TeacherContext, TeacherState, build_teacher_graph
-    from bundlewise.knowledge_base.store import KnowledgeStore
-
-    training = [session for session in sessions if session.split == "train"]
-    known = [KnownSession.of(session) for session in sessions]
-    context = TeacherContext(teacher, KnowledgeStore.create(kb, embedder), pack, known, ratio, seed)
-    graph = build_teacher_graph()
-    steps = len(graph.get_graph().nodes) - 2
-    state: dict[str, object] = {}
-    with progress(f"distil ({teacher.name})", steps) as advance:
-        for update in graph.stream(TeacherState(training), context=context, stream_mode="updates"):
-            for node, change in update.items():
-                state |= change or {}
-                advance(1, node)
-    return Distilled(state["records"], state["refused"])  # type: ignore[arg-type]
 
 
 def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None) -> "Retriever":

@@ -17,6 +17,7 @@ COMMANDS = {
     "models": "List and fetch models, print their paths.",
     "doctor": "Say what works on this machine, and what to do.",
     "distil": "Distil knowledge from training sessions into a knowledge base.",
+    "ledger": "Look at paid calls, and take them to another machine.",
     "kb": "Look at, care for, exchange and re-embed a knowledge base.",
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",

@@ -5,7 +5,7 @@ import difflib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,22 @@ def load(name_or_path: str, split: Split | None = None) -> list[Session]:
         existing = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
         raise UsageError(f"{name_or_path} has no sessions in split {split!r}; it has {existing}")
     return chosen
+
+
+def load_all(names_or_paths: Sequence[str]) -> list[Session]:
+    """Read the sessions of several starter domains or files, one after the other.
+
+    Raises:
+        DataError: a session stands in two of them.
+    """
+    sessions, seen = [], dict[str, str]()
+    for name in names_or_paths:
+        for session in load(name):
+            if other := seen.get(session.session_id):
+                raise DataError(f"session {session.session_id!r} is in {other} and in {name}; give each session once")
+            seen[session.session_id] = name
+            sessions.append(session)
+    return sessions
 
 
 def split_counts(sessions: list[Session]) -> dict[Split, int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise import chain, dataset, models, scoring
+from bundlewise import chain, dataset, distilling, models, scoring
 from bundlewise.domain import Grouping, Knowledge, Prediction
 from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
 from bundlewise.finetune.config import TrainingConfig
@@ -142,8 +142,8 @@ class Demo:
         if not summary.is_file():
             self._say(f"distil: the {teacher} teacher's knowledge about the training sessions")
             folder = self._kb(teacher)
-            who = chain.teacher_named(name, self.sessions)
-            found = chain.distil(self.sessions, who, folder, embedder=self.embedder, pack=folder.with_suffix(".jsonl"))
+            pack = folder.with_suffix(".jsonl")
+            found = distilling.distil(self.sessions, name, folder, embedder=self.embedder, pack=pack)
             counts = {kind: sum(r.kind == kind for r in found.records) for kind in ("pattern", "rule", "thought")}
             write_json(summary, counts)
         self.knowledge[teacher] = json.loads(summary.read_text(encoding="utf-8"))

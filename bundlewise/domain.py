@@ -122,7 +122,8 @@ class Knowledge(Record):
     support: int | None = None
     confidence: float | None = None
     lift: float | None = None
-    gain: float | None = Field(default=None, description="held-out GJS gained by applying the rule")
+    gain: float | None = Field(default=None, description="mean held-out GJS gained by applying the rule")
+    harm: float | None = Field(default=None, description="mean held-out GJS lost by the sessions it makes worse")
     provenance: Provenance
     status: Status = "active"
     reason: str = ""

@@ -1,130 +1,169 @@
 """The teacher graph: training sessions in, grounded knowledge records out, progressively.
 
-sample -> describe -> mine -> reflect -> formalise -> think -> check -> store
+sample -> describe* -> mine -> study* -> formalise -> prove -> think* -> check -> store, where * deals its sessions
+out, each to a node of its own, in waves: so a hundred thousand sessions are never under way at once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
-from random import Random
-from typing import Any, TypedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import Send
 
+from bundlewise import baselines
 from bundlewise.agents import grounding, patterns
-from bundlewise.agents.grounding import Refusal
-from bundlewise.agents.teacher import Pattern, Reflection, Rule, Teacher, Thought, reflect
+from bundlewise.agents.conditions import trial
+from bundlewise.agents.samplers import sample
+from bundlewise.agents.teacher import compare
 from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
+from bundlewise.graphs.teacher_state import One, TeacherContext, TeacherState, Update
+from bundlewise.knowledge_base.duplicates import duplicates
 from bundlewise.knowledge_base.packs import write_pack
-from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.prompts import render
 
-
-@dataclass(frozen=True)
-class TeacherContext:
-    """The live things and dials of one run; `known` lists the sessions of all splits, for the store to guard."""
-
-    teacher: Teacher
-    store: KnowledgeStore | None = None
-    pack: Path | None = None
-    known: Sequence[KnownSession] = ()
-    ratio: float = 1.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class TeacherState:
-    """What has been distilled so far; `kinds` maps session ids to the kind of every product."""
-
-    sessions: list[Session]
-    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    patterns: list[Pattern] = field(default_factory=list)
-    reflections: list[Reflection] = field(default_factory=list)
-    rules: list[Rule] = field(default_factory=list)
-    thoughts: Mapping[str, Thought] = field(default_factory=dict)
-    records: list[Knowledge] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-
-
-class Update(TypedDict, total=False):
-    """The parts of the state a node changes."""
-
-    sessions: list[Session]
-    kinds: Mapping[str, tuple[str, ...]]
-    patterns: list[Pattern]
-    reflections: list[Reflection]
-    rules: list[Rule]
-    thoughts: Mapping[str, Thought]
-    records: list[Knowledge]
-    refused: list[Refusal]
+WAVE = 512
+"""Sessions dealt out at once; many times what any endpoint is asked at once."""
+THRESHOLD_SESSIONS = 1000
 
 
 Run = Runtime[TeacherContext]
 
 
-def sample(state: TeacherState, runtime: Run) -> Update:
-    """Keep annotated training sessions only, and of those the given share, chosen by seed."""
+def choose(state: TeacherState, runtime: Run) -> Update:
+    """Keep annotated training sessions only, and of those the share that the sampler takes of each domain."""
     usable = [s for s in state.sessions if s.split == "train" and s.bundles]
     if not usable:
         raise UsageError("no annotated training session to learn from; give data whose train split has bundles")
-    count = max(1, round(len(usable) * runtime.context.ratio))
-    chosen = set(Random(runtime.context.seed).sample(range(len(usable)), count))
-    return {"sessions": [session for place, session in enumerate(usable) if place in chosen]}
+    context, dials = runtime.context, runtime.context.dials
+    chosen = [
+        session
+        for domain in sorted({s.domain for s in usable})
+        for session in sample(
+            [s for s in usable if s.domain == domain], dials.sampler, dials.ratio, dials.seed, embed=context.embed
+        )
+    ]
+    context.teacher.begin(chosen[:THRESHOLD_SESSIONS])
+    context.tally.expect("describe", len(chosen))
+    return {"sessions": chosen}
 
 
-def describe(state: TeacherState, runtime: Run) -> Update:
-    """Give every product a kind, bundled or not."""
-    return {"kinds": {s.session_id: runtime.context.teacher.kinds(s) for s in state.sessions}}
+def describe(one: One, runtime: Run) -> Update:
+    """Give every product of a session a kind, bundled or not."""
+    found = runtime.context.teacher.kinds(one.session)
+    runtime.context.tally.done("describe", one.session.session_id)
+    return {"kinds": {one.session.session_id: found}}
 
 
-def mine(state: TeacherState) -> Update:
-    """Find the kinds that are frequently bundled."""
-    return {"patterns": patterns.mine(state.sessions, state.kinds)}
+def mine(state: TeacherState, runtime: Run) -> Update:
+    """Find the kinds that are frequently bundled in each domain."""
+    kinds = {key: found for key, found in state.kinds.items() if found}
+    mined = {
+        domain: patterns.mine([s for s in sessions if s.session_id in kinds], kinds)
+        for domain, sessions in _by_domain(state.sessions).items()
+    }
+    if _studies(runtime.context):
+        runtime.context.tally.expect("propose", len(kinds))
+    return {"patterns": mined}
 
 
-def reflect_on(state: TeacherState, runtime: Run) -> Update:
-    """Let the teacher propose bundles and set them beside the annotations."""
-    proposals = runtime.context.teacher.propose(state.sessions)
-    return {"reflections": [reflect(s, p) for s, p in zip(state.sessions, proposals, strict=True)]}
+def study(one: One, runtime: Run) -> Update:
+    """Let the teacher propose bundles for a session, set them beside the annotation, and reflect on what differs."""
+    context, session = runtime.context, one.session
+    proposal = context.teacher.propose(session, one.patterns)
+    reflection = compare(session, proposal) if proposal is not None else None
+    if reflection is not None:
+        reflection = replace(reflection, lessons=context.teacher.reflect(reflection))
+    context.tally.done("propose", session.session_id)
+    return {"reflections": {session.session_id: reflection}}
 
 
 def formalise(state: TeacherState, runtime: Run) -> Update:
-    """Draw rules from discrepancies and patterns."""
-    return {"rules": runtime.context.teacher.formalise(state.reflections, state.patterns)}
+    """Draw rules from the discrepancies and patterns of each domain."""
+    if not _studies(runtime.context):
+        return {"rules": []}
+    rules, domains = [], _by_domain(state.sessions)
+    for domain, sessions in domains.items():
+        studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
+        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain])
+        # A recording may hold rules of several domains; one that names none of these is a rule for each.
+        rules += [replace(rule, domain=domain) for rule in drawn if rule.domain not in domains.keys() - {domain}]
+    return {"rules": rules}
 
 
-def think(state: TeacherState, runtime: Run) -> Update:
-    """Think each session through."""
-    teacher = runtime.context.teacher
-    thoughts = {s.session_id: teacher.think(s, state.kinds[s.session_id], state.patterns) for s in state.sessions}
-    return {"thoughts": {session_id: thought for session_id, thought in thoughts.items() if thought}}
+def prove(state: TeacherState, runtime: Run) -> Update:
+    """Test every rule that says for which products it speaks on the validation sessions of its domain."""
+    validation = _by_domain([s for s in runtime.context.validation if s.bundles])
+    proved = []
+    for domain, sessions in _by_domain(state.sessions).items():
+        held_out = validation.get(domain, [])
+        rules = [rule for rule in state.rules if rule.domain == domain]
+        threshold = _threshold(sessions) if held_out and any(rule.condition for rule in rules) else 0.0
+        for rule in rules:
+            if rule.condition is not None and rule.gain is None and held_out:
+                found = trial(rule.condition.holds, rule.joins, held_out, threshold)
+                rule = replace(rule, gain=found.gain, harm=found.harm)
+            proved.append(rule)
+    if "thought" in runtime.context.dials.formats:
+        runtime.context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
+    return {"rules": proved}
+
+
+def think(one: One, runtime: Run) -> Update:
+    """Think a session through."""
+    found = runtime.context.teacher.think(one.session, one.kinds, one.patterns, one.rules)
+    runtime.context.tally.done("think", one.session.session_id)
+    return {"thoughts": {one.session.session_id: found}}
 
 
 def check(state: TeacherState, runtime: Run) -> Update:
-    """Word everything as records and refuse what is not grounded in its source."""
-    sessions = {s.session_id: s for s in state.sessions}
-    domain = "+".join(sorted({s.domain for s in state.sessions}))
-    context = runtime.context
-    run = fingerprint([context.teacher.name, context.ratio, context.seed, [s.model_dump() for s in state.sessions]])
+    """Word everything as records, refuse what is not grounded in its source, and retire what says the same twice."""
+    sessions, context = {s.session_id: s for s in state.sessions}, runtime.context
+    dials = context.dials
+    run = fingerprint([context.teacher.name, dials.ratio, dials.seed, [s.model_dump() for s in state.sessions]])
 
     def source(template: str) -> Provenance:
         ours = template == "pattern" or context.teacher.words_by_template
-        return Provenance(
-            teacher=context.teacher.name, prompt=render.fingerprint(template) if ours else "import", run=run
-        )
+        by_model = context.teacher.repeats_itself and template in _WORDED_BY
+        prompt = render.fingerprint(_WORDED_BY[template] if by_model else template) if ours or by_model else "import"
+        return Provenance(teacher=context.teacher.name, prompt=prompt, run=run)
 
-    records = [
-        *(grounding.pattern_record(pattern, domain, source("pattern")) for pattern in state.patterns),
-        *(grounding.rule_record(rule, domain, source("rule")) for rule in state.rules),
-        *(grounding.thought_record(t, sessions[key], source("thought")) for key, t in state.thoughts.items()),
+    worded = [
+        *(grounding.pattern_record(p, domain, source("pattern")) for domain, ps in state.patterns.items() for p in ps),
+        *(grounding.rule_record(rule, rule.domain, source("rule")) for rule in state.rules),
+        *(
+            grounding.thought_record(thought, session, source("thought"))
+            for session in state.sessions
+            if (thought := state.thoughts.get(session.session_id)) is not None
+        ),
     ]
-    kept, refused = grounding.check(records, sessions)
-    return {"records": kept, "refused": refused}
+    kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
+    return {"records": _merged(kept, context), "refused": refused}
+
+
+_WORDED_BY = {"rule": "teacher_rules", "thought": "teacher_think"}
+
+
+def _merged(records: list[Knowledge], context: TeacherContext) -> list[Knowledge]:
+    """Retire rules that say what another says: they stay, with the reason, and can be taken back."""
+    rules = [record for record in records if record.kind == "rule" and record.status == "active"]
+    if not context.teacher.repeats_itself or context.embed is None or len(rules) < 2:
+        return records
+    follows = {
+        member.id: cluster.leader.id
+        for cluster in duplicates(rules, context.embed([rule.text for rule in rules]))
+        for member in cluster.members[1:]
+    }
+    return [
+        record.model_copy(update={"status": "retired", "reason": f"says the same as {follows[record.id]}"})
+        if record.id in follows
+        else record
+        for record in records
+    ]
 
 
 def store(state: TeacherState, runtime: Run) -> Update:
@@ -138,23 +177,77 @@ def store(state: TeacherState, runtime: Run) -> Update:
     return {}
 
 
+def dealt(
+    node: str,
+    after: str,
+    done: Callable[[TeacherState], Mapping[str, object]],
+    wanted: Callable[[TeacherContext], bool],
+) -> Callable[[TeacherState, Run], list[Send] | str]:
+    """Return the edge that deals sessions out to a node, a wave at a time, until each has been there."""
+
+    def deal(state: TeacherState, runtime: Run) -> list[Send] | str:
+        # A session without kinds has failed already: nothing can be built on it.
+        ready = node == "describe" or wanted(runtime.context)
+        known = state.kinds if node != "describe" else {s.session_id: () for s in state.sessions}
+        waiting = [
+            s for s in state.sessions if ready and s.session_id not in done(state) and known[s.session_id] is not None
+        ]
+        return [Send(node, _one(state, session, node)) for session in waiting[:WAVE]] or after
+
+    return deal
+
+
+def _one(state: TeacherState, session: Session, node: str) -> One:
+    if node == "describe":
+        return One(session)
+    kinds = state.kinds[session.session_id] or ()
+    present = set(kinds)
+    near = tuple(p for p in state.patterns[session.domain] if present.issuperset(p.kinds))
+    return One(session, kinds, near, tuple(rule for rule in state.rules if rule.domain == session.domain))
+
+
+def _by_domain(sessions: Sequence[Session]) -> dict[str, list[Session]]:
+    found: dict[str, list[Session]] = {}
+    for session in sessions:
+        found.setdefault(session.domain, []).append(session)
+    return found
+
+
+def _threshold(sessions: Sequence[Session]) -> float:
+    some = sessions[:THRESHOLD_SESSIONS]
+    return baselines.choose_threshold([baselines.overlap(s.titles) for s in some], [s.groups for s in some])
+
+
+def _studies(context: TeacherContext) -> bool:
+    """Say whether sessions are studied: rules come of it, and nothing else."""
+    return "rule" in context.dials.formats
+
+
+def _pass(state: TeacherState) -> Update:
+    """Gather a wave."""
+    return {}
+
+
 def build_teacher_graph() -> CompiledStateGraph[TeacherState, TeacherContext, TeacherState, TeacherState]:
     """Build the graph; run it with `invoke(TeacherState(sessions), context=TeacherContext(...))`."""
     graph = StateGraph(TeacherState, context_schema=TeacherContext)
-    steps: dict[str, Any] = {
-        "sample": sample,
-        "describe": describe,
-        "mine": mine,
-        "reflect": reflect_on,
-        "formalise": formalise,
-        "think": think,
-        "check": check,
-        "store": store,
-    }
-    for name, step in steps.items():
+    steps: dict[str, Any] = {"sample": choose, "mine": mine, "formalise": formalise, "prove": prove}
+    for name, step in {**steps, "check": check, "store": store}.items():
         graph.add_node(name, step)
-    names = [START, *steps, END]
-    for before, after in pairwise(names):
+    stages: list[tuple[str, Any, str, str, Any, Any]] = [
+        ("sample", describe, "describe", "mine", lambda s: s.kinds, lambda c: True),
+        ("mine", study, "study", "formalise", lambda s: s.reflections, _studies),
+        ("prove", think, "think", "check", lambda s: s.thoughts, lambda c: "thought" in c.dials.formats),
+    ]
+    for before, step, name, after, done, wanted in stages:
+        deal = dealt(name, after, done, wanted)
+        targets: list[Hashable] = [name, after]
+        graph.add_node(name, step, input_schema=One)
+        graph.add_node(f"{name}_wave", _pass)
+        graph.add_edge(name, f"{name}_wave")
+        for source in (before, f"{name}_wave"):
+            graph.add_conditional_edges(source, deal, targets)  # type: ignore[arg-type]
+    for before, after in ((START, "sample"), ("formalise", "prove"), ("check", "store"), ("store", END)):
         graph.add_edge(before, after)
     return graph.compile()
 

@@ -1,15 +1,14 @@
 """A client of OpenAI-compatible embedding endpoints: texts in batches that the server takes, or an error that helps."""
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise.errors import ModelError, UsageError
+from bundlewise.endpoints import key, refuse_address, without_key
+from bundlewise.errors import ModelError
 
 if TYPE_CHECKING:
     import openai
@@ -59,7 +58,7 @@ class Endpoint:
                     raise ModelError(self._refusal(error)) from error
                 self._batch = len(batch) // 2
             except openai.APIConnectionError as error:
-                reason = self._without_key(str(error.__cause__ or error).strip().rstrip("."))
+                reason = without_key(str(error.__cause__ or error).strip().rstrip("."))
                 raise ModelError(f"cannot reach {self._place}: {reason}; check the address, and start it") from error
         return np.array(rows, np.float64)
 
@@ -85,12 +84,8 @@ class Endpoint:
     def _refusal(self, error: "openai.APIStatusError") -> str:
         status = error.status_code
         said = error.message.removeprefix(f"Error code: {status}").lstrip(" -") or error.response.text
-        short = self._without_key(" ".join(said.split()))[:200] or "no reason given"
+        short = without_key(" ".join(said.split()))[:200] or "no reason given"
         return f"{self._place} refused ({status}): {short}; {REMEDIES.get(status, LOOK)}"
-
-    def _without_key(self, said: str) -> str:
-        """Take the key out of a message: some servers repeat the one they refuse."""
-        return said.replace(key(), "***") if key() else said
 
     @property
     def _place(self) -> str:
@@ -102,24 +97,3 @@ class Endpoint:
 
         # A server without accounts asks for no key, but the client does.
         return openai.OpenAI(base_url=self.url, api_key=key() or "none", max_retries=RETRIES, timeout=TIMEOUT)
-
-
-def key() -> str:
-    """Return the key in OPENAI_API_KEY, or nothing; one that cannot be sent is a UsageError."""
-    found = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not (found.isascii() and found.isprintable()):
-        raise UsageError("OPENAI_API_KEY holds characters that no key has; set it again")
-    return found
-
-
-def refuse_address(url: str) -> None:
-    """Raise a UsageError for an address that is none, or holds a secret: it is kept in knowledge bases and shown."""
-    try:
-        parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise UsageError(f"{url} is no address; give one like http://127.0.0.1:8080/v1")
-    if parts.username or parts.password or parts.query:
-        raise UsageError(f"the address at {parts.hostname} holds more than a path; put the key into OPENAI_API_KEY")

@@ -12,7 +12,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from bundlewise import text
 from bundlewise.errors import UsageError
 
-TEMPLATES = ("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought")
+TEMPLATES = (
+    *("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought"),
+    *("teacher", "teacher_repair", "teacher_kinds", "teacher_propose", "teacher_reflect", "teacher_rules"),
+    *("teacher_think", "reasoning"),
+)
 
 STUDENT_TEMPLATES = ("judge", "pair", "name")
 

@@ -5,7 +5,7 @@ from samples import session
 
 from bundlewise.agents import patterns
 from bundlewise.agents.grounded import GroundedTeacher
-from bundlewise.agents.teacher import Pattern, Reflection, Rule, reflect
+from bundlewise.agents.teacher import Pattern, Reflection, Rule, compare
 from bundlewise.domain import Grouping, Session
 
 BOTH: Grouping = ((0, 1), (2, 3))
@@ -21,7 +21,8 @@ def desks(*groups: Grouping) -> list[Session]:
 def learnt(sessions: list[Session]) -> tuple[list[Rule], list[Reflection], GroundedTeacher]:
     teacher = GroundedTeacher()
     kinds = {s.session_id: teacher.kinds(s) for s in sessions}
-    reflections = [reflect(s, p) for s, p in zip(sessions, teacher.propose(sessions), strict=True)]
+    teacher.begin(sessions)
+    reflections = [compare(s, teacher.propose(s, ()) or ()) for s in sessions]
     return teacher.formalise(reflections, patterns.mine(sessions, kinds)), reflections, teacher
 
 

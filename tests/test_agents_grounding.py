@@ -11,7 +11,7 @@ from bundlewise.agents.grounding import (
     rule_record,
     thought_record,
 )
-from bundlewise.agents.teacher import Pattern, Rule, Thought, reflect
+from bundlewise.agents.teacher import Pattern, Rule, Thought, compare
 from bundlewise.domain import Knowledge
 
 TRAIN = session("a", ["Mouse", "Pad", "Rug"], ((0, 1),), domain="electronics")
@@ -32,7 +32,7 @@ def test_a_pattern_says_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("gain", "status", "reason"),
     [
-        (-0.01, "quarantined", "held-out GJS -0.0100"),
+        (-0.01, "quarantined", "held-out GJS -0.0100, 0.0000 lost by the sessions it harms"),
         (0.0, "active", ""),
         (0.02, "active", ""),
         (None, "active", ""),
@@ -60,6 +60,8 @@ def test_a_thought_keeps_the_evidence_of_its_session() -> None:
         ("Items 0 and 1 belong together.", "it speaks of product 0 of 3"),
         ("Products 1 and 7 belong together.", "it speaks of product 7 of 3"),
         ("Items 1, 2 and 12 belong together.", "it speaks of product 12 of 3"),
+        ('The "Lava Lamp" stays out.', 'it quotes "Lava Lamp", which is no product or intent of its session'),
+        ("For \u201ccook a meal\u201d.", 'it quotes "cook a meal", which is no product or intent of its session'),
     ],
 )
 def test_an_ungrounded_thought_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -69,7 +71,16 @@ def test_an_ungrounded_thought_is_refused_with_the_reason(text: str, reason: str
     assert refused[0].text == text
 
 
-@pytest.mark.parametrize("text", ["Products 1, 2 and 3.", "item 3 is a 12 oz can", "Both products cost 99 dollars."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Products 1, 2 and 3.",
+        "item 3 is a 12 oz can",
+        "Both products cost 99 dollars.",
+        'A "mouse" and "Pads" for "set up a desk".',
+        'An 11" and a 13" screen.',
+    ],
+)
 def test_a_thought_about_its_own_products_is_kept(text: str) -> None:
     assert fault(thought_record_of(text), SESSIONS) == ""
 
@@ -82,6 +93,22 @@ def test_a_source_outside_the_training_sessions_is_refused(source: str, reason: 
     assert fault(rule_record(Rule("Keep apart", ("a", source)), "", SOURCE), SESSIONS) == reason
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["In session a the mouse goes with the pad.", "As session 12 shows, pads stay out.", "This shopper wants a mouse."],
+)
+def test_a_rule_that_speaks_of_a_single_session_is_refused(text: str) -> None:
+    source = "a" if " a " in text else "b"
+    rule = Rule(text.replace("session a", "session-7"), ("session-7",)) if source == "a" else Rule(text, ("b",))
+    known = {**SESSIONS, "session-7": session("session-7", ["x", "y"])}
+    assert fault(rule_record(rule, "electronics", SOURCE), known).startswith("it speaks of a single session (")
+
+
+def test_a_rule_about_sessions_in_general_is_kept() -> None:
+    rule = Rule("In a session of two products put both together; sessions of 3 are alike.", ("a",))
+    assert fault(rule_record(rule, "electronics", SOURCE), SESSIONS) == ""
+
+
 def test_each_content_is_kept_once() -> None:
     rules = [rule_record(Rule(text, ("a",)), "", SOURCE) for text in ("one", "two", "one")]
     kept, refused = check(rules, SESSIONS)
@@ -90,6 +117,6 @@ def test_each_content_is_kept_once() -> None:
 
 
 def test_a_reflection_names_what_was_missed_and_what_was_wrong() -> None:
-    found = reflect(session("s", ["a", "b", "c", "d"], ((0, 1, 2),)), ((3, 2), (0, 1)))
+    found = compare(session("s", ["a", "b", "c", "d"], ((0, 1, 2),)), ((3, 2), (0, 1)))
     assert found.missed == {(0, 2), (1, 2)}
     assert found.wrong == {(2, 3)}

@@ -32,13 +32,13 @@ def test_what_was_recorded_is_what_is_taught(tmp_path: Path) -> None:
     assert found.name == "recorded:gpt"
     assert found.formalise([], []) == [Rule("Pads join mice.", sources=())]
     assert found.kinds(SESSIONS[0]) == ("pointer", "pad")
-    assert found.think(SESSIONS[0], ("x", "y"), []) == Thought("A pad so", ("pointer", "pad"))
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("A pad so", ("pointer", "pad"))
 
 
 def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT)
     assert found.kinds(SESSIONS[1]) == GroundedTeacher().kinds(SESSIONS[1])
-    assert found.think(SESSIONS[1], ("milk", "tea"), []) is None
+    assert found.think(SESSIONS[1], ("milk", "tea"), [], []) is None
 
 
 @pytest.mark.parametrize(

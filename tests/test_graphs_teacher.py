@@ -11,7 +11,8 @@ from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Rule, Thought
 from bundlewise.domain import Grouping, Session
 from bundlewise.errors import DataError, UsageError
-from bundlewise.graphs.teacher import TeacherContext, TeacherState, build_teacher_graph
+from bundlewise.graphs.teacher import build_teacher_graph
+from bundlewise.graphs.teacher_state import Dials, TeacherContext, TeacherState
 from bundlewise.knowledge_base.packs import read_pack
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.prompts.render import fingerprint
@@ -61,7 +62,7 @@ def test_a_rule_that_harms_the_other_half_is_quarantined(found: TeacherState) ->
     (rule,) = (record for record in found.records if record.status == "quarantined")
     assert rule.text == "Put together a mouse and a pad: 10 of 10 such pairs are bundled"
     assert set(rule.source_session_ids) == {s.session_id for s in TRAIN[0::2]}
-    assert (rule.gain, rule.reason) == (-0.5, "held-out GJS -0.5000")
+    assert (rule.gain, rule.reason) == (-0.5, "held-out GJS -0.5000, 0.5000 lost by the sessions it harms")
 
 
 def test_validation_and_test_sessions_are_not_even_looked_at(found: TeacherState) -> None:
@@ -84,7 +85,9 @@ def test_nothing_to_learn_from_is_a_usage_error(sessions: list[Session]) -> None
 
 @pytest.mark.parametrize(("ratio", "count"), [(0.25, 5), (0.01, 1), (1.0, 20)])
 def test_a_share_of_the_sessions_is_chosen_by_seed(ratio: float, count: int) -> None:
-    first, again, other = ([s.session_id for s in run(TRAIN, ratio=ratio, seed=seed).sessions] for seed in (1, 1, 2))
+    first, again, other = (
+        [s.session_id for s in run(TRAIN, dials=Dials(ratio=ratio, seed=seed)).sessions] for seed in (1, 1, 2)
+    )
     assert len(first) == count
     assert first == again
     assert (first != other) == (ratio < 1)
@@ -98,7 +101,7 @@ class Talkative(GroundedTeacher):
     def formalise(self, *_: Any) -> list[Rule]:
         return [Rule("from elsewhere", ("d0", "v9")), Rule("general", ()), Rule(" ", ("d0",))]
 
-    def think(self, session: Session, kinds: tuple[str, ...], _: Any) -> Thought | None:
+    def think(self, session: Session, kinds: tuple[str, ...], *_: Any) -> Thought | None:
         texts = {"d0": "Product 5 of 4.", "d1": "Product 4 of 4."}
         return Thought(texts[session.session_id], kinds) if session.session_id in texts else None
 

@@ -18,7 +18,21 @@ ROOT = Path(__file__).resolve().parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 FOLDERS = {name.removeprefix("bundlewise."): path for name, path in SETUPTOOLS["package-dir"].items()}
 LINKED = sorted(FOLDERS.keys() - {"bundlewise"})
-FACES = {"chain", "demo", "doctor", "references", "report", "kb_report", "kb_pictures", "cli", "commands", "__main__"}
+FACES = {
+    "chain",
+    "distilling",
+    "watching",
+    "graph_picture",
+    "demo",
+    "doctor",
+    "recordings",
+    "references",
+    "report",
+    "kb_report",
+    "kb_pictures",
+    "cli",
+}
+FACES |= {"commands", "__main__"}
 MAY_IMPORT = {
     "kernel": {"kernel"},
     "prompts": {"kernel", "prompts"},

@@ -29,6 +29,24 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "left_out": ["b"],
         "out_reason": "r",
     },
+    "teacher": {"schema": "{}"},
+    "teacher_repair": {"faults": ["no JSON"]},
+    "teacher_kinds": {"titles": ["mouse"]},
+    "teacher_propose": {"titles": ["mouse"], "patterns": ["a + b"]},
+    "teacher_reflect": {
+        "titles": ["mouse", "pad"],
+        "proposed": [],
+        "annotated": [{"numbers": [1, 2], "intent": "i"}],
+        "differences": ["1 and 2 belong together"],
+    },
+    "teacher_rules": {"patterns": [], "lessons": [{"together": True, "cause": "c", "lesson": "l"}]},
+    "teacher_think": {
+        "titles": ["mouse", "pad", "rug"],
+        "annotated": [{"numbers": [1, 2], "intent": "i"}],
+        "left_out": [3],
+        "rules": ["r"],
+    },
+    "reasoning": {"products": "P.", "together": "T.", "left_out": "L.", "lesson": "S."},
 }
 INCLUDES = {
     name: set(re.findall(r'{% include "(\w+)\.jinja"', (FOLDER / f"{name}.jinja").read_text())) for name in TEMPLATES
@@ -78,7 +96,7 @@ def test_a_fingerprint_changes_exactly_with_the_template_or_one_it_includes(
         text, *rest = source(self, environment, template)
         return (text + "!" if template == f"{changed}.jinja" else text, *rest)
 
-    assert INCLUDES["judge"] == {"knowledge"}
+    assert (INCLUDES["judge"], INCLUDES["teacher_think"]) == ({"knowledge"}, {"products"})
     monkeypatch.setattr(PackageLoader, "get_source", edited)
     moved = {name for name in TEMPLATES if fingerprint(name) != before[name]}
     assert moved == {name for name in TEMPLATES if changed in {name} | INCLUDES[name]}
@@ -99,10 +117,40 @@ def test_fingerprints_are_distinct_and_do_not_depend_on_the_order_of_names() -> 
         ("thought", {}, 'The products are a. For "i", a go together: r. b stays out: r.'),
         ("thought", {"left_out": [], "bundles": []}, "The products are a."),
         ("knowledge", {}, ""),
+        ("reasoning", {}, "P. T. L. S."),
+        ("reasoning", {"left_out": " ", "products": "P\nQ."}, "P Q. T. S."),
+        ("teacher_kinds", {}, "The products of a shopper's session:\n1. mouse\nWhat is each of them?"),
+        (
+            "teacher_propose",
+            {"patterns": []},
+            "A shopper looks at these products:\n1. mouse\nWhich bundles are in it, and what is the intent of each?",
+        ),
+        (
+            "teacher_reflect",
+            {"proposed": [[1, 2]]},
+            "The products of a shopper's session:\n1. mouse\n2. pad\nProposed bundles:\n- 1, 2\nThe shopper's "
+            "bundles:\n- 1, 2: i\nDifferences:\n- 1 and 2 belong together\nWhat caused them, and what do they teach "
+            "about other sessions?",
+        ),
+        (
+            "teacher_rules",
+            {"patterns": ["a + b"]},
+            "Frequent in the training sessions:\n- a + b\nLessons from sessions where a first proposal was wrong:\n"
+            "1. together: l (because c)\nPut lessons that say the same together and word each group as one rule for "
+            "sessions nobody has seen.",
+        ),
     ],
 )
 def test_the_wording(name: str, variables: dict[str, Any], expected: str) -> None:
     assert render(name, **VARIABLES[name] | variables) == expected
+
+
+@pytest.mark.parametrize(("variable", "shown"), [("left_out", "Not bundled: 3"), ("rules", "Rules found so far:\n- r")])
+def test_a_thought_is_asked_for_without_headings_over_nothing(variable: str, shown: str) -> None:
+    assert shown in render("teacher_think", **VARIABLES["teacher_think"])
+    bare = render("teacher_think", **VARIABLES["teacher_think"] | {variable: []})
+    assert shown.partition(":")[0] not in bare
+    assert "\n\n" not in bare
 
 
 def test_a_tuned_student_notices_when_titles_are_read_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:

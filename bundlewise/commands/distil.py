@@ -2,50 +2,132 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import data_option
 from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.distilling import Distilled
+
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@data_option
-@click.option("--kb", required=True, help="Knowledge base to write to: a folder or a Chroma server's URL.")
+@click.option(
+    "--data",
+    multiple=True,
+    help="A sessions file, or electronics, clothing, grocery; again for more domains.",
+)
+@click.option("--kb", help="Knowledge base to write to: a folder or a Chroma server's URL.")
 @click.option("--embedder", help="For a new one: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
-@click.option("--teacher", default="grounded", show_default=True, help="grounded, or recorded:FILE.")
-@click.option("--pack", type=click.Path(path_type=Path, dir_okay=False), help="Also write the records to this file.")
+@click.option("--teacher", default="grounded", show_default=True, help="grounded, recorded:FILE, openai:MODEL[@URL].")
+@click.option("--pack", type=FILE, help="Also write the records to this file.")
+@click.option("--formats", help="Any of patterns,rules,thoughts.  [default: all]")
+@click.option("--sampler", default="random", show_default=True, help="random, length, diversity or difficulty.")
 @click.option("--ratio", default=1.0, show_default=True, help="Share of the training sessions to read.")
 @click.option("--seed", default=0, show_default=True, help="Determines which sessions are read.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@click.option("--dry-run", "--status", "dry_run", is_flag=True, help="Make no call; print the plan.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Stop before more tokens than this are spent.")
+@click.option("--ledger", type=FILE, help="Paid calls.  [default: bundlewise-calls.sqlite]")
+@click.option("--prices", type=FILE, help="Table of prices.  [default: BUNDLEWISE_PRICES, or the one that ships]")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="[default: 0]")
+@click.option("--effort", help="Reasoning effort, for models that reason: low, medium, high.")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Calls at once.  [default: 8]")
+@click.option("--rpm", type=click.IntRange(min=1), help="Most requests in a minute.")
+@click.option("--tpm", type=click.IntRange(min=1), help="Most tokens in a minute.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds an answer may take.  [default: 120]")
+@click.option("--patience", type=click.FloatRange(min=0), help="Seconds a call is tried again.  [default: 600]")
+@click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
+@click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
+@click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
+@click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
 def command(
-    data: str, kb: str, embedder: str | None, teacher: str, pack: Path | None, ratio: float, seed: int, as_json: bool
+    data: tuple[str, ...],
+    kb: str | None,
+    embedder: str | None,
+    teacher: str,
+    pack: Path | None,
+    formats: str | None,
+    sampler: str,
+    ratio: float,
+    seed: int,
+    dry_run: bool,
+    log_json: Path | None,
+    draw: Path | None,
+    as_json: bool,
+    **paying: Any,
 ) -> None:
     """Let a teacher distil knowledge from the training sessions of DATA.
 
-    The grounded teacher is built in and needs no key; it is not a language model. A recorded teacher
-    reads rules and thoughts that a large language model wrote about these sessions.
+    The grounded teacher is built in and needs no key; it is not a language model. A recorded teacher reads rules and
+    thoughts that a large language model wrote about these sessions. openai:MODEL asks one, at OPENAI_BASE_URL or the
+    URL given, with OPENAI_API_KEY: every answer is kept in the ledger and never paid for twice.
     """
-    if not 0 < ratio <= 1:
-        raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}")
-    from bundlewise import chain, dataset
+    if draw is not None:
+        _draw(draw)
+        return
+    if not data or (kb is None and not dry_run):
+        raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
+    from bundlewise import dataset, distilling
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    sessions = dataset.load(data)
-    who = chain.teacher_named(teacher, sessions)
-    found = chain.distil(
-        sessions, who, kb, embedder=Embedder.named(embedder) if embedder else None, pack=pack, ratio=ratio, seed=seed
+    dials = distilling.dials_of(sampler, ratio, seed, formats)
+    given = {name: value for name, value in paying.items() if value is not None}
+    if given and not teacher.startswith(distilling.LARGE):
+        option = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--{option} is for teachers that are paid, {teacher} is not; leave it out")
+    payment = distilling.Payment(**given)
+    sessions = dataset.load_all(data)
+    vectors = Embedder.named(embedder) if embedder else None
+    if dry_run:
+        _say_plan(distilling.plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
+        return
+    assert kb is not None
+    found = distilling.distil(
+        sessions, teacher, kb, embedder=vectors, pack=pack, dials=dials, payment=payment, log=log_json
     )
+    _say(found, teacher, as_json)
+    if not as_json:
+        click.echo(f"knowledge base in {kb}; next: bundlewise finetune --data {data[0]} --kb {kb} -o adapter", err=True)
+
+
+def _draw(path: Path) -> None:
+    from bundlewise.graph_picture import draw
+    from bundlewise.graphs.teacher import graph
+
+    draw(graph, path)
+    click.echo(path)
+
+
+def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    from bundlewise.watching import plan_lines
+
+    click.echo(json.dumps({"plan": rows}) if as_json else "\n".join(plan_lines(rows)))
+
+
+def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
+    from bundlewise.prices import in_dollars
+
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:
+        name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
-        click.echo(json.dumps({"teacher": who.name, "records": rows, "refused": len(found.refused)}))
+        told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        click.echo(json.dumps(told))
         return
     for (kind, status), number in sorted(counts.items()):
         click.echo(f"{number:6,} {kind}s{'' if status == 'active' else f' ({status})'}")
     for reason, number in Counter(refusal.reason for refusal in found.refused).most_common(5):
         click.echo(f"{number:6,} refused: {reason}", err=True)
-    click.echo(f"knowledge base in {kb}; next: bundlewise finetune --data {data} --kb {kb} -o adapter", err=True)
+    for row in found.stages:
+        if row["calls"] or row["cached"] or row["failed"]:
+            paid = f"{row['calls']:,} calls paid ({in_dollars(row['cost'])}), {row['cached']:,} from the ledger"
+            click.echo(f"{row['stage']:>10}: {paid}, {row['failed']:,} failed", err=True)

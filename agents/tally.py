@@ -1,0 +1,85 @@
+"""What a teacher's run has done so far, stage by stage: the numbers behind the live view, the log and the caps."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from threading import Lock
+from typing import Any
+
+from bundlewise.agents.calls import Reply
+from bundlewise.prices import Price
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Stage:
+    """One stage: its work in units (sessions, or calls where there are none) and what was paid in this run."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass
+class Tally:
+    """All stages in the order met; listeners hear of every event, from any thread, one at a time.
+
+    It is read while other threads add stages, hence from copies.
+    """
+
+    price: Price | None = None
+    stages: dict[str, Stage] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def expect(self, stage: str, total: int) -> None:
+        """Note how much work a stage has."""
+        self._note("stage", stage, total=total)
+
+    def done(self, stage: str, subject: str) -> None:
+        """Note a unit of work that is done, well or not."""
+        self._note("done", stage, subject=subject, done=1)
+
+    def failed(self, stage: str, subject: str, reason: str) -> None:
+        """Note a unit that gave nothing, and why."""
+        self._note("failed", stage, subject=subject, reason=reason, failed=1)
+
+    def call(self, stage: str, subject: str, reply: Reply, *, cached: bool) -> None:
+        """Note an answer: from the ledger, or paid for."""
+        if cached:
+            self._note("cached", stage, subject=subject, cached=1)
+        else:
+            tokens = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+            self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens)
+
+    def cost(self, *names: str) -> float | None:
+        """Return what was paid in this run, for all stages or those named, in US dollars; None where unknown."""
+        stages = [self.stages[name] for name in names or list(self.stages)]
+        paid = [stage for stage in stages if stage.calls]
+        if not paid:
+            return 0.0
+        return None if self.price is None else sum(self.price.cost(s.tokens_in, s.tokens_out) for s in paid)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written in this run."""
+        return sum(stage.tokens_in + stage.tokens_out for stage in list(self.stages.values()))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the stages as rows of numbers, with what each cost."""
+        return [{"stage": name, **asdict(stage), "cost": self.cost(name)} for name, stage in list(self.stages.items())]
+
+    def _note(self, event: str, name: str, **values: Any) -> None:
+        with self._lock:
+            stage = self.stages.setdefault(name, Stage())
+            for key, value in values.items():
+                if key == "total":
+                    stage.total = value
+                elif hasattr(stage, key):
+                    setattr(stage, key, getattr(stage, key) + value)
+            for listener in self.listeners:
+                listener({"event": event, "stage": name, **values})

@@ -1,0 +1,249 @@
+"""Distilling as functions: teachers by name, the run of the teacher graph, and its plan before anything is paid."""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlewise.agents.samplers import SAMPLERS, Sampler
+from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.agents.asking import Asks
+    from bundlewise.agents.chat import ChatEndpoint
+    from bundlewise.agents.grounding import Refusal
+    from bundlewise.agents.tally import Tally
+    from bundlewise.agents.teacher import Teacher
+    from bundlewise.graphs.teacher_state import Dials
+    from bundlewise.knowledge_base.embedding import Embedder
+
+LARGE = "openai:"
+TEACHERS = "grounded, recorded:FILE, or openai:MODEL[@URL] for an OpenAI-compatible endpoint"
+LEDGER = Path("bundlewise-calls.sqlite")
+MANY_STEPS = 10**7
+
+
+@dataclass(frozen=True)
+class Payment:
+    """How a large teacher is asked and paid; what a grounded or recorded one does without.
+
+    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none.
+    """
+
+    ledger: Path = LEDGER
+    prices: Path | None = None
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    effort: str | None = None
+    concurrency: int = 8
+    rpm: int | None = None
+    tpm: int | None = None
+    timeout: float = 120.0
+    patience: float = 600.0
+    max_output: int = 2000
+    repairs: int = 2
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took."""
+
+    records: list[Knowledge]
+    refused: "list[Refusal]"
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+
+def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dials":
+    """Read the dials of quantity; formats are names with commas between, such as `patterns,rules`.
+
+    Raises:
+        UsageError: one of them is out of its range.
+    """
+    from bundlewise.graphs.teacher_state import Dials
+
+    if not 0 < ratio <= 1:
+        raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}")
+    if sampler not in SAMPLERS:
+        raise UsageError(f"no sampler named {sampler!r}; choose {', '.join(SAMPLERS)}")
+    named: dict[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_KINDS}
+    wanted = [name.strip() for name in formats.split(",")] if formats else list(named)
+    if unknown := [name for name in wanted if name not in named]:
+        raise UsageError(f"no format named {unknown[0]!r}; choose any of {', '.join(named)}, with commas between")
+    kind: Sampler = sampler
+    return Dials(kind, ratio, seed, tuple(named[name] for name in named if name in wanted))
+
+
+def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
+    """Return the endpoint that `openai:MODEL[@URL]` names."""
+    from bundlewise.agents.chat import ChatEndpoint, Pace
+
+    model, _, url = name.removeprefix(LARGE).partition("@")
+    if not model:
+        raise UsageError(f"{name} names no model; write openai:MODEL or openai:MODEL@URL")
+    return ChatEndpoint(
+        model,
+        url or None,
+        temperature=payment.temperature,
+        effort=payment.effort,
+        max_output=payment.max_output,
+        timeout=payment.timeout,
+        patience=payment.patience,
+        connections=payment.concurrency,
+        pace=Pace(payment.rpm, payment.tpm),
+    )
+
+
+def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" = None) -> "Teacher":
+    """Return the teacher of a name; a large one asks through `asker`.
+
+    Raises:
+        UsageError: there is no such teacher.
+    """
+    from bundlewise.agents.grounded import GroundedTeacher
+    from bundlewise.agents.large import LargeTeacher
+    from bundlewise.agents.recorded import RecordedTeacher
+
+    if name == "grounded":
+        return GroundedTeacher()
+    if name.startswith("recorded:"):
+        return RecordedTeacher(Path(name.removeprefix("recorded:")), sessions)
+    if asker is not None:
+        return LargeTeacher(asker)
+    raise UsageError(f"no teacher named {name!r}; choose {TEACHERS}")
+
+
+def distil(
+    sessions: Sequence[Session],
+    teacher: str,
+    kb: Path | str,
+    *,
+    embedder: "Embedder | None" = None,
+    pack: Path | None = None,
+    dials: "Dials | None" = None,
+    payment: Payment | None = None,
+    log: Path | None = None,
+) -> Distilled:
+    """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
+
+    A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
+    ledger: stopped or killed, the same call goes on without paying twice.
+
+    Raises:
+        UsageError: there is no such teacher, or nothing to learn from.
+        CapError: a cap was reached; what was paid for is in the ledger.
+        ModelError: the endpoint cannot be used.
+    """
+    from bundlewise.agents.tally import Tally
+    from bundlewise.knowledge_base.store import KnowledgeStore
+    from bundlewise.watching import watching
+
+    payment, tally = payment or Payment(), Tally()
+    with _asker(teacher, payment, tally) as asker:
+        who = teacher_named(teacher, sessions, asker)
+        store = KnowledgeStore.create(kb, embedder)
+        with watching(tally, log), _stoppable(asker):
+            found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, store=store, pack=pack)
+    return Distilled(found["records"], found["refused"], tally.rows())
+
+
+def plan(
+    sessions: Sequence[Session],
+    teacher: str,
+    *,
+    embedder: "Embedder | None" = None,
+    dials: "Dials | None" = None,
+    payment: Payment | None = None,
+) -> list[dict[str, Any]]:
+    """Return what a large teacher's run would take, stage by stage, without a call: see `Planner`.
+
+    Raises:
+        UsageError: the teacher needs no plan, since it costs nothing.
+    """
+    from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.large import LargeTeacher
+    from bundlewise.agents.planning import Planner
+    from bundlewise.agents.tally import Tally
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.prices import price_of
+
+    if not teacher.startswith(LARGE):
+        raise UsageError(f"{teacher} makes no calls and costs nothing; leave out --dry-run")
+    payment = payment or Payment()
+    endpoint = endpoint_of(teacher, payment)
+    planner = Planner(endpoint, CallLedger(payment.ledger), repairs=payment.repairs)
+    _run(LargeTeacher(planner), sessions, dials, payment, Tally(), lambda: embedder or Embedder.named())
+    return planner.rows(price_of(endpoint.model, payment.prices))
+
+
+def _run(
+    who: "Teacher",
+    sessions: Sequence[Session],
+    dials: "Dials | None",
+    payment: Payment,
+    tally: "Tally",
+    embedder: Any,
+    **places: Any,
+) -> dict[str, Any]:
+    from bundlewise.graphs.teacher import build_teacher_graph
+    from bundlewise.graphs.teacher_state import Dials, TeacherContext, TeacherState
+
+    context = TeacherContext(
+        who,
+        known=[KnownSession.of(session) for session in sessions],
+        validation=[session for session in sessions if session.split == "validation"],
+        dials=dials or Dials(),
+        embed=lambda texts: embedder().embed(texts),
+        tally=tally,
+        **places,
+    )
+    training = [session for session in sessions if session.split == "train"]
+    settings: Any = {"max_concurrency": payment.concurrency, "recursion_limit": MANY_STEPS}
+    found: dict[str, Any] = build_teacher_graph().invoke(TeacherState(training), settings, context=context)
+    return found
+
+
+@contextmanager
+def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
+    """Open the ledger, look up the price and probe the endpoint of a large teacher; others need nothing of it."""
+    from bundlewise.agents.asking import Asker, Caps
+    from bundlewise.agents.calls import CallLedger
+    from bundlewise.prices import price_of
+
+    if not teacher.startswith(LARGE):
+        yield None
+        return
+    endpoint = endpoint_of(teacher, payment)
+    tally.price = price_of(endpoint.model, payment.prices)
+    caps = Caps(payment.max_cost, payment.max_tokens)
+    ledger = CallLedger(payment.ledger)
+    try:
+        asker = Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
+        asker.probe()
+        yield asker
+    finally:
+        endpoint.close()
+        ledger.close()
+
+
+@contextmanager
+def _stoppable(asker: "Asks | None") -> Iterator[None]:
+    """Let Ctrl-C end the waiting of all threads at once; answers on their way still come into the ledger."""
+    if asker is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = asker.endpoint.stop
+
+    def end(*_: object) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,85 @@
+"""What the teacher graph carries: the dials and live things of a run, and what has been distilled so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypedDict, TypeVar
+
+from bundlewise.agents.grounding import Refusal
+from bundlewise.agents.samplers import Embed, Sampler
+from bundlewise.agents.tally import Tally
+from bundlewise.agents.teacher import Pattern, Reflection, Rule, Teacher, Thought
+from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
+from bundlewise.knowledge_base.store import KnowledgeStore
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Dials:
+    """How much knowledge, from which sessions, in which formats: all that the user chooses about quantity."""
+
+    sampler: Sampler = "random"
+    ratio: float = 1.0
+    seed: int = 0
+    formats: tuple[KnowledgeKind, ...] = KNOWLEDGE_KINDS
+
+
+@dataclass(frozen=True)
+class TeacherContext:
+    """The live things and dials of one run.
+
+    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested.
+    """
+
+    teacher: Teacher
+    store: KnowledgeStore | None = None
+    pack: Path | None = None
+    known: Sequence[KnownSession] = ()
+    validation: Sequence[Session] = ()
+    dials: Dials = field(default_factory=Dials)
+    embed: Embed | None = None
+    tally: Tally = field(default_factory=Tally)
+
+
+def gather(before: dict[str, Found], found: dict[str, Found]) -> dict[str, Found]:
+    """Take what one session gave into what all gave, in place: copying would cost the square of the sessions."""
+    before.update(found)
+    return before
+
+
+@dataclass(frozen=True)
+class TeacherState:
+    """What has been distilled so far, by session id where it is a session's; None where the teacher failed."""
+
+    sessions: list[Session]
+    kinds: Annotated[dict[str, tuple[str, ...] | None], gather] = field(default_factory=dict)
+    patterns: dict[str, list[Pattern]] = field(default_factory=dict)
+    reflections: Annotated[dict[str, Reflection | None], gather] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+    thoughts: Annotated[dict[str, Thought | None], gather] = field(default_factory=dict)
+    records: list[Knowledge] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+class Update(TypedDict, total=False):
+    """The parts of the state a node changes."""
+
+    sessions: list[Session]
+    kinds: Mapping[str, tuple[str, ...] | None]
+    patterns: dict[str, list[Pattern]]
+    reflections: Mapping[str, Reflection | None]
+    rules: list[Rule]
+    thoughts: Mapping[str, Thought | None]
+    records: list[Knowledge]
+    refused: list[Refusal]
+
+
+@dataclass(frozen=True)
+class One:
+    """One session on its way through a stage, with what earlier stages found that bears on it."""
+
+    session: Session
+    kinds: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    rules: tuple[Rule, ...] = ()
