@@ -45,8 +45,7 @@ class LargeTeacher:
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Get ready for these sessions."""
-        self._grounded.begin(sessions)
+        """Need no look at the sessions in advance."""
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
         """Return the kind of every product, or None where the model gave none."""
@@ -69,7 +68,7 @@ class LargeTeacher:
             "teacher_propose",
             Proposal,
             lambda reply: proposal_faults(reply, session),
-            lambda: self._usual_proposal(session),
+            lambda: _usual_proposal(session),
             titles=session.titles,
             patterns=_worded(patterns, PATTERNS_SHOWN),
         )
@@ -142,10 +141,9 @@ class LargeTeacher:
         text = render("reasoning", **found.model_dump(include={"products", "together", "left_out", "lesson"}))
         return Thought(text, tuple(as_kind(kind) for kind in found.kinds))
 
-    def _usual_proposal(self, session: Session) -> Proposal:
-        groups = self._grounded.propose(session, ()) or ()
-        bundles = [ProposedBundle(items=[place + 1 for place in group], intent=FEW_WORDS[:40]) for group in groups]
-        return Proposal(bundles=bundles)
+
+def _usual_proposal(session: Session) -> Proposal:
+    return Proposal(bundles=[ProposedBundle(items=[*range(1, len(session.items) + 1)], intent=FEW_WORDS[:40])])
 
 
 _USUAL_RULE = RuleDraft(

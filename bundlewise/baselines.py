@@ -49,15 +49,23 @@ def clusters(similarity: NDArray[Any], threshold: float) -> Grouping:
 
     `similarity` is n x n and symmetric; its diagonal is not read.
     """
-    n = len(similarity)
-    if n < 2:
-        return ()
-    from scipy.cluster.hierarchy import fcluster, linkage
+    return _cut(_tree(similarity), threshold) if len(similarity) > 1 else ()
+
+
+def _tree(similarity: NDArray[Any]) -> NDArray[Any]:
+    """Return the merges of average-link clustering, from the nearest, as scipy lays them out."""
+    from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
     # Rounding makes a cosine a little larger than 1, and a distance must not be negative.
-    distances = squareform((1 - similarity).clip(min=0), checks=False)
-    labels = fcluster(linkage(distances, "average"), 1 - threshold + ROUNDING, "distance").tolist()
+    found: NDArray[Any] = linkage(squareform((1 - similarity).clip(min=0), checks=False), "average")
+    return found
+
+
+def _cut(tree: NDArray[Any], threshold: float) -> Grouping:
+    from scipy.cluster.hierarchy import fcluster
+
+    labels = fcluster(tree, 1 - threshold + ROUNDING, "distance").tolist()
     members: dict[int, list[int]] = {}
     for position, label in enumerate(labels):
         members.setdefault(label, []).append(position)
@@ -76,8 +84,19 @@ def choose_threshold(
         counts = f"{len(similarities)} and {len(truths)}"
         raise UsageError(f"a threshold needs a similarity matrix for each session, got {counts}")
 
-    def quality(threshold: float) -> float:
-        pairs = zip(similarities, truths, strict=True)
-        return fmean(gjs(clusters(similarity, threshold), truth) for similarity, truth in pairs)
+    thresholds = sorted(grid)
+    scores = [_scores(matrix, truth, thresholds) for matrix, truth in zip(similarities, truths, strict=True)]
+    means = [fmean(column) for column in zip(*scores, strict=True)]
+    return thresholds[means.index(max(means))]
 
-    return max(sorted(grid), key=quality)
+
+def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[float]) -> list[float]:
+    """Return the GJS of the clusters at each threshold; between two merges they are the same."""
+    if len(similarity) < 2:
+        return [gjs((), truth)] * len(thresholds)
+    tree, known = _tree(similarity), dict[int, float]()
+    merges = [int((tree[:, 2] <= 1 - threshold + ROUNDING).sum()) for threshold in thresholds]
+    for count, threshold in zip(merges, thresholds, strict=True):
+        if count not in known:
+            known[count] = gjs(_cut(tree, threshold), truth)
+    return [known[count] for count in merges]

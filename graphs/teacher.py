@@ -17,7 +17,7 @@ from bundlewise import baselines
 from bundlewise.agents import grounding, patterns
 from bundlewise.agents.conditions import trial
 from bundlewise.agents.samplers import sample
-from bundlewise.agents.teacher import compare
+from bundlewise.agents.teacher import Rule, compare
 from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
@@ -142,22 +142,23 @@ def check(state: TeacherState, runtime: Run) -> Update:
         ),
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
-    return {"records": _merged(kept, context), "refused": refused}
+    return {"records": _merged(kept, state.rules, context), "refused": refused}
 
 
 _WORDED_BY = {"rule": "teacher_rules", "thought": "teacher_think"}
 
 
-def _merged(records: list[Knowledge], context: TeacherContext) -> list[Knowledge]:
+def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:
     """Retire rules that say what another says: they stay, with the reason, and can be taken back."""
-    rules = [record for record in records if record.kind == "rule" and record.status == "active"]
-    if not context.teacher.repeats_itself or context.embed is None or len(rules) < 2:
+    if not context.teacher.repeats_itself or context.embed is None:
         return records
-    follows = {
-        member.id: cluster.leader.id
-        for cluster in duplicates(rules, context.embed([rule.text for rule in rules]))
-        for member in cluster.members[1:]
-    }
+    follows: dict[str, str] = {}
+    for joins in (True, False):
+        # Rules in almost the same words may say opposite things.
+        texts = {rule.text for rule in rules if rule.joins is joins}
+        same = [r for r in records if r.kind == "rule" and r.status == "active" and r.text in texts]
+        for cluster in duplicates(same, context.embed([record.text for record in same])) if len(same) > 1 else ():
+            follows |= {member.id: cluster.leader.id for member in cluster.members[1:]}
     return [
         record.model_copy(update={"status": "retired", "reason": f"says the same as {follows[record.id]}"})
         if record.id in follows

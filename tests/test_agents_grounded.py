@@ -33,7 +33,9 @@ def test_kinds_are_head_nouns_of_all_titles_bundled_or_not() -> None:
 
 
 def test_a_proposal_joins_what_shares_words() -> None:
-    assert GroundedTeacher().propose(desks(BOTH, BOTH)) == [RUGS, RUGS]
+    teacher, sessions = GroundedTeacher(), desks(BOTH, BOTH)
+    teacher.begin(sessions)
+    assert [teacher.propose(session, ()) for session in sessions] == [RUGS, RUGS]
 
 
 def test_a_rule_that_explains_the_discrepancies_is_found_with_its_numbers() -> None:
@@ -108,7 +110,7 @@ def test_without_discrepancies_or_with_few_sessions_no_rule_is_drawn() -> None:
 def test_a_thought_tells_of_its_own_products_only(titles: list[str], groups: Grouping, text: str) -> None:
     given, teacher = session("s", titles, groups), GroundedTeacher()
     known = [Pattern(("mouse", "pad"), ("x", "y"), ("x", "y"), 2.0), Pattern(("cup", "tea"), ("x",), ("x",), 2.0)]
-    found = teacher.think(given, teacher.kinds(given), known)
+    found = teacher.think(given, teacher.kinds(given), known, [])
     assert found is not None
     assert found.text == text
     assert found.kinds == teacher.kinds(given)
