@@ -219,7 +219,7 @@ def _reply(content: bytes, seconds: float) -> Reply:
         text, finish = choice["message"].get("content") or "", choice.get("finish_reason") or "stop"
         usage = body.get("usage") or {}
         tokens = (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise _PassingError(f"what came is no chat completion ({type(error).__name__})") from error
     if not isinstance(text, str) or (not text.strip() and finish != "length"):
         raise _EmptyError("the answer was empty")

@@ -101,16 +101,15 @@ def _left(row: dict[str, Any], seconds: float) -> str:
 
 def plan_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return a plan as lines: by stage calls, tokens and money from low to high, and why there are any."""
-    lines = [f"{'stage':<10}{'cached':>8}{'to make':>16}{'tokens in':>22}{'tokens out':>20}{'money':>22}  why"]
+    lines = [f"{'stage':<10} {'cached':>7} {'to make':>15} {'tokens in':>21} {'tokens out':>19} {'money':>21}  why"]
     for row in [*rows, _sum(rows)]:
         calls = f"{row['calls']:,} - {row['most_calls']:,}"
         tokens = ["{:,} - {:,}".format(*row[name]) for name in ("tokens_in", "tokens_out")]
         low, high = row["cost"]
         money = in_dollars(low) if low is None or high == 0 else f"{in_dollars(low)} - {in_dollars(high)}"
         why = ", ".join(f"{count:,} {reason}" for reason, count in row["why"].items())
-        lines.append(
-            f"{row['stage']:<10}{row['cached']:>8,}{calls:>16}{tokens[0]:>22}{tokens[1]:>20}{money:>22}  {why}".rstrip()
-        )
+        numbers = f"{row['cached']:>7,} {calls:>15} {tokens[0]:>21} {tokens[1]:>19} {money:>21}"
+        lines.append(f"{row['stage']:<10} {numbers}  {why}".rstrip())
     return lines
 
 

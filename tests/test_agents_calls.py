@@ -204,6 +204,7 @@ def test_a_call_that_fails_leaves_nothing_and_can_be_sent_at_once(ledger: CallLe
         ledger.answer(ONE, fail)
     assert ledger.find(ONE.key) is None
     assert ledger.totals() == []
+    assert ledger._base.execute("SELECT * FROM claims").fetchall() == [], "no process waits for it"
     assert CallLedger(ledger.path).answer(ONE, Sender()(ONE), stop).text == f"answer 1 to {ONE.subject}"
 
 

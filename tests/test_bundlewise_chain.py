@@ -9,10 +9,8 @@ import pytest
 from bundlewise import chain
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import Judgement, StudentEngine
-from bundlewise.agents.grounded import GroundedTeacher
-from bundlewise.chain import answer_to_file, teacher_named
+from bundlewise.chain import answer_to_file
 from bundlewise.dataset import load
-from bundlewise.errors import UsageError
 
 SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:5]
 BATCH = 2
@@ -104,9 +102,3 @@ def test_an_older_output_stays_whole_until_the_new_one_is_complete(engine: Stude
     with pytest.raises(KeyboardInterrupt):
         answer_to_file(SESSIONS, Counting(engine, stop_before=1), output, KEY)
     assert output.read_text() == "old\n"
-
-
-def test_teachers_are_known_by_name() -> None:
-    assert isinstance(teacher_named("grounded", []), GroundedTeacher)
-    with pytest.raises(UsageError, match="no teacher named 'gpt'; choose grounded, or recorded:FILE"):
-        teacher_named("gpt", [])

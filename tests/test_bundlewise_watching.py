@@ -1,0 +1,206 @@
+"""Whoever watches a teacher sees a table by stage, reads a log, and knows beforehand what a run would take."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bundlewise import watching as module
+from bundlewise.agents.calls import Reply
+from bundlewise.agents.tally import Tally
+from bundlewise.errors import UsageError
+from bundlewise.files import read_rows
+from bundlewise.prices import Price
+from bundlewise.watching import plan_lines, stage_table, watching
+
+PRICE = Price(input=2.0, output=10.0)
+PAID = Reply("x", "stop", 12_000, 3_400, 1.5)
+
+
+def told(tally: Tally, started: dict[str, float]) -> list[list[str]]:
+    """Return the table as a terminal shows it, row by row."""
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(stage_table(tally, started))
+    rows = [[cell.strip() for cell in re.split("[│┃]", row)[1:-1]] for row in stream.getvalue().splitlines()]
+    return [row for row in rows if row]
+
+
+# The log
+
+
+def test_a_log_is_json_lines_with_their_time_and_a_second_run_adds_to_it(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "run.jsonl"
+    for subject in ("Möbel", "half \ud83d of an emoji"):
+        tally = Tally()
+        with watching(tally, log):
+            tally.expect("kinds", 1)
+            tally.failed("kinds", subject, "it was\nno JSON")
+            assert read_rows(log)[-1]["subject"] == subject, "it can be followed"
+        tally.done("kinds", "after the run")
+        assert tally.listeners == []
+    rows = read_rows(log)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.pop("time")) for row in rows)
+    failed = {"event": "failed", "stage": "kinds", "reason": "it was\nno JSON", "failed": 1}
+    expected = {"event": "stage", "stage": "kinds", "total": 1}
+    first, second = failed | {"subject": "Möbel"}, failed | {"subject": "half \ud83d of an emoji"}
+    assert rows == [expected, first, expected, second]
+    assert "Möbel" in log.read_text(encoding="utf-8"), "people read it"
+
+
+def test_a_run_that_fails_leaves_its_log(tmp_path: Path) -> None:
+    tally = Tally()
+    with pytest.raises(ZeroDivisionError), watching(tally, tmp_path / "log"):
+        tally.done("kinds", "a")
+        raise ZeroDivisionError
+    assert [row["event"] for row in read_rows(tmp_path / "log")] == ["done"]
+    assert tally.listeners == []
+
+
+def test_without_a_log_and_a_terminal_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    with watching(tally):
+        assert tally.listeners == []
+        tally.done("kinds", "a")
+    assert capsys.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [".", "file/log"], ids=["a folder", "below a file"])
+def test_a_log_that_cannot_be_written_is_a_usage_error_before_anything_is_done(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    tally = Tally()
+    with (
+        pytest.raises(UsageError, match=r"cannot write the log .*: (Is a directory|File exists); give another file"),
+        watching(tally, tmp_path / place),
+    ):
+        pytest.fail("the run began")
+
+
+# The table
+
+
+def test_the_table_says_of_every_stage_what_was_done_what_it_took_and_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module.time, "monotonic", lambda: 1000.0)
+    tally = Tally(PRICE)
+    tally.expect("kinds", 1200)
+    tally.call("kinds", "a", PAID, cached=False)
+    tally.call("kinds", "b", PAID, cached=True)
+    tally.failed("kinds", "b", "it was no JSON")
+    for subject in "ab":
+        tally.done("kinds", subject)
+    tally.call("rules", "all", PAID, cached=True)
+    tally.done("rules", "all")
+    header, kinds, rules = told(tally, {"kinds": 999.0})
+    assert header == ["stage", "done", "failed", "calls", "cached", "tokens in", "tokens out", "money", "left"]
+    assert kinds == ["kinds", "2 of 1,200", "1", "1", "1", "12,000", "3,400", "$0.0580", "10 min"]
+    assert rules == ["rules", "1", "0", "0", "1", "0", "0", "$0.0000", ""]
+
+
+def test_unknown_money_is_told_as_unknown() -> None:
+    tally = Tally()
+    tally.call("kinds", "a", PAID, cached=False)
+    tally.call("rules", "a", PAID, cached=True)
+    assert [row[7] for row in told(tally, {})[1:]] == ["unknown", "$0.0000"]
+
+
+@pytest.mark.parametrize(
+    ("total", "done", "seconds", "left"),
+    [
+        (10, 0, 60.0, ""),
+        (10, 5, 60.0, "60 s"),
+        (10, 1, 10.0, "90 s"),
+        (10, 1, 20.0, "3 min"),
+        (10, 10, 60.0, ""),
+        (0, 3, 60.0, ""),
+    ],
+    ids=["not begun", "half", "just seconds", "minutes", "done", "of how many is unknown"],
+)
+def test_the_time_left_is_as_long_as_what_was_done_took(
+    monkeypatch: pytest.MonkeyPatch, total: int, done: int, seconds: float, left: str
+) -> None:
+    monkeypatch.setattr(module.time, "monotonic", lambda: 1000.0)
+    tally = Tally()
+    tally.expect("kinds", total)
+    for number in range(done):
+        tally.done("kinds", str(number))
+    assert told(tally, {"kinds": 1000.0 - seconds})[1][8] == left
+
+
+def test_on_a_terminal_the_table_is_live_and_gone_when_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    tally = Tally(PRICE)
+    tally.expect("kinds", 2)
+    with watching(tally):
+        tally.call("kinds", "a", PAID, cached=False)
+        tally.done("kinds", "a")
+    assert "1 of 2" in stream.getvalue() and "$0.0580" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K"), "the last thing done is to erase a line"
+    assert tally.listeners == []
+
+
+# The plan
+
+
+def row(stage: str, cost: list[float | None], **values: Any) -> dict[str, Any]:
+    usual = {"cached": 0, "calls": 1200, "most_calls": 3600, "tokens_in": (500_000, 2_000_000)}
+    return {"stage": stage, **usual, "tokens_out": (9_000, 80_000), "why": {"new": 1200}, "cost": cost, **values}
+
+
+NOTHING = {"calls": 0, "most_calls": 0, "tokens_in": (0, 0), "tokens_out": (0, 0), "why": {}, "cached": 40}
+
+
+def words(lines: list[str]) -> list[str]:
+    """Return lines with one space for many."""
+    return [" ".join(line.split()) for line in lines]
+
+
+def test_a_plan_says_by_stage_what_a_run_takes_from_low_to_high_and_why() -> None:
+    why = {"template changed": 1000, "what it builds on changed": 200}
+    rows = [row("kinds", [0.0, 0.0], **NOTHING), row("propose", [0.5, 1.25]), row("rules", [1.5, 2500.0], why=why)]
+    assert words(plan_lines(rows)) == [
+        "stage cached to make tokens in tokens out money why",
+        "kinds 40 0 - 0 0 - 0 0 - 0 $0.0000",
+        "propose 0 1,200 - 3,600 500,000 - 2,000,000 9,000 - 80,000 $0.5000 - $1.25 1,200 new",
+        "rules 0 1,200 - 3,600 500,000 - 2,000,000 9,000 - 80,000 $1.50 - $2,500.00 "
+        "1,000 template changed, 200 what it builds on changed",
+        "all 40 2,400 - 7,200 1,000,000 - 4,000,000 18,000 - 160,000 $2.00 - $2,501.25",
+    ]
+
+
+def test_the_columns_of_a_plan_stand_below_each_other() -> None:
+    header, *lines = plan_lines([row("kinds", [0.5, 1.25]), row("propose", [234.5, 98765.0])])
+    ends = [header.index(name) + len(name) for name in ("cached", "to make", "tokens in", "tokens out", "money")]
+    for line in lines:
+        assert all(line[end - 1] != " " and line.ljust(end + 1)[end] == " " for end in ends)
+
+
+def test_a_plan_with_a_price_that_is_unknown_says_so_and_so_does_its_sum() -> None:
+    rows = [row("kinds", [0.0, 0.0], **NOTHING), row("rules", [None, None])]
+    kinds, rules, both = plan_lines(rows)[1:]
+    assert "$0.0000" in kinds
+    assert "unknown  1,200 new" in rules and "$" not in rules
+    assert both.endswith("unknown") and "$" not in both
+
+
+def test_a_plan_of_nothing_is_all_zeros() -> None:
+    assert words(plan_lines([]))[1:] == ["all 0 0 - 0 0 - 0 0 - 0 $0.0000"]
+
+
+def test_however_long_its_numbers_the_columns_of_a_plan_stay_apart() -> None:
+    many = {"cached": 10**9, "calls": 10**9, "most_calls": 10**10, "tokens_in": (10**12, 10**13)}
+    line = plan_lines([row("propositions", [123456.0, 1234567.0], **many, tokens_out=(10**12, 10**13))])[1]
+    tokens = "1,000,000,000,000 - 10,000,000,000,000"
+    calls = "1,000,000,000 1,000,000,000 - 10,000,000,000"
+    assert words([line]) == [f"propositions {calls} {tokens} {tokens} $123,456.00 - $1,234,567.00 1,200 new"]
