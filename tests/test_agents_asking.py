@@ -92,7 +92,7 @@ def test_json_in_prose_is_read(bench: Bench, reply: str) -> None:
     ("bad", "told"),
     [
         ("I cannot do that.", "- there is no JSON object in it"),
-        ('{"kinds": "mouse"}', "- kinds: input should be a valid list"),
+        ('{"kinds": "mouse"}', "- kinds: input should be a valid array"),
         ('{"sorts": []}', "- kinds: field required"),
         ('{"kinds": ["mouse"]}', "- there must be 2 kinds"),
         ('{"kinds": ["mouse"', "- there is no JSON object in it"),

@@ -33,7 +33,7 @@ OPENED: list[ChatEndpoint] = []
 
 
 def endpoint(server: TeacherServer, **fields: Any) -> ChatEndpoint:
-    usual = {"model": "lab", "url": server.spec.partition("@")[2], "timeout": 5.0, "patience": 8.0}
+    usual = {"model": "lab", "url": server.spec.partition("@")[2], "timeout": 20.0, "patience": 30.0}
     OPENED.append(ChatEndpoint(**usual | fields))
     return OPENED[-1]
 
