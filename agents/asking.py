@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -127,9 +128,6 @@ class Asker(Asks):
         return self.mode
 
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any], mode: Mode | None = None) -> Reply:
-        if found := self.ledger.find(call.key):
-            self.tally.call(call.stage, call.subject, found, cached=True)
-            return found
         reserved: list[int] = []
 
         def send() -> Reply:
@@ -206,12 +204,18 @@ def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
     return [*messages[:2], {"role": "assistant", "content": answer}, {"role": "user", "content": told}]
 
 
+@cache
+def _template(name: str) -> str:
+    """Return the fingerprint of a question's template, once a process: it costs more than the rest of the call."""
+    return fingerprint("teacher", name)
+
+
 def call_of(
     stage: str, subject: str, template: str, endpoint: ChatEndpoint, messages: Messages, schema: dict[str, Any]
 ) -> Call:
     """Return the call that a question is: its key says model, parameters, messages and schema, not the server."""
     request = {**endpoint.parameters, "messages": messages, "schema": schema}
-    return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request)
+    return Call(stage, subject, _template(template), endpoint.model, request)
 
 
 def tokens_of(messages: Messages) -> tuple[int, int]:

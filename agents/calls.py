@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS calls (
     seconds REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS calls_by_subject ON calls (stage, subject);
 CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, process TEXT NOT NULL);
+CREATE TRIGGER IF NOT EXISTS kept AFTER INSERT ON calls BEGIN DELETE FROM claims WHERE key = NEW.key; END;
 """
 POLL = 0.05
 BUSY = 60.0
@@ -81,9 +83,22 @@ class CallLedger:
             tables = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables - {"calls", "claims"}:
                 raise KnowledgeError(f"{path} is no ledger of calls but another database; give another file")
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=FULL")
+            self._open_for_many()
+            # Safe against kill -9; `keep` makes answers safe against a power cut, outside of the lock.
+            self._base.execute("PRAGMA synchronous=NORMAL")
             self._base.executescript(SCHEMA)
+
+    def _open_for_many(self) -> None:
+        """Switch to write-ahead logging; SQLite does not wait by itself while another process does so."""
+        until = time.monotonic() + BUSY
+        while True:
+            try:
+                self._base.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(POLL)
 
     def find(self, key: str) -> Reply | None:
         """Return the answer kept for a call."""
@@ -94,26 +109,36 @@ class CallLedger:
 
     def answer(self, call: Call, send: Callable[[], Reply], wait: Callable[[float], None] = time.sleep) -> Reply:
         """Return the answer kept for a call, or send it and keep what comes; `wait` may raise to stop waiting."""
-        while (kept := self.find(call.key)) is None:
+        while True:
             with self._claimed(call.key) as free:
                 if free:
                     reply = _storable(send())
                     self.keep(call, reply)
                     return reply
+            if (kept := self.find(call.key)) is not None:
+                return kept
             wait(POLL)
-        return kept
 
     def keep(self, call: Call, reply: Reply) -> None:
-        """Write an answer down, and give the claim back, in one transaction."""
+        """Write an answer down, and give the claim back, in one statement: threads wait for each other at each."""
         row = (call.key, call.stage, call.subject, call.template, call.model, *asdict(reply).values())
-        with self._changing():
+        with self._guarded():
             self._base.execute(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(row))})", row)
-            self._base.execute("DELETE FROM claims WHERE key = ?", (call.key,))
+        self._sync()
+
+    def _sync(self) -> None:
+        """Make what was written last safe on the disk."""
+        with suppress(OSError):  # A checkpoint may just have taken the file away, and has then done so itself.
+            handle = os.open(f"{self.path}-wal", os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     @contextmanager
     def _claimed(self, key: str) -> Iterator[bool]:
         """Hold a call while the block runs, and say whether it could be had; given back where the block fails."""
-        claim = f"{os.uname().nodename}:{os.getpid()}:{psutil.Process().create_time():.2f}:{uuid4().hex}"
+        claim = f"{_this_process(os.getpid())}:{uuid4().hex}"
         _HELD.add(claim)
         try:
             yield self._claim(key, claim)
@@ -126,6 +151,10 @@ class CallLedger:
 
     def _claim(self, key: str, claim: str) -> bool:
         """Take a call that is neither kept nor held; one that was left behind is taken over."""
+        unclaimed = "INSERT INTO claims SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM calls WHERE key = ?)"
+        with self._guarded():
+            if self._base.execute(f"{unclaimed} ON CONFLICT DO NOTHING", (key, claim, key)).rowcount == 1:
+                return True
         with self._changing():
             row = self._base.execute("SELECT process FROM claims WHERE key = ?", (key,)).fetchone()
             kept = self._base.execute("SELECT 1 FROM calls WHERE key = ?", (key,)).fetchone()
@@ -205,6 +234,12 @@ class CallLedger:
                     "free space, or give another file with --ledger; what it holds is safe, the same command goes on"
                 )
                 raise KnowledgeError(f"cannot use the ledger of calls {self.path}: {error}; {remedy}") from error
+
+
+@cache
+def _this_process(number: int) -> str:
+    """Name this process so that no later one of the same number is taken for it."""
+    return f"{os.uname().nodename}:{number}:{psutil.Process(number).create_time():.2f}"
 
 
 def _storable(reply: Reply) -> Reply:

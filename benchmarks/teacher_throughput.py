@@ -114,7 +114,7 @@ def copies(count: int) -> list[Session]:
 def _renamed(session: Session, number: int) -> Session:
     """Return a copy whose first title differs: two equal questions would be one call."""
     first, *others = session.items
-    items = (first.model_copy(update={"title": f"{first.title} {number}"}), *others)
+    items = (first.model_copy(update={"title": f"{number} {first.title}"}), *others)
     return session.model_copy(update={"session_id": f"copy-{number}", "items": items})
 
 

@@ -247,7 +247,7 @@ def test_a_plan_asks_nobody_and_says_why_calls_are_to_be_made(bench: Bench, monk
     assert kinds(plan, subject="kept") == ["mouse", "pad"]
     assert kinds(plan, ["A Case", "A Lid", "A Box"], subject="never asked") == ["usual"] * 3
     assert kinds(plan, ["Glide Mouse", "Foam Pad, blue"], subject="kept") == ["usual"] * 2
-    monkeypatch.setattr("bundlewise.agents.asking.fingerprint", lambda *names: "edited")
+    monkeypatch.setattr("bundlewise.agents.asking._template", lambda name: "edited")
     monkeypatch.setattr("bundlewise.agents.asking.render", lambda name, **variables: f"another {name}")
     assert kinds(plan, subject="kept") == ["usual"] * 2
     (row,) = plan.rows(PRICE)

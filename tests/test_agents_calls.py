@@ -553,3 +553,22 @@ def test_a_ledger_is_never_written_over_by_its_own_export(ledger: CallLedger, tm
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+def test_six_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    for round_ in range(8):
+        gate = context.Barrier(6)
+        opening = [context.Process(target=open_at, args=(tmp_path / f"{round_}.sqlite", gate)) for _ in range(6)]
+        for process in opening:
+            process.start()
+        for process in opening:
+            process.join(60)
+        assert [process.exitcode for process in opening] == [0] * 6
+
+
+def open_at(path: Path, gate: Any) -> None:
+    gate.wait()
+    CallLedger(path).close()
