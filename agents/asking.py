@@ -1,6 +1,7 @@
 """Asking a large model for a typed reply: through the ledger, within the caps, its faults fed back a few times."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,7 +26,7 @@ class CapError(BundlewiseError):
 
 
 @dataclass
-class Asks:
+class Asks(ABC):
     """The way to a typed reply, whoever answers: rendered, parsed, checked, fed back at most `repairs` times."""
 
     endpoint: ChatEndpoint
@@ -70,14 +71,15 @@ class Asks:
         self._failed(stage, subject, reason)
         return None
 
+    @abstractmethod
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any]) -> Reply | None:
         """Return the answer to a call, or None where nobody is asked."""
-        raise NotImplementedError
 
-    def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed | None:
-        """Return what to go on with where nobody was asked."""
-        raise NotImplementedError
+    def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed:
+        """Go on with a stand-in where nobody was asked."""
+        return usual
 
+    @abstractmethod
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         """Note that a subject has no reply that can be used."""
 
@@ -128,7 +130,7 @@ class Asker(Asks):
         return self.mode
 
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any], mode: Mode | None = None) -> Reply:
-        reserved: list[int] = []
+        reserved: list[tuple[int, float]] = []
 
         def send() -> Reply:
             reserved.append(self._reserve(messages))
@@ -138,33 +140,30 @@ class Asker(Asks):
             reply = self.ledger.answer(call, send, self.endpoint.wait)
             self.tally.call(call.stage, call.subject, reply, cached=not reserved)
         finally:
-            for most_in in reserved:
-                self._release(most_in)
+            for tokens, cost in reserved:
+                self._release(tokens, cost)
         return reply
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         self.tally.failed(stage, subject, reason)
 
-    def _reserve(self, messages: Messages) -> int:
-        """Count what a call could cost at most as spent until it is here, so that no cap is ever passed."""
+    def _reserve(self, messages: Messages) -> tuple[int, float]:
+        """Put aside the tokens and money a call could take at most until it is here, so that no cap is ever passed."""
         most_in, most_out = tokens_of(messages)[1], self.endpoint.max_output
-        price = self.tally.price
+        tokens, price = most_in + most_out, self.tally.price
         cost = price.cost(most_in, most_out) if price else 0.0
         with self._lock:
-            spent, tokens = (self.tally.cost() or 0.0) + self._reserved_cost, self.tally.tokens + self._reserved
-            if self.caps.cost is not None and spent + cost > self.caps.cost:
-                raise CapError(_capped("--max-cost", f"${self.caps.cost:g}", f"${self.tally.cost():.4f}"))
-            if self.caps.tokens is not None and tokens + most_in + most_out > self.caps.tokens:
-                raise CapError(_capped("--max-tokens", f"{self.caps.tokens:,}", f"{self.tally.tokens:,} tokens"))
-            self._reserved += most_in + most_out
-            self._reserved_cost += cost
-        return most_in
+            paid, caps = self.tally.cost() or 0.0, self.caps
+            if caps.cost is not None and paid + self._reserved_cost + cost > caps.cost:
+                raise CapError(_capped("--max-cost", f"${caps.cost:g}", f"${paid:.4f}"))
+            if caps.tokens is not None and self.tally.tokens + self._reserved + tokens > caps.tokens:
+                raise CapError(_capped("--max-tokens", f"{caps.tokens:,}", f"{self.tally.tokens:,} tokens"))
+            self._reserved, self._reserved_cost = self._reserved + tokens, self._reserved_cost + cost
+        return tokens, cost
 
-    def _release(self, most_in: int) -> None:
-        price = self.tally.price
+    def _release(self, tokens: int, cost: float) -> None:
         with self._lock:
-            self._reserved -= most_in + self.endpoint.max_output
-            self._reserved_cost -= price.cost(most_in, self.endpoint.max_output) if price else 0.0
+            self._reserved, self._reserved_cost = self._reserved - tokens, self._reserved_cost - cost
 
 
 def _capped(option: str, cap: str, spent: str) -> str:

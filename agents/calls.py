@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -60,7 +60,7 @@ class Call:
     model: str
     request: dict[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A hash of the request alone: the same question asked for another purpose is the same call."""
         return fingerprint(self.request) + fingerprint([self.request])

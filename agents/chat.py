@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from bundlewise.agents.calls import Reply
-from bundlewise.endpoints import key, refuse_address, without_key
+from bundlewise.endpoints import key, reason_of, refuse_address, said_by
 from bundlewise.errors import BundlewiseError, ModelError
 
 if TYPE_CHECKING:
@@ -162,13 +162,11 @@ class ChatEndpoint:
         except openai.APIStatusError as error:
             raise self._refusal(error) from error
         except (openai.APIConnectionError, httpx2.TransportError) as error:
-            raise _PassingError(without_key(str(error.__cause__ or error).strip().rstrip("."))) from error
+            raise _PassingError(reason_of(error)) from error
         return _reply(bytes(content), monotonic() - start)
 
     def _refusal(self, error: "openai.APIStatusError") -> Exception:
-        status = error.status_code
-        said = error.message.removeprefix(f"Error code: {status}").lstrip(" -") or error.response.text
-        short = without_key(" ".join(said.split()))[:200] or "no reason given"
+        status, short = error.status_code, said_by(error)
         if status in REMEDIES:
             return ModelError(f"{self._place} refused ({status}): {short}; {REMEDIES[status]}")
         if status in PASSES or status >= 500:

@@ -46,7 +46,7 @@ class Condition(BaseModel):
         named = (_holds_any(one, self.first) and _holds_any(other, self.second)) or (
             _holds_any(other, self.first) and _holds_any(one, self.second)
         )
-        return named and _RELATIONS[self.relation](one, other)
+        return named and RELATIONS[self.relation](one, other)
 
     @property
     def is_empty(self) -> bool:
@@ -64,14 +64,15 @@ def _nouns(text: str) -> set[str]:
     return {head_noun(word) for word in words(text)}
 
 
-def _noun(title: str) -> str:
+def noun(title: str) -> str:
+    """Return the coarse kind of a product, that patterns are mined over."""
     return head_noun(kind(title))
 
 
-_RELATIONS: dict[Relation, Callable[[str, str], bool]] = {
+RELATIONS: dict[Relation, Callable[[str, str], bool]] = {
     "any": lambda one, other: True,
-    "same kind": lambda one, other: _noun(one) == _noun(other),
-    "different kinds": lambda one, other: _noun(one) != _noun(other),
+    "same kind": lambda one, other: noun(one) == noun(other),
+    "different kinds": lambda one, other: noun(one) != noun(other),
     "share a word": lambda one, other: bool(shared_words(one, other)),
     "share no word": lambda one, other: not shared_words(one, other),
     "share a number": lambda one, other: any(c.isdigit() for word in shared_words(one, other, 9) for c in word),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -84,6 +85,7 @@ class Reasoning(Contract):
 Reply = TypeVar("Reply", bound=Contract)
 
 
+@cache
 def schema_of(contract: type[Contract]) -> dict[str, Any]:
     """Return a contract as the JSON Schema that strict servers take: all required, nothing besides."""
     schema = contract.model_json_schema()

@@ -5,17 +5,17 @@ differ from the annotations, words what it finds as rules with numbers, and test
 training sessions it was not drawn from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from bundlewise import baselines
-from bundlewise.agents.conditions import Holds, trial
+from bundlewise.agents.conditions import RELATIONS, Holds, Relation, noun, trial
 from bundlewise.agents.contracts import Lesson
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought, bundled_pairs
-from bundlewise.domain import Grouping, Session
+from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.prompts.render import render
-from bundlewise.text import head_noun, kind, shared_words, words
+from bundlewise.text import shared_words, words
 
 MIN_PAIRS = 6
 MARGIN = 0.1
@@ -33,7 +33,7 @@ class GroundedTeacher:
     """A deterministic teacher that reads training sessions only."""
 
     name = "grounded"
-    words_by_template = True
+    worded_by: Mapping[KnowledgeKind, str] = {"rule": "rule", "thought": "thought"}
     repeats_itself = False
 
     def __init__(self) -> None:
@@ -41,12 +41,11 @@ class GroundedTeacher:
 
     def kinds(self, session: Session) -> tuple[str, ...]:
         """Return the head noun of every title."""
-        return tuple(head_noun(kind(title)) for title in session.titles)
+        return tuple(noun(title) for title in session.titles)
 
     def begin(self, sessions: Sequence[Session]) -> None:
         """Choose the threshold of the clusters on these very sessions."""
-        similarity = [baselines.overlap(session.titles) for session in sessions]
-        self._threshold = baselines.choose_threshold(similarity, [session.groups for session in sessions])
+        self._threshold = baselines.lexical_threshold(sessions)
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
         """Return word-overlap clusters."""
@@ -74,10 +73,10 @@ class GroundedTeacher:
     def _ideas(self, patterns: Sequence[Pattern]) -> list[Idea]:
         pairs = [pattern for pattern in patterns if len(pattern.kinds) == 2][:20]
         general = [
-            Idea("products whose titles share a model name or number", _share_number),
+            Idea("products whose titles share a model name or number", _related("share a number")),
             Idea("products whose titles share two words or more", lambda s, a, b: _overlap(s, a, b) >= 2),
-            Idea("products whose titles share no word", lambda s, a, b: _overlap(s, a, b) == 0),
-            Idea("products of one kind", lambda s, a, b: _head(s, a) == _head(s, b)),
+            Idea("products whose titles share no word", _related("share no word")),
+            Idea("products of one kind", _related("same kind")),
             Idea("products of one brand but of different kinds", _brand_mates),
             Idea("the products of a session of three or fewer", lambda s, a, b: len(s.items) <= 3),
             Idea("products of a session of eight or more", lambda s, a, b: len(s.items) >= 8),
@@ -144,16 +143,15 @@ def _reason(session: Session, group: tuple[int, ...], kinds: tuple[str, ...], kn
 
 
 def _head(session: Session, place: int) -> str:
-    return head_noun(kind(session.items[place].title))
+    return noun(session.items[place].title)
 
 
 def _overlap(session: Session, a: int, b: int) -> int:
     return len(shared_words(session.items[a].title, session.items[b].title, limit=9))
 
 
-def _share_number(session: Session, a: int, b: int) -> bool:
-    shared = shared_words(session.items[a].title, session.items[b].title, limit=9)
-    return any(any(c.isdigit() for c in word) for word in shared)
+def _related(relation: Relation) -> Holds:
+    return lambda session, a, b: RELATIONS[relation](session.items[a].title, session.items[b].title)
 
 
 def _brand_mates(session: Session, a: int, b: int) -> bool:

@@ -1,6 +1,6 @@
 """The large teacher: a language model behind an endpoint that proposes, reflects, formalises and thinks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from bundlewise.agents.contracts import (
 )
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
-from bundlewise.domain import Grouping, Session
+from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
 from bundlewise.prompts.render import render
 
@@ -36,7 +36,7 @@ FEW_WORDS = "so much is known of them and of what a shopper would do with them, 
 class LargeTeacher:
     """A teacher that asks a language model, one question a session and stage, through an asker of any kind."""
 
-    words_by_template = False
+    worded_by: Mapping[KnowledgeKind, str] = {"rule": "teacher_rules", "thought": "teacher_think"}
     repeats_itself = True
 
     def __init__(self, asker: Asks) -> None:

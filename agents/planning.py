@@ -50,9 +50,12 @@ class Planner(Asks):
                 self.stages.setdefault(call.stage, Planned()).cached += 1
         return reply
 
-    def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed | None:
+    def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed:
         self._count(call, messages, usual)
         return usual
+
+    def _failed(self, stage: str, subject: str, reason: str) -> None:
+        """Keep no account of failures: a plan counts what is to be asked."""
 
     def _count(self, call: Call, messages: Messages, usual: Contract) -> None:
         low_in, high_in = tokens_of(messages)

@@ -1,12 +1,12 @@
 """The recorded teacher: what a large language model wrote about training sessions, read from a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
-from bundlewise.domain import Session
+from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
 from bundlewise.files import read_rows
 
@@ -18,7 +18,7 @@ class RecordedTeacher(GroundedTeacher):
     "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`.
     """
 
-    words_by_template = False
+    worded_by: Mapping[KnowledgeKind, str] = {}
 
     def __init__(self, path: Path, sessions: Sequence[Session]) -> None:
         super().__init__()

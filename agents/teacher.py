@@ -1,13 +1,13 @@
 """What a teacher does, whoever it is: the seam between the teacher graph and its teachers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
 
 from bundlewise.agents.conditions import Condition
 from bundlewise.agents.contracts import Lesson
-from bundlewise.domain import Grouping, Session
+from bundlewise.domain import Grouping, KnowledgeKind, Session
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Thought:
 class Teacher(Protocol):
     """Whoever distils: the embedded grounded teacher, a recorded one, or a large language model.
 
-    `words_by_template` says whether its rules and thoughts are worded by our templates, `repeats_itself`
-    whether it may word one rule several times.
+    `worded_by` names the templates that word its rules and thoughts, or ask for them, where it has any;
+    `repeats_itself` says whether it may word one rule several times.
     """
 
     name: str
-    words_by_template: bool
+    worded_by: Mapping[KnowledgeKind, str]
     repeats_itself: bool
 
     def begin(self, sessions: Sequence[Session]) -> None:

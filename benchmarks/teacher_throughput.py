@@ -71,7 +71,6 @@ class Instant(GroundedTeacher):
     """A teacher that says something of the usual length about every session at once."""
 
     name = "instant"
-    words_by_template = False
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
         """Return the first two products."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.domain import Grouping
+from bundlewise.domain import Grouping, Session
 from bundlewise.errors import UsageError
 from bundlewise.metrics import gjs
 from bundlewise.text import words
@@ -88,6 +88,11 @@ def choose_threshold(
     scores = [_scores(matrix, truth, thresholds) for matrix, truth in zip(similarities, truths, strict=True)]
     means = [fmean(column) for column in zip(*scores, strict=True)]
     return thresholds[means.index(max(means))]
+
+
+def lexical_threshold(sessions: Sequence[Session]) -> float:
+    """Return the threshold for word overlap that is best on annotated sessions."""
+    return choose_threshold([overlap(s.titles) for s in sessions], [s.groups for s in sessions])
 
 
 def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,9 +175,11 @@ def plan(
         raise UsageError(f"{teacher} makes no calls and costs nothing; leave out --dry-run")
     payment = payment or Payment()
     endpoint = endpoint_of(teacher, payment)
-    planner = Planner(endpoint, CallLedger(payment.ledger), repairs=payment.repairs)
-    _run(LargeTeacher(planner), sessions, dials, payment, Tally(), lambda: embedder or Embedder.named())
-    return planner.rows(price_of(endpoint.model, payment.prices))
+    price = price_of(endpoint.model, payment.prices)
+    with closing(CallLedger(payment.ledger)) as ledger:
+        planner = Planner(endpoint, ledger, repairs=payment.repairs)
+        _run(LargeTeacher(planner), sessions, dials, payment, Tally(), lambda: embedder or Embedder.named())
+    return planner.rows(price)
 
 
 def _run(

@@ -1,9 +1,13 @@
 """What every client of a model server shares: the key from the environment, kept out of all that is written."""
 
 import os
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    import openai
 
 
 def key() -> str:
@@ -30,3 +34,14 @@ def refuse_address(url: str) -> None:
 def without_key(said: str) -> str:
     """Take the key out of a message: some servers repeat the one they refuse."""
     return said.replace(key(), "***") if key() else said
+
+
+def said_by(error: "openai.APIStatusError") -> str:
+    """Return why a server refused, in its own words, short and without the key."""
+    said = error.message.removeprefix(f"Error code: {error.status_code}").lstrip(" -") or error.response.text
+    return without_key(" ".join(said.split()))[:200] or "no reason given"
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a server could not be reached, without the key."""
+    return without_key(str(error.__cause__ or error).strip().rstrip("."))

@@ -6,6 +6,7 @@ out, each to a node of its own, in waves: so a hundred thousand sessions are nev
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from langgraph.graph import END, START, StateGraph
@@ -18,7 +19,7 @@ from bundlewise.agents import grounding, patterns
 from bundlewise.agents.conditions import trial
 from bundlewise.agents.samplers import sample
 from bundlewise.agents.teacher import Rule, compare
-from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
+from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.graphs.teacher_state import One, TeacherContext, TeacherState, Update
@@ -29,7 +30,6 @@ from bundlewise.prompts import render
 WAVE = 512
 """Sessions dealt out at once; many times what any endpoint is asked at once."""
 THRESHOLD_SESSIONS = 1000
-
 
 Run = Runtime[TeacherContext]
 
@@ -42,10 +42,8 @@ def choose(state: TeacherState, runtime: Run) -> Update:
     context, dials = runtime.context, runtime.context.dials
     chosen = [
         session
-        for domain in sorted({s.domain for s in usable})
-        for session in sample(
-            [s for s in usable if s.domain == domain], dials.sampler, dials.ratio, dials.seed, embed=context.embed
-        )
+        for _, sessions in sorted(_by_domain(usable).items())
+        for session in sample(sessions, dials.sampler, dials.ratio, dials.seed, embed=context.embed)
     ]
     context.teacher.begin(chosen[:THRESHOLD_SESSIONS])
     context.tally.expect("describe", len(chosen))
@@ -102,7 +100,8 @@ def prove(state: TeacherState, runtime: Run) -> Update:
     for domain, sessions in _by_domain(state.sessions).items():
         held_out = validation.get(domain, [])
         rules = [rule for rule in state.rules if rule.domain == domain]
-        threshold = _threshold(sessions) if held_out and any(rule.condition for rule in rules) else 0.0
+        tested = held_out and any(rule.condition for rule in rules)
+        threshold = baselines.lexical_threshold(sessions[:THRESHOLD_SESSIONS]) if tested else 0.0
         for rule in rules:
             if rule.condition is not None and rule.gain is None and held_out:
                 found = trial(rule.condition.holds, rule.joins, held_out, threshold)
@@ -126,10 +125,9 @@ def check(state: TeacherState, runtime: Run) -> Update:
     dials = context.dials
     run = fingerprint([context.teacher.name, dials.ratio, dials.seed, [s.model_dump() for s in state.sessions]])
 
-    def source(template: str) -> Provenance:
-        ours = template == "pattern" or context.teacher.words_by_template
-        by_model = context.teacher.repeats_itself and template in _WORDED_BY
-        prompt = render.fingerprint(_WORDED_BY[template] if by_model else template) if ours or by_model else "import"
+    def source(kind: KnowledgeKind) -> Provenance:
+        template = "pattern" if kind == "pattern" else context.teacher.worded_by.get(kind)
+        prompt = render.fingerprint(template) if template else "import"
         return Provenance(teacher=context.teacher.name, prompt=prompt, run=run)
 
     worded = [
@@ -143,9 +141,6 @@ def check(state: TeacherState, runtime: Run) -> Update:
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
     return {"records": _merged(kept, state.rules, context), "refused": refused}
-
-
-_WORDED_BY = {"rule": "teacher_rules", "thought": "teacher_think"}
 
 
 def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:
@@ -187,23 +182,19 @@ def dealt(
     """Return the edge that deals sessions out to a node, a wave at a time, until each has been there."""
 
     def deal(state: TeacherState, runtime: Run) -> list[Send] | str:
-        # A session without kinds has failed already: nothing can be built on it.
-        ready = node == "describe" or wanted(runtime.context)
-        known = state.kinds if node != "describe" else {s.session_id: () for s in state.sessions}
-        waiting = [
-            s for s in state.sessions if ready and s.session_id not in done(state) and known[s.session_id] is not None
-        ]
-        return [Send(node, _one(state, session, node)) for session in waiting[:WAVE]] or after
+        been, kinds = done(state), state.kinds
+        # A session whose kinds are None has failed already: nothing can be built on it.
+        waiting = (s for s in state.sessions if s.session_id not in been and kinds.get(s.session_id, ()) is not None)
+        wave = islice(waiting, WAVE if wanted(runtime.context) else 0)
+        return [Send(node, _one(state, session)) for session in wave] or after
 
     return deal
 
 
-def _one(state: TeacherState, session: Session, node: str) -> One:
-    if node == "describe":
-        return One(session)
-    kinds = state.kinds[session.session_id] or ()
+def _one(state: TeacherState, session: Session) -> One:
+    kinds = state.kinds.get(session.session_id) or ()
     present = set(kinds)
-    near = tuple(p for p in state.patterns[session.domain] if present.issuperset(p.kinds))
+    near = tuple(p for p in state.patterns.get(session.domain, ()) if present.issuperset(p.kinds))
     return One(session, kinds, near, tuple(rule for rule in state.rules if rule.domain == session.domain))
 
 
@@ -212,11 +203,6 @@ def _by_domain(sessions: Sequence[Session]) -> dict[str, list[Session]]:
     for session in sessions:
         found.setdefault(session.domain, []).append(session)
     return found
-
-
-def _threshold(sessions: Sequence[Session]) -> float:
-    some = sessions[:THRESHOLD_SESSIONS]
-    return baselines.choose_threshold([baselines.overlap(s.titles) for s in some], [s.groups for s in some])
 
 
 def _studies(context: TeacherContext) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise.endpoints import key, refuse_address, without_key
+from bundlewise.endpoints import key, reason_of, refuse_address, said_by
 from bundlewise.errors import ModelError
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Endpoint:
                     raise ModelError(self._refusal(error)) from error
                 self._batch = len(batch) // 2
             except openai.APIConnectionError as error:
-                reason = without_key(str(error.__cause__ or error).strip().rstrip("."))
-                raise ModelError(f"cannot reach {self._place}: {reason}; check the address, and start it") from error
+                found = f"cannot reach {self._place}: {reason_of(error)}"
+                raise ModelError(f"{found}; check the address, and start it") from error
         return np.array(rows, np.float64)
 
     def _ask(self, texts: Sequence[str]) -> list[list[float]]:
@@ -83,9 +83,7 @@ class Endpoint:
 
     def _refusal(self, error: "openai.APIStatusError") -> str:
         status = error.status_code
-        said = error.message.removeprefix(f"Error code: {status}").lstrip(" -") or error.response.text
-        short = without_key(" ".join(said.split()))[:200] or "no reason given"
-        return f"{self._place} refused ({status}): {short}; {REMEDIES.get(status, LOOK)}"
+        return f"{self._place} refused ({status}): {said_by(error)}; {REMEDIES.get(status, LOOK)}"
 
     @property
     def _place(self) -> str:

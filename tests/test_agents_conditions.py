@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -195,7 +195,7 @@ class Planted(GroundedTeacher):
     """A teacher that may word one rule several times."""
 
     name = "planted"
-    words_by_template = False
+    worded_by: ClassVar[dict[Any, str]] = {}
     repeats_itself = True
 
     def __init__(self, *rules: Rule) -> None:
