@@ -83,7 +83,11 @@ def stage_table(tally: "Tally", started: dict[str, float]) -> "Table":
     """Return the stages as a table; `started` says when each began, in seconds of the monotonic clock."""
     from rich.table import Table
 
-    table = Table("stage", *COLUMNS)
+    # Without lines it fits into 80 columns.
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("stage", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
     for row in tally.rows():
         done = f"{row['done']:,}" + (f" of {row['total']:,}" if row["total"] else "")
         numbers = [f"{row[name]:,}" for name in ("failed", "calls", "cached", "tokens_in", "tokens_out")]

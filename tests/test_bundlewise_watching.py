@@ -21,11 +21,20 @@ PAID = Reply("x", "stop", 12_000, 3_400, 1.5)
 
 
 def told(tally: Tally, started: dict[str, float]) -> list[list[str]]:
-    """Return the table as a terminal shows it, row by row."""
+    """Return the table row by row, headings first."""
+    columns = stage_table(tally, started).columns
+    return [[str(column.header) for column in columns], *map(list, zip(*(c.cells for c in columns), strict=True))]
+
+
+def test_a_terminal_of_80_columns_shows_every_word_and_number() -> None:
+    tally = Tally()
+    tally.expect("formalise", 1000)
+    tally.call("formalise", "s", Reply("", tokens_in=1_234_567, tokens_out=234_567), cached=False)
     stream = io.StringIO()
-    Console(file=stream, width=200).print(stage_table(tally, started))
-    rows = [[cell.strip() for cell in re.split("[│┃]", row)[1:-1]] for row in stream.getvalue().splitlines()]
-    return [row for row in rows if row]
+    Console(file=stream, width=80).print(stage_table(tally, {}))
+    heading, row = stream.getvalue().splitlines()
+    assert heading.split("  ")[0] == "stage" and "tokens out" in heading
+    assert row.split() == ["formalise", "0", "of", "1,000", "0", "1", "0", "1,234,567", "234,567", "unknown"]
 
 
 # The log
