@@ -1,0 +1,1 @@
+"""Experiments: grids over the dials of knowledge, run, scored and reported without flattery."""
