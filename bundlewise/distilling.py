@@ -70,12 +70,21 @@ def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dia
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}")
     if sampler not in SAMPLERS:
         raise UsageError(f"no sampler named {sampler!r}; choose {', '.join(SAMPLERS)}")
+    kind: Sampler = sampler
+    return Dials(kind, ratio, seed, formats_named(formats) if formats else KNOWLEDGE_KINDS)
+
+
+def formats_named(formats: str) -> tuple[KnowledgeKind, ...]:
+    """Return the kinds of knowledge of formats given by name, such as `patterns,rules`.
+
+    Raises:
+        UsageError: there is no such format.
+    """
     named: dict[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_KINDS}
-    wanted = [name.strip() for name in formats.split(",")] if formats else list(named)
+    wanted = [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in named]:
         raise UsageError(f"no format named {unknown[0]!r}; choose any of {', '.join(named)}, with commas between")
-    kind: Sampler = sampler
-    return Dials(kind, ratio, seed, tuple(named[name] for name in named if name in wanted))
+    return tuple(named[name] for name in named if name in wanted)
 
 
 def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
