@@ -152,7 +152,7 @@ def distil(
     from bundlewise.watching import watching
 
     payment, tally = payment or Payment(), Tally()
-    with _asker(teacher, payment, tally) as asker:
+    with asker_of(teacher, payment, tally) as asker:
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
@@ -219,7 +219,7 @@ def _run(
 
 
 @contextmanager
-def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
+def asker_of(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
     """Open the ledger, look up the price and probe the endpoint of a large teacher; others need nothing of it."""
     from bundlewise.agents.asking import Asker, Caps
     from bundlewise.agents.calls import CallLedger

@@ -40,8 +40,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def only_process(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes while the block runs.
+def only_process(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs; `wait` for one that holds it.
 
     Raises:
         BundlewiseError: another process holds it.
@@ -50,7 +50,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0):
             yield
     except Timeout as error:
         raise BundlewiseError(f"another process is writing {folder}; wait for it or give another name") from error

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from bundlewise.dataset import STARTERS
 from bundlewise.domain import Record, Split
 from bundlewise.errors import DataError, UsageError
-from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.cells import FORMATS, Cell
 
 SHIPPED = ("format", "quantity", "utilisation", "retention")
 """Experiments that ship, by the question they ask."""
@@ -80,16 +80,17 @@ class Experiment(Record):
         """
         found: dict[str, Planned] = {}
         taken: dict[str, str] = {}
-        for where, values in self._settings():
-            label = _label(values, self._varied())
+        for where, values, varied in self._settings():
             for seed in self.seeds:
-                cell = self._cell(where, {**values, "seed": seed})
+                cell, label = self._cell(where, {**values, "seed": seed}, varied)
                 name = _unused(PLAIN if cell.utilisation == "plain" else label, cell, taken)
                 found.setdefault(cell.key, Planned(label=name, cell=cell))
         return _grouped(found.values())
 
-    def _settings(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield "plain", {"utilisation": "plain", "student": self.settings.get("student", Cell().student)}
+    def _settings(self) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        """Yield where each combination stands, its settings, and the names of those that its row is told by."""
+        yield "plain", {"utilisation": "plain", "student": self.settings.get("student", Cell().student)}, []
+        everywhere = [name for name in ("formats", "utilisation") if any(name in grid for grid in self.grid)]
         for number, grid in enumerate(self.grid, 1):
             lists = {name: value if isinstance(value, list) else [value] for name, value in grid.items()}
             if not lists or any(not values for values in lists.values()):
@@ -97,18 +98,10 @@ class Experiment(Record):
             if (count := prod(map(len, lists.values()))) > GRID_LIMIT:
                 raise UsageError(f"grid {number} of {self.name} has {count:,} cells; {GRID_LIMIT:,} are the most")
             for combination in product(*lists.values()):
-                yield f"grid {number}", {**self.settings, **dict(zip(lists, combination, strict=True))}
+                told = list(dict.fromkeys([*everywhere, *lists]))
+                yield f"grid {number}", {**self.settings, **dict(zip(lists, combination, strict=True))}, told
 
-    def _varied(self) -> list[str]:
-        """Return the settings that some grid varies, in the order met."""
-        names = dict.fromkeys(name for grid in self.grid for name in grid)
-        several = {
-            name for name in names if len({repr(g[name]) for g in self.grid if name in g}) > 1
-            or any(isinstance(g.get(name), list) and len(g[name]) > 1 for g in self.grid)
-        }  # fmt: skip
-        return [name for name in names if name in several or name == "utilisation"]
-
-    def _cell(self, where: str, values: Mapping[str, Any]) -> Cell:
+    def _cell(self, where: str, values: Mapping[str, Any], told: Sequence[str]) -> tuple[Cell, str]:
         try:
             cell = Cell.model_validate({**values, "domains": self._domains(values.get("domains"))})
         except ValidationError as error:
@@ -117,7 +110,8 @@ class Experiment(Record):
             for domain in cell.domains or (self.target,):
                 if domain not in self.packs and domain not in STARTERS:
                     raise UsageError(f"{where} of {self.name}: no pack of domain {domain!r}; add it to packs")
-        return cell.canonical()
+        canonical = cell.canonical()
+        return canonical, _label(cell, canonical, told, self.target)
 
     def _domains(self, given: Any) -> tuple[str, ...]:
         """Return domains by name; a number takes so many from the first."""
@@ -154,17 +148,18 @@ def _unused(label: str, cell: Cell, taken: dict[str, str]) -> str:
     return name
 
 
-def _label(values: Mapping[str, Any], varied: Sequence[str]) -> str:
+def _label(given: Cell, cell: Cell, told: Sequence[str], target: str) -> str:
+    """Return the name of a row: the dials it is told by, less those that change nothing in it."""
     parts = []
-    for name in varied:
-        value = values.get(name, Cell.model_fields[name].default if name in Cell.model_fields else None)
-        if name == "utilisation":
-            parts.append(str(value))
-        elif name == "formats":
-            parts.append("+".join(Cell(formats=value).formats) or "none")
-        else:
-            shown = "+".join(map(str, value)) if isinstance(value, list | tuple) else value
-            parts.append(f"{name} {shown}")
+    for name in told:
+        value = getattr(cell, name)
+        if name == "formats":
+            parts.append({FORMATS: "all", (): "none"}.get(value, "+".join(value)))
+        elif name == "utilisation":
+            parts.append(value)
+        elif value == getattr(given, name):
+            shown = "+".join(value or (target,)) if name == "domains" else f"{name} {value}"
+            parts.append(value if name == "sampler" else shown)
     return ", ".join(parts)
 
 

@@ -1,7 +1,7 @@
 """The workshop where cells are made: what they share is made once, named by everything that determines it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,30 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bundlewise import chain, dataset, distilling, models
-from bundlewise.agents import samplers
-from bundlewise.domain import Prediction, Record, Session
-from bundlewise.errors import DataError, UsageError
+from bundlewise import chain, distilling, models
+from bundlewise.domain import Knowledge, Prediction, Record
+from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
+from bundlewise.experiment.material import Material
 from bundlewise.files import (
-    code_fingerprint,
     fingerprint,
     only_process,
     read_rows,
-    sha256_file,
     write_json,
     write_jsonl,
 )
 from bundlewise.finetune.students import is_remote
-from bundlewise.prompts.render import TEMPLATES, student_fingerprints
-from bundlewise.prompts.render import fingerprint as templates_fingerprint
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
 if TYPE_CHECKING:
     from bundlewise.agents.reading import Reading
     from bundlewise.finetune.adapters import Manifest
-    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
@@ -71,96 +66,14 @@ class KnowledgeBase:
     seconds: float = 0.0
 
 
-class Workshop:
+class Workshop(Material):
     """One process's tools over an experiment's data and a cache folder that several may share."""
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
-        self.experiment = experiment
+        super().__init__(experiment)
         self.cache = cache
         self._retrievers: dict[str, Retriever] = {}
         self._students: dict[str, str] = {}
-        self._teaching: dict[str, list[Session]] = {}
-
-    @cached_property
-    def data(self) -> dict[str, list[Session]]:
-        """The sessions of every domain."""
-        return {domain: dataset.load(name) for domain, name in self.experiment.data.items()}
-
-    @cached_property
-    def scored(self) -> list[Session]:
-        """The annotated sessions that are scored, in their order.
-
-        Raises:
-            UsageError: the split has none.
-        """
-        target, split, limit = self.experiment.target, self.experiment.split, self.experiment.limit
-        found = [s for s in self.data[target] if s.split == split and s.bundles]
-        if not found:
-            raise UsageError(f"{self.experiment.data[target]} has no annotated sessions in split {split!r} to score")
-        if limit is None or limit >= len(found):
-            return found
-        places = sorted(Random(0).sample(range(len(found)), limit))
-        return [found[place] for place in places]
-
-    @cached_property
-    def packs(self) -> dict[str, Path]:
-        """The file with a large model's recorded knowledge of each domain that has one."""
-        given = {domain: Path(name) for domain, name in self.experiment.packs.items()}
-        starters = {
-            domain: dataset.starter_pack_path(name)
-            for domain, name in self.experiment.data.items()
-            if name in dataset.STARTERS and domain not in given
-        }
-        for domain, path in given.items():
-            if not path.is_file():
-                raise UsageError(f"no file {path}, the pack of domain {domain!r}; check packs")
-        return given | starters
-
-    @cached_property
-    def hashes(self) -> dict[str, str]:
-        """The SHA-256 of every file that is read."""
-        named = {f"data {domain}": dataset.find_dataset(name) for domain, name in self.experiment.data.items()}
-        named |= {f"pack {domain}": path for domain, path in self.packs.items()}
-        named |= {f"teacher {row.name}": Path(row.predictions) for row in self.experiment.teachers if row.predictions}
-        for name, path in named.items():
-            if not path.is_file():
-                raise UsageError(f"no file {path} ({name}); check the experiment")
-        return {name: sha256_file(path) for name, path in named.items()}
-
-    @cached_property
-    def embedder(self) -> "Embedder":
-        """The embedder, loaded once."""
-        from bundlewise.knowledge_base.embedding import Embedder
-
-        return Embedder.named()
-
-    @cached_property
-    def _code(self) -> list[Any]:
-        return [code_fingerprint(), templates_fingerprint(*TEMPLATES), student_fingerprints(), models.MINILM.sha256]
-
-    def teaching(self, cell: Cell) -> list[Session]:
-        """Return the training sessions that teach in a cell: of each domain its sample."""
-        key = fingerprint([cell.domains, cell.sampler, cell.ratio, cell.seed])
-        if key not in self._teaching:
-            self._teaching[key] = self._sampled(cell)
-        return self._teaching[key]
-
-    def _sampled(self, cell: Cell) -> list[Session]:
-        chosen: list[Session] = []
-        for domain in cell.domains or (self.experiment.target,):
-            training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
-            if not training:
-                raise UsageError(f"domain {domain!r} has no annotated training sessions")
-            chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
-        return chosen
-
-    def _embed(self, titles: Sequence[str]) -> Any:
-        return self.embedder.embed(titles)
-
-    def sessions(self, cell: Cell) -> list[Session]:
-        """Return all sessions a cell knows of: those that teach, and those of the first domain to choose and score."""
-        held = [s for s in self.data[self.experiment.target] if s.split != "train"]
-        return [*self.teaching(cell), *held]
 
     def key(self, cell: Cell) -> str:
         """Return the name of a cell's predictions: a hash of all that determines them."""
@@ -234,7 +147,7 @@ class Workshop:
         key = self._knowledge_key(cell)
         folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
         if not summary.is_file():
-            with only_process(folder):
+            with only_process(folder, wait=True):
                 started = perf_counter()
                 payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
                 found = distilling.distil(
@@ -310,6 +223,13 @@ class Workshop:
             return manifest.reading, manifest.validation_gjs
         reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
         return reading, round(score, 4)
+
+    def records(self, cell: Cell) -> dict[str, Knowledge]:
+        """Return the records that a cell's student could be given, by id; none where it reads none."""
+        if not cell.reads:
+            return {}
+        store = self._retriever(self._distilled(cell).folder, cell).store
+        return {record.id: record for record in store.catalogue.records()}
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.
