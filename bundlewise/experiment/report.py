@@ -47,7 +47,7 @@ def _told(results: Results) -> dict[str, Any]:
         "cost": plots.cost(results.rows) if any(row.cost.seconds for row in results.rows) else "",
         "verdicts": verdicts(results),
         "file": yaml.safe_dump(results.experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        "shared": shared_settings(results.rows),
+        "shared": shared_settings(results.rows) or {"nothing": "in common"},
         "chosen": "validation" if results.experiment.split == "validation" else "",
     }
 
@@ -138,4 +138,5 @@ def shared_settings(rows: Sequence[Row]) -> dict[str, Any]:
     cells = [row.settings for row in rows if row.role == "cell" and row.settings.get("utilisation") != "plain"]
     if not cells:
         return {}
-    return {name: value for name, value in cells[0].items() if all(cell.get(name) == value for cell in cells)}
+    same = {name: value for name, value in cells[0].items() if all(cell.get(name) == value for cell in cells)}
+    return {name: value for name, value in same.items() if value not in (None, {}, [], ())}
