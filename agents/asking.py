@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -14,9 +13,8 @@ from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.agents.contracts import parse, schema_of
 from bundlewise.agents.tally import Tally
 from bundlewise.errors import BundlewiseError, UsageError
-from bundlewise.prompts.render import fingerprint, render
+from bundlewise.prompts.render import Messages, fingerprint, messages, render
 
-Messages = list[dict[str, str]]
 CHARACTERS = (3.0, 5.0)
 """Characters a token, at least and at most: between them lies what tokenizers make of English."""
 
@@ -190,11 +188,7 @@ def _keeps(text: str, mode: Mode) -> bool:
 
 def messages_of(template: str, schema: dict[str, Any], **variables: Any) -> Messages:
     """Return the messages of a question: who the teacher is, with the contract, then the rendered template."""
-    contract = json.dumps(schema, ensure_ascii=False)
-    return [
-        {"role": "system", "content": render("teacher", schema=contract)},
-        {"role": "user", "content": render(template, **variables)},
-    ]
+    return messages(template, schema=json.dumps(schema, ensure_ascii=False), **variables)
 
 
 def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
@@ -203,18 +197,12 @@ def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
     return [*messages[:2], {"role": "assistant", "content": answer}, {"role": "user", "content": told}]
 
 
-@cache
-def _template(name: str) -> str:
-    """Return the fingerprint of a question's template, once a process: it costs more than the rest of the call."""
-    return fingerprint("teacher", name)
-
-
 def call_of(
     stage: str, subject: str, template: str, endpoint: ChatEndpoint, messages: Messages, schema: dict[str, Any]
 ) -> Call:
     """Return the call that a question is: its key says model, parameters, messages and schema, not the server."""
     request = {**endpoint.parameters, "messages": messages, "schema": schema}
-    return Call(stage, subject, _template(template), endpoint.model, request)
+    return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request)
 
 
 def tokens_of(messages: Messages) -> tuple[int, int]:
