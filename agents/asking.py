@@ -84,10 +84,11 @@ class Asks(ABC):
 
 @dataclass(frozen=True)
 class Caps:
-    """The most that a run may pay, in US dollars and in tokens; None is no cap."""
+    """The most that a run may pay, in US dollars and in tokens, and the most calls it may make; None is no cap."""
 
     cost: float | None = None
     tokens: int | None = None
+    calls: int | None = None
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Asker(Asks):
     caps: Caps = field(default_factory=Caps)
     mode: Mode = "json_schema"
     _lock: Lock = field(default_factory=Lock)
+    _sending: int = 0
     _reserved: int = 0
     _reserved_cost: float = 0.0
 
@@ -156,11 +158,15 @@ class Asker(Asks):
                 raise CapError(_capped("--max-cost", f"${caps.cost:g}", f"${paid:.4f}"))
             if caps.tokens is not None and self.tally.tokens + self._reserved + tokens > caps.tokens:
                 raise CapError(_capped("--max-tokens", f"{caps.tokens:,}", f"{self.tally.tokens:,} tokens"))
+            if caps.calls is not None and self.tally.calls + self._sending + 1 > caps.calls:
+                raise CapError(_capped("--max-calls", f"{caps.calls:,}", f"{self.tally.calls:,} calls"))
+            self._sending += 1
             self._reserved, self._reserved_cost = self._reserved + tokens, self._reserved_cost + cost
         return tokens, cost
 
     def _release(self, tokens: int, cost: float) -> None:
         with self._lock:
+            self._sending -= 1
             self._reserved, self._reserved_cost = self._reserved - tokens, self._reserved_cost - cost
 
 
@@ -186,7 +192,7 @@ def _keeps(text: str, mode: Mode) -> bool:
     return isinstance(value, dict) and (mode != "json_schema" or list(value) == ["greeting_word"])
 
 
-def messages_of(template: str, schema: dict[str, Any], **variables: Any) -> Messages:
+def messages_of(template: str, schema: dict[str, Any], /, **variables: Any) -> Messages:
     """Return the messages of a question: who the teacher is, with the contract, then the rendered template."""
     return messages(template, schema=json.dumps(schema, ensure_ascii=False), **variables)
 

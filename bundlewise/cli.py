@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bundlewise import __version__
+from bundlewise.commands.overlay import prompts_option
 from bundlewise.errors import BundlewiseError
 
 COMMANDS = {
@@ -29,36 +30,6 @@ COMMANDS = {
 
 PROMPTED = ("demo", "distil", "finetune", "generate")
 """Commands that take --prompts themselves; it can always stand before the command."""
-PROMPTS_HELP = "Folder of your own templates, by name over those that ship.  [env: BUNDLEWISE_PROMPTS]"
-
-
-def use_prompts(context: click.Context, _: click.Parameter, folder: str | None) -> None:
-    """Lay a folder of templates over those that ship while the command runs, in processes that it starts too."""
-    from bundlewise.prompts import library
-
-    library.forget()
-    if folder is None:
-        return
-    before = os.environ.get(library.VARIABLE)
-    os.environ[library.VARIABLE] = folder
-
-    def restore() -> None:
-        os.environ.pop(library.VARIABLE, None)
-        if before is not None:
-            os.environ[library.VARIABLE] = before
-
-    context.call_on_close(restore)
-
-
-def prompts_option() -> click.Option:
-    """Return the option that names a folder of templates."""
-    return click.Option(
-        ["--prompts"],
-        type=click.Path(file_okay=False),
-        callback=use_prompts,
-        expose_value=False,
-        help=PROMPTS_HELP,
-    )
 
 
 class LazyGroup(click.Group):
@@ -74,8 +45,8 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"bundlewise.commands.{cmd_name}")
         command: click.Command = module.command
-        if cmd_name in PROMPTED and not any(option.name == "prompts" for option in command.params):
-            command.params.append(prompts_option())
+        if cmd_name in PROMPTED:
+            prompts_option(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -87,9 +58,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="bundlewise")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option(
-    "--prompts", type=click.Path(file_okay=False), callback=use_prompts, expose_value=False, help=PROMPTS_HELP
-)
+@prompts_option
 def root(debug: bool) -> None:
     """Find product bundles in shoppers' sessions with a small model that a large one has taught."""
 

@@ -113,9 +113,10 @@ def check_prompts(folder: Path, manifest: Manifest) -> None:
     if not changed:
         return
     own = current().folder
-    remedy = f"leave out the prompts in {own}" if own else "restore the templates, by --prompts if they are yours"
+    whose = f", or leave out those in {own} (--prompts, BUNDLEWISE_PROMPTS)" if own else ""
     raise AdapterError(
-        f"the student in {folder} was tuned on other prompts ({', '.join(changed)}); {remedy}, or tune it again"
+        f"the student in {folder} was tuned on other prompts ({', '.join(changed)}); "
+        f"tune it again or restore the templates{whose}"
     )
 
 

@@ -9,14 +9,13 @@ from contextvars import ContextVar
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, TemplateAssertionError, TemplateNotFound, TemplateSyntaxError, meta, nodes
-from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
+from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxError, meta, nodes
 
 from bundlewise.errors import DataError, UsageError
-from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM, PromptEnvironment, budget
+from bundlewise.prompts.faults import FAULTS, explain
+from bundlewise.prompts.sandbox import PromptEnvironment, budget
 from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template
 
 TEMPLATES = (
@@ -25,8 +24,6 @@ TEMPLATES = (
     *("teacher_think", "reasoning", "teacher_rewrite"),
 )
 VARIABLE = "BUNDLEWISE_PROMPTS"
-FAULTS = (TemplateError, RecursionError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""What a template can raise when it is rendered."""
 
 
 @cache
@@ -91,7 +88,7 @@ class Library:
         _ = template.front
         with self._explained(name):
             self._environment.get_template(f"{name}{SUFFIX}")
-            for found in self._tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            for found in self.tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
                 self._check_reference(template, found)
         if name in TEMPLATES:
             known = {variable for each in (shipped(name).front, template.front) if each for variable in each.variables}
@@ -102,7 +99,7 @@ class Library:
 
     def undeclared(self, name: str) -> list[tuple[str, int]]:
         """Return the variables that a template takes from outside, each with the line of its body where it first is."""
-        tree = self._tree(name)
+        tree = self.tree(name)
         wanted = meta.find_undeclared_variables(tree) - self._environment.globals.keys()
         lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
         return sorted(((each, lines.get(each, 1)) for each in wanted), key=lambda pair: (pair[1], pair[0]))
@@ -127,7 +124,7 @@ class Library:
             if name not in seen:
                 with self._explained(name):
                     seen[name] = self.template(name).body
-                    found = meta.find_referenced_templates(self._tree(name))
+                    found = meta.find_referenced_templates(self.tree(name))
                     waiting += [each.removesuffix(SUFFIX) for each in found if each]
         return seen
 
@@ -139,6 +136,9 @@ class Library:
             self._fingerprints[names] = hashlib.sha256(content.encode()).hexdigest()[:12]
         return self._fingerprints[names]
 
+    def _variables(self, name: str) -> list[str]:
+        return [*self.front(name).variables] if name in TEMPLATES else []
+
     @property
     def place(self) -> str:
         """Where the templates come from, for messages."""
@@ -148,7 +148,8 @@ class Library:
     def _environment(self) -> PromptEnvironment:
         return PromptEnvironment(_Loader(self))
 
-    def _tree(self, name: str) -> nodes.Template:
+    def tree(self, name: str) -> nodes.Template:
+        """Return a template's body as Jinja reads it."""
         template = self.template(name)
         return self._environment.parse(template.body, f"{name}{SUFFIX}", template.path)
 
@@ -166,7 +167,8 @@ class Library:
         try:
             yield
         except FAULTS as error:
-            raise DataError(explain(error, self, name)) from error
+            known = [self.template(each) for each in {*TEMPLATES, *self.own}]
+            raise DataError(explain(error, self.template(name), known, self._variables)) from error
 
 
 class _Loader(BaseLoader):
@@ -181,48 +183,6 @@ class _Loader(BaseLoader):
         except UsageError as error:
             raise TemplateNotFound(template) from error
         return found.body, found.path, None
-
-
-def explain(error: Exception, library: Library, name: str) -> str:
-    """Say what is wrong with a template, in which line of which file, and what to do."""
-    template, line = _place(error, library, name)
-    said, remedy = (getattr(error, "message", "") or str(error)).rstrip("."), "correct that line"
-    if isinstance(error, TemplateAssertionError) and said.startswith("No filter named"):
-        word = said.split("'")[1]
-        close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)
-        known = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(FILTERS_KNOWN)}"
-        remedy = "a prompt must be the same every time, leave it out" if word in RANDOM else known
-        said = f"no filter {word!r}"
-    elif isinstance(error, UndefinedError):
-        remedy = f"{template.name} has {', '.join(_variables(library, template.name)) or 'no variables'}"
-    elif isinstance(error, SecurityError):
-        remedy = "a template may use its variables, filters and tests, and nothing behind them"
-    elif isinstance(error, RecursionError):
-        said, remedy = "it includes or calls itself without end", "let it end"
-    elif not isinstance(error, TemplateError):
-        said = f"{type(error).__name__}: {said}"
-    return f"{template.at(line)}: {said}; {remedy}"
-
-
-def _variables(library: Library, name: str) -> list[str]:
-    try:
-        return list(library.front(name).variables)
-    except UsageError:
-        return []
-
-
-def _place(error: Exception, library: Library, name: str) -> tuple[Template, int]:
-    """Return the template and the line of its body where an error came up: the innermost one."""
-    if isinstance(error, TemplateSyntaxError):
-        where = (error.name or name).removesuffix(SUFFIX)
-        return library.template(where), error.lineno
-    known = {library.template(each).path: library.template(each) for each in (*TEMPLATES, *library.own)}
-    found, trace = (library.template(name), 1), error.__traceback__
-    while isinstance(trace, TracebackType):
-        if (template := known.get(trace.tb_frame.f_code.co_filename)) is not None:
-            found = (template, trace.tb_lineno)
-        trace = trace.tb_next
-    return found
 
 
 def read_library(folder: Path) -> Library:

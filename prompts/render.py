@@ -13,7 +13,7 @@ STUDENT_TEMPLATES = ("judge", "pair", "name")
 Messages = list[dict[str, str]]
 
 
-def render(name: str, **variables: Any) -> str:
+def render(name: str, /, **variables: Any) -> str:
     """Return the text of a template; a missing variable is an error, never an empty place.
 
     Raises:
@@ -23,7 +23,7 @@ def render(name: str, **variables: Any) -> str:
     return current().render(name, variables)
 
 
-def messages(name: str, **variables: Any) -> Messages:
+def messages(name: str, /, **variables: Any) -> Messages:
     """Return a template as chat messages: the one that its front matter names as system message first."""
     library = current()
     front = library.front(name)

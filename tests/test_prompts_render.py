@@ -49,7 +49,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "reasoning": {"products": "P.", "together": "T.", "left_out": "L.", "lesson": "S."},
     "teacher_rewrite": {
         "purpose": "p",
-        "template": "{{ titles }}",
+        "body": "{{ titles }}",
         "variables": [],
         "filters": ["kind"],
         "example": "e",
