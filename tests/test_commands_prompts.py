@@ -112,7 +112,7 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
     ],
 )
 def test_mistakes_say_what_to_do(call: Call, arguments: tuple[str, ...], code: int, said: str) -> None:
-    found, out, err = call(*arguments)
+    found, _, err = call(*arguments)
     assert found == code and said in err and "Traceback" not in err
 
 

@@ -1,4 +1,4 @@
-"""Prompts are compared on the same sessions through the student's own path; a second look is free, a kill costs little."""
+"""Prompts are compared on the same sessions through the student's own path; a second look is free."""
 
 import json
 import signal
@@ -151,7 +151,7 @@ def test_the_page_stands_alone_is_the_same_twice_and_escapes_titles(bench: Bench
 
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("not a database, and longer than its header of a hundred bytes" * 9, encoding="utf-8")
-    with pytest.raises(KnowledgeError, match="cannot use the answers in .*x: file is not a database; give another"):
+    with pytest.raises(KnowledgeError, match=r"cannot use the answers in .*x: file is not a database; give another"):
         AnswerCache(tmp_path / "x")
 
 
