@@ -13,7 +13,7 @@ from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSe
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundlewise.agents.asking import Asks
+    from bundlewise.agents.asking import Asker, Asks
     from bundlewise.agents.chat import ChatEndpoint
     from bundlewise.agents.grounding import Refusal
     from bundlewise.agents.tally import Tally
@@ -144,6 +144,9 @@ def distil(
 
     payment, tally = payment or Payment(), Tally()
     with _asker(teacher, payment, tally) as asker:
+        if asker is not None:
+            with watching(tally, log), _stoppable(asker):
+                asker.probe()
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
@@ -210,8 +213,8 @@ def _run(
 
 
 @contextmanager
-def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
-    """Open the ledger, look up the price and probe the endpoint of a large teacher; others need nothing of it."""
+def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | None]":
+    """Open the ledger of a large teacher and look up its price; others need nothing of it."""
     from bundlewise.agents.asking import Asker, Caps
     from bundlewise.agents.calls import CallLedger
     from bundlewise.prices import price_of
@@ -220,13 +223,12 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | N
         yield None
         return
     endpoint = endpoint_of(teacher, payment)
+    endpoint.tell = tally.waits
     tally.price = price_of(endpoint.model, payment.prices)
     caps = Caps(payment.max_cost, payment.max_tokens)
     ledger = CallLedger(payment.ledger)
     try:
-        asker = Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
-        asker.probe()
-        yield asker
+        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
     finally:
         endpoint.close()
         ledger.close()
