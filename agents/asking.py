@@ -46,12 +46,20 @@ class Asks(ABC):
         stand_in: Callable[[], Typed],
         **variables: Any,
     ) -> Typed | None:
-        """Return a reply that keeps its contract; None after the last repair, or a refusal, which are noted."""
+        """Return a reply that keeps its contract; None after the last repair, or a refusal, which are noted.
+
+        A model that says the same wrong thing again would be told the same again, and the ledger would answer for it:
+        such a round cannot help, so the subject has failed then.
+        """
         schema = schema_of(contract)
         messages = messages_of(template, schema, **variables)
-        reason = ""
+        reason, asked = "", set[str]()
         for _ in range(self.repairs + 1):
             call = call_of(stage, subject, template, self.endpoint, messages, schema)
+            if call.key in asked:
+                reason = f"{reason} (the same answer came again)"
+                break
+            asked.add(call.key)
             try:
                 reply = self._answer(call, messages, schema)
             except RefusedError as error:

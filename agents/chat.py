@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event, Lock
@@ -32,6 +33,12 @@ LONGEST_PAUSE = 30.0
 MINUTE = 60.0
 EMPTY = 4
 """Empty answers in a row after which a call is given up."""
+CONNECT = 10.0
+"""Seconds a connection may take; what is slow about a model comes after."""
+FIRST_CONTACT = 3.0
+"""Seconds a server is tried for of which nothing was ever heard: most often its address is wrong."""
+SILENCE = 5.0
+"""Seconds without any answer after which whoever watches is told that a server is waited for."""
 
 
 class RefusedError(Exception):
@@ -79,7 +86,8 @@ class Pace:
 class ChatEndpoint:
     """One model of one server; without an address it is OpenAI's, or what OPENAI_BASE_URL says.
 
-    `timeout` is the longest an answer may take, in seconds, `patience` how long a call is tried again.
+    `timeout` is the longest an answer may take, in seconds, `patience` how long a call is tried again once anything
+    was heard of the server. `tell` hears why the server is waited for, and nothing, "", once it answers again.
     """
 
     model: str
@@ -92,6 +100,11 @@ class ChatEndpoint:
     connections: int = 32
     pace: Pace = field(default_factory=Pace)
     stop: Event = field(default_factory=Event)
+    tell: Callable[[str], None] = lambda reason: None
+    _lock: Lock = field(default_factory=Lock)
+    _reached: bool = False
+    _answered: float = 0.0
+    _told: bool = False
 
     def __post_init__(self) -> None:
         if self.url:
@@ -110,7 +123,7 @@ class ChatEndpoint:
         """Return the model's answer, tried again through whatever passes.
 
         Raises:
-            ModelError: the server refuses whoever asks, or nothing came within the patience.
+            ModelError: the server refuses whoever asks, cannot be reached, or gave nothing within the patience.
             RefusedError: the server refuses this call.
             StoppedError: the run was stopped.
         """
@@ -121,11 +134,11 @@ class ChatEndpoint:
             while delay := self.pace.delay(size):
                 self.wait(delay)
             try:
-                return self._once(body, idempotency)
+                reply = self._once(body, idempotency)
+                self._hear("")
+                return reply
             except _PassingError as error:
-                if monotonic() - start > self.patience:
-                    found = f"{self._place} gave no answer for {self.patience:.0f} s ({error})"
-                    raise ModelError(f"{found}; the same command goes on where it stopped") from error
+                self._bear(error, start)
                 pause = min(LONGEST_PAUSE, 0.25 * 2.0**attempt) * random.uniform(0.75, 1.25)
                 attempt += 1
                 if isinstance(error, _EmptyError) and attempt == EMPTY:
@@ -143,6 +156,28 @@ class ChatEndpoint:
         """Wait, but not once the run was stopped."""
         if self.stop.wait(seconds) if seconds else self.stop.is_set():
             raise StoppedError("stopped; the same command goes on where it stopped")
+
+    def _bear(self, error: "_PassingError", start: float) -> None:
+        """Tell of a fault that is waited out; give up where a call has been tried for long enough since `start`."""
+        self._reached |= not isinstance(error, _AwayError)
+        now, patience = monotonic(), self.patience if self._reached else min(FIRST_CONTACT, self.patience)
+        if now - start > patience and not self._reached:
+            remedy = "start it, or correct the address: behind the @ of the name, or in OPENAI_BASE_URL"
+            raise ModelError(f"{self._place} cannot be reached ({error}); {remedy}") from error
+        if now - start > patience:
+            found = f"{self._place} gave no answer for {patience:.0f} s ({error})"
+            raise ModelError(f"{found}; the same command goes on where it stopped") from error
+        if not self._reached or now - max(start, self._answered) > SILENCE:
+            self._hear(f"{self._place} gives no answer ({error}); trying again for {patience:.0f} s")
+
+    def _hear(self, ailing: str) -> None:
+        """Tell when the server begins to be waited for, and when it answers again: once each, whatever the thread."""
+        with self._lock:
+            if not ailing:
+                self._reached, self._answered = True, monotonic()
+            if self._told != bool(ailing):
+                self._told = bool(ailing)
+                self.tell(ailing)
 
     def _once(self, body: dict[str, Any], idempotency: str) -> Reply:
         import httpx2
@@ -162,11 +197,13 @@ class ChatEndpoint:
         except openai.APIStatusError as error:
             raise self._refusal(error) from error
         except (openai.APIConnectionError, httpx2.TransportError) as error:
-            raise _PassingError(reason_of(error)) from error
+            away = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+            fault = _AwayError if isinstance(error.__cause__ or error, away) else _PassingError
+            raise fault(reason_of(error)) from error
         return _reply(bytes(content), monotonic() - start)
 
     def _refusal(self, error: "openai.APIStatusError") -> Exception:
-        status, short = error.status_code, said_by(error)
+        status, short, self._reached = error.status_code, said_by(error), True
         if status in REMEDIES:
             return ModelError(f"{self._place} refused ({status}): {short}; {REMEDIES[status]}")
         if status in PASSES or status >= 500:
@@ -184,10 +221,9 @@ class ChatEndpoint:
 
         limits = httpx2.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
         http = openai.DefaultHttpxClient(limits=limits)
+        waits = httpx2.Timeout(self.timeout, connect=min(CONNECT, self.timeout))
         # A server without accounts asks for no key, but the client does.
-        return openai.OpenAI(
-            base_url=self.url, api_key=key() or "none", max_retries=0, timeout=self.timeout, http_client=http
-        )
+        return openai.OpenAI(base_url=self.url, api_key=key() or "none", max_retries=0, timeout=waits, http_client=http)
 
 
 class _PassingError(Exception):
@@ -196,6 +232,10 @@ class _PassingError(Exception):
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+
+
+class _AwayError(_PassingError):
+    """No connection at all: nobody listens there, or there is no such place."""
 
 
 class _EmptyError(_PassingError):

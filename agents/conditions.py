@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,13 @@ Holds = Callable[[Session, int, int], bool]
 Relation = Literal[
     "any", "same kind", "different kinds", "share a word", "share no word", "share a number", "same brand"
 ]
+
+
+class Testable(Protocol):
+    """Whatever says for which two products of a session a rule speaks."""
+
+    def holds(self, session: Session, a: int, b: int) -> bool:
+        """Say whether it speaks for the products at two positions."""
 
 
 class Condition(BaseModel):

@@ -2,7 +2,7 @@
 
 It needs no key and no network. Its first proposals are word-overlap clusters; it studies where they
 differ from the annotations, words what it finds as rules with numbers, and tests each rule on
-training sessions it was not drawn from.
+training sessions it was not drawn from, before the graph tests it on validation sessions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,16 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Idea:
-    """A condition on two products that may be a reason to bundle them, or not to."""
+    """A condition on two products that may be a reason to bundle them, or not to: a general one, or two kinds."""
 
     text: str
-    holds: Holds
+    kinds: tuple[str, ...] = ()
+
+    def holds(self, session: Session, a: int, b: int) -> bool:
+        """Say whether it holds for the products at two positions."""
+        if self.kinds:
+            return {_head(session, a), _head(session, b)} == set(self.kinds)
+        return GENERAL[self.text](session, a, b)
 
 
 class GroundedTeacher:
@@ -72,22 +78,10 @@ class GroundedTeacher:
 
     def _ideas(self, patterns: Sequence[Pattern]) -> list[Idea]:
         pairs = [pattern for pattern in patterns if len(pattern.kinds) == 2][:20]
-        general = [
-            Idea("products whose titles share a model name or number", _related("share a number")),
-            Idea("products whose titles share two words or more", lambda s, a, b: _overlap(s, a, b) >= 2),
-            Idea("products whose titles share no word", _related("share no word")),
-            Idea("products of one kind", _related("same kind")),
-            Idea("products of one brand but of different kinds", _brand_mates),
-            Idea("the products of a session of three or fewer", lambda s, a, b: len(s.items) <= 3),
-            Idea("products of a session of eight or more", lambda s, a, b: len(s.items) >= 8),
+        return [
+            *map(Idea, GENERAL),
+            *(Idea(f"a {pattern.kinds[0]} and a {pattern.kinds[1]}", pattern.kinds) for pattern in pairs),
         ]
-        return general + [self._idea_of(pattern) for pattern in pairs]
-
-    def _idea_of(self, pattern: Pattern) -> Idea:
-        wanted = set(pattern.kinds)
-        return Idea(
-            f"a {pattern.kinds[0]} and a {pattern.kinds[1]}", lambda s, a, b: {_head(s, a), _head(s, b)} == wanted
-        )
 
     def _induce(self, idea: Idea, drawn: Sequence[Reflection], held_out: Sequence[Reflection]) -> Rule | None:
         pairs = together = every = bundled = causes = 0
@@ -107,7 +101,7 @@ class GroundedTeacher:
         text = render("rule", joins=joins, condition=idea.text, together=together, pairs=pairs)
         found = trial(idea.holds, joins, [reflection.session for reflection in held_out], self._threshold)
         confidence = round(together / pairs, 4)
-        return Rule(text, tuple(sources), pairs, confidence, found.gain, found.harm, joins)
+        return Rule(text, tuple(sources), pairs, confidence, found.gain, found.harm, joins, idea)
 
     def think(
         self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
@@ -157,3 +151,14 @@ def _related(relation: Relation) -> Holds:
 def _brand_mates(session: Session, a: int, b: int) -> bool:
     first, second = words(session.items[a].title)[:1], words(session.items[b].title)[:1]
     return first == second and _head(session, a) != _head(session, b)
+
+
+GENERAL: dict[str, Holds] = {
+    "products whose titles share a model name or number": _related("share a number"),
+    "products whose titles share two words or more": lambda s, a, b: _overlap(s, a, b) >= 2,
+    "products whose titles share no word": _related("share no word"),
+    "products of one kind": _related("same kind"),
+    "products of one brand but of different kinds": _brand_mates,
+    "the products of a session of three or fewer": lambda s, a, b: len(s.items) <= 3,
+    "products of a session of eight or more": lambda s, a, b: len(s.items) >= 8,
+}

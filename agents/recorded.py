@@ -1,21 +1,30 @@
 """The recorded teacher: what a large language model wrote about training sessions, read from a file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from bundlewise.agents.conditions import Condition
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
 from bundlewise.files import read_rows
 
+ANY = {"first": (), "second": (), "relation": "any", "least": 2, "most": 99}
+"""What a condition says that says nothing."""
+
 
 class RecordedTeacher(GroundedTeacher):
     """Rules, thoughts and kinds from a recording; proposals are the grounded teacher's.
 
     A recording is JSON lines: `{"kind": "rule", "text": ...}` and `{"kind": "thought",
-    "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`.
+    "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`. A rule that also says `"together":
+    true | false` and `"condition": {...}`, any fields of a `Condition`, is tested; without them it stays untested:
+    what a program would make of its words is another rule.
     """
 
     worded_by: Mapping[KnowledgeKind, str] = {}
@@ -29,7 +38,7 @@ class RecordedTeacher(GroundedTeacher):
         for number, row in enumerate(read_rows(path), 1):
             where = f"{path}:{number}"
             if row.get("kind") == "rule":
-                self._rules.append(Rule(_text(row, "text", where), sources=(), domain=str(row.get("domain") or "")))
+                self._rules.append(_rule(row, where))
             elif row.get("kind") == "thought":
                 source = _text(row, "source_session", where)
                 self._thoughts[source] = self._read_thought(row, where, known.get(source))
@@ -65,6 +74,23 @@ class RecordedTeacher(GroundedTeacher):
     ) -> Thought | None:
         """Return the recorded thought, or None for a session that was not recorded."""
         return self._thoughts.get(session.session_id)
+
+
+def _rule(row: dict[str, Any], where: str) -> Rule:
+    rule = Rule(_text(row, "text", where), sources=(), domain=str(row.get("domain") or ""))
+    if row.get("condition") is None:
+        return rule
+    if not isinstance(row.get("together"), bool):
+        raise DataError(f"{where}: a rule with a condition says together: true or false, got {row.get('together')!r}")
+    try:
+        condition = Condition.model_validate(ANY | row["condition"])
+    except (ValidationError, TypeError) as error:
+        named = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "must be an object"}
+        place = ".".join(map(str, ("condition", *named["loc"])))
+        raise DataError(f"{where}: {place}: {named['msg'].lower()}; correct it, or leave the condition out") from error
+    if condition.is_empty:
+        raise DataError(f"{where}: the condition holds for all products; say for which ones, or leave it out")
+    return replace(rule, joins=row["together"], condition=condition)
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:

@@ -34,6 +34,7 @@ class Tally:
     price: Price | None = None
     stages: dict[str, Stage] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
+    waiting: str = ""
     _lock: Lock = field(default_factory=Lock)
 
     def expect(self, stage: str, total: int) -> None:
@@ -55,6 +56,12 @@ class Tally:
         else:
             tokens = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
             self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens)
+
+    def waits(self, reason: str) -> None:
+        """Note why the endpoint is waited for; with an empty reason, that it answers again."""
+        with self._lock:
+            self.waiting = reason
+            self._tell({"event": "waiting" if reason else "answering", "reason": reason})
 
     def cost(self, *names: str) -> float | None:
         """Return what was paid in this run, for all stages or those named, in US dollars; None where unknown."""
@@ -86,5 +93,8 @@ class Tally:
                     stage.total = value
                 elif hasattr(stage, key):
                     setattr(stage, key, getattr(stage, key) + value)
-            for listener in self.listeners:
-                listener({"event": event, "stage": name, **values})
+            self._tell({"event": event, "stage": name, **values})
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        for listener in self.listeners:
+            listener(event)

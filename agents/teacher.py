@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
 
-from bundlewise.agents.conditions import Condition
+from bundlewise.agents.conditions import Testable
 from bundlewise.agents.contracts import Lesson
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 
@@ -60,7 +60,7 @@ class Rule:
     gain: float | None = None
     harm: float | None = None
     joins: bool = True
-    condition: Condition | None = None
+    condition: Testable | None = None
     domain: str = ""
 
 

@@ -13,7 +13,7 @@ from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSe
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundlewise.agents.asking import Asks
+    from bundlewise.agents.asking import Asker, Asks
     from bundlewise.agents.chat import ChatEndpoint
     from bundlewise.agents.grounding import Refusal
     from bundlewise.agents.tally import Tally
@@ -153,7 +153,10 @@ def distil(
     from bundlewise.watching import watching
 
     payment, tally = payment or Payment(), Tally()
-    with asker_of(teacher, payment, tally) as asker:
+    with _asker(teacher, payment, tally) as asker:
+        if asker is not None:
+            with watching(tally, log), _stoppable(asker):
+                asker.probe()
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
@@ -220,8 +223,8 @@ def _run(
 
 
 @contextmanager
-def asker_of(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
-    """Open the ledger, look up the price and probe the endpoint of a large teacher; others need nothing of it."""
+def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | None]":
+    """Open the ledger of a large teacher and look up its price; others need nothing of it."""
     from bundlewise.agents.asking import Asker, Caps
     from bundlewise.agents.calls import CallLedger
     from bundlewise.prices import price_of
@@ -230,31 +233,31 @@ def asker_of(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks |
         yield None
         return
     endpoint = endpoint_of(teacher, payment)
+    endpoint.tell = tally.waits
     tally.price = price_of(endpoint.model, payment.prices)
     caps = Caps(payment.max_cost, payment.max_tokens, payment.max_calls)
     ledger = CallLedger(payment.ledger)
     try:
-        asker = Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
-        asker.probe()
-        yield asker
+        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
     finally:
         endpoint.close()
         ledger.close()
 
 
 @contextmanager
-def asking(teacher: str, payment: Payment) -> "Iterator[Asks]":
-    """Open the way to a large teacher for questions besides distilling; Ctrl-C ends the waiting.
+def asking(teacher: str, payment: Payment, tally: "Tally | None" = None) -> "Iterator[Asks]":
+    """Open the way to a large teacher for questions besides distilling, and probe it; Ctrl-C ends the waiting.
 
     Raises:
         UsageError: the teacher is no large one.
     """
     from bundlewise.agents.tally import Tally
 
-    with _asker(teacher, payment, Tally()) as asker:
+    with _asker(teacher, payment, tally or Tally()) as asker:
         if asker is None:
             raise UsageError(f"teacher {teacher} is no language model; give openai:MODEL[@URL]")
         with _stoppable(asker):
+            asker.probe()
             yield asker
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bundlewise.agents.grounding import Refusal, check, rule_record, thought_record
+from bundlewise.agents.proving import proved
 from bundlewise.agents.recorded import RecordedTeacher
+from bundlewise.agents.teacher import Rule
 from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import fingerprint, read_rows, sha256_file
@@ -47,7 +49,7 @@ def read_recording(path: Path, sessions: Sequence[Session]) -> tuple[Pack, list[
         raise UsageError("no annotated training session in the data; give the sessions that the recording is about")
     run = fingerprint([teacher.name, sha256_file(path), [session.model_dump() for session in sessions]])
     source = Provenance(teacher=teacher.name, prompt="import", run=run)
-    found = [*_rules(rows, teacher, usable, source), *_thoughts(rows, teacher, usable, source)]
+    found = [*_rules(rows, teacher, usable, sessions, source), *_thoughts(rows, teacher, usable, source)]
     kept, refused = check([each for each in found if isinstance(each, Knowledge)], usable)
     refused = [each for each in found if isinstance(each, Refusal)] + refused
     return Pack(tuple(kept), tuple(KnownSession.of(session) for session in sessions), {}), refused
@@ -72,17 +74,30 @@ def _is_record(row: dict[str, Any]) -> bool:
 
 
 def _rules(
-    rows: Sequence[dict[str, Any]], teacher: RecordedTeacher, sessions: Mapping[str, Session], source: Provenance
+    rows: Sequence[dict[str, Any]],
+    teacher: RecordedTeacher,
+    usable: Mapping[str, Session],
+    sessions: Sequence[Session],
+    source: Provenance,
 ) -> Found:
-    """Yield each rule in the domain it states, without one in every domain of the sessions; refuse a foreign one."""
-    domains = sorted({session.domain for session in sessions.values()})
+    """Yield each rule in the domain it states, without one in every domain of the sessions; refuse a foreign one.
+
+    One that says for which products it speaks is tested on the validation sessions among those given.
+    """
+    domains = sorted({session.domain for session in usable.values()})
+    placed: dict[str, list[Rule]] = {domain: [] for domain in domains}
     stated = [row.get("domain") for row in rows if row["kind"] == "rule"]
     for rule, domain in zip(teacher.formalise([], []), stated, strict=True):
         anywhere = not domain or domains == [""]
         of = [domain] if domain in domains else domains if anywhere else []
         if not of:
             yield Refusal(rule.text, f"its domain {str(domain)[:60]} is not that of the sessions, {', '.join(domains)}")
-        yield from (rule_record(rule, each, source) for each in of)
+        for each in of:
+            placed[each].append(rule)
+    for domain, rules in placed.items():
+        training = [session for session in usable.values() if session.domain == domain]
+        validation = [s for s in sessions if s.domain == domain and s.split == "validation"]
+        yield from (rule_record(rule, domain, source) for rule in proved(rules, training, validation))
 
 
 def _thoughts(

@@ -4,18 +4,21 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bundlewise.errors import UsageError
 from bundlewise.prices import in_dollars
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
     from bundlewise.agents.tally import Tally
 
+LINE = 80
 COLUMNS = ("done", "failed", "calls", "cached", "tokens in", "tokens out", "money", "left")
 
 
@@ -55,28 +58,38 @@ def _logged(tally: "Tally", log: Path | None) -> Iterator[None]:
 
 @contextmanager
 def _live(tally: "Tally") -> Iterator[None]:
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-    from rich.live import Live
-
     started: dict[str, float] = {}
 
     def note(event: dict[str, Any]) -> None:
-        started.setdefault(event["stage"], time.monotonic())
+        if "stage" in event:
+            started.setdefault(event["stage"], time.monotonic())
 
-    tally.listeners.append(note)
+    is_terminal = sys.stderr.isatty()
+    listener = note if is_terminal else _say_waits
+    tally.listeners.append(listener)
     try:
-        with Live(
-            get_renderable=lambda: stage_table(tally, started),
-            console=Console(stderr=True),
-            refresh_per_second=4,
-            transient=True,
-        ):
+        with _table(tally, started) if is_terminal else nullcontext():
             yield
     finally:
-        tally.listeners.remove(note)
+        tally.listeners.remove(listener)
+
+
+def _say_waits(event: dict[str, Any]) -> None:
+    """Say without a terminal, where there is no table, that the endpoint is waited for: the run seems to hang."""
+    if event["event"] in ("waiting", "answering"):
+        sys.stderr.write(f"{event['reason'] or 'it answers again'}\n")
+        sys.stderr.flush()
+
+
+def _table(tally: "Tally", started: dict[str, float]) -> "Live":
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    def shown() -> Group:
+        return Group(stage_table(tally, started), *([Text(tally.waiting)] if tally.waiting else []))
+
+    return Live(get_renderable=shown, console=Console(stderr=True), refresh_per_second=4, transient=True)
 
 
 def stage_table(tally: "Tally", started: dict[str, float]) -> "Table":
@@ -104,17 +117,29 @@ def _left(row: dict[str, Any], seconds: float) -> str:
 
 
 def plan_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a plan as lines: by stage calls, tokens and money from low to high, and why there are any."""
-    lines = [f"{'stage':<10} {'cached':>7} {'to make':>15} {'tokens in':>21} {'tokens out':>19} {'money':>21}  why"]
+    """Return a plan as lines that fit a terminal: by stage the least and the most that is to come, and why."""
+    table: list[tuple[str, ...]] = [("stage", "cached", "calls", "tokens in", "tokens out", "money")]
+    whys = [""]
     for row in [*rows, _sum(rows)]:
-        calls = f"{row['calls']:,} - {row['most_calls']:,}"
-        tokens = ["{:,} - {:,}".format(*row[name]) for name in ("tokens_in", "tokens_out")]
-        low, high = row["cost"]
-        money = in_dollars(low) if low is None or high == 0 else f"{in_dollars(low)} - {in_dollars(high)}"
+        ends = [_end(row, end) for end in (0, 1)]
+        table.append((row["stage"], f"{row['cached']:,}", *ends[0]))
+        if ends[0] != ends[1]:
+            table.append(("", "at most", *ends[1]))
         why = ", ".join(f"{count:,} {reason}" for reason, count in row["why"].items())
-        numbers = f"{row['cached']:>7,} {calls:>15} {tokens[0]:>21} {tokens[1]:>19} {money:>21}"
-        lines.append(f"{row['stage']:<10} {numbers}  {why}".rstrip())
+        whys += [""] * (len(table) - len(whys) - 1) + [why]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for cells, why in zip(table, whys, strict=True):
+        numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+        lines.append("  ".join([cells[0].ljust(widths[0]), *numbers]))
+        lines += wrap(f"why: {why}", LINE, initial_indent="  ", subsequent_indent="  ") if why else []
     return lines
+
+
+def _end(row: dict[str, Any], end: int) -> tuple[str, ...]:
+    """Return the calls, tokens and money of a row of a plan, the least (0) or the most (1)."""
+    numbers = (row[("calls", "most_calls")[end]], row["tokens_in"][end], row["tokens_out"][end])
+    return (*(f"{number:,}" for number in numbers), in_dollars(row["cost"][end]))
 
 
 def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

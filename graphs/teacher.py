@@ -14,9 +14,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from bundlewise import baselines
 from bundlewise.agents import grounding, patterns
-from bundlewise.agents.conditions import trial
+from bundlewise.agents.proving import THRESHOLD_SESSIONS, proved
 from bundlewise.agents.samplers import sample
 from bundlewise.agents.teacher import Rule, compare
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Provenance, Session
@@ -29,7 +28,6 @@ from bundlewise.prompts import render
 
 WAVE = 512
 """Sessions dealt out at once; many times what any endpoint is asked at once."""
-THRESHOLD_SESSIONS = 1000
 
 Run = Runtime[TeacherContext]
 
@@ -95,21 +93,15 @@ def formalise(state: TeacherState, runtime: Run) -> Update:
 
 def prove(state: TeacherState, runtime: Run) -> Update:
     """Test every rule that says for which products it speaks on the validation sessions of its domain."""
-    validation = _by_domain([s for s in runtime.context.validation if s.bundles])
-    proved = []
-    for domain, sessions in _by_domain(state.sessions).items():
-        held_out = validation.get(domain, [])
-        rules = [rule for rule in state.rules if rule.domain == domain]
-        tested = held_out and any(rule.condition for rule in rules)
-        threshold = baselines.lexical_threshold(sessions[:THRESHOLD_SESSIONS]) if tested else 0.0
-        for rule in rules:
-            if rule.condition is not None and rule.gain is None and held_out:
-                found = trial(rule.condition.holds, rule.joins, held_out, threshold)
-                rule = replace(rule, gain=found.gain, harm=found.harm)
-            proved.append(rule)
+    validation = _by_domain(runtime.context.validation)
+    rules = [
+        rule
+        for domain, sessions in _by_domain(state.sessions).items()
+        for rule in proved([r for r in state.rules if r.domain == domain], sessions, validation.get(domain, []))
+    ]
     if "thought" in runtime.context.dials.formats:
         runtime.context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
-    return {"rules": proved}
+    return {"rules": rules}
 
 
 def think(one: One, runtime: Run) -> Update:

@@ -116,6 +116,18 @@ def test_after_the_last_repair_the_subject_has_failed_and_asking_again_costs_not
     assert bench.tally.stages["describe"].failed == 2
 
 
+@pytest.mark.parametrize(
+    "said", [["no", "no"], ["no", "nope", "no"], ["no", "nope", "nope"]], ids=["twice", "in turn", "at last"]
+)
+def test_a_model_that_repeats_a_wrong_answer_is_not_told_the_same_again(bench: Bench, said: list[str]) -> None:
+    bench.replies(*said)
+    heard: list[dict[str, Any]] = []
+    bench.tally.listeners.append(heard.append)
+    assert kinds(bench.asker(repairs=9)) is None
+    assert [event["event"] for event in heard] == ["call"] * len(said) + ["failed"], "nothing comes from the ledger"
+    assert heard[-1]["reason"] == "there is no JSON object in it (the same answer came again)"
+
+
 def test_a_reply_cut_by_length_is_asked_for_again_shorter(bench: Bench) -> None:
     bench.replies('{"kinds": ["mo', GOOD, finish="length")
     assert kinds(bench.asker()) == ["mouse", "pad"]

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import socket
 import time
 from collections.abc import Callable, Iterator
-from threading import Timer
+from contextlib import suppress
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
@@ -170,13 +173,102 @@ def test_an_answer_cut_by_length_is_an_answer_even_without_a_word(server: Teache
     assert endpoint(server).send(ASKED, None, "plain").finish == "length"
 
 
-def test_a_server_that_dies_and_comes_back_is_waited_for(server: TeacherServer) -> None:
-    port, asks = server.server_port, endpoint(server, patience=30)
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def test_a_server_that_dies_and_comes_back_is_waited_for(
+    server: TeacherServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "FIRST_CONTACT", 0.2)
+    monkeypatch.setattr(chat, "SILENCE", 0.5)
+    told: list[str] = []
+    port, asks = server.server_port, endpoint(server, patience=30, tell=told.append)
+    asks.send(ASKED, None, "plain")
     server.close()
+    asks.close()  # Threads of a closed server go on answering over connections that are open.
+    del asks.__dict__["_client"]
     back: list[TeacherServer] = []
     Timer(1.5, lambda: back.append(TeacherServer(port=port))).start()
     assert asks.send(ASKED, None, "plain").text == "Hello"
     back[0].close()
+    waits, answers = told
+    assert re.fullmatch(r"lab at http://127.* gives no answer \(.*refused\); trying again for 30 s", waits)
+    assert answers == ""
+
+
+def test_where_nobody_listens_it_is_told_at_once_and_given_up_soon(server: TeacherServer) -> None:
+    told: list[tuple[float, str]] = []
+    start = time.monotonic()
+    asks = endpoint(
+        server,
+        url=f"http://127.0.0.1:{free_port()}/v1",
+        patience=600,
+        tell=lambda reason: told.append((time.monotonic() - start, reason)),
+    )
+    remedy = "start it, or correct the address: behind the @ of the name, or in OPENAI_BASE_URL"
+    with pytest.raises(ModelError, match=rf"lab at http://127.* cannot be reached \(.*refused\); {remedy}"):
+        asks.send(ASKED, None, "plain")
+    assert time.monotonic() - start < 15
+    ((soon, reason),) = told
+    assert soon < 3 and "refused" in reason and "trying again for 3 s" in reason
+
+
+def test_a_server_that_starts_a_moment_late_is_still_met(server: TeacherServer) -> None:
+    port, told, late = free_port(), list[str](), list[TeacherServer]()
+    Timer(1.0, lambda: late.append(TeacherServer(port=port))).start()
+    asks = endpoint(server, url=f"http://127.0.0.1:{port}/v1", tell=told.append)
+    assert asks.send(ASKED, None, "plain").text == "Hello"
+    assert [bool(reason) for reason in told] == [True, False]
+    late[0].close()
+
+
+def test_a_name_that_is_no_place_is_given_up_soon(server: TeacherServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(chat, "FIRST_CONTACT", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ModelError, match=r"cannot be reached \(.*Name or service not known\); start it, or correct"):
+        endpoint(server, url="http://no.such.place.invalid/v1").send(ASKED, None, "plain")
+
+
+@pytest.mark.parametrize("fault", [status(503), hang_up], ids=["503", "hangs up"])
+def test_a_server_that_said_anything_at_all_is_waited_for_as_long_as_asked(
+    server: TeacherServer, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    monkeypatch.setattr(chat, "FIRST_CONTACT", 0.0)
+    server.fault = first(3, fault)
+    assert endpoint(server).send(ASKED, None, "plain").text == "Hello"
+
+
+def test_of_a_call_that_fails_among_others_that_succeed_nothing_is_told(
+    server: TeacherServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "SILENCE", 0.4)
+    told: list[str] = []
+    asks = endpoint(server, tell=told.append)
+    asks.patience = 1.5
+
+    def refuse(handler: Handler, body: dict[str, Any]) -> bool:
+        is_bad = handler.headers["Idempotency-Key"] == "bad"
+        if is_bad:
+            status(500)(handler)
+        return is_bad
+
+    def ask() -> None:
+        with suppress(ModelError):
+            asks.send(ASKED, None, "plain", "bad")
+
+    server.fault = refuse
+    bad = Thread(target=ask)
+    bad.start()
+    while bad.is_alive():
+        asks.send(ASKED, None, "plain", "good")
+        time.sleep(0.05)
+    assert server.asked["bad"] > 2 and told == []
 
 
 def test_out_of_patience_the_error_says_how_to_go_on(server: TeacherServer) -> None:

@@ -236,9 +236,21 @@ def test_without_validation_sessions_of_its_domain_a_rule_is_not_tested(validati
     assert (found.status, found.gain, found.harm) == ("active", None, None)
 
 
-def test_a_gain_that_the_teacher_measured_itself_is_not_measured_again() -> None:
-    (found,) = rules_of(Planted(replace(HARMS, gain=0.25, harm=0.0))).values()
-    assert (found.status, found.gain) == ("active", 0.25)
+@pytest.mark.parametrize(
+    ("measured", "status", "gain"),
+    [
+        (replace(HARMS, gain=0.25, harm=0.0), "quarantined", -0.3333),
+        (replace(HELPS, gain=0.0, harm=0.0), "active", 0.3333),
+        (replace(HELPS, gain=-0.2, harm=0.2), "quarantined", -0.2),
+        (replace(UNTESTED, gain=0.25, harm=0.0), "active", 0.25),
+    ],
+    ids=["harms validation", "helps validation", "harmed before", "says not for which products"],
+)
+def test_what_a_teacher_measured_itself_is_measured_again_unless_it_speaks_against_the_rule(
+    measured: Rule, status: str, gain: float
+) -> None:
+    (found,) = rules_of(Planted(measured)).values()
+    assert (found.status, found.gain) == (status, gain)
 
 
 # The same words in another order are the same to a bag of words.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from samples import session
 
+from bundlewise.agents.conditions import Condition
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.recorded import RecordedTeacher
 from bundlewise.agents.teacher import Rule, Thought
@@ -19,6 +20,9 @@ SESSIONS = [
     session("t", ["Glide mouse", "Foam pad"], ((0, 1),), split="test"),
 ]
 THOUGHT = {"kind": "thought", "source_session": "a", "item_kinds": ["pointer", "pad"], "text": "A pad", "lesson": "so"}
+
+
+RULE = {"kind": "rule", "text": "Mice go with pads.", "together": True, "condition": {"first": ["mouse"]}}
 
 
 def teacher(folder: Path, *rows: dict[str, Any]) -> RecordedTeacher:
@@ -57,12 +61,25 @@ def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_
         ({"kind": "hint"}, "kind must be rule or thought, got 'hint'"),
         ({"kind": None}, "kind must be rule or thought, got None"),
         ({"kind": "rule", "text": 7}, "text must be text, got 7"),
+        (RULE | {"together": None}, "a rule with a condition says together: true or false, got None"),
+        (RULE | {"condition": "mice"}, "condition: must be an object; correct it, or leave the condition out"),
+        (RULE | {"condition": {"relation": "near"}}, "condition.relation: input should be 'any', 'same kind'"),
+        (RULE | {"condition": {"least": 1}}, "condition.least: input should be greater than or equal to 2"),
+        (RULE | {"condition": {"third": ["a"]}}, "condition.third: extra inputs are not permitted"),
+        (RULE | {"condition": {"first": [" "]}}, "the condition holds for all products; say for which ones"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=r"gpt\.jsonl:2: ") as error:
         teacher(tmp_path, THOUGHT, THOUGHT | change)
     assert message in str(error.value)
+
+
+def test_a_rule_that_says_for_which_products_it_speaks_can_be_tested(tmp_path: Path) -> None:
+    tested, untested = teacher(tmp_path, RULE | {"together": False}, {"kind": "rule", "text": "So."}).formalise([], [])
+    assert untested.condition is None and untested.gain is None
+    assert tested.condition == Condition(first=("mouse",), second=(), relation="any", least=2, most=99)
+    assert not tested.joins and tested.gain is None
 
 
 def test_a_missing_recording_is_a_usage_error(tmp_path: Path) -> None:

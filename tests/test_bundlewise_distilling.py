@@ -271,6 +271,19 @@ def test_a_wrong_key_stops_at_once_and_is_never_shown(place: Lab) -> None:
     assert KEY not in str(told.value) and sum(place.server.asked.values()) == 1
 
 
+def test_a_server_that_is_not_there_is_told_of_and_given_up_before_anything_is_made(
+    place: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.server.close()
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match=r"lab at http://127.* cannot be reached \(.*refused\); start it, or correct"):
+        place.run(lab(6), patience=600.0)
+    assert time.monotonic() - begun < 20
+    assert "gives no answer" in capsys.readouterr().err
+    assert [row["event"] for row in read_rows(tmp_path / "log.jsonl")] == ["waiting"]
+    assert not (tmp_path / "a").exists() and not (tmp_path / "a.jsonl").exists()
+
+
 def test_the_key_is_in_nothing_that_is_written(place: Lab, tmp_path: Path) -> None:
     place.server.fault = faulty(0.3)
     place.run(lab(6))

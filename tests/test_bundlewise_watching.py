@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,24 @@ def test_a_run_that_fails_leaves_its_log(tmp_path: Path) -> None:
 def test_without_a_log_and_a_terminal_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally = Tally()
     with watching(tally):
-        assert tally.listeners == []
         tally.done("kinds", "a")
+    assert tally.listeners == []
     assert capsys.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_waited_for_is_told_of_without_a_terminal_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally()
+    with watching(tally, tmp_path / "log"):
+        tally.waits("lab gives no answer (refused)")
+        assert capsys.readouterr() == ("", "lab gives no answer (refused)\n"), "at once"
+        tally.waits("")
+        tally.done("kinds", "a")
+    assert capsys.readouterr() == ("", "it answers again\n")
+    told = [(row["event"], row.get("reason")) for row in read_rows(tmp_path / "log")]
+    assert told == [("waiting", "lab gives no answer (refused)"), ("answering", ""), ("done", None)]
 
 
 @pytest.mark.parametrize("place", [".", "file/log"], ids=["a folder", "below a file"])
@@ -153,6 +168,10 @@ def test_on_a_terminal_the_table_is_live_and_gone_when_the_run_ends(monkeypatch:
     tally.expect("kinds", 2)
     with watching(tally):
         tally.call("kinds", "a", PAID, cached=False)
+        tally.waits("lab gives no answer")
+        time.sleep(0.6)
+        assert "lab gives no answer" in stream.getvalue()
+        tally.waits("")
         tally.done("kinds", "a")
     assert "1 of 2" in stream.getvalue() and "$0.0580" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K"), "the last thing done is to erase a line"
@@ -179,37 +198,57 @@ def test_a_plan_says_by_stage_what_a_run_takes_from_low_to_high_and_why() -> Non
     why = {"template changed": 1000, "what it builds on changed": 200}
     rows = [row("kinds", [0.0, 0.0], **NOTHING), row("propose", [0.5, 1.25]), row("rules", [1.5, 2500.0], why=why)]
     assert words(plan_lines(rows)) == [
-        "stage cached to make tokens in tokens out money why",
-        "kinds 40 0 - 0 0 - 0 0 - 0 $0.0000",
-        "propose 0 1,200 - 3,600 500,000 - 2,000,000 9,000 - 80,000 $0.5000 - $1.25 1,200 new",
-        "rules 0 1,200 - 3,600 500,000 - 2,000,000 9,000 - 80,000 $1.50 - $2,500.00 "
-        "1,000 template changed, 200 what it builds on changed",
-        "all 40 2,400 - 7,200 1,000,000 - 4,000,000 18,000 - 160,000 $2.00 - $2,501.25",
+        "stage cached calls tokens in tokens out money",
+        "kinds 40 0 0 0 $0.0000",
+        "propose 0 1,200 500,000 9,000 $0.5000",
+        "at most 3,600 2,000,000 80,000 $1.25",
+        "why: 1,200 new",
+        "rules 0 1,200 500,000 9,000 $1.50",
+        "at most 3,600 2,000,000 80,000 $2,500.00",
+        "why: 1,000 template changed, 200 what it builds on changed",
+        "all 40 2,400 1,000,000 18,000 $2.00",
+        "at most 7,200 4,000,000 160,000 $2,501.25",
+    ]
+
+
+def test_a_plan_of_a_hundred_thousand_sessions_fits_into_80_columns() -> None:
+    why = {"new": 10**6, "template changed": 10**6, "what it builds on changed": 10**6}
+    many = {"cached": 300_000, "calls": 300_000, "most_calls": 900_000, "tokens_in": (10**8, 10**10)}
+    stages = ("describe", "propose", "reflect", "formalise", "think")
+    lines = plan_lines([row(name, [1234.5, 123456.0], **many, tokens_out=(10**8, 10**9), why=why) for name in stages])
+    assert max(map(len, lines)) <= 80
+    assert words(lines)[1:5] == [
+        "describe 300,000 300,000 100,000,000 100,000,000 $1,234.50",
+        "at most 900,000 10,000,000,000 1,000,000,000 $123,456.00",
+        "why: 1,000,000 new, 1,000,000 template changed, 1,000,000 what it builds on",
+        "changed",
     ]
 
 
 def test_the_columns_of_a_plan_stand_below_each_other() -> None:
     header, *lines = plan_lines([row("kinds", [0.5, 1.25]), row("propose", [234.5, 98765.0])])
-    ends = [header.index(name) + len(name) for name in ("cached", "to make", "tokens in", "tokens out", "money")]
+    ends = [header.index(name) + len(name) for name in ("cached", "calls", "tokens in", "tokens out", "money")]
     for line in lines:
-        assert all(line[end - 1] != " " and line.ljust(end + 1)[end] == " " for end in ends)
+        if "why:" not in line:
+            assert all(line[end - 1] != " " and line.ljust(end + 1)[end] == " " for end in ends)
 
 
 def test_a_plan_with_a_price_that_is_unknown_says_so_and_so_does_its_sum() -> None:
     rows = [row("kinds", [0.0, 0.0], **NOTHING), row("rules", [None, None])]
-    kinds, rules, both = plan_lines(rows)[1:]
+    _, kinds, *rules = plan_lines(rows)
     assert "$0.0000" in kinds
-    assert "unknown  1,200 new" in rules and "$" not in rules
-    assert both.endswith("unknown") and "$" not in both
+    least, most, why, *both = rules
+    assert all(line.endswith("unknown") and "$" not in line for line in (least, most, *both))
+    assert why.strip() == "why: 1,200 new" and len(both) == 2
 
 
 def test_a_plan_of_nothing_is_all_zeros() -> None:
-    assert words(plan_lines([]))[1:] == ["all 0 0 - 0 0 - 0 0 - 0 $0.0000"]
+    assert words(plan_lines([]))[1:] == ["all 0 0 0 0 $0.0000"]
 
 
 def test_however_long_its_numbers_the_columns_of_a_plan_stay_apart() -> None:
     many = {"cached": 10**9, "calls": 10**9, "most_calls": 10**10, "tokens_in": (10**12, 10**13)}
-    line = plan_lines([row("propositions", [123456.0, 1234567.0], **many, tokens_out=(10**12, 10**13))])[1]
-    tokens = "1,000,000,000,000 - 10,000,000,000,000"
-    calls = "1,000,000,000 1,000,000,000 - 10,000,000,000"
-    assert words([line]) == [f"propositions {calls} {tokens} {tokens} $123,456.00 - $1,234,567.00 1,200 new"]
+    found = words(plan_lines([row("propositions", [123456.0, 1234567.0], **many, tokens_out=(10**12, 10**13))]))
+    least = "1,000,000,000 1,000,000,000 1,000,000,000,000 1,000,000,000,000 $123,456.00"
+    most = "10,000,000,000 10,000,000,000,000 10,000,000,000,000 $1,234,567.00"
+    assert found[1:3] == [f"propositions {least}", f"at most {most}"]

@@ -125,6 +125,8 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
         return
     for (kind, status), number in sorted(counts.items()):
         click.echo(f"{number:6,} {kind}s{'' if status == 'active' else f' ({status})'}")
+    if untested := sum(record.kind == "rule" and record.gain is None for record in found.records):
+        click.echo(f"{untested:6,} rules untested: no condition, or no validation sessions", err=True)
     for reason, number in Counter(refusal.reason for refusal in found.refused).most_common(5):
         click.echo(f"{number:6,} refused: {reason}", err=True)
     for row in found.stages:

@@ -135,10 +135,12 @@ def _whole(record: Knowledge) -> Iterator[str]:
     """Yield every field that says something, the short ones first."""
     yield headline(record)
     groups = [" + ".join(str(place + 1) for place in group) for group in record.groups]
+    is_untested = record.kind == "rule" and record.gain is None
     fields = {
         "text": record.text,
         "reason": record.reason,
-        **{name: getattr(record, name) for name in ("support", "confidence", "lift", "gain")},
+        **{name: getattr(record, name) for name in ("support", "confidence", "lift", "gain", "harm")},
+        **({"gain": "not measured"} if is_untested else {}),
         "kinds": ", ".join(record.kinds),
         "bundles": ", ".join(groups),
         "sources": ", ".join(record.source_session_ids),

@@ -92,8 +92,7 @@ def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int
         tally, counted = Tally(), list[tuple[int, int]]()
         # What the answers cost is what all of them took, paid now or before.
         tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
-        with distilling.asker_of(endpoint, payment, tally) as asker:
-            assert asker is not None
+        with distilling.asking(endpoint, payment, tally) as asker:
             groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
         write_json(kept, {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]})
     found = json.loads(kept.read_text("utf-8"))

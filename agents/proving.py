@@ -1,0 +1,37 @@
+"""Rules on trial: what each does to the validation sessions of its domain, before it may teach."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bundlewise import baselines
+from bundlewise.agents.conditions import trial
+from bundlewise.agents.teacher import Rule
+from bundlewise.domain import Session
+
+THRESHOLD_SESSIONS = 1000
+"""Training sessions that are enough to choose the heuristic's threshold on."""
+
+
+def proved(rules: Sequence[Rule], training: Sequence[Session], validation: Sequence[Session]) -> list[Rule]:
+    """Return the rules of one domain with their gain and harm on its annotated validation sessions.
+
+    A rule without a condition stays untested. One that harmed where its teacher tested it, on training sessions held
+    out, keeps the numbers that speak against it; so does one that no validation session is a case of. Other numbers of
+    a teacher give way to validation's.
+    """
+    held_out = [session for session in validation if session.bundles]
+    if not held_out or not any(_is_to_be_tested(rule) for rule in rules):
+        return list(rules)
+    threshold = baselines.lexical_threshold(training[:THRESHOLD_SESSIONS])
+    return [_tested(rule, held_out, threshold) if _is_to_be_tested(rule) else rule for rule in rules]
+
+
+def _is_to_be_tested(rule: Rule) -> bool:
+    return rule.condition is not None and (rule.gain is None or rule.gain >= 0)
+
+
+def _tested(rule: Rule, held_out: Sequence[Session], threshold: float) -> Rule:
+    assert rule.condition is not None
+    found = trial(rule.condition.holds, rule.joins, held_out, threshold)
+    says_nothing = not found.touched and rule.gain is not None
+    return rule if says_nothing else replace(rule, gain=found.gain, harm=found.harm)
