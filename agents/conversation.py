@@ -1,4 +1,4 @@
-"""What a conversation about a cart is made of: actions that are asked for, events that answer, and what is remembered."""
+"""What a conversation about a cart is made of: actions asked for, events that answer, and what lies on the table."""
 
 from typing import Annotated, Literal
 

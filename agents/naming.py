@@ -1,4 +1,4 @@
-"""Which products a shopper means: numbers and ordinals, all of them, an id, or words of their titles, typos forgiven."""
+"""Which products a shopper means: numbers, ordinals, all of them, or words of their titles, typos forgiven."""
 
 import re
 from collections.abc import Sequence
@@ -81,8 +81,7 @@ def called(text: str, among: Sequence[Item]) -> list[Item]:
     asked = list(dict.fromkeys(word for word in _words(text) if word not in FILLER))
     if not asked:
         return []
-    weights = {word: 1.0 for word in asked}
-    scored = [(sum(weights[word] * _meets(word, _words(item.title)) for word in asked), item) for item in among]
+    scored = [(sum(_meets(word, _words(item.title)) for word in asked), item) for item in among]
     best = max((score for score, _ in scored), default=0.0)
     return [item for score, item in scored if score == best] if best >= 0.5 * len(asked) and best > 0 else []
 
