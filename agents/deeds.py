@@ -68,7 +68,7 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
         return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
     after = desk.model_copy(update={"found": found, "query": query})
     count = "one product" if len(found) == 1 else f"{len(found)} products"
-    said = f"I found {count}{what}{within}. Say add 1, or add 1 and 2."
+    said = f"I found {count}{what}{within}. Say add 1{', or add 1 and 2' if len(found) > 1 else ''}."
     return Deed(after, said, (ProductsEvent(products=found, query=query),))
 
 

@@ -49,8 +49,9 @@ class AssistantContext:
 class AssistantState:
     """A thread: the desk, what was said, and the turn on its way.
 
-    `said` and `todo` come in: a message, or what was clicked. `told` and `cards` are the reply so far, `past` the
-    desks to go back to. `calls` is what chat model and tools said in this turn.
+    `said`, `todo` and `open` come in: a message, or what was clicked, and that there is something to answer; a turn
+    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to. `calls` is
+    what chat model and tools said in this turn.
     """
 
     said: str = ""
@@ -62,6 +63,7 @@ class AssistantState:
     cards: tuple[Event, ...] = ()
     calls: tuple[dict[str, Any], ...] = ()
     rounds: int = 0
+    open: bool = False
 
 
 class Update(TypedDict, total=False):
@@ -75,12 +77,18 @@ class Update(TypedDict, total=False):
     cards: tuple[Event, ...]
     calls: tuple[dict[str, Any], ...]
     rounds: int
+    open: bool
 
 
 Run = Runtime[AssistantContext]
 Step = Literal["understand", "change", "bundle", "complete", "explain", "reply"]
 ASKS: dict[str, Step] = {"bundle": "bundle", "complete": "complete", "explain": "explain"}
 """Actions that are asked of the student."""
+
+
+def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
+    """Return what begins a turn: a message, or what was clicked."""
+    return {"said": said, "todo": todo, "open": True}
 
 
 def listen(state: AssistantState) -> Update:
@@ -145,7 +153,8 @@ def reply(state: AssistantState, runtime: Run) -> Update:
     runtime.stream_writer(DoneEvent())
     message = Message(role="assistant", text=" ".join(told), events=state.cards)
     past = state.past[:-1] if state.past and _wishes(state.past[-1]) == _wishes(state.desk) else state.past
-    return {"messages": (*state.messages, message)[-REMEMBERED:], "todo": (), "calls": (), "past": past}
+    messages = (*state.messages, message)[-REMEMBERED:]
+    return {"messages": messages, "todo": (), "calls": (), "past": past, "open": False}
 
 
 def next_step(state: AssistantState) -> Step:
@@ -199,7 +208,7 @@ def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
 def build_assistant_graph(
     checkpointer: Checkpointer = None,
 ) -> CompiledStateGraph[AssistantState, AssistantContext, AssistantState, AssistantState]:
-    """Build the graph; run it with `stream({"said": ...}, config, context=AssistantContext(...))`."""
+    """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`."""
     graph = StateGraph(AssistantState, context_schema=AssistantContext)
     graph.add_node("listen", listen)
     graph.add_node("understand", understand_)
