@@ -86,7 +86,7 @@ def test_unknown_products_are_refused_and_fed_back(talk: Talk) -> None:
         (("search", {"text": "x" * 999}), "text"),
         (("explain", {"numbers": ["one"]}), "numbers"),
         (("bundle", {"bundles": [{"items": ["t1"]}]}), "bundles"),
-        (("add", []), "valid"),
+        (("add", []), "ids"),
     ],
 )
 def test_malformed_calls_are_fed_back_and_change_nothing(talk: Talk, call: tuple[str, Any], fault: str) -> None:
