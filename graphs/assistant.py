@@ -14,9 +14,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
 from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
-from bundlewise.agents.deeds import UNKNOWN, Deed, Finder, do
+from bundlewise.agents.deeds import Deed, Finder, do
 from bundlewise.agents.offering import Student, explained, goes_with, offered
 from bundlewise.agents.router import Seen, understand
+from bundlewise.agents.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
 ROUNDS = 4
@@ -188,7 +189,7 @@ def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
 
 
 def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
-    """Stream what came of an action, and go on to the next; what is refused ends the turn, or goes back to the pilot."""
+    """Stream what came of an action and go on to the next; a refusal ends the turn, or goes back to the pilot."""
     again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
     told = state.told if again else _say(state, deed.said, runtime)
     for event in deed.events:

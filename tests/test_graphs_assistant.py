@@ -243,7 +243,7 @@ def test_the_real_student_bundles_and_judges(tiny_student: Path) -> None:
     with Assistant(live, ProductFinder(SHOP, BagOfWords())) as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "c1", "b1"))))
         (card,) = cards(assistant.send("t", "bundle this, only one bundle"), "bundles")
-        assert [offer.ids for offer in card.bundles][0] and len(card.bundles) == 1
+        assert len(card.bundles) == 1 and card.bundles[0].ids
         (found,) = cards(assistant.send("t", "what goes with this?"), "products")
         assert found.companions and {c.item.id for c in found.companions} <= {item.id for item in SHOP}
         (why,) = cards(assistant.send("t", "bundle this and explain"), "why")[:1]

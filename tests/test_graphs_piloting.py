@@ -1,4 +1,4 @@
-"""A chat model at the helm, over real HTTP: it acts by tool calls alone, and whatever it answers stays in the schema."""
+"""A chat model at the helm, over real HTTP: it acts by tool calls alone, and all it answers stays in the schema."""
 
 import json
 from collections.abc import Callable, Iterator
