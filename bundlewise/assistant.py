@@ -26,7 +26,7 @@ from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot,
 from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.finding_products import ProductFinder
-from bundlewise.products import read_products
+from bundlewise.products import read_products, whole
 
 TITLE = 60
 RECURSION = 200
@@ -131,7 +131,7 @@ class Assistant:
             raise UsageError("the message is empty; say something")
         if len(message) > LONGEST:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
-        return self._run(thread, turn(message), owner)
+        return self._run(thread, turn(whole(message)), owner)
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
         """Do what was clicked in a thread; stream what comes of it.
@@ -242,7 +242,7 @@ class Assistant:
             thread=thread,
             what="bundle" if offer else "reply",
             up=up,
-            note=note,
+            note=whole(note),
             items=tuple(item for item in desk.cart if item.id not in desk.excluded),
             bundle=offer.ids if offer else (),
             intent=offer.intent if offer else "",
@@ -298,10 +298,10 @@ def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of an OpenAI-style message; images and the like are passed over."""
     content = message.get("content")
     if isinstance(content, str):
-        return content
+        return whole(content)
     parts = content if isinstance(content, Sequence) else ()
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    return "\n".join(text for text in texts if isinstance(text, str))
+    return whole("\n".join(text for text in texts if isinstance(text, str)))
 
 
 def reply_text(events: Sequence[Event]) -> str:
