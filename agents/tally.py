@@ -51,7 +51,7 @@ class Tally:
     def call(self, stage: str, subject: str, reply: Reply, *, cached: bool) -> None:
         """Note an answer: from the ledger, or paid for."""
         if cached:
-            self._note("cached", stage, subject=subject, cached=1)
+            self._note("cached", stage, subject=subject, cached=1, held=(reply.tokens_in, reply.tokens_out))
         else:
             tokens = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
             self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens)

@@ -72,6 +72,15 @@ def _cut(tree: NDArray[Any], threshold: float) -> Grouping:
     return tuple(tuple(group) for group in members.values() if len(group) > 1)
 
 
+def copied(bags: Sequence[int | None]) -> Grouping:
+    """Return the bundles of products that were each given the number of a bundle, or None to stay out."""
+    members: dict[int, list[int]] = {}
+    for place, number in enumerate(bags):
+        if number is not None:
+            members.setdefault(number, []).append(place)
+    return tuple(tuple(group) for group in members.values() if len(group) > 1)
+
+
 def choose_threshold(
     similarities: Sequence[NDArray[Any]], truths: Sequence[Grouping], grid: Iterable[float] = GRID
 ) -> float:

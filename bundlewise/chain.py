@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import NO_LIMITS, Form
-from bundlewise.domain import Prediction, Session
+from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 
 if TYPE_CHECKING:
     from bundlewise.agents.engine import Engine
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -27,6 +28,14 @@ def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None
     from bundlewise.knowledge_base.store import KnowledgeStore
 
     return Retriever(KnowledgeStore.open(kb), policy, models.token_counter(student) if student else None)
+
+
+def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
+    """Return the active records of some kinds, for a student that learns their words."""
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+    records = KnowledgeStore.open(kb, embedder).catalogue.records()
+    return [record for record in records if record.kind in kinds and record.status == "active"]
 
 
 def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:

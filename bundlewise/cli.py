@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bundlewise import __version__
-from bundlewise.errors import BundlewiseError
+from bundlewise.errors import BundlewiseError, describe
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
@@ -24,6 +24,7 @@ COMMANDS = {
     "chat": "Talk to the bundle assistant about a cart and a catalogue.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
+    "experiment": "Run grids over the dials of knowledge, compare and report.",
     "prompts": "List the prompt templates with their fingerprints.",
 }
 
@@ -83,18 +84,6 @@ def trace(debug: bool) -> None:
     """Print the traceback of the error at hand if the user wants it."""
     if debug:
         traceback.print_exc()
-
-
-def describe(error: Exception) -> str:
-    """Return one line for the user."""
-    if isinstance(error, BundlewiseError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory; close other programs or choose a smaller batch or model"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'the system'}: {error.strerror}; free space, or check path and rights"
-    text = " ".join(str(error).split())[:300]
-    return f"unexpected {type(error).__name__}: {text}; run again with --debug to see where"
 
 
 def fail(message: str, code: int) -> Any:

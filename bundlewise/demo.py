@@ -1,17 +1,10 @@
 """The demo: the whole chain on one domain, from sessions to a report, each part resumable."""
 
-import contextlib
-import ctypes
-import gc
 import json
-import re
-import resource
 import shlex
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +12,7 @@ import click
 
 from bundlewise import chain, dataset, distilling, models, scoring
 from bundlewise.domain import Grouping, Knowledge, Prediction
-from bundlewise.files import fingerprint, read_rows, sha256_file, write_json
+from bundlewise.files import code_fingerprint, fingerprint, read_rows, sha256_file, slug, write_json
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
@@ -27,6 +20,7 @@ from bundlewise.knowledge_base.policy import Policy
 from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprints
 from bundlewise.references import References
+from bundlewise.usage import peak_memory, release_memory
 
 if TYPE_CHECKING:
     from bundlewise.finetune.adapters import Manifest
@@ -70,26 +64,6 @@ class Entry:
     intent: float | None = None
     training_seconds: float | None = None
     validation_gjs: float | None = None
-
-
-def code_fingerprint() -> str:
-    """Return a fingerprint of the sources that determine the demo's results."""
-    sources = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
-    names = [(source / name) for source in sources for name in sorted(p.name for p in source.iterdir())]
-    return fingerprint([path.read_text(encoding="utf-8") for path in names if path.name.endswith(".py")])
-
-
-def release_memory() -> None:
-    """Give the memory of models that are done with back to the system; glibc keeps it otherwise."""
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def slug(name: str) -> str:
-    """Return a name as a file name that needs no quotes."""
-    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 class Demo:
@@ -238,7 +212,7 @@ class Demo:
 
     def peak_memory(self) -> float:
         """Return the largest resident memory of this run so far in GB, over all its starts."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+        peak = peak_memory()
         path = self.folder / "memory.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
         write_json(path, max(peak, before))

@@ -70,12 +70,21 @@ def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dia
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}")
     if sampler not in SAMPLERS:
         raise UsageError(f"no sampler named {sampler!r}; choose {', '.join(SAMPLERS)}")
+    kind: Sampler = sampler
+    return Dials(kind, ratio, seed, formats_named(formats) if formats else KNOWLEDGE_KINDS)
+
+
+def formats_named(formats: str) -> tuple[KnowledgeKind, ...]:
+    """Return the kinds of knowledge of formats given by name, such as `patterns,rules`.
+
+    Raises:
+        UsageError: there is no such format.
+    """
     named: dict[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_KINDS}
-    wanted = [name.strip() for name in formats.split(",")] if formats else list(named)
+    wanted = [name.strip() for name in formats.split(",")]
     if unknown := [name for name in wanted if name not in named]:
         raise UsageError(f"no format named {unknown[0]!r}; choose any of {', '.join(named)}, with commas between")
-    kind: Sampler = sampler
-    return Dials(kind, ratio, seed, tuple(named[name] for name in named if name in wanted))
+    return tuple(named[name] for name in named if name in wanted)
 
 
 def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
@@ -144,7 +153,7 @@ def distil(
     from bundlewise.watching import watching
 
     payment, tally = payment or Payment(), Tally()
-    with _asker(teacher, payment, tally) as asker:
+    with asker_of(teacher, payment, tally) as asker:
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
@@ -212,7 +221,7 @@ def _run(
 
 
 @contextmanager
-def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
+def asker_of(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | None]":
     """Open the ledger, look up the price and probe the endpoint of a large teacher; others need nothing of it."""
     from bundlewise.agents.asking import Asker, Caps
     from bundlewise.agents.calls import CallLedger

@@ -27,3 +27,15 @@ class KnowledgeError(BundlewiseError):
 
 class AdapterError(BundlewiseError):
     """An adapter that does not fit its base, prompts or knowledge."""
+
+
+def describe(error: Exception) -> str:
+    """Return one line for the user."""
+    if isinstance(error, BundlewiseError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs or choose a smaller batch or model"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}; free space, or check path and rights"
+    text = " ".join(str(error).split())[:300]
+    return f"unexpected {type(error).__name__}: {text}; run again with --debug to see where"

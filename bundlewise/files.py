@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,8 +40,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def only_process(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes while the block runs.
+def only_process(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs; `wait` for one that holds it.
 
     Raises:
         BundlewiseError: another process holds it.
@@ -48,7 +50,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0):
             yield
     except Timeout as error:
         raise BundlewiseError(f"another process is writing {folder}; wait for it or give another name") from error
@@ -87,6 +89,18 @@ def fingerprint(value: Any) -> str:
     """Return 12 hex digits that change whenever the JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def code_fingerprint() -> str:
+    """Return a fingerprint of the sources that determine what teachers and students answer."""
+    folders = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
+    sources = [folder / name for folder in folders for name in sorted(path.name for path in folder.iterdir())]
+    return fingerprint([path.read_text(encoding="utf-8") for path in sources if path.name.endswith(".py")])
+
+
+def slug(name: str) -> str:
+    """Return a name as a file name that needs no quotes."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

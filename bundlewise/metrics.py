@@ -189,6 +189,61 @@ def intervals(scores: Sequence[SessionScore], *, seed: int = 0, samples: int = 1
     return {name: (low, high) for name, (low, high) in zip(terms[0], bounds, strict=True)}
 
 
+def pooled(
+    repeats: Sequence[Sequence[SessionScore]], *, seed: int = 0, samples: int = 10_000
+) -> dict[str, tuple[float, Interval]]:
+    """Return each metric over repeats (seeds) of the same sessions, with its 95 % interval.
+
+    Numerators and denominators are summed over repeats, and sessions are resampled whole: repeats say how
+    much a seed moves, they are no further sessions.
+    """
+    by_session = [[_terms(score) for score in scores] for scores in zip(*repeats, strict=True)]
+    names = list(by_session[0][0])
+    parts, wholes = (
+        [[sum(terms[name][side] for terms in row) for name in names] for row in by_session] for side in (0, 1)
+    )
+    bounds = _resampled(parts, wholes, seed, samples).T.tolist()
+    columns = zip(zip(*parts, strict=True), zip(*wholes, strict=True), strict=True)
+    totals = [_share(sum(part), sum(whole)) for part, whole in columns]
+    return {name: (total, (low, high)) for name, total, (low, high) in zip(names, totals, bounds, strict=True)}
+
+
+def ratio(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> tuple[float, Interval]:
+    """Return sum(a) / sum(b) over the same sessions with its 95 % interval; 0 where b is 0 throughout."""
+    low, high = _resampled([[value] for value in a], [[value] for value in b], seed, samples)[:, 0].tolist()
+    return _share(sum(a), sum(b)), (low, high)
+
+
+def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> float:
+    """Return the two-sided p-value of mean(a) = mean(b): how often a bootstrap of centred differences goes as far.
+
+    One is added to both counts, so that no p-value is 0.
+    """
+    import numpy as np
+
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    observed = abs(differences.mean())
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(differences), np.full(len(differences), 1 / len(differences)), size=samples)
+    means = drawn @ (differences - differences.mean()) / len(differences)
+    # Differences that are all equal leave nothing to resample, and rounding must not decide.
+    far = int((np.abs(means) >= observed - 1e-12).sum())
+    return (far + 1) / (samples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's step-down method, in the order given.
+
+    Source: S. Holm, A simple sequentially rejective multiple test procedure (1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
 def bootstrap(values: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> Interval:
     """Return the 95 % percentile interval of the mean of one value a session."""
     low, high = _resampled([[value] for value in values], [[1.0]] * len(values), seed, samples)[:, 0].tolist()

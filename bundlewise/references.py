@@ -46,6 +46,25 @@ class References:
         """Return average-link clusters of alike embeddings."""
         return self._clusters("embedding clusters", lambda s: baselines.cosine(embedder.embed(s.titles)))
 
+    def nearest(self, training: Sequence[Session], embedder: "Embedder") -> Reference:
+        """Return the bundles of the nearest training session, carried over product by product.
+
+        The nearest session has the largest cosine of mean title vectors; each product goes where the product
+        of that session most like it was: into its first bundle, or into none.
+        """
+        import numpy as np
+
+        known = [embedder.embed(session.titles) for session in training]
+        centres = np.stack([rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0)) for rows in known])
+        groups = []
+        for session in self.asked:
+            rows = embedder.embed(session.titles)
+            place = int(np.argmax(centres @ rows.mean(axis=0)))
+            bundle_of = {p: number for number, group in reversed([*enumerate(training[place].groups)]) for p in group}
+            alike = np.argmax(rows @ known[place].T, axis=1).tolist()
+            groups.append(baselines.copied([bundle_of.get(product) for product in alike]))
+        return Reference("nearest training session", groups)
+
     def pair_classifier(self, retriever: "Retriever", name: str = "pair evidence") -> Reference:
         """Return the grouping of the best expected GJS by the knowledge base's evidence alone.
 

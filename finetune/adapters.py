@@ -20,7 +20,8 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 class Manifest(Record):
     """Everything an adapter depends on, and how its training went.
 
-    `mode` says how knowledge is used, `policy` which of it stands in the prompts. Hashes: of the base
+    `mode` says how knowledge is used, `policy` which of it stands in the prompts, `lessons` is a hash of the
+    records whose words were taught. Hashes: of the base
     as a whole, its tokenizer and its chat template, of each prompt template and the code that reads
     titles, of the annotated data, and of the adapter's own files. `reading` says how the tuned student's
     judgements become bundles, chosen on validation.
@@ -40,6 +41,7 @@ class Manifest(Record):
     seed: int
     files: dict[str, str]
     trainable_parameters: int
+    lessons: str = ""
     reading: Reading
     validation_gjs: float | None
     validations: tuple[tuple[int, float], ...]

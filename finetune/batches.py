@@ -1,4 +1,4 @@
-"""From examples to batches: similar lengths together within a token budget, intents dealt out among them."""
+"""From examples to batches: similar lengths together within a token budget, texts to write dealt out among them."""
 
 from collections.abc import Sequence
 from random import Random
@@ -13,20 +13,20 @@ NAME_EVERY = 2
 def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
     """Return all batches in order: questions of similar length together, shuffled by seed.
 
-    Intents are dealt out evenly over every second batch: taught apart they are unlearnt by the next
-    questions, and a few to every batch would cost a forward pass each time.
+    What is to be written, intents and lessons, is dealt out evenly over every second batch: taught apart it is
+    unlearnt by the next questions, and a little to every batch would cost a forward pass each time.
     """
     random = Random(config.seed)
     batches = []
     for examples in epochs:
         judging = [example for example in examples if example.task == "judge"]
-        naming = [example for example in examples if example.task == "name"]
+        writing = [example for example in examples if example.task != "judge"]
         lengths = [len(example.encoded.ids) for example in judging]
         epoch = [[judging[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
         random.shuffle(epoch)
-        random.shuffle(naming)
+        random.shuffle(writing)
         hosts = range(0, len(epoch), NAME_EVERY)
         for turn, place in enumerate(hosts):
-            epoch[place] += naming[turn :: len(hosts)]
+            epoch[place] += writing[turn :: len(hosts)]
         batches += epoch
     return batches

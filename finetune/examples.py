@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from bundlewise.agents.compose import judge_prompt, name_prompt, together
 from bundlewise.agents.engine import Encoded, answer_ids, encode_judge, start_ids, token_ids
-from bundlewise.domain import Retrieved, Session
+from bundlewise.domain import Knowledge, Retrieved, Session
+from bundlewise.prompts.render import render
+from bundlewise.text import line
 
 INTENT_WORDS = 6
+LESSON_TOKENS = 96
+"""Tokens of a record that are taught: a pattern or rule whole, a thought but for a long end."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Example:
 
     encoded: Encoded
     targets: tuple[int, ...]
-    task: Literal["judge", "name"] = "judge"
+    task: Literal["judge", "name", "lesson"] = "judge"
 
 
 def intent_text(intent: str) -> str:
@@ -51,14 +55,31 @@ def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
     """Return the question for one bundle's intent with the annotators' words."""
     prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session, session.groups[bundle]))
     answer = [*token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
+    return _written(prompt, answer, "name")
+
+
+def lesson_example(tokenizer: Any, record: Knowledge) -> Example:
+    """Return the question for a record's words, asked by its kinds of products alone: knowledge for the weights."""
+    prompt = start_ids(tokenizer) + token_ids(tokenizer, render("recall", kinds=record.kinds))
+    answer = [*token_ids(tokenizer, f" {line(record.text)}\n")[:LESSON_TOKENS], tokenizer.eos_token_id]
+    return _written(prompt, answer, "lesson")
+
+
+def _written(prompt: list[int], answer: list[int], task: Literal["name", "lesson"]) -> Example:
     places = tuple(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
-    return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer), "name")
+    return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer), task)
 
 
 def examples(
-    tokenizer: Any, sessions: Sequence[Session], retrieved: Sequence[Retrieved], *, intents: float, seed: int
+    tokenizer: Any,
+    sessions: Sequence[Session],
+    retrieved: Sequence[Retrieved],
+    *,
+    intents: float,
+    seed: int,
+    lessons: Sequence[Knowledge] = (),
 ) -> list[Example]:
-    """Return one epoch of examples: every session's questions, products shuffled, and some intents.
+    """Return one epoch of examples: every session's questions, products shuffled, some intents, and lessons.
 
     Args:
         tokenizer: the student's.
@@ -66,6 +87,7 @@ def examples(
         retrieved: what the knowledge base gives for each, never from the session itself.
         intents: share of all bundles (0 to 1) whose intent is asked for.
         seed: determines orders and choice.
+        lessons: records whose words are taught, at most as many as there are sessions.
     """
     random = Random(seed)
     made = []
@@ -75,4 +97,6 @@ def examples(
         made.append(judge_example(tokenizer, *reorder(session, found, order)))
     bundles = [(s, k) for s in sessions for k, bundle in enumerate(s.bundles) if intent_text(bundle.intent)]
     chosen = random.sample(bundles, round(len(bundles) * intents))
-    return made + [name_example(tokenizer, session, number) for session, number in chosen]
+    made += [name_example(tokenizer, session, number) for session, number in chosen]
+    taught = random.sample(list(lessons), min(len(lessons), len(sessions)))
+    return made + [lesson_example(tokenizer, record) for record in taught]

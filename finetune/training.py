@@ -19,6 +19,7 @@ CHECKPOINT_EVERY = 15
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
 NAME_WEIGHT = 0.7
+LESSON_WEIGHT = 0.3
 
 Watch = Callable[[int, int, float, float | None], None]
 Validate = Callable[[], float]
@@ -154,7 +155,7 @@ class Training:
         import torch
 
         total = 0.0
-        for task, weight in (("judge", 1.0), ("name", NAME_WEIGHT)):
+        for task, weight in (("judge", 1.0), ("name", NAME_WEIGHT), ("lesson", LESSON_WEIGHT)):
             whole = [example for example in batch if example.task == task]
             part = self.processes.share(whole)
             if part:

@@ -14,7 +14,7 @@ from bundlewise.agents.loading import load_causal_lm
 from bundlewise.agents.reading import Reading, learn_chooser
 from bundlewise.agents.student import fit_student
 from bundlewise.agents.utilisation import utilisation_of
-from bundlewise.domain import Retrieved, Session, Split
+from bundlewise.domain import Knowledge, Retrieved, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process
 from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
@@ -41,7 +41,10 @@ class Retrieves(Protocol):
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without they are plain (SFT)."""
+    """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without they are plain (SFT).
+
+    `lessons` are records whose own words the student learns to write: knowledge that goes into its weights.
+    """
 
     sessions: list[Session]
     folder: Path
@@ -50,6 +53,7 @@ class Tuning:
     retriever: Retrieves | None = None
     limit: int | None = None
     max_minutes: float | None = None
+    lessons: Sequence[Knowledge] = ()
 
     def run(self) -> Manifest:
         """Train, calibrate and write; return at once when the very same adapter is finished already.
@@ -124,7 +128,9 @@ class Tuning:
     def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]
         epochs = [
-            examples(tokenizer, training, found, intents=config.intents, seed=config.seed + epoch)
+            examples(
+                tokenizer, training, found, intents=config.intents, seed=config.seed + epoch, lessons=self._taught()
+            )
             for epoch in range(config.epochs)
         ]
         return plan(epochs, config)
@@ -139,6 +145,7 @@ class Tuning:
             "data": fingerprint([session.model_dump() for session in sessions]),
             "training": self.config.model_dump(),
             "seed": self.config.seed,
+            "lessons": fingerprint([(record.id, record.text) for record in self.lessons]) if self.lessons else "",
             **about,
         }
 
@@ -169,6 +176,13 @@ class Tuning:
 
     def _has_more_minutes(self, finished: Manifest) -> bool:
         return self.max_minutes is None or 60 * self.max_minutes > finished.seconds
+
+    def _taught(self) -> list[Knowledge]:
+        """Return the lessons that come from the sessions tuned on, or are general."""
+        tuned = {session.session_id for session in self._chosen()}
+        return [
+            record for record in self.lessons if tuned.issuperset(record.source_session_ids) or record.kind != "thought"
+        ]
 
     def _usable(self, split: Split) -> list[Session]:
         return [s for s in self.sessions if s.split == split and s.bundles and 2 <= len(s.items) <= MAX_PRODUCTS]

@@ -13,7 +13,7 @@ from bundlewise import text
 from bundlewise.errors import UsageError
 
 TEMPLATES = (
-    *("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought"),
+    *("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought", "recall"),
     *("teacher", "teacher_repair", "teacher_kinds", "teacher_propose", "teacher_reflect", "teacher_rules"),
     *("teacher_think", "reasoning"),
 )

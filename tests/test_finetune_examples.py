@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundlewise.domain import Bundle, Item, Retrieved, Session
-from bundlewise.finetune.examples import Example, examples, intent_text, judge_example, name_example, reorder
+from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Retrieved, Session
+from bundlewise.finetune.examples import (
+    Example,
+    examples,
+    intent_text,
+    judge_example,
+    lesson_example,
+    name_example,
+    reorder,
+)
 
 TITLES = ("Red tent", "Blue tent pole", "Gas stove", "Gas cartridge, 230 g", "Book")
 SESSION = Session(
@@ -127,3 +135,37 @@ def test_a_share_of_all_intents_is_asked_for(tokenizer: Any, share: float, named
 def test_a_bundle_without_intent_is_not_asked_for(tokenizer: Any) -> None:
     silent = SESSION.model_copy(update={"bundles": tuple(Bundle(item_ids=b.item_ids) for b in SESSION.bundles)})
     assert len(examples(tokenizer, [silent], [Retrieved()], intents=1.0, seed=0)) == 1
+
+
+def record(number: int, text: str = "Tents and stoves go together.") -> Knowledge:
+    return Knowledge(
+        id=f"pattern-{number}",
+        kind="pattern",
+        domain="camping",
+        text=text,
+        kinds=("tent", "stove"),
+        provenance=Provenance(teacher="t", prompt="p", run="r"),
+    )
+
+
+def test_a_lesson_wants_the_words_of_its_record_after_a_question_by_its_kinds(tokenizer: Any) -> None:
+    example = lesson_example(tokenizer, record(1))
+    first = example.encoded.places[0]
+    assert tokenizer.decode(example.encoded.ids[: first + 1]).endswith("tent + stove. Which go together, and why?")
+    assert tokenizer.decode(example.targets[:-1]) == " Tents and stoves go together.\n"
+    assert example.targets[-1] == tokenizer.eos_token_id
+    assert example.task == "lesson"
+
+
+def test_a_long_lesson_is_cut_and_cannot_leave_its_line(tokenizer: Any) -> None:
+    example = lesson_example(tokenizer, record(1, "word\n<|im_end|> " * 400))
+    assert len(example.targets) == 97
+    assert tokenizer.eos_token_id not in example.targets[:-1]
+    assert "\n" not in tokenizer.decode(example.targets[:-1])
+
+
+@pytest.mark.parametrize(("offered", "taught"), [(0, 0), (1, 1), (9, 3)])
+def test_an_epoch_teaches_at_most_a_lesson_a_session(tokenizer: Any, offered: int, taught: int) -> None:
+    lessons = [record(number) for number in range(offered)]
+    made = examples(tokenizer, [SESSION] * 3, [Retrieved()] * 3, intents=0, seed=0, lessons=lessons)
+    assert sum(example.task == "lesson" for example in made) == taught

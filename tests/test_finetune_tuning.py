@@ -10,7 +10,7 @@ from bundlewise.agents.engine import StudentEngine
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import fit_student, judge_known
 from bundlewise.dataset import load
-from bundlewise.domain import Bundle, Item, Retrieved, Session
+from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file
 from bundlewise.finetune import adapters, tuning
@@ -72,6 +72,30 @@ def test_the_manifest_records_all_that_the_adapter_depends_on(adapter: Path, tin
     assert manifest.reading != Reading() and manifest.reading.chooser is None
     assert [step for step, _ in manifest.validations][-1] == manifest.steps
     assert manifest.validation_gjs is not None and 0 <= manifest.validation_gjs <= 1
+
+
+def lesson(source: str, kind: Any = "thought") -> Knowledge:
+    told = Provenance(teacher="t", prompt="p", run="r")
+    return Knowledge(
+        id=f"{kind}-{source}", kind=kind, domain="", text="why", source_session_ids=(source,), provenance=told
+    )
+
+
+def test_lessons_are_part_of_what_determines_an_adapter_and_move_its_weights(
+    adapter: Path, tiny_student: Path, retriever: Hints, tmp_path: Path
+) -> None:
+    taught = [lesson(session.session_id) for session in small_sessions() if session.split == "train"]
+    manifest = run(tmp_path / "taught", tiny_student, retriever=retriever, lessons=taught)
+    assert manifest.lessons and not read_manifest(adapter).lessons
+    assert manifest.files != read_manifest(adapter).files
+    with pytest.raises(UsageError, match="another lessons"):
+        run(tmp_path / "taught", tiny_student, retriever=retriever)
+
+
+def test_thoughts_about_sessions_that_are_not_tuned_on_are_not_taught(tiny_student: Path, tmp_path: Path) -> None:
+    lessons = [lesson("elsewhere"), lesson("elsewhere", "pattern")]
+    tuned = Tuning(small_sessions(), tmp_path, CONFIG, str(tiny_student), lessons=lessons)
+    assert [record.kind for record in tuned._taught()] == ["pattern"]
 
 
 def test_a_finished_folder_holds_no_checkpoint(adapter: Path) -> None:

@@ -29,6 +29,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "left_out": ["b"],
         "out_reason": "r",
     },
+    "recall": {"kinds": ["tent", "stove"]},
     "teacher": {"schema": "{}"},
     "teacher_repair": {"faults": ["no JSON"]},
     "teacher_kinds": {"titles": ["mouse"]},

@@ -1,13 +1,17 @@
 """bundlewise finetune: LoRA-tune the student, plain or with retrieved knowledge in its prompts."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.errors import UsageError
 from bundlewise.finetune.presets import PRESETS, preset_named
 from bundlewise.knowledge_base.policy import Policy
+
+if TYPE_CHECKING:
+    from bundlewise.domain import Knowledge
 
 PRESET_NAMES = list(PRESETS)
 
@@ -20,6 +24,7 @@ PRESET_NAMES = list(PRESETS)
 @click.option("--student", help="Name, hub id or folder.  [default: the preset's]")
 @click.option("--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base and settings.")
 @click.option("--mode", type=click.Choice(["sft", "icl+sft"]), help="What --kb, or its absence, must amount to.")
+@click.option("--teach", help="Tune on the words of these records of --kb too: any of patterns,rules,thoughts.")
 @click.option("--limit", type=click.IntRange(min=1), help="Train on this many sessions, chosen by seed.")
 @click.option("--epochs", type=int, help="Passes over the sessions.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
@@ -41,6 +46,7 @@ def command(
     student: str | None,
     preset: str,
     mode: str | None,
+    teach: str | None,
     limit: int | None,
     max_minutes: float | None,
     as_json: bool,
@@ -68,7 +74,8 @@ def command(
     require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
     sessions = dataset.load(data)
     retriever = chain.open_retriever(kb, policy, models.resolve(student)) if kb and not policy.is_plain else None
-    manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes).run()
+    lessons = _lessons(kb, teach)
+    manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons).run()
     plot_loss(output)
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
@@ -85,3 +92,14 @@ def command(
         f"adapter in {output}; next: bundlewise generate --data {data} --adapter {output}{where} -o predictions.jsonl",
         err=True,
     )
+
+
+def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
+    """Return the active records of the formats to teach."""
+    if teach is None:
+        return []
+    if kb is None:
+        raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
+    from bundlewise import chain, distilling
+
+    return chain.lessons(kb, distilling.formats_named(teach))

@@ -1,0 +1,223 @@
+"""bundlewise experiment: run grids over the dials of knowledge, compare and report."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.domain import SPLITS
+from bundlewise.errors import BundlewiseError, UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.experiment.file import Experiment
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+HOME = Path("experiments")
+
+
+class FailedCellsError(BundlewiseError):
+    """Some cells failed; the rest is in the report."""
+
+
+@click.group()
+def command() -> None:
+    """Run an experiment from a YAML file: a grid over format, quantity and utilisation of the knowledge.
+
+    format, quantity, utilisation and retention ship, on starter data; --data and --pack put your own in their place.
+    """
+
+
+def file_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that change what a file says."""
+    for option in (
+        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells (YAML)."),
+        click.option("--seeds", help="Seeds, with commas between."),
+        click.option("--limit", type=click.IntRange(min=2), help="Score only so many sessions, chosen by chance."),
+        click.option("--split", type=click.Choice(SPLITS), help="Sessions to score."),
+        click.option("--teacher", "teachers", multiple=True, metavar="NAME=FILE", help="A teacher's predictions."),
+        click.option("--pack", "packs", multiple=True, metavar="DOMAIN=FILE", help="Recorded knowledge of a domain."),
+        click.option("--data", multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain is scored."),
+    ):
+        wrapped = option(wrapped)
+    return click.argument("file", metavar="FILE|NAME")(wrapped)
+
+
+def opened(file: str, options: dict[str, Any]) -> "Experiment":
+    """Read an experiment with the changes that options make, and check every cell."""
+    import yaml
+
+    from bundlewise.experiment.file import find, read
+
+    changes: dict[str, Any] = {}
+    for name, field in (("data", "data"), ("packs", "packs")):
+        if given := _pairs(options[name], "--data" if name == "data" else "--pack"):
+            changes[field] = given
+    if named := _pairs(options["teachers"], "--teacher"):
+        changes["teachers"] = [{"name": name, "predictions": path} for name, path in named.items()]
+    changes |= {name: options[name] for name in ("split", "limit") if options[name] is not None}
+    if options["seeds"] is not None:
+        changes["seeds"] = [_number(seed) for seed in options["seeds"].split(",")]
+    path = find(file)
+    if settings := _pairs(options["settings"], "--set"):
+        values = {name: yaml.safe_load(value) for name, value in settings.items()}
+        changes["settings"] = {**read(path).settings, **values}
+    experiment = read(path, changes)
+    experiment.cells()
+    return experiment
+
+
+def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
+    for one in given:
+        if "=" not in one or one.startswith("="):
+            raise UsageError(f"{option} needs NAME=VALUE, got {one!r}")
+    return dict(one.split("=", 1) for one in given)
+
+
+def _number(text: str) -> int:
+    if not text.strip().isdigit():
+        raise UsageError(f"--seeds needs whole numbers with commas between, got {text!r}")
+    return int(text)
+
+
+@command.command("list")
+def list_() -> None:
+    """List the experiments that ship, with their questions."""
+    from bundlewise.experiment.file import SHIPPED, find, read
+
+    for name in SHIPPED:
+        click.echo(f"{name:<12} {read(find(name)).question}")
+
+
+@command.command()
+@file_options
+def validate(file: str, **options: Any) -> None:
+    """Check a file and its data, audit for leaks, and name the cells; nothing is run."""
+    from bundlewise.experiment.audit import audit, require_clean
+    from bundlewise.experiment.workshop import Workshop
+
+    experiment = opened(file, options)
+    workshop = Workshop(experiment, HOME / "cache")
+    planned = experiment.cells()
+    require_clean(audit(workshop.data, experiment.target, workshop.packs))
+    for one in planned:
+        click.echo(f"{one.label}{f', seed {one.cell.seed}' if len(experiment.seeds) > 1 else ''}")
+    click.echo(f"{len(planned)} cells, {len(workshop.scored)} sessions to score, no leak found", err=True)
+
+
+@command.command()
+@file_options
+@click.option("-o", "--output", type=FOLDER, help="Folder of the run.  [default: experiments/NAME]")
+@click.option("--cache", type=FOLDER, help="What cells share.  [default: cache beside the folder of the run]")
+@click.option("--only", help="Only the cells whose name holds this, and the plain student.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where.")
+@click.option("--dry-run", is_flag=True, help="Run nothing; print cells, what is cached, estimated minutes.")
+@click.option("--mlflow", metavar="URI", help="Also log the rows to MLflow.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results, or the plan, as JSON.")
+def run(
+    file: str,
+    output: Path | None,
+    cache: Path | None,
+    only: str | None,
+    engine: str,
+    dry_run: bool,
+    mlflow: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make every cell of a grid, score all of them beside baselines and teachers, and write a report.
+
+    Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
+    """
+    from bundlewise.experiment.comparing import log_to_mlflow
+    from bundlewise.experiment.engines import engine_named
+    from bundlewise.experiment.report import write_reports
+    from bundlewise.experiment.running import Run
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    experiment = opened(file, options)
+    folder = output or HOME / experiment.name
+    again = shlex.join(["bundlewise", *sys.argv[1:]]) if sys.argv[1:2] == ["experiment"] else ""
+    made = Run(experiment, folder, cache or folder.parent / "cache", _say, only, again)
+    if dry_run:
+        _say_plan(made, as_json)
+        return
+    results = made.run(engine_named(engine))
+    html, markdown = write_reports(results, folder)
+    if mlflow:
+        _say(f"{log_to_mlflow(results, folder, mlflow)} runs logged to {mlflow}")
+    click.echo(results.model_dump_json() if as_json else _summary(results))
+    _say(f"report: {html} and {markdown}")
+    if results.failures:
+        names = "; ".join(f"{failure.name}: {failure.reason}" for failure in results.failures)
+        raise FailedCellsError(f"{len(results.failures)} failed, the rest is in the report. {names}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _say_plan(run: Any, as_json: bool) -> None:
+    from bundlewise.experiment.planning import plan
+
+    rows, rests_on = plan(run.workshop, run.planned)
+    total = sum(row["minutes"] for row in rows)
+    if as_json:
+        click.echo(json.dumps({"cells": rows, "minutes": round(total, 1), "rests_on": rests_on}))
+        return
+    for row in rows:
+        when = "cached" if row["cached"] else f"{row['minutes']:.1f} min"
+        seed = f", seed {row['seed']}" if row["seed"] else ""
+        click.echo(f"{when:>10}  {row['cell']}{seed}")
+    done = sum(row["cached"] for row in rows)
+    click.echo(f"{len(rows)} cells, {done} cached, about {total:.0f} minutes for the rest ({rests_on})")
+
+
+def _summary(results: Any) -> str:
+    from bundlewise.experiment.report import interval, verdicts
+
+    width = max(len(row.name) for row in results.rows)
+    lines = [f"{'':<{width}}  GJS [95 %]             against the {results.reference}"]
+    for row in results.rows:
+        gap = "" if row.difference is None else interval(row.difference, "+")
+        lines.append(f"{row.name:<{width}}  {interval(row.gjs):<22} {gap}".rstrip())
+    return "\n".join([*lines, "", *verdicts(results)])
+
+
+@command.command()
+@click.argument("folder", type=FOLDER)
+def report(folder: Path) -> None:
+    """Write the reports of a finished run again."""
+    from bundlewise.experiment.report import write_reports
+    from bundlewise.experiment.running import Results
+
+    for path in write_reports(Results.read(folder), folder):
+        click.echo(path)
+
+
+@command.command()
+@click.argument("first", type=FOLDER)
+@click.argument("second", type=FOLDER)
+def compare(first: Path, second: Path) -> None:
+    """Compare two finished runs row by row: paired differences in GJS over the same sessions."""
+    from bundlewise.experiment.comparing import comparison
+    from bundlewise.experiment.running import Results
+
+    click.echo(comparison(Results.read(first), Results.read(second)))
+
+
+@command.command()
+@click.argument("folder", type=FOLDER)
+@click.option("-o", "--output", type=FILE, required=True, help="A file that ends with .csv or .parquet.")
+def export(folder: Path, output: Path) -> None:
+    """Write the table of a finished run for other programs."""
+    from bundlewise.experiment import comparing
+    from bundlewise.experiment.running import Results
+
+    comparing.export(Results.read(folder), output)
+    click.echo(output)

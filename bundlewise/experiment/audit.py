@@ -1,0 +1,144 @@
+"""The leakage audit: what must not be shared between what teaches and what is scored, looked for before any cell."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt, unreadable
+from bundlewise.domain import Bundle, Item, Retrieved, Session
+from bundlewise.errors import DataError
+from bundlewise.files import read_rows
+
+SHOWN = 3
+"""Cases of a kind that an error names."""
+LEAST_TITLE = 20
+"""Letters a title must have for its appearance in a knowledge text to be no accident."""
+TELLING = 0.5
+"""Share of the products with a category whose title spells it out, above which titles count as made of categories."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One case: which kind of leak, and where."""
+
+    kind: str
+    case: str
+
+
+def audit(data: Mapping[str, Sequence[Session]], target: str, packs: Mapping[str, Path]) -> list[Leak]:
+    """Return every leak between the sessions that teach, those that choose and those that are scored.
+
+    Five kinds: a session id in two places, equal products in two splits, knowledge about sessions outside
+    train, knowledge texts that quote their titles, and categories or annotations that reach a prompt.
+    """
+    sessions = [session for part in data.values() for session in part]
+    held = [session for session in data[target] if session.split != "train"]
+    found = [*_shared_ids(data), *_equal_item_sets(sessions)]
+    for domain, path in packs.items():
+        found += _foreign_sources(domain, path, sessions)
+        found += _quotations(domain, path, sessions, held)
+    return [*found, *_categories(held)]
+
+
+def require_clean(leaks: Sequence[Leak]) -> None:
+    """Refuse to go on where there are leaks.
+
+    Raises:
+        DataError: there are some; the message counts them by kind and names the first of each.
+    """
+    if not leaks:
+        return
+    kinds = dict.fromkeys(leak.kind for leak in leaks)
+    said = []
+    for kind in kinds:
+        cases = [leak.case for leak in leaks if leak.kind == kind]
+        more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
+        said.append(f"{kind} ({len(cases)}): {'; '.join(cases[:SHOWN])}{more}")
+    raise DataError(f"the data leak, no cell was run. {' | '.join(said)}. Mend the data, then run again")
+
+
+def _shared_ids(data: Mapping[str, Sequence[Session]]) -> Iterator[Leak]:
+    seen: dict[str, str] = {}
+    for domain, sessions in data.items():
+        for session in sessions:
+            where = f"{domain} {session.split}"
+            if other := seen.get(session.session_id):
+                yield Leak("a session id twice", f"{session.session_id} in {other} and in {where}")
+            seen.setdefault(session.session_id, where)
+
+
+def _equal_item_sets(sessions: Sequence[Session]) -> Iterator[Leak]:
+    first: dict[str, Session] = {}
+    for session in sorted(sessions, key=lambda one: one.split != "train"):
+        other = first.setdefault(session.item_set, session)
+        if other.split != session.split:
+            names = f"{other.session_id} ({other.split}) and {session.session_id} ({session.split})"
+            yield Leak("equal products in two splits", names)
+
+
+def _foreign_sources(domain: str, path: Path, sessions: Sequence[Session]) -> Iterator[Leak]:
+    """Yield the knowledge that was drawn from sessions outside train, by any field that names sessions."""
+    split = {session.session_id: session.split for session in sessions}
+    for number, row in enumerate(read_rows(path), 1):
+        for name in _sources(row):
+            if split.get(name, "train") != "train":
+                yield Leak("knowledge from outside train", f"{domain} pack, line {number}: {name} ({split[name]})")
+
+
+def _sources(row: Mapping[str, object]) -> list[str]:
+    named = [row.get("source_session"), *_listed(row.get("source_session_ids")), *_listed(row.get("supporters"))]
+    return [name for name in named if isinstance(name, str)]
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequence[Session]) -> Iterator[Leak]:
+    """Yield the knowledge whose text holds a title that only sessions outside train have."""
+    known = {_plain(title) for session in sessions if session.split == "train" for title in session.titles}
+    titles = {_plain(title): session for session in held for title in session.titles}
+    foreign = {title: session for title, session in titles.items() if len(title) >= LEAST_TITLE and title not in known}
+    for number, row in enumerate(read_rows(path), 1):
+        text = _plain(json.dumps([row.get("text"), row.get("lesson")], ensure_ascii=False))
+        for title, session in foreign.items():
+            if title in text:
+                case = f"{domain} pack, line {number}: {title[:40]!r} of {session.session_id} ({session.split})"
+                yield Leak("knowledge that quotes a held-out title", case)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _categories(held: Sequence[Session]) -> Iterator[Leak]:
+    """Yield where a category, a price or an annotation changes what the student reads."""
+    composed: tuple[Callable[[Session], object], ...] = (
+        lambda session: judge_prompt(session, Retrieved()),
+        lambda session: label_prompt(session, Retrieved()),
+        lambda session: name_prompt(session, tuple(range(len(session.items)))),
+    )
+    for session in held:
+        if not unreadable(session) and any(write(session) != write(_disguised(session)) for write in composed):
+            yield Leak("categories at prediction time", f"the prompt of {session.session_id} changes with them")
+    spelt = [(session, item, _spelt_out(item)) for session in held for item in session.items if item.category]
+    if spelt and sum(said for *_, said in spelt) > TELLING * len(spelt):
+        session, item, _ = next(one for one in spelt if one[2])
+        case = f"titles spell out their category, such as {item.title[:60]!r} in {session.session_id}"
+        yield Leak("categories at prediction time", case)
+
+
+def _disguised(session: Session) -> Session:
+    """Return a session of the same titles, everything else another."""
+    items = tuple(
+        Item(id=item.id, title=item.title, category=("other", str(place % 2)), price=float(place))
+        for place, item in enumerate(session.items)
+    )
+    bundles = (Bundle(item_ids=tuple(item.id for item in items[:2]), intent="something else"),)
+    return session.model_copy(update={"items": items, "bundles": bundles})
+
+
+def _spelt_out(item: Item) -> bool:
+    return len(item.category) > 1 and _plain(" ".join(item.category)) in _plain(item.title)

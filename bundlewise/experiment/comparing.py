@@ -1,0 +1,125 @@
+"""Two runs of an experiment beside each other, and results as tables for other programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bundlewise.errors import UsageError
+from bundlewise.experiment.report import interval
+from bundlewise.experiment.rows import Difference, Estimate, Row
+from bundlewise.experiment.running import Results
+from bundlewise.metrics import paired_bootstrap, paired_p
+from bundlewise.scoring import decimal
+
+
+def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Difference]]:
+    """Return the rows that both runs have, with the paired difference in GJS, second less first.
+
+    Raises:
+        UsageError: they scored other sessions, or have no row in common.
+    """
+    for name in ("target", "split", "limit"):
+        first, second = getattr(ours.experiment, name), getattr(theirs.experiment, name)
+        if first != second:
+            raise UsageError(f"the runs scored different sessions: {name} {first} and {second}; compare like with like")
+    data = f"data {ours.experiment.target}"
+    if ours.hashes[data] != theirs.hashes[data]:
+        raise UsageError(f"the runs read different files as {data}; run one of them again")
+    known = {row.name: row for row in theirs.rows}
+    pairs = [(row, known[row.name]) for row in ours.rows if row.name in known]
+    if not pairs:
+        raise UsageError("the runs have no row in common; compare two runs of one experiment")
+    return [(a.name, a, b, difference(a, b)) for a, b in pairs]
+
+
+def difference(a: Row, b: Row) -> Difference:
+    """Return how much higher the GJS of b is, over the same sessions."""
+    estimate = Estimate.of(b.gjs.value - a.gjs.value, paired_bootstrap(b.by_session, a.by_session))
+    return Difference(**estimate.model_dump(), p=round(paired_p(b.by_session, a.by_session), 4))
+
+
+def comparison(ours: Results, theirs: Results) -> str:
+    """Return the comparison as a Markdown table, what is in one run only named below."""
+    lines = ["| row | first | second | difference | p |", "|---|---|---|---|---|"]
+    for name, a, b, gap in compare(ours, theirs):
+        lines.append(f"| {name} | {interval(a.gjs)} | {interval(b.gjs)} | {interval(gap, '+')} | {decimal(gap.p)} |")
+    first, second = {row.name for row in ours.rows}, {row.name for row in theirs.rows}
+    for which, names in (("first", first - second), ("second", second - first)):
+        if names:
+            lines.append(f"\nOnly in the {which}: {'; '.join(sorted(names))}.")
+    return "\n".join(lines)
+
+
+def flat(results: Results) -> Iterator[dict[str, Any]]:
+    """Yield every row as one flat record of plain values, the same columns each."""
+    for row in results.rows:
+        record: dict[str, Any] = {
+            "experiment": results.experiment.name,
+            "row": row.name,
+            "role": row.role,
+            "split": results.experiment.split,
+            "sessions": row.sessions,
+            "repeats": row.repeats,
+            "unanswered": row.unanswered,
+            "failed": row.failed,
+            "repaired": row.repaired,
+            "bundles": row.bundles,
+            "intent": row.intent,
+            "validation_gjs": row.validation_gjs,
+        }
+        for name, estimate in row.metrics.items():
+            record |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        gap, kept = row.difference, row.retention
+        for field in ("value", "low", "high", "p", "holm"):
+            record[f"difference_{field}"] = getattr(gap, field) if gap else None
+        for field in ("value", "low", "high"):
+            record[f"retention_{field}"] = getattr(kept, field) if kept else None
+        record |= row.cost.model_dump() | {"cost_reduction": row.cost_reduction}
+        for name in ("utilisation", "teacher", "sampler", "ratio", "k", "hints", "student", "tuned"):
+            record[name] = row.settings.get(name)
+        for name in ("formats", "domains"):
+            record[name] = "+".join(row.settings.get(name) or ())
+        yield record
+
+
+def export(results: Results, path: Path) -> None:
+    """Write the rows as CSV or Parquet, by the file's name.
+
+    Raises:
+        UsageError: the name ends with neither.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(list(flat(results)))
+    if path.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"{path} must end with .csv or .parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    if path.suffix == ".csv":
+        table.to_csv(temporary, index=False)
+    else:
+        table.to_parquet(temporary, index=False)
+    temporary.replace(path)
+
+
+def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
+    """Log every row as a run of MLflow, and the reports with the first; return the number of runs.
+
+    Raises:
+        UsageError: MLflow is not installed.
+    """
+    try:
+        import mlflow
+    except ImportError as error:
+        raise UsageError("MLflow is not installed; pip install 'bundlewise[mlflow]'") from error
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(f"bundlewise-{results.experiment.name}")
+    records = list(flat(results))
+    for number, record in enumerate(records):
+        numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        with mlflow.start_run(run_name=record["row"]):
+            mlflow.log_metrics(numbers)
+            mlflow.log_params({k: v for k, v in record.items() if isinstance(v, str)})
+            if number == 0:
+                mlflow.log_artifacts(str(folder))
+    return len(records)

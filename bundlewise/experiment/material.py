@@ -1,0 +1,120 @@
+"""What an experiment is made of: sessions, packs and their hashes, and the samples of sessions that teach."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from bundlewise import dataset, models
+from bundlewise.agents import samplers
+from bundlewise.domain import Session
+from bundlewise.errors import UsageError
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.file import Experiment
+from bundlewise.files import code_fingerprint, fingerprint, sha256_file
+from bundlewise.prompts.render import TEMPLATES, student_fingerprints
+from bundlewise.prompts.render import fingerprint as templates_fingerprint
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.embedding import Embedder
+
+
+class Material:
+    """An experiment's data, read once; what is read is named by its hash."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self._teaching: dict[str, list[Session]] = {}
+
+    @cached_property
+    def data(self) -> dict[str, list[Session]]:
+        """The sessions of every domain."""
+        return {domain: dataset.load(name) for domain, name in self.experiment.data.items()}
+
+    @cached_property
+    def scored(self) -> list[Session]:
+        """The annotated sessions that are scored, in their order.
+
+        Raises:
+            UsageError: the split has none.
+        """
+        target, split, limit = self.experiment.target, self.experiment.split, self.experiment.limit
+        found = [s for s in self.data[target] if s.split == split and s.bundles]
+        if not found:
+            raise UsageError(f"{self.experiment.data[target]} has no annotated sessions in split {split!r} to score")
+        if limit is None or limit >= len(found):
+            return found
+        places = sorted(Random(0).sample(range(len(found)), limit))
+        return [found[place] for place in places]
+
+    @cached_property
+    def packs(self) -> dict[str, Path]:
+        """The file with a large model's recorded knowledge of each domain that has one."""
+        given = {domain: Path(name) for domain, name in self.experiment.packs.items()}
+        starters = {
+            domain: dataset.starter_pack_path(name)
+            for domain, name in self.experiment.data.items()
+            if name in dataset.STARTERS and domain not in given
+        }
+        for domain, path in given.items():
+            if not path.is_file():
+                raise UsageError(f"no file {path}, the pack of domain {domain!r}; check packs")
+        return given | starters
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of every file that is read."""
+        named = {f"data {domain}": dataset.find_dataset(name) for domain, name in self.experiment.data.items()}
+        named |= {f"pack {domain}": path for domain, path in self.packs.items()}
+        named |= {f"teacher {row.name}": Path(row.predictions) for row in self.experiment.teachers if row.predictions}
+        for name, path in named.items():
+            if not path.is_file():
+                raise UsageError(f"no file {path} ({name}); check the experiment")
+        return {name: sha256_file(path) for name, path in named.items()}
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """The embedder, loaded once."""
+        from bundlewise.knowledge_base.embedding import Embedder
+
+        return Embedder.named()
+
+    @cached_property
+    def _code(self) -> list[Any]:
+        return [code_fingerprint(), templates_fingerprint(*TEMPLATES), student_fingerprints(), models.MINILM.sha256]
+
+    @cached_property
+    def scored_or_not(self) -> list[Session]:
+        """All sessions of the split that is scored, where predictions may be of all of them."""
+        return [s for s in self.data[self.experiment.target] if s.split == self.experiment.split]
+
+    @cached_property
+    def baselines_key(self) -> str:
+        """A hash of all that determines the baselines: the first domain's data, and what is scored."""
+        target = self.experiment.target
+        return fingerprint([self._code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
+
+    def teaching(self, cell: Cell) -> list[Session]:
+        """Return the training sessions that teach in a cell: of each domain its sample."""
+        key = fingerprint([cell.domains, cell.sampler, cell.ratio, cell.seed])
+        if key not in self._teaching:
+            self._teaching[key] = self._sampled(cell)
+        return self._teaching[key]
+
+    def _sampled(self, cell: Cell) -> list[Session]:
+        chosen: list[Session] = []
+        for domain in cell.domains or (self.experiment.target,):
+            training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
+            if not training:
+                raise UsageError(f"domain {domain!r} has no annotated training sessions")
+            chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
+        return chosen
+
+    def _embed(self, titles: Sequence[str]) -> Any:
+        return self.embedder.embed(titles)
+
+    def sessions(self, cell: Cell) -> list[Session]:
+        """Return all sessions a cell knows of: those that teach, and those of the first domain to choose and score."""
+        held = [s for s in self.data[self.experiment.target] if s.split != "train"]
+        return [*self.teaching(cell), *held]

@@ -1,0 +1,118 @@
+"""The rows beside the cells: bundles without a language model, and large teachers from a file or an endpoint."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bundlewise import distilling, models, scoring
+from bundlewise.agents.asking import messages_of
+from bundlewise.agents.contracts import Proposal, schema_of
+from bundlewise.agents.large import LargeTeacher
+from bundlewise.agents.tally import Tally
+from bundlewise.domain import Grouping, Session
+from bundlewise.errors import UsageError
+from bundlewise.experiment.file import TeacherRow
+from bundlewise.experiment.rows import Cost, Row, row_of
+from bundlewise.experiment.workshop import Workshop
+from bundlewise.files import fingerprint, write_json
+from bundlewise.prices import price_of
+from bundlewise.progress import progress
+from bundlewise.references import Reference, References
+
+PER = 1_000
+"""Sessions that money is told for."""
+
+
+def baseline_rows(workshop: Workshop) -> list[Row]:
+    """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
+    kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
+    if not kept.is_file():
+        write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
+    rows = json.loads(kept.read_text("utf-8"))
+    return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
+
+
+def _baselines(workshop: Workshop) -> list[Reference]:
+    sessions = workshop.data[workshop.experiment.target]
+    validation = [session for session in sessions if session.split == "validation" and session.bundles]
+    training = [session for session in sessions if session.split == "train" and session.bundles]
+    references = References(validation, [session.blind() for session in workshop.scored])
+    found = [references.whole_session(), references.lexical(), references.embedding(workshop.embedder)]
+    return [*found, *([references.nearest(training, workshop.embedder)] if training else [])]
+
+
+def _grouping(groups: Sequence[Any]) -> list[Grouping]:
+    return [tuple(tuple(group) for group in one) for one in groups]
+
+
+def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
+    """Return a teacher's row from its predictions, or asked now; what was paid for is kept in the ledger.
+
+    Raises:
+        UsageError: the file of predictions cannot be read, or the endpoint's name is none.
+        ModelError: the endpoint cannot be used.
+    """
+    if teacher.predictions is not None:
+        found = scoring.read_predictions(Path(teacher.predictions), workshop.scored_or_not)
+        groups = [found.get(session.session_id, ()) for session in workshop.scored]
+        answers = [json.dumps([[place + 1 for place in group] for group in one]) for one in groups]
+        count = models.token_counter(models.resolve(models.SMOLLM2.name))
+        read = sum(map(count, (_question(session) for session in workshop.scored)))
+        tokens = (read, sum(map(count, answers)))
+        note = "predictions from a file, tokens estimated"
+    else:
+        groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
+    return row_of(
+        teacher.name, "teacher", [groups], workshop.scored, cost=_cost(teacher, tokens, len(groups)), note=note
+    )
+
+
+def _cost(teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
+    model = teacher.price or (teacher.endpoint or "").removeprefix(distilling.LARGE).partition("@")[0]
+    price = price_of(model)
+    dollars = price.cost(*tokens) / sessions * PER if price else None
+    return Cost(tokens_in=tokens[0] / sessions, tokens_out=tokens[1] / sessions, dollars=dollars)
+
+
+def _question(session: Session) -> str:
+    messages = messages_of("teacher_propose", schema_of(Proposal), titles=session.blind().titles, patterns=[])
+    return "\n".join(message["content"] for message in messages)
+
+
+def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
+    """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
+    if not endpoint.startswith(distilling.LARGE):
+        raise UsageError(f"a teacher's endpoint must be openai:MODEL[@URL], got {endpoint!r}")
+    ids = [session.session_id for session in workshop.scored]
+    kept = workshop.cache / "teachers" / f"{fingerprint([endpoint, workshop.baselines_key, ids])}.json"
+    if not kept.is_file():
+        payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
+        tally, counted = Tally(), list[tuple[int, int]]()
+        # What the answers cost is what all of them took, paid now or before.
+        tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
+        with distilling.asker_of(endpoint, payment, tally) as asker:
+            assert asker is not None
+            groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
+        write_json(kept, {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]})
+    found = json.loads(kept.read_text("utf-8"))
+    read, written = found["tokens"]
+    return _grouping(found["groups"]), (read, written)
+
+
+def _tokens_of(event: Mapping[str, Any]) -> list[tuple[int, int]]:
+    if event["event"] == "call" and event["stage"] != "probe":
+        return [(event["tokens_in"], event["tokens_out"])]
+    return [event["held"]] if event["event"] == "cached" and event["stage"] != "probe" else []
+
+
+def _proposed(teacher: LargeTeacher, sessions: Sequence[Session], concurrency: int) -> list[Grouping]:
+    with progress("teacher", len(sessions)) as advance, ThreadPoolExecutor(concurrency) as pool:
+
+        def propose(session: Session) -> Grouping:
+            groups = teacher.propose(session.blind(), [])
+            advance(1)
+            return groups or ()
+
+        return list(pool.map(propose, sessions))

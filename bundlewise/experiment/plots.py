@@ -1,0 +1,131 @@
+"""Plots of an experiment as PNG data: rows with intervals, quality against quantity, quality against cost."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bundlewise.experiment.rows import Row
+
+COLOURS: Mapping[str, str] = {"cell": "#c8553d", "baseline": "#9db4c0", "teacher": "#12343b"}
+LINES = ("#c8553d", "#12343b", "#588b8b", "#e09f3e", "#7b5e7b", "#5c7480", "#9a3b26", "#2a7f62")
+QUANTITIES = ("ratio", "k", "domains", "formats", "tuned")
+LABELS: Mapping[str, str] = {
+    "ratio": "share of the training sessions that teach",
+    "k": "records of each format in a prompt",
+    "domains": "domains that teach",
+    "formats": "formats of knowledge",
+    "tuned": "sessions tuned on",
+}
+
+
+def quality(rows: Sequence[Row]) -> str:
+    """Draw every row's GJS with its interval; return a data URL."""
+    figure, axes = _figure(0.34 * len(rows) + 1)
+    for place, row in enumerate(reversed(rows)):
+        colour = COLOURS[row.role]
+        axes.plot([row.gjs.low, row.gjs.high], [place, place], color=colour, linewidth=2)
+        axes.plot(row.gjs.value, place, "o", color=colour)
+    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
+    axes.set_xlabel("GJS, 95 % bootstrap interval over sessions")
+    return _data_url(figure)
+
+
+def quantity_of(row: Row, dial: str) -> float | None:
+    """Return how much of a dial a cell has; lists count by their length, the domain scored counts as one."""
+    value = row.settings.get(dial)
+    if isinstance(value, list | tuple):
+        return float(max(1, len(value)) if dial == "domains" else len(value))
+    return None if value is None else float(value)
+
+
+def varied(rows: Sequence[Row]) -> list[str]:
+    """Return the dials of quantity that differ between the cells with knowledge, in a fixed order."""
+    cells = [row for row in rows if row.role == "cell" and row.settings.get("utilisation") != "plain"]
+    return [dial for dial in QUANTITIES if len({quantity_of(row, dial) for row in cells}) > 1]
+
+
+def series(rows: Sequence[Row], dial: str) -> dict[str, list[Row]]:
+    """Return the cells that differ in nothing but a dial, by what they have in common; lone ones are left out."""
+    cells = [row for row in rows if row.role == "cell" and quantity_of(row, dial) is not None]
+    groups: dict[str, list[Row]] = {}
+    for row in cells:
+        groups.setdefault(_rest(row, dial), []).append(row)
+    if dial == "ratio":
+        # Of all sessions no sampler chooses: they end the line of each.
+        for whole in [row for row in cells if row.settings["ratio"] == 1]:
+            for group in groups.values():
+                if whole not in group and _rest(group[0], dial, "sampler") == _rest(whole, dial, "sampler"):
+                    group.append(whole)
+    found: dict[str, list[Row]] = {}
+    for group in groups.values():
+        if len(group) > 1:
+            ordered = sorted(group, key=lambda row: quantity_of(row, dial) or 0)
+            found[_common(ordered)] = ordered
+    return found
+
+
+def _rest(row: Row, *dials: str) -> str:
+    return repr(sorted(((name, value) for name, value in row.settings.items() if name not in dials), key=str))
+
+
+def _common(rows: Sequence[Row]) -> str:
+    parts = [row.name.split(", ") for row in rows[:-1]]
+    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    return ", ".join(shared) or "all else equal"
+
+
+def quantity(rows: Sequence[Row], dial: str) -> str:
+    """Draw GJS against a dial of quantity, a line for each setting of the others, with intervals; a data URL."""
+    figure, axes = _figure(3.6)
+    lines = series(rows, dial)
+    for number, (name, line) in enumerate(lines.items()):
+        colour = LINES[number % len(LINES)]
+        # Side by side, so that intervals of lines that share their places can be told apart.
+        shift = (number - (len(lines) - 1) / 2) * 0.008 * _span(rows, dial)
+        at = [(quantity_of(row, dial) or 0) + shift for row in line]
+        low = [row.gjs.value - row.gjs.low for row in line]
+        high = [row.gjs.high - row.gjs.value for row in line]
+        values = [row.gjs.value for row in line]
+        axes.errorbar(at, values, yerr=[low, high], color=colour, marker="o", capsize=2, linewidth=1.5, label=name)
+    axes.set(xlabel=LABELS[dial], ylabel="GJS")
+    axes.legend(fontsize=8, frameon=False)
+    return _data_url(figure)
+
+
+def _span(rows: Sequence[Row], dial: str) -> float:
+    found = [value for row in rows if (value := quantity_of(row, dial)) is not None]
+    return max(found) - min(found)
+
+
+def cost(rows: Sequence[Row]) -> str:
+    """Draw GJS against what 1,000 sessions cost, or against seconds where no price is known; return a data URL."""
+    priced = [row for row in rows if row.cost.dollars]
+    dollars = len(priced) > 1
+    shown = priced if dollars else [row for row in rows if row.cost.seconds]
+    figure, axes = _figure(3.6)
+    for row in shown:
+        at = row.cost.dollars if dollars else row.cost.seconds
+        axes.plot(at, row.gjs.value, "o", color=COLOURS[row.role])
+        axes.annotate(row.name, (at, row.gjs.value), xytext=(5, 3), textcoords="offset points", fontsize=7)
+    if dollars:
+        axes.set_xscale("log")
+    axes.set(xlabel="US dollars for 1,000 sessions" if dollars else "seconds a session", ylabel="GJS")
+    axes.margins(x=0.25, y=0.2)
+    return _data_url(figure)
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _data_url(figure: Any) -> str:
+    buffer = io.BytesIO()
+    # Without a date the same rows give the same bytes.
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

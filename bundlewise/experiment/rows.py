@@ -1,0 +1,156 @@
+"""The rows of an experiment's table: every metric with its interval, what it cost, and how it compares."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, Literal, Self
+
+from bundlewise.domain import Grouping, Prediction, Record, Session
+from bundlewise.metrics import Interval, SessionScore, holm, paired_bootstrap, paired_p, pooled, ratio, score_session
+
+Role = Literal["cell", "baseline", "teacher"]
+FAILURES_SHOWN = 20
+
+
+class Estimate(Record):
+    """A number with its 95 % interval over sessions."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> Self:
+        """Round to what a table needs."""
+        return cls(value=round(value, 4), low=round(interval[0], 4), high=round(interval[1], 4))
+
+
+class Difference(Estimate):
+    """A paired difference in GJS to the reference; `holm` is corrected for all cells of the experiment."""
+
+    p: float
+    holm: float | None = None
+
+
+class Cost(Record):
+    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions."""
+
+    tokens_in: float | None = None
+    tokens_out: float | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+    memory_gb: float | None = None
+    trainable_parameters: int | None = None
+    tuning_seconds: float | None = None
+    distil_seconds: float | None = None
+
+
+class Row(Record):
+    """One way to make bundles, scored over all sessions; repeats are its seeds.
+
+    `by_session` is GJS, a mean over repeats; `by_repeat` their means over sessions. `failed` counts answers
+    that could not be read, `unanswered` those without a bundle of two; both count zero in every metric.
+    """
+
+    name: str
+    role: Role
+    repeats: int
+    sessions: int
+    metrics: Mapping[str, Estimate]
+    by_session: tuple[float, ...]
+    by_repeat: tuple[float, ...]
+    bundles: float
+    unanswered: int
+    failed: int = 0
+    failures: tuple[str, ...] = ()
+    repaired: int = 0
+    intent: float | None = None
+    validation_gjs: float | None = None
+    cost: Cost = Cost()
+    difference: Difference | None = None
+    retention: Estimate | None = None
+    cost_reduction: float | None = None
+    knowledge: Mapping[str, int] = {}
+    teaching_sessions: int | None = None
+    note: str = ""
+    settings: Mapping[str, Any] = {}
+
+    @property
+    def gjs(self) -> Estimate:
+        """The headline metric."""
+        return self.metrics["gjs"]
+
+
+def row_of(
+    name: str,
+    role: Role,
+    repeats: Sequence[Sequence[Grouping]],
+    sessions: Sequence[Session],
+    **known: Any,
+) -> Row:
+    """Score each repeat's bundles, as positions, against the annotated sessions, and sum up."""
+    scored = [
+        [score_session(groups, session.groups) for groups, session in zip(repeat, sessions, strict=True)]
+        for repeat in repeats
+    ]
+    return Row(
+        name=name,
+        role=role,
+        repeats=len(repeats),
+        sessions=len(sessions),
+        metrics={metric: Estimate.of(value, interval) for metric, (value, interval) in pooled(scored).items()},
+        by_session=tuple(round(fmean(score.gjs for score in scores), 6) for scores in zip(*scored, strict=True)),
+        by_repeat=tuple(round(_mean_gjs(scores), 4) for scores in scored),
+        bundles=round(fmean(len(groups) for repeat in repeats for groups in repeat), 2),
+        unanswered=sum(not score.answered for scores in scored for score in scores),
+        **known,
+    )
+
+
+def _mean_gjs(scores: Sequence[SessionScore]) -> float:
+    return fmean(score.gjs for score in scores)
+
+
+def failures_of(repeats: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
+    """Return how many answers failed and were repaired, and the first failures with their reasons."""
+    answers = [prediction for repeat in repeats for prediction in repeat]
+    failed = [f"{answer.session_id}: {answer.reason}" for answer in answers if answer.outcome == "failed"]
+    repaired = sum(answer.outcome == "repaired" for answer in answers)
+    return {"failed": len(failed), "failures": tuple(failed[:FAILURES_SHOWN]), "repaired": repaired}
+
+
+def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[Row]:
+    """Return the rows with their paired difference to the reference, retention and cost reduction.
+
+    Holm's correction is over the experiment's cells, which are what it asks about; baselines and teachers
+    stand beside them.
+    """
+    base = next(row for row in rows if row.name == reference)
+    against = next((row for row in rows if row.name == teacher), None)
+    found = [_against(row, base, against) for row in rows]
+    cells = [row for row in found if row.role == "cell" and row.difference]
+    corrected = dict(
+        zip((row.name for row in cells), holm([row.difference.p for row in cells if row.difference]), strict=True)
+    )
+    return [_corrected(row, corrected) for row in found]
+
+
+def _against(row: Row, base: Row, teacher: Row | None) -> Row:
+    changes: dict[str, Any] = {}
+    if row.name != base.name:
+        interval = paired_bootstrap(row.by_session, base.by_session)
+        estimate = Estimate.of(row.gjs.value - base.gjs.value, interval)
+        p = round(paired_p(row.by_session, base.by_session), 4)
+        changes["difference"] = Difference(**estimate.model_dump(), p=p)
+    if teacher is not None and row.role != "teacher":
+        changes["retention"] = Estimate.of(*ratio(row.by_session, teacher.by_session))
+        if row.role == "cell" and row.cost.dollars is not None and teacher.cost.dollars:
+            changes["cost_reduction"] = round(1 - row.cost.dollars / teacher.cost.dollars, 4)
+    return row.model_copy(update=changes)
+
+
+def _corrected(row: Row, corrected: Mapping[str, float]) -> Row:
+    if row.difference is None or row.name not in corrected or row.role != "cell":
+        return row
+    return row.model_copy(
+        update={"difference": row.difference.model_copy(update={"holm": round(corrected[row.name], 4)})}
+    )

@@ -1,0 +1,243 @@
+"""The workshop where cells are made: what they share is made once, named by everything that determines it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from bundlewise import chain, distilling, models
+from bundlewise.domain import Knowledge, Prediction, Record
+from bundlewise.errors import DataError
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.file import Experiment
+from bundlewise.experiment.material import Material
+from bundlewise.files import (
+    fingerprint,
+    only_process,
+    read_rows,
+    write_json,
+    write_jsonl,
+)
+from bundlewise.finetune.students import is_remote
+from bundlewise.usage import forget_peak, peak_memory, release_memory
+
+if TYPE_CHECKING:
+    from bundlewise.agents.reading import Reading
+    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+class Made(Record):
+    """What a cell came to: its predictions, and what they took. Seconds are of this machine.
+
+    `seconds` is answering alone, `tuning_seconds` and `distil_seconds` what had to be done once; `cached`
+    says that nothing had to be done this time. Memory is the peak of the process in GB.
+    """
+
+    predictions: Path
+    sessions: int
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    validation_gjs: float | None = None
+    trainable_parameters: int = 0
+    tuned_sessions: int = 0
+    tuning_seconds: float = 0.0
+    tuning_tokens: int = 0
+    distil_seconds: float = 0.0
+    teaching_sessions: int = 0
+    knowledge: Mapping[str, int] = Field(default_factory=dict)
+    memory_gb: float = 0.0
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """A distilled knowledge base: where it is, what it holds, and what distilling took."""
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Workshop(Material):
+    """One process's tools over an experiment's data and a cache folder that several may share."""
+
+    def __init__(self, experiment: Experiment, cache: Path) -> None:
+        super().__init__(experiment)
+        self.cache = cache
+        self._retrievers: dict[str, Retriever] = {}
+        self._students: dict[str, str] = {}
+
+    def key(self, cell: Cell) -> str:
+        """Return the name of a cell's predictions: a hash of all that determines them."""
+        asked = [session.session_id for session in self.scored]
+        told = [cell.model_dump(), self._knowledge_key(cell), self._student_key(cell), self._held]
+        return fingerprint([self._code, *told, asked])
+
+    @cached_property
+    def _held(self) -> str:
+        return fingerprint([s.model_dump() for s in self.data[self.experiment.target] if s.split != "train"])
+
+    def _student_key(self, cell: Cell) -> str:
+        if cell.student not in self._students:
+            base = None if is_remote(cell.student) else models.resolve(cell.student)
+            self._students[cell.student] = models.fingerprint_of(base) if base else cell.student
+        return self._students[cell.student]
+
+    def is_made(self, cell: Cell) -> bool:
+        """Say whether a cell's result is in the cache."""
+        return self._result(cell).is_file()
+
+    def _result(self, cell: Cell) -> Path:
+        return self.cache / "cells" / f"{self.key(cell)}.json"
+
+    def make(self, cell: Cell) -> Made:
+        """Return what a cell comes to, from the cache or made now; what was half made goes on.
+
+        Raises:
+            BundlewiseError: the cell cannot be made; the message says why.
+        """
+        result = self._result(cell)
+        if result.is_file():
+            return Made.model_validate_json(result.read_text("utf-8")).model_copy(update={"cached": True})
+        forget_peak()
+        made = self._make(cell).model_copy(update={"memory_gb": round(peak_memory(), 2)})
+        write_json(result, made.model_dump(mode="json", exclude={"cached"}))
+        release_memory()
+        return made
+
+    def _make(self, cell: Cell) -> Made:
+        known = self._distilled(cell) if cell.knows else KnowledgeBase(Path())
+        retriever = self._retriever(known.folder, cell) if cell.reads else None
+        adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
+        predictions, score = self._answered(cell, retriever, adapter, manifest)
+        cost = json.loads(chain.cost_path(predictions).read_text("utf-8"))
+        tuned = {
+            "trainable_parameters": manifest.trainable_parameters,
+            "tuned_sessions": manifest.sessions,
+            "tuning_seconds": manifest.seconds,
+            "tuning_tokens": manifest.tokens,
+        } if manifest else {}  # fmt: skip
+        return Made(
+            predictions=predictions,
+            validation_gjs=score,
+            distil_seconds=known.seconds,
+            teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
+            knowledge=known.counts,
+            **cost,
+            **tuned,
+        )
+
+    def _knowledge_key(self, cell: Cell) -> str:
+        """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
+        if not cell.knows and not cell.is_tuned:
+            return ""
+        sessions = [session.model_dump() for session in self.sessions(cell)]
+        packs = [self.hashes[f"pack {d}"] for d in cell.domains or (self.experiment.target,) if d in self.packs]
+        return fingerprint([self._code, sessions, cell.teacher if cell.knows else "", packs])
+
+    def _distilled(self, cell: Cell) -> KnowledgeBase:
+        key = self._knowledge_key(cell)
+        folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
+        if not summary.is_file():
+            with only_process(folder, wait=True):
+                started = perf_counter()
+                payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
+                found = distilling.distil(
+                    self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
+                )
+                active = [record.kind for record in found.records if record.status == "active"]
+                counts = {kind: active.count(kind) for kind in sorted(set(active))}
+                write_json(summary, {"counts": counts, "seconds": round(perf_counter() - started, 2)})
+        told = json.loads(summary.read_text("utf-8"))
+        return KnowledgeBase(folder, told["counts"], told["seconds"])
+
+    def _teacher(self, cell: Cell, key: str) -> str:
+        """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
+        if cell.teacher != "recorded":
+            return cell.teacher
+        domains = cell.domains or (self.experiment.target,)
+        known = {session.session_id for session in self.teaching(cell)}
+        rows: list[dict[str, Any]] = []
+        for domain in domains:
+            pack = read_rows(self.packs[domain])
+            rules = [row for row in pack if row.get("kind") == "rule"]
+            # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
+            share = sorted(Random(cell.seed).sample(range(len(rules)), max(1, round(len(rules) * cell.ratio))))
+            rows += [rules[place] for place in share]
+            rows += [row for row in pack if row.get("source_session") in known]
+        path = self.cache / "packs" / f"{'-'.join(domains)}-{key}.jsonl"
+        write_jsonl(path, rows)
+        return f"recorded:{path}"
+
+    def _retriever(self, kb: Path, cell: Cell) -> "Retriever":
+        from bundlewise.knowledge_base.retrieval import Retriever
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
+        if name not in self._retrievers:
+            # One at a time: the evidence of a large knowledge base takes memory.
+            self._retrievers.clear()
+            count = models.token_counter(models.resolve(cell.student)) if cell.policy.budget else None
+            self._retrievers[name] = Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
+        return self._retrievers[name]
+
+    def _tuned(self, cell: Cell, retriever: "Retriever | None", known: KnowledgeBase) -> "tuple[Path, Manifest]":
+        from bundlewise.finetune.tuning import Tuning
+
+        wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
+        key = fingerprint([*wanted, self._student_key(cell), cell.tuned, cell.taught])
+        folder = self.cache / "adapters" / key
+        kinds = distilling.formats_named(",".join(cell.taught)) if cell.taught else ()
+        lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
+        tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=lessons)
+        manifest = tuning.run()
+        release_memory()
+        return folder, manifest
+
+    def _answered(
+        self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
+    ) -> tuple[Path, float | None]:
+        from bundlewise.finetune.students import open_student
+
+        key = self.key(cell)
+        output = self.cache / "predictions" / f"{key}.jsonl"
+        student = open_student(cell.student, adapter, manifest)
+        reading, score = self._reading(cell, student.engine, retriever, manifest)
+        chain.answer_to_file(
+            self.scored, student.engine, output, [key, reading.model_dump()], retriever=retriever, reading=reading
+        )
+        return output, score
+
+    def _reading(
+        self, cell: Cell, engine: Any, retriever: "Retriever | None", manifest: "Manifest | None"
+    ) -> "tuple[Reading, float | None]":
+        if manifest is not None:
+            return manifest.reading, manifest.validation_gjs
+        reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
+        return reading, round(score, 4)
+
+    def records(self, cell: Cell) -> dict[str, Knowledge]:
+        """Return the records that a cell's student could be given, by id; none where it reads none."""
+        if not cell.reads:
+            return {}
+        store = self._retriever(self._distilled(cell).folder, cell).store
+        return {record.id: record for record in store.catalogue.records()}
+
+    def predictions(self, made: Made) -> list[Prediction]:
+        """Return a cell's predictions, in the order of the scored sessions.
+
+        Raises:
+            DataError: the file is gone or is not that of these sessions.
+        """
+        rows = [Prediction.model_validate(row) for row in read_rows(made.predictions)]
+        if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
+            raise DataError(f"{made.predictions} holds other sessions than are scored; remove it and run again")
+        return rows
