@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundlewise.agents.choosing import Chooser
@@ -40,6 +40,7 @@ def cases(draw: st.DrawFn) -> tuple[Matrix, list[Item], Limits]:
     return odds, items(*prices), limits
 
 
+@settings(max_examples=40)
 @given(cases())
 @pytest.mark.parametrize("chooser", [None, CHOOSER])
 def test_no_answer_ever_breaks_a_limit(chooser: Chooser | None, case: tuple[Matrix, list[Item], Limits]) -> None:
