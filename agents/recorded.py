@@ -87,7 +87,9 @@ def _rule(row: dict[str, Any], where: str) -> Rule:
     except (ValidationError, TypeError) as error:
         named = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "must be an object"}
         place = ".".join(map(str, ("condition", *named["loc"])))
-        raise DataError(f"{where}: {place}: {named['msg'].lower()}; correct it, or leave the condition out") from error
+        raise DataError(
+            f"{where}: {place}: {str(named['msg']).lower()}; correct it, or leave the condition out"
+        ) from error
     if condition.is_empty:
         raise DataError(f"{where}: the condition holds for all products; say for which ones, or leave it out")
     return replace(rule, joins=row["together"], condition=condition)

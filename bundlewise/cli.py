@@ -22,6 +22,7 @@ COMMANDS = {
     "kb": "Look at, care for, exchange and re-embed a knowledge base.",
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
+    "chat": "Talk to the bundle assistant about a cart and a catalogue.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
     "experiment": "Run grids over the dials of knowledge, compare and report.",

@@ -108,3 +108,16 @@ def test_training_speed_trains_for_as_many_steps_and_states_its_share_of_the_pea
     numbers = module.ours(str(tiny_student), "electronics", 3, 2000)
     assert {"tokens", "seconds", "tokens/s", "loss before", "loss after", "share of peak"} <= set(numbers)
     assert numbers["tokens"] > 1000 and numbers["loss before"] > 0
+
+
+def test_product_search_times_both_ways_of_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path))
+    module: Any = import_module("product_search")
+    monkeypatch.setattr(module.Embedder, "named", lambda *_: BagOfWords())
+    monkeypatch.setattr(sys, "argv", ["product_search.py", "--products", "5000", "--queries", "20"])
+    module.main()
+    out = capsys.readouterr().out
+    assert "5,000 products" in out and "by words: median" in out and "by words and meaning: median" in out
