@@ -21,6 +21,8 @@ COMMANDS = {
     "kb": "Look at, care for, exchange and re-embed a knowledge base.",
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
+    "serve": "Serve the student over HTTP, to OpenAI's clients too.",
+    "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
     "prompts": "List the prompt templates with their fingerprints.",

@@ -1,0 +1,110 @@
+"""Running the server: uvicorn, with a time limit for headers, and an address that is not open by mistake."""
+
+import asyncio
+import ipaddress
+import logging
+import sys
+from typing import Any
+
+from fastapi import FastAPI
+
+from bundlewise.errors import UsageError
+from bundlewise.server.limits import Limits
+
+LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open(host: str, has_keys: bool, insecure: bool) -> None:
+    """Raise a UsageError for a server that the whole network could use without a key."""
+    if not (is_loopback(host) or has_keys or insecure):
+        raise UsageError(
+            f"--host {host} opens the server to others, and no key protects it: set BUNDLEWISE_API_KEYS or give --keys "
+            "FILE, stay on 127.0.0.1, or say --insecure-no-keys"
+        )
+
+
+def patient_protocol(seconds: float) -> type[Any]:
+    """Return uvicorn's HTTP protocol with a time limit for the headers of a request.
+
+    Whoever opens a connection and sends them byte by byte would otherwise hold it for ever.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class PatientProtocol(H11Protocol):
+        """Closes a connection whose next request does not get its headers together in time."""
+
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            """Wait for the first request."""
+            super().connection_made(transport)
+            self._wait_for_headers()
+
+        def data_received(self, data: bytes) -> None:
+            """Take data; the clock stops when the headers are whole, and starts with the next ones."""
+            super().data_received(data)
+            if str(self.conn.their_state) == "IDLE":
+                self._wait_for_headers()
+            else:
+                self._stop_waiting()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Stop the clock."""
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _wait_for_headers(self) -> None:
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(seconds, self._give_up)
+
+        def _stop_waiting(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _give_up(self) -> None:
+            self._deadline = None
+            if str(self.conn.their_state) == "IDLE" and not self.transport.is_closing():
+                self.transport.close()
+
+    return PatientProtocol
+
+
+def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
+    """Serve until a signal; open requests then have time to finish."""
+    import uvicorn
+
+    log_to_stderr()
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=patient_protocol(limits.read_seconds),
+        loop="asyncio",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=limits.drain_seconds,
+    )
+    uvicorn.Server(config).run()
+
+
+def log_to_stderr() -> None:
+    """Send the server's log to stderr, a line a request."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("bundlewise.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
