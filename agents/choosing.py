@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundlewise.agents.decoding import Calibration, Matrix, gain, likely_groupings
+from bundlewise.agents.limits import Bounds
 from bundlewise.domain import Grouping, Record
 
 BIASES = (0.0, 0.5, 1.0, 1.5)
@@ -40,12 +41,12 @@ class Chooser(Record):
 
     weights: tuple[float, ...]
 
-    def choose(self, log_odds: Matrix) -> Grouping:
-        """Return the best grouping for n x n calibrated log-odds; ties go to the first candidate."""
-        if len(log_odds) < 2:
+    def choose(self, log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
+        """Return the best grouping for n x n calibrated log-odds, within bounds; ties go to the first candidate."""
+        candidates = candidates_of(log_odds, bounds) if len(log_odds) > 1 else []
+        if not candidates:
             return ()
-        candidates = candidates_of(log_odds)
-        scores = features_of(log_odds, candidates) @ np.array(self.weights)
+        scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
         return candidates[int(np.round(scores, 9).argmax())]
 
 
@@ -92,26 +93,29 @@ def _maximise(tables: list[Features], gains: list[Features], share: Features) ->
     return found
 
 
-def candidates_of(log_odds: Matrix) -> list[Grouping]:
-    """Return the likeliest groupings at several biases, and all products as one bundle; each once."""
+def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Grouping]:
+    """Return the likeliest groupings at several biases, and all products as one bundle; each once, within bounds."""
     found: dict[Grouping, None] = {}
     for bias in BIASES:
-        for grouping, _ in likely_groupings(log_odds + bias, BEAM)[:CANDIDATES]:
+        for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
             found[grouping] = None
-    found[(tuple(range(len(log_odds))),)] = None
+    whole = (tuple(range(len(log_odds))),)
+    if bounds is None or bounds.admits(whole):
+        found[whole] = None
     return list(found)
 
 
-def features_of(log_odds: Matrix, candidates: Sequence[Grouping]) -> Features:
+def features_of(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None) -> Features:
     """Return a row of features a candidate: what it is by itself, then the same times the session's length."""
-    expected = np.stack([_expected_gains(reading.apply(log_odds), candidates) for reading in READINGS], axis=1)
+    expected = np.stack([_expected_gains(reading.apply(log_odds), candidates, bounds) for reading in READINGS], axis=1)
     shape = np.array([_shape(log_odds, grouping) for grouping in candidates])
     table = np.concatenate([expected, shape], axis=1)
     return np.concatenate([table, table * (len(log_odds) - 6) / 3], axis=1)
 
 
-def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping]) -> Features:
-    worlds = [(world, weight) for world, weight in likely_groupings(log_odds, BEAM)[:WORLDS] if weight > NEGLIGIBLE]
+def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None) -> Features:
+    likely = likely_groupings(log_odds, BEAM, bounds)[:WORLDS]
+    worlds = [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
     return np.array([sum(weight * gain(grouping, world) for world, weight in worlds) for grouping in candidates])
 
 

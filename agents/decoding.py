@@ -8,10 +8,12 @@ what the truth may be, and answers with the grouping whose expected GJS over the
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from bundlewise.agents.limits import Bounds
 from bundlewise.domain import Grouping
 from bundlewise.metrics import gjs
 
@@ -42,12 +44,13 @@ def gain(answer: Grouping, truth: Grouping) -> float:
     return gjs(answer, truth)
 
 
-def likely_groupings(log_odds: Matrix, beam: int = BEAM) -> list[tuple[Grouping, float]]:
-    """Return the likeliest groupings with their weights, best first.
+def likely_groupings(log_odds: Matrix, beam: int = BEAM, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
+    """Return the likeliest groupings with their weights, best first; with bounds, of those within them.
 
     Args:
         log_odds: n x n symmetric matrix, log-odds that two products belong to one bundle.
         beam: how many partial groupings are kept; for n <= 5 the search is exhaustive.
+        bounds: what the groupings must keep to; there may be none that does.
 
     Returns:
         Groupings with at least one bundle; a product alone is in no bundle. Weights sum to 1.
@@ -62,6 +65,8 @@ def likely_groupings(log_odds: Matrix, beam: int = BEAM) -> list[tuple[Grouping,
         gains = np.einsum("bpo,p->bo", member, log_odds[:product, product])
         totals = scores[:, None] + gains
         totals[np.arange(options) > used[:, None]] = -np.inf
+        if bounds is not None:
+            totals[bounds.refuses(member, product)] = -np.inf
         order = np.argsort(-totals, axis=None, kind="stable")
         order = order[: min(beam, int(np.isfinite(totals).sum()))]
         parent, choice = np.unravel_index(order, totals.shape)
@@ -69,9 +74,18 @@ def likely_groupings(log_odds: Matrix, beam: int = BEAM) -> list[tuple[Grouping,
         labels[:, product] = choice
         scores = totals[parent, choice]
         used = np.maximum(used[parent], choice.astype(np.int16) + 1)
-    found = [(bundles, score) for row, score in zip(labels, scores, strict=True) if (bundles := _bundles(row))]
-    weights = np.exp(np.array([score for _, score in found]) - max(score for _, score in found))
+    found = [(bundles, float(score)) for row, score in zip(labels, scores, strict=True) if (bundles := _bundles(row))]
+    if bounds is not None:
+        found = _within(found, bounds, log_odds)
+    weights = np.exp(np.array([score for _, score in found]) - max((score for _, score in found), default=0.0))
     return [(bundles, float(weight)) for (bundles, _), weight in zip(found, weights / weights.sum(), strict=True)]
+
+
+def _within(found: list[tuple[Grouping, float]], bounds: Bounds, log_odds: Matrix) -> list[tuple[Grouping, float]]:
+    """Take out bundles that are too small, each grouping once, the likeliest first."""
+    kept = dict.fromkeys(grouping for bundles, _ in found if (grouping := bounds.large_enough(bundles)))
+    links = {grouping: [log_odds[a, b] for g in grouping for a, b in combinations(g, 2)] for grouping in kept}
+    return sorted(((grouping, float(sum(links[grouping]))) for grouping in kept), key=lambda pair: -pair[1])
 
 
 def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
@@ -81,13 +95,19 @@ def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
     return tuple(tuple(members) for members in groups.values() if len(members) > 1)
 
 
-def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES) -> Grouping:
-    """Return the grouping with the highest expected GJS; ties go to the likelier one."""
+def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES, bounds: Bounds | None = None) -> Grouping:
+    """Return the grouping with the highest expected GJS; ties go to the likelier one.
+
+    Bounds hold for the answer and for what the truth may be: a shopper who names them has such bundles in mind.
+    Where nothing is within them the answer is empty.
+    """
     if len(log_odds) < 2:
         return ()
-    likely = likely_groupings(log_odds)[:candidates]
+    likely = likely_groupings(log_odds, bounds=bounds)[:candidates]
     worlds = [(bundles, weight) for bundles, weight in likely if weight > NEGLIGIBLE] or likely[:1]
-    return max((bundles for bundles, _ in likely), key=lambda a: sum(w * gain(a, world) for world, w in worlds))
+    return max(
+        (bundles for bundles, _ in likely), key=lambda a: sum(w * gain(a, world) for world, w in worlds), default=()
+    )
 
 
 def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:

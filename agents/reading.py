@@ -9,6 +9,7 @@ import numpy as np
 from bundlewise.agents.choosing import Chooser, fit_chooser
 from bundlewise.agents.compose import together
 from bundlewise.agents.decoding import Calibration, Matrix, best_grouping, calibrate
+from bundlewise.agents.limits import Bounds
 from bundlewise.domain import Grouping, Record, Retrieved, Session
 from bundlewise.metrics import gjs
 
@@ -35,10 +36,10 @@ class Reading(Record):
         """Return n x n log-odds from the student's judgements and the evidence's."""
         return self.student * judged + self.evidence * affinity + self.bias
 
-    def bundles(self, judged: Matrix, affinity: Matrix) -> Grouping:
-        """Return the bundles of a session."""
+    def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
+        """Return the bundles of a session, the best that are within bounds."""
         log_odds = self.log_odds(judged, affinity)
-        return self.chooser.choose(log_odds) if self.chooser else best_grouping(log_odds)
+        return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds=bounds)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 """What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from bundlewise.agents import answers
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
 from bundlewise.agents.engine import Engine, Progress
+from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
 from bundlewise.progress import progress
 
 Form = Literal["pairs", "labels"]
+NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ def reply_by_pairs(
     prompts: Sequence[JudgePrompt],
     reading: Reading,
     progress: Progress | None = None,
+    limits: Mapping[str, Limits] = NO_LIMITS,
 ) -> list[Reply]:
-    """Ask about every pair, read the answers as bundles, then ask for the intents."""
+    """Ask about every pair, read the answers as bundles within a session's limits, then ask for the intents."""
     judged = engine.judge(prompts, progress)
+    bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
     groups = [
-        reading.bundles(judgement.log_odds, affinity_of(found, len(session.items)))
-        for session, found, judgement in zip(sessions, retrieved, judged, strict=True)
+        reading.bundles(judgement.log_odds, affinity_of(found, len(session.items)), bound)
+        for session, found, judgement, bound in zip(sessions, retrieved, judged, bounds, strict=True)
     ]
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = engine.write(

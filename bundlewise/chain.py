@@ -1,12 +1,13 @@
 """The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading
-from bundlewise.agents.student import Form
+from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.domain import Prediction, Session
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
@@ -54,15 +55,16 @@ def answer(
     form: Form = "pairs",
     repairs: int = 1,
     advance: Advance | None = None,
+    limits: Mapping[str, Limits] = NO_LIMITS,
 ) -> list[Prediction]:
     """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
 
-    Batches are the same whoever calls, and so are the bytes of the answers.
+    Batches are the same whoever calls, and so are the bytes of the answers. Limits hold by session id.
     """
     from bundlewise.agents.compose import unreadable
     from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 
-    context = StudentContext(engine, retriever, reading or Reading(), form, repairs, advance)
+    context = StudentContext(engine, retriever, reading or Reading(), form, repairs, advance, limits)
     graph = build_student_graph()
     answered: dict[str, Prediction] = {}
     for start in range(0, len(sessions), GENERATE_BATCH):

@@ -4,6 +4,7 @@ retrieve -> compose -> generate -> check -> answer, with check -> repair -> chec
 Training composes its prompts by the same functions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, TypedDict
@@ -16,15 +17,19 @@ from bundlewise.agents import answers
 from bundlewise.agents.answers import Answer
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.engine import Engine, Progress
+from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading
-from bundlewise.agents.student import Form, Reply, reply_by_labels, reply_by_pairs
+from bundlewise.agents.student import NO_LIMITS, Form, Reply, reply_by_labels, reply_by_pairs
 from bundlewise.domain import Outcome, Prediction, Retrieved, Session
 from bundlewise.knowledge_base.retrieval import Retriever
 
 
 @dataclass(frozen=True)
 class StudentContext:
-    """The live things and dials of one run; without a retriever the student is the plain one."""
+    """The live things and dials of one run; without a retriever the student is the plain one.
+
+    `limits` hold by session id, for answers by pairs: such a session is not asked again by labels, which know none.
+    """
 
     engine: Engine
     retriever: Retriever | None = None
@@ -32,6 +37,7 @@ class StudentContext:
     form: Form = "pairs"
     repairs: int = 1
     progress: Progress | None = None
+    limits: Mapping[str, Limits] = field(default_factory=lambda: NO_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ def generate(state: StudentState, runtime: Run) -> Update:
     context, seen = runtime.context, [session.blind() for session in state.sessions]
     judging = [prompt for prompt in state.prompts if isinstance(prompt, JudgePrompt)]
     if judging:
-        found = state.retrieved
-        return {"replies": reply_by_pairs(context.engine, seen, found, judging, context.reading, context.progress)}
+        settings = (judging, context.reading, context.progress, context.limits)
+        return {"replies": reply_by_pairs(context.engine, state.sessions, state.retrieved, *settings)}
     writing = [prompt for prompt in state.prompts if isinstance(prompt, str)]
     return {"replies": reply_by_labels(context.engine, seen, writing, context.progress)}
 
@@ -103,7 +109,7 @@ def check(state: StudentState) -> Update:
 
 def repair(state: StudentState, runtime: Run) -> Update:
     """Ask again, with the faults as feedback, about the sessions whose answers have any."""
-    broken = [place for place, answer in enumerate(state.answers) if answer.faults]
+    broken = _broken(state, runtime.context)
     seen = [state.sessions[place].blind() for place in broken]
     prompts = [
         label_prompt(session, state.retrieved[place], "; ".join(state.answers[place].faults))
@@ -119,9 +125,15 @@ def repair(state: StudentState, runtime: Run) -> Update:
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
+def _broken(state: StudentState, context: StudentContext) -> list[int]:
+    """Return the places of the answers that have faults and can be asked again."""
+    rows = enumerate(zip(state.sessions, state.answers, strict=True))
+    return [n for n, (session, answer) in rows if answer.faults and session.session_id not in context.limits]
+
+
 def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:
     """Repair while answers have faults and attempts are left."""
-    faulty = any(answer.faults for answer in state.answers)
+    faulty = _broken(state, runtime.context)
     return "repair" if faulty and state.attempts < runtime.context.repairs else "answer"
 
 

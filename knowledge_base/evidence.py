@@ -114,17 +114,28 @@ class PairEvidence:
         steps = np.linspace(0, 1, len(LEVELS) + 1)[1:-1]
         return Fitted(weights=weights, cuts=tuple(np.quantile(np.concatenate(scores), steps).tolist()))
 
-    def affinity(self, titles: Sequence[str], own: frozenset[int] = frozenset()) -> Affinity | None:
+    def affinity(
+        self, titles: Sequence[str], own: frozenset[int] = frozenset(), gone: frozenset[int] = frozenset()
+    ) -> Affinity | None:
         """Return how likely each pair of titles is to be bundled; None when nothing is known.
 
         Args:
             titles: product titles, bundled or not: all are treated alike.
             own: indices of thoughts that must not be read (those of the query's own session).
+            gone: indices of thoughts left out to see what they change; the regression stays.
         """
-        if not self._fitted.weights or len(titles) < 2 or len(own) >= len(self.thoughts):
+        if not self._fitted.weights or len(titles) < 2 or len(own | gone) >= len(self.thoughts):
             return None
-        features, credit = self._features(titles, own)
+        features, credit = self._features(titles, own | gone)
         return Affinity(self._score(features, own, self._fitted.weights), credit)
+
+    def witnesses(self, titles: Sequence[str], group: Sequence[int], own: frozenset[int]) -> dict[int, float]:
+        """Return the thoughts that weighed most in the pairs of a group of these titles, with their share."""
+        if not self._fitted.weights or len(group) < 2 or len(own) >= len(self.thoughts):
+            return {}
+        kinds = self._kind_vectors(self._embedder.embed(titles), own)
+        a, b = (np.array(side, int) for side in zip(*combinations(group, 2), strict=True))
+        return self._neighbourhood(kinds, a, b, own)[1]
 
     def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the affinities of a new session as a symmetric n x n matrix: bundling with no language model."""

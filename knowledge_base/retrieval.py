@@ -183,16 +183,34 @@ class Retriever:
             refused[record.id] = dropped(record, score, why)
         return view
 
-    def _hinted(self, session: Session, records: tuple[tuple[Knowledge, float], ...]) -> Retrieved:
+    def leaving_out(self, session: Session, found: Retrieved, gone: str) -> Retrieved:
+        """Return what the session would be given if one record that it was given were not there."""
+        kept = tuple((record, score) for record, score in found.records if record.id != gone)
+        return self._hinted(session.blind(), kept, gone)
+
+    def witnesses(self, session: Session, group: Sequence[int]) -> list[tuple[Knowledge, float]]:
+        """Return the thoughts that weighed most in the hints about the products at these places, strongest first."""
+        if not self.policy.hints:
+            return []
+        evidence, hidden = self._evidence_for(session)
+        found = evidence.witnesses(session.titles, group, hidden)
+        return [(evidence.thoughts[index], share) for index, share in found.items()]
+
+    def _evidence_for(self, session: Session) -> tuple[PairEvidence, frozenset[int]]:
+        """Return the evidence for a session, and the places of the thoughts that it must not see."""
+        evidence, hidden = self.evidence(self.policy.domain_of(session.domain)), self._own(session) | self._not_train
+        thoughts = enumerate(evidence.thoughts)
+        return evidence, frozenset(i for i, thought in thoughts if not hidden.isdisjoint(thought.source_session_ids))
+
+    def _hinted(self, session: Session, records: tuple[tuple[Knowledge, float], ...], gone: str = "") -> Retrieved:
         if not self.policy.hints:
             return Retrieved(records=records)
-        evidence, own = self.evidence(self.policy.domain_of(session.domain)), self._own(session)
-        thoughts, hidden = evidence.thoughts, own | self._not_train
-        places = frozenset(i for i, thought in enumerate(thoughts) if not hidden.isdisjoint(thought.source_session_ids))
-        found = evidence.affinity(session.titles, places)
+        evidence, own = self._evidence_for(session)
+        left_out = frozenset(i for i, thought in enumerate(evidence.thoughts) if thought.id == gone)
+        found = evidence.affinity(session.titles, own, left_out)
         if found is None:
             return Retrieved(records=records)
         affinity = dict(zip(combinations(range(len(session.items)), 2), found.score.tolist(), strict=True))
         hints = {pair: evidence.word(score) for pair, score in affinity.items()}
-        credit = tuple((thoughts[index], weight) for index, weight in found.credit.items())
+        credit = tuple((evidence.thoughts[index], weight) for index, weight in found.credit.items())
         return Retrieved(records=records, hints=hints, affinity=affinity, evidence=credit)

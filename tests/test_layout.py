@@ -25,6 +25,7 @@ FACES = {
     "graph_picture",
     "demo",
     "doctor",
+    "live",
     "recordings",
     "references",
     "report",

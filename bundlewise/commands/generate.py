@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.agents.utilisation import UTILISATIONS, require_utilisation
+from bundlewise.agents.utilisation import UTILISATIONS
 from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
-from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
     from bundlewise.agents.engine import Engine
     from bundlewise.agents.reading import Reading
     from bundlewise.domain import Prediction
-    from bundlewise.finetune.adapters import Manifest
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
@@ -63,21 +61,22 @@ def command(
     _check_input(data, items, titles, output, calibrate)
     from bundlewise import chain, dataset
     from bundlewise.agents.compose import unreadable
-    from bundlewise.finetune.students import manifest_for, open_student
     from bundlewise.progress import progress
     from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    from bundlewise.live import LiveStudent
+
     given = dials_of(options, kb)
     sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
-    manifest = manifest_for(student, adapter)
-    retriever = _retriever(kb, given, manifest, student, adapter)
-    require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
-    opened = open_student(student, adapter, manifest)
-    reading = _calibrated(opened.engine, retriever, str(data)) if calibrate else opened.reading
+    live = LiveStudent.open(
+        kb=kb, adapter=adapter, student=student, dials=given, mode=mode, note=lambda said: click.echo(said, err=True)
+    )
+    engine, retriever, manifest = live.student.engine, live.retriever, live.student.manifest
+    reading = _calibrated(engine, retriever, str(data)) if calibrate else live.reading
     settings: dict[str, Any] = {
         "retriever": retriever,
         "reading": reading,
@@ -86,10 +85,10 @@ def command(
     }
     if output is None:
         with progress("generate", len(sessions)) as advance:
-            predictions = chain.answer(sessions, opened.engine, advance=advance, **settings)
+            predictions = chain.answer(sessions, engine, advance=advance, **settings)
     else:
         key = [
-            opened.fingerprint,
+            live.student.fingerprint,
             [fingerprint(*TEMPLATES), student_fingerprints()],
             manifest and manifest.model_dump(),
             retriever and retriever.about,
@@ -98,7 +97,7 @@ def command(
             reading.model_dump(),
             [s.blind().model_dump() for s in sessions],
         ]
-        predictions = chain.answer_to_file(sessions, opened.engine, output, key, **settings)
+        predictions = chain.answer_to_file(sessions, engine, output, key, **settings)
     _show(sessions, predictions, output, as_json)
 
 
@@ -120,30 +119,6 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
 def _session_of(titles: tuple[str, ...]) -> Session:
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)
-
-
-def _retriever(
-    kb: str | None, given: dict[str, Any], manifest: "Manifest | None", student: str, adapter: Path | None
-) -> "Retriever | None":
-    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
-    from bundlewise import chain, models
-    from bundlewise.finetune.students import is_remote
-
-    policy = Policy.of(**given)
-    base = None if is_remote(student) else models.resolve(student)
-    if manifest and manifest.policy and kb is None:
-        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
-    if manifest and kb is not None and manifest.policy:
-        knowledge = chain.open_retriever(kb, policy, base).about["teacher"]
-        if knowledge != manifest.teacher:
-            click.echo(
-                f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}", err=True
-            )
-    if manifest and given:
-        click.echo(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})", err=True)
-    if manifest and kb is not None and not given:
-        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
-    return chain.open_retriever(kb, policy, base) if kb and not policy.is_plain else None
 
 
 def _calibrated(engine: "Engine", retriever: "Retriever | None", data: str) -> "Reading":

@@ -1,0 +1,169 @@
+"""The live student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bundlewise import chain, models
+from bundlewise.agents.compose import fitting, judge_prompt
+from bundlewise.agents.decoding import Matrix
+from bundlewise.agents.limits import Limits
+from bundlewise.agents.reading import Reading, affinity_of
+from bundlewise.agents.student import NO_LIMITS
+from bundlewise.agents.utilisation import require_utilisation
+from bundlewise.domain import Grouping, Knowledge, Prediction, Reason, Retrieved, Session
+from bundlewise.errors import UsageError
+from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
+
+if TYPE_CHECKING:
+    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+Note = Callable[[str], None]
+DEFAULT = "smollm2-135m"
+
+
+class LiveStudent:
+    """A student with its knowledge and its reading; safe to call from any thread."""
+
+    def __init__(
+        self, student: Student, retriever: "Retriever | None" = None, reading: Reading | None = None, kb: str = ""
+    ) -> None:
+        self.student = student
+        self.retriever = retriever
+        self.reading = reading or student.reading
+        self.kb = kb
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        kb: Path | str | None = None,
+        adapter: Path | None = None,
+        student: str = DEFAULT,
+        dials: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        note: Note | None = None,
+    ) -> "LiveStudent":
+        """Open a student: an adapter brings its own retrieval policy and reading; `note` hears what is worth saying.
+
+        Raises:
+            UsageError: the parts make another mode than the one wanted, or the student needs knowledge.
+            AdapterError: the adapter does not fit the base, or the prompts have changed since.
+        """
+        manifest = manifest_for(student, adapter)
+        retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note or (lambda _: None))
+        require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
+        return cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return what an answer depends on: base, adapter, knowledge, policy, reading and prompts."""
+        known = self.retriever.about if self.retriever else None
+        return {
+            "student": self.student.fingerprint,
+            "adapter": self.student.manifest.model_dump(mode="json") if self.student.manifest else None,
+            "knowledge": known and known["teacher"],
+            "policy": known and known["policy"],
+            "reading": self.reading.model_dump(mode="json"),
+            "prompts": {"templates": fingerprint(*TEMPLATES), **student_fingerprints()},
+        }
+
+    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
+        """Answer sessions by the student graph, in batches; limits hold by session id."""
+        settings: dict[str, Any] = {"retriever": self.retriever, "reading": self.reading, "limits": limits}
+        with self._lock:
+            return chain.answer(sessions, self.student.engine, **settings)
+
+    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
+        """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
+        with self._lock:
+            return self._probabilities(sessions, self._retrieve(sessions))
+
+    def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
+        """Return for each bundle (positions from 0) the knowledge it rests on, what changes it most first.
+
+        Each record is left out in turn and the session judged again.
+        """
+        if self.retriever is None or not groups:
+            return [[] for _ in groups]
+        with self._lock:
+            given = self.retriever.retrieve([session])[0]
+            used = [(*given.records, *self.retriever.witnesses(session, group)) for group in groups]
+            gone = list({record.id: record for group in used for record, _ in group})
+            variants = [given, *(self.retriever.leaving_out(session, given, key) for key in gone)]
+            judged = self._probabilities([session] * len(variants), variants)
+        whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
+        return [_reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
+
+    def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+        return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
+
+    def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
+        engine, rows = self.student.engine, list(zip(sessions, retrieved, strict=True))
+        prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
+        judged = engine.judge(prompts)
+        found = []
+        for (session, known), judgement in zip(rows, judged, strict=True):
+            odds = self.reading.log_odds(judgement.log_odds, affinity_of(known, len(session.items)))
+            likely = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+            np.fill_diagonal(likely, 0.0)
+            found.append(likely)
+        return found
+
+
+def cohesion(likely: Matrix, group: Sequence[int]) -> float:
+    """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
+    block = likely[np.ix_(group, group)]
+    return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
+
+
+def _reasons(
+    group: Sequence[int], used: Sequence[tuple[Knowledge, float]], whole: Matrix, less: Mapping[str, Matrix]
+) -> list[Reason]:
+    """Return the records with what the bundle loses without each, the largest change first; each record once."""
+    before, scores = cohesion(whole, group), dict[str, tuple[Knowledge, float]]()
+    for record, score in used:
+        scores.setdefault(record.id, (record, score))
+    reasons = [
+        Reason(
+            id=record.id,
+            kind=record.kind,
+            domain=record.domain,
+            text=record.text,
+            score=round(score, 4),
+            effect=round(before - cohesion(less[record.id], group), 4),
+        )
+        for record, score in scores.values()
+    ]
+    return sorted(reasons, key=lambda reason: (-abs(reason.effect), -reason.score, reason.id))
+
+
+def _retriever(
+    kb: Path | str | None,
+    given: dict[str, Any],
+    manifest: "Manifest | None",
+    student: str,
+    adapter: Path | None,
+    note: Note,
+) -> "Retriever | None":
+    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
+    policy = Policy.of(**given)
+    base = None if is_remote(student) else models.resolve(student)
+    if manifest and manifest.policy and kb is None:
+        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
+    if manifest and kb is not None and manifest.policy:
+        knowledge = chain.open_retriever(kb, policy, base).about["teacher"]
+        if knowledge != manifest.teacher:
+            note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
+    if manifest and given:
+        note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
+    if manifest and kb is not None and not given:
+        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
+    return chain.open_retriever(kb, policy, base) if kb and not policy.is_plain else None
