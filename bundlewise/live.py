@@ -5,13 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bundlewise import chain, models
 from bundlewise.agents.compose import fitting, judge_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Reading, affinity_of
+from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.agents.utilisation import require_utilisation
 from bundlewise.domain import Grouping, Knowledge, Prediction, Reason, Retrieved, Session
@@ -111,17 +109,8 @@ class LiveStudent:
         judged = engine.judge(prompts)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
-            odds = self.reading.log_odds(judgement.log_odds, affinity_of(known, len(session.items)))
-            likely = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-            np.fill_diagonal(likely, 0.0)
-            found.append(likely)
+            found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
         return found
-
-
-def cohesion(likely: Matrix, group: Sequence[int]) -> float:
-    """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
-    block = likely[np.ix_(group, group)]
-    return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
 
 
 def _reasons(

@@ -10,7 +10,9 @@ from bundlewise.commands.options import dials_of, knowledge_option, policy_optio
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+)
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
 @knowledge_option
 @policy_options

@@ -40,9 +40,7 @@ async def find_bundles(request: Request, asked: Annotated[BundlesRequest, Body()
     return BundlesResponse(id=request.state.request_id, model=MODEL, sessions=found, usage=usage)
 
 
-async def bundled(
-    service: Service, caller: Caller, sessions: Sequence[Session], explain: bool
-) -> list[BundledSession]:
+async def bundled(service: Service, caller: Caller, sessions: Sequence[Session], explain: bool) -> list[BundledSession]:
     """Return the answers to sessions, with what each record did for each bundle where that is asked for."""
     predictions = await service.bundle(caller, sessions)
     reasons: list[list[list[Reason]] | None] = [None] * len(sessions)

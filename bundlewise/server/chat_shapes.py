@@ -61,7 +61,8 @@ class TextFormat(Shape):
     type: Literal["text"]
 
 
-Idle = Field(default=None, description="taken, does nothing: the same question has the same answer")
+DOES_NOTHING = "taken, does nothing: the same question has the same answer"
+Idle: Any = Field(default=None, description=DOES_NOTHING)
 
 
 class ChatRequest(Shape):
@@ -79,10 +80,10 @@ class ChatRequest(Shape):
     modalities: list[Literal["text"]] | None = None
     stop: None = None
     tools: list[Any] | None = Field(default=None, max_length=0, description="this model calls no tools")
-    temperature: float | None = Field(default=None, ge=0, le=2, description=Idle.description)
-    top_p: float | None = Field(default=None, ge=0, le=1, description=Idle.description)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2, description=Idle.description)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description=Idle.description)
+    temperature: float | None = Field(default=None, ge=0, le=2, description=DOES_NOTHING)
+    top_p: float | None = Field(default=None, ge=0, le=1, description=DOES_NOTHING)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2, description=DOES_NOTHING)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description=DOES_NOTHING)
     seed: int | None = Idle
     user: str | None = Idle
     metadata: dict[str, str] | None = Idle

@@ -119,7 +119,9 @@ class Gate:
             raise Refusal(429, f"{found}; wait {wait:.1f} s", code="rate_limit_exceeded", wait=wait)
 
     def _note(self, scope: Scope, visit: "Visit") -> None:
-        route = getattr(scope.get("route"), "path", "") or ("(page)" if not scope["path"].startswith(CLOSED) else "(none)")
+        route = getattr(scope.get("route"), "path", "") or (
+            "(page)" if not scope["path"].startswith(CLOSED) else "(none)"
+        )
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         seconds = time.perf_counter() - visit.began
         self.meters.requests.labels(route, method, str(visit.status)).inc()

@@ -36,7 +36,9 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
 async def metrics(request: Request) -> Response:
     """Return the meters in Prometheus' text format."""
     return Response(service_of(request).meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -12,7 +12,10 @@ class Meters:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "bundlewise_requests", "Requests by route, method and status.", ["route", "method", "status"], registry=registry
+            "bundlewise_requests",
+            "Requests by route, method and status.",
+            ["route", "method", "status"],
+            registry=registry,
         )
         self.seconds = Histogram(
             "bundlewise_request_seconds", "Time of requests.", ["route"], buckets=SECONDS, registry=registry

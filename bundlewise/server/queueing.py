@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from bundlewise.chain import GENERATE_BATCH
@@ -78,7 +79,9 @@ class BatchQueue:
     async def _wait_for(self, client: str, works: Sequence[Session | Work]) -> list[Any]:
         waiting = self.waiting
         if waiting + len(works) > self._limit:
-            found = f"{waiting} sessions wait for the student, with {len(works)} more the limit of {self._limit} is passed"
+            found = (
+                f"{waiting} sessions wait for the student, with {len(works)} more the limit of {self._limit} is passed"
+            )
             raise Refusal(503, f"{found}; try again in a moment", code="queue_full", wait=2)
         jobs = [Job(work, asyncio.get_running_loop()) for work in works]
         self._clients.setdefault(client, deque()).extend(jobs)
@@ -117,16 +120,16 @@ class BatchQueue:
             await self._answer([job for job in jobs if isinstance(job.work, Session)])
             for job in jobs:
                 if not isinstance(job.work, Session):
-                    await self._settle([job], lambda work=job.work: [work()])
+                    await self._settle([job], partial(_alone, job.work))
 
     async def _answer(self, jobs: list[Job]) -> None:
         """Answer sessions together; where that fails, each by itself, so that one fails alone."""
         if not jobs:
             return
         self._meters.batches.observe(len(jobs))
-        await self._settle(jobs, lambda: answered_once(self._bundle, [job.work for job in jobs]), last=len(jobs) == 1)
+        await self._settle(jobs, partial(answered_once, self._bundle, _sessions(jobs)), last=len(jobs) == 1)
         for job in [job for job in jobs if not job.done.done()]:
-            await self._settle([job], lambda job=job: answered_once(self._bundle, [job.work]))
+            await self._settle([job], partial(answered_once, self._bundle, _sessions([job])))
 
     async def _settle(self, jobs: list[Job], work: Callable[[], list[Any]], last: bool = True) -> None:
         """Run work on the student's thread and hand out what it gave; a fault only if it is the last try."""
@@ -140,6 +143,14 @@ class BatchQueue:
                 job.done.set_result(running.result()[place])
             elif last:
                 job.done.set_exception(error)
+
+
+def _sessions(jobs: Sequence[Job]) -> list[Session]:
+    return [job.work for job in jobs if isinstance(job.work, Session)]
+
+
+def _alone(work: Work) -> list[Any]:
+    return [work()]
 
 
 def answered_once(bundle: Bundle, sessions: Sequence[Session]) -> list[Prediction]:

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse
 
 SHOWN = 80
 """Characters of a refused value that its refusal repeats."""
+FORMS = {"one session", "a batch", "a title", "a product", "a text", "parts"}
+"""Steps in pydantic's path that choose among the forms of a value; the client's body does not have them."""
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 
 
@@ -80,9 +82,8 @@ async def refuse_invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 def invalid(faults: Sequence[Any], skipped: int = 1) -> Refusal:
-    """Return the refusal of a value that pydantic found faults with; `skipped` steps of the path are not the client's."""
+    """Return the refusal of a value that pydantic found faults with; the first steps of its path are skipped."""
     fault = faults[0]
-    # A step that chooses among forms of a value stands in pydantic's path, and not in the client's body.
     path = [str(step) for step in fault["loc"][skipped:] if step not in FORMS]
     param = ".".join(path) or None
     what, value = fault["msg"][0].lower() + fault["msg"][1:], fault.get("input")
@@ -91,6 +92,3 @@ def invalid(faults: Sequence[Any], skipped: int = 1) -> Refusal:
     message = f"{param or 'the body'}: {what}{got}{more}; see /openapi.json for what is taken"
     code = "unknown_parameter" if fault["type"] == "extra_forbidden" else "invalid_value"
     return Refusal(400, message, code=code, param=param)
-
-
-FORMS = {"one session", "a batch", "a title", "a product", "a text", "parts"}

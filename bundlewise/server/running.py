@@ -4,9 +4,13 @@ import asyncio
 import ipaddress
 import logging
 import sys
+from functools import partial
 from typing import Any
 
+import h11
+import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bundlewise.errors import UsageError
 from bundlewise.server.limits import Limits
@@ -31,63 +35,58 @@ def refuse_open(host: str, has_keys: bool, insecure: bool) -> None:
         )
 
 
-def patient_protocol(seconds: float) -> type[Any]:
-    """Return uvicorn's HTTP protocol with a time limit for the headers of a request.
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP protocol, closing a connection whose next request does not get its headers together in time.
 
     Whoever opens a connection and sends them byte by byte would otherwise hold it for ever.
     """
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class PatientProtocol(H11Protocol):
-        """Closes a connection whose next request does not get its headers together in time."""
+    def __init__(self, *, seconds: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._seconds = seconds
+        self._deadline: asyncio.TimerHandle | None = None
 
-        _deadline: asyncio.TimerHandle | None = None
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_headers()
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            """Wait for the first request."""
-            super().connection_made(transport)
+    def data_received(self, data: bytes) -> None:
+        """Take data; the clock stops when the headers are whole, and starts with the next ones."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
             self._wait_for_headers()
-
-        def data_received(self, data: bytes) -> None:
-            """Take data; the clock stops when the headers are whole, and starts with the next ones."""
-            super().data_received(data)
-            if str(self.conn.their_state) == "IDLE":
-                self._wait_for_headers()
-            else:
-                self._stop_waiting()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            """Stop the clock."""
+        else:
             self._stop_waiting()
-            super().connection_lost(exc)
 
-        def _wait_for_headers(self) -> None:
-            if self._deadline is None:
-                self._deadline = self.loop.call_later(seconds, self._give_up)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
-        def _stop_waiting(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
+    def _wait_for_headers(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._seconds, self._give_up)
 
-        def _give_up(self) -> None:
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
             self._deadline = None
-            if str(self.conn.their_state) == "IDLE" and not self.transport.is_closing():
-                self.transport.close()
 
-    return PatientProtocol
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()
 
 
 def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     """Serve until a signal; open requests then have time to finish."""
-    import uvicorn
-
     log_to_stderr()
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=patient_protocol(limits.read_seconds),
+        http=partial(PatientProtocol, seconds=limits.read_seconds),  # type: ignore[arg-type]  # a class or what makes one,
         loop="asyncio",
         ws="none",
         access_log=False,

@@ -69,7 +69,11 @@ class BatchRequest(Shape):
 
 
 def _form_of_request(value: Any) -> str:
-    return "a batch" if isinstance(value, BatchRequest) or (isinstance(value, dict) and "sessions" in value) else "one session"
+    return (
+        "a batch"
+        if isinstance(value, BatchRequest) or (isinstance(value, dict) and "sessions" in value)
+        else "one session"
+    )
 
 
 BundlesRequest = Annotated[

@@ -20,7 +20,9 @@ def read_json(body: bytes) -> Any:
         Refusal: it is not JSON, names a key twice, holds NaN or infinity, half a character, or too much nesting.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
     except UnicodeDecodeError as error:
         raise _refusal(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
