@@ -79,6 +79,10 @@ class LiveStudent:
         with self._lock:
             return chain.answer(sessions, self.student.engine, **settings)
 
+    def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
+        """Return the records that predictions name; this waits for no other call."""
+        return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
         with self._lock:

@@ -1,12 +1,13 @@
 """The route /v1/bundles: sessions in, bundles with intents, confidence and reasons out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request
 
-from bundlewise.domain import Prediction, Reason, Session
+from bundlewise.domain import Knowledge, Prediction, Reason, Session
 from bundlewise.server.refusals import ErrorBody
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
@@ -33,8 +34,7 @@ router = APIRouter(
 async def find_bundles(request: Request, asked: Annotated[BundlesRequest, Body()]) -> BundlesResponse:
     """Find the bundles of one session or of several, and name the intent of each."""
     sessions, caller = sessions_of(asked), caller_of(request)
-    if len(sessions) > 1:
-        request.state.gate.charge(caller.client, len(sessions) - 1)
+    request.state.gate.charge(caller.client, len(sessions), paid=1)
     found = await while_there(request, bundled(service_of(request), caller, sessions, asked.explain))
     usage = Usage.of(caller.read, caller.written)
     return BundlesResponse(id=request.state.request_id, model=MODEL, sessions=found, usage=usage)
@@ -47,11 +47,18 @@ async def bundled(service: Service, caller: Caller, sessions: Sequence[Session],
     if explain:
         works = [service.explain(caller, s, p.groups) for s, p in zip(sessions, predictions, strict=True)]
         reasons = list(await asyncio.gather(*works))
-    return [told(*row) for row in zip(sessions, predictions, reasons, strict=True)]
+    used = list({use.id: use for prediction in predictions for use in prediction.knowledge})
+    records = await run_sync(service.student.knowledge, used) if used else {}
+    return [told(*row, records) for row in zip(sessions, predictions, reasons, strict=True)]
 
 
-def told(session: Session, prediction: Prediction, reasons: list[list[Reason]] | None) -> BundledSession:
-    """Return the answer to a session as clients see it."""
+def told(
+    session: Session,
+    prediction: Prediction,
+    reasons: list[list[Reason]] | None,
+    records: Mapping[str, Knowledge],
+) -> BundledSession:
+    """Return the answer to a session as clients see it; `records` are those that the prediction names."""
     bundles = [
         FoundBundle(
             items=[item_of(session, number) for number in bundle.items],
@@ -70,6 +77,11 @@ def told(session: Session, prediction: Prediction, reasons: list[list[Reason]] |
         cut=prediction.cut,
         bundles=bundles,
         left_out=[item_of(session, number) for number in range(1, len(session.items) + 1) if number not in used],
+        knowledge=[
+            Why(id=use.id, kind=record.kind, domain=record.domain, text=record.text, score=use.score)
+            for use in prediction.knowledge
+            if (record := records.get(use.id))
+        ],
         usage=Usage.of(prediction.tokens_in, prediction.tokens_out),
     )
 

@@ -104,17 +104,16 @@ class Gate:
             )
         return owner
 
-    def charge(self, client: str, cost: int = 1) -> None:
-        """Take the cost of a request out of a client's bucket.
+    def charge(self, client: str, cost: int = 1, paid: int = 0) -> None:
+        """Take the cost of a request, less what is paid already, out of a client's bucket.
 
         Raises:
             Refusal: 429 with the time to wait, or 413 where no waiting helps.
         """
-        wait = self.buckets.take(client, cost)
-        if wait == float("inf"):
-            most = self.limits.burst
-            raise Refusal(413, f"{cost} sessions at once are above the limit of {most}; send fewer", code="burst")
-        if wait:
+        if self.limits.rate and cost > self.limits.burst:
+            found = f"{cost} sessions at once are above the limit of {self.limits.burst}"
+            raise Refusal(413, f"{found}; send fewer", code="burst")
+        if wait := self.buckets.take(client, cost - paid):
             found = f"more than {self.limits.rate:g} sessions and messages a minute"
             raise Refusal(429, f"{found}; wait {wait:.1f} s", code="rate_limit_exceeded", wait=wait)
 

@@ -1,6 +1,5 @@
 """Limits: how much a client may send, how often and for how long, and how much waits at once."""
 
-import math
 import time
 from collections.abc import Callable
 
@@ -39,12 +38,10 @@ class Buckets:
     def take(self, client: str, cost: int = 1) -> float:
         """Take the cost out of a client's bucket; return 0, or the seconds after which it will be there.
 
-        A cost above the burst is never there: infinity.
+        A cost above the burst is never there.
         """
         if not self._rate:
             return 0.0
-        if cost > self._burst:
-            return math.inf
         now = self._clock()
         held, since = self._buckets.get(client, (float(self._burst), now))
         held = min(self._burst, held + (now - since) * self._rate)

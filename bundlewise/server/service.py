@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
-from bundlewise.domain import Grouping, Prediction, Reason, Session
+from bundlewise.domain import Grouping, Knowledge, Prediction, Reason, Session
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queueing import BatchQueue
@@ -32,6 +32,9 @@ class Student(Protocol):
 
     def bundle(self, sessions: Sequence[Session]) -> list[Prediction]:
         """Return the bundles of sessions, answered together."""
+
+    def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
+        """Return the records that predictions name."""
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return for each bundle the knowledge it rests on, with what each record did."""

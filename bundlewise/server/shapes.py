@@ -131,13 +131,13 @@ class FoundBundle(BaseModel):
     intent: str
     confidence: float | None = Field(ge=0, le=1)
     total: float | None = Field(description="sum of the prices, where all are known")
-    reasons: list[Why]
+    reasons: list[Why] = Field(description="with `explain`: what each record did for this bundle, strongest first")
 
 
 class BundledSession(BaseModel):
     """The answer to one session; a failed one has no bundles and says why.
 
-    `knowledge` is what the session was given; `cut` what was left out of the prompt as too long.
+    `knowledge` is what the answer rests on, with its score; `cut` is what was left out of the prompt as too long.
     """
 
     session_id: str

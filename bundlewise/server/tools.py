@@ -59,7 +59,8 @@ class Tools:
         """Find the bundles among a shopper's products: which belong together, for what intent, and how surely."""
         session = _session(items, domain)
         (prediction,) = self.student.bundle([session])
-        return told(session, prediction, None)
+        records = self.student.knowledge([use.id for use in prediction.knowledge])
+        return told(session, prediction, None, records)
 
     def explain_bundle(self, items: Titles, bundle: Numbers, domain: Domain = "") -> ExplainedBundle:
         """Say why products of a session belong together, or do not: the knowledge records, and what each one does."""
