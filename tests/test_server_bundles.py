@@ -121,9 +121,7 @@ def test_a_request_id_comes_back_or_is_made(client: TestClient, given: str, same
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/bundles", 405), ("GET", "/v1/nothing", 404)])
-def test_errors_of_the_framework_have_the_same_shape(
-    client: TestClient, method: str, path: str, status: int
-) -> None:
+def test_errors_of_the_framework_have_the_same_shape(client: TestClient, method: str, path: str, status: int) -> None:
     found = client.request(method, path)
     assert found.status_code == status
     assert set(found.json()["error"]) == {"message", "type", "param", "code"}
