@@ -1,0 +1,173 @@
+"""Feedback: what shoppers say about bundles, kept line by line for good, and what a teacher can learn from it."""
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Session, item_set_of
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.files import fingerprint
+from bundlewise.text import kind, line
+
+NOTE = 2000
+REMARK = 300
+INTENT = 80
+ABOUT = "feedback"
+
+
+class Feedback(Record):
+    """What somebody said about a bundle, or about a reply as a whole.
+
+    `items` is the cart as it was, titles included: a rating stands by itself. `knowledge` are the records that the
+    student used. Who said it is not kept, but for `owner`, a mark that tells two people apart.
+    """
+
+    id: str
+    at: str
+    owner: str
+    thread: str
+    what: Literal["bundle", "reply"]
+    up: bool
+    note: str = Field(default="", max_length=NOTE)
+    items: tuple[Item, ...] = ()
+    bundle: tuple[str, ...] = Field(default=(), description="ids of the bundle's products")
+    intent: str = ""
+    knowledge: tuple[str, ...] = ()
+
+
+class FeedbackLog:
+    """A file that only grows, a line a rating; a line that is written is on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def add(self, **said: object) -> Feedback:
+        """Keep a rating and return it as it was kept.
+
+        Raises:
+            BundlewiseError: the file cannot be written.
+        """
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        key = fingerprint([moment, os.urandom(8).hex()])
+        record = Feedback.model_validate({"id": f"{ABOUT}-{key}", "at": moment, **said})
+        row = (record.model_dump_json() + "\n").encode()
+        with self._lock:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # One write to a file opened for appending: lines of several processes do not mix.
+                handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+                try:
+                    size = os.fstat(handle).st_size
+                    torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+                    os.write(handle, b"\n" + row if torn else row)
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+            except OSError as error:
+                raise BundlewiseError(f"cannot keep feedback in {self.path}: {error.strerror}; free space") from error
+        return record
+
+
+def read_feedback(path: Path) -> list[Feedback]:
+    """Read ratings. A line cut off in the middle, as a kill leaves it, is left out.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: a whole line is no rating.
+    """
+    if not path.is_file():
+        raise UsageError(f"no feedback file {path}; check the path")
+    found = []
+    for number, row in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            json.loads(row)
+        except ValueError:
+            continue
+        try:
+            found.append(Feedback.model_validate_json(row))
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DataError(f"{path}, line {number}: no rating ({field}); give a file that bundlewise wrote") from error
+    return found
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What ratings teach: annotated training sessions, remarks on rejected bundles, and why the others teach nothing."""
+
+    sessions: list[Session]
+    remarks: list[Knowledge]
+    left_out: list[str]
+
+
+def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
+    """Return what ratings teach beside the sessions of the data.
+
+    All ratings of one cart make one training session. What more people like than not is a bundle of it. What more
+    dislike is a thought of its own, with their notes, in which none of these products are bundled. Carts that are
+    sessions of the data teach nothing: those of validation and test must not, those of training are annotated.
+    """
+    taken = {session.item_set: session.split for session in known}
+    domains = {session.domain for session in known}
+    domain = domains.pop() if len(domains) == 1 else ABOUT
+    carts: dict[str, list[Feedback]] = {}
+    left: list[str] = []
+    for rating in ratings:
+        cart = item_set_of(item.title for item in rating.items)
+        if rating.what != "bundle" or len(rating.bundle) < 2 or not set(rating.bundle) <= {i.id for i in rating.items}:
+            left.append(f"{rating.id}: about no bundle")
+        elif cart in taken:
+            left.append(f"{rating.id}: its cart is a session of the {taken[cart]} split")
+        else:
+            carts.setdefault(cart, []).append(rating)
+    found = [_of_cart(f"{ABOUT}-{cart}", domain, said) for cart, said in sorted(carts.items())]
+    remarks = [remark for _, remarks in found for remark in remarks]
+    silent = [s.session_id for s, remarks in found if not s.bundles and not remarks]
+    left += [f"{session_id}: liked as often as not" for session_id in silent]
+    return Learnt([session for session, _ in found if session.session_id not in silent], remarks, left)
+
+
+def _of_cart(name: str, domain: str, said: Sequence[Feedback]) -> tuple[Session, list[Knowledge]]:
+    """Return the session that the ratings of one cart make, and a remark for each bundle that is rejected."""
+    items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
+    by_title = {item.title.casefold(): item.id for item in items}
+    votes: dict[tuple[str, ...], list[Feedback]] = {}
+    for rating in said:
+        titles = {item.id: line(item.title).casefold() for item in rating.items}
+        votes.setdefault(tuple(sorted(by_title[titles[key]] for key in rating.bundle)), []).append(rating)
+    score = {group: sum(1 if rating.up else -1 for rating in ratings) for group, ratings in votes.items()}
+    bundles: list[Bundle] = []
+    for group in sorted(votes, key=lambda group: (-score[group], group)):
+        if score[group] > 0 and not any(set(group) & set(bundle.item_ids) for bundle in bundles):
+            bundles.append(Bundle(item_ids=group, intent=line(votes[group][-1].intent)[:INTENT]))
+    session = Session(session_id=name, domain=domain, split="train", items=items, bundles=tuple(bundles))
+    return session, [_remark(session, group, votes[group]) for group in sorted(votes) if score[group] < 0]
+
+
+def _remark(session: Session, group: tuple[str, ...], said: Sequence[Feedback]) -> Knowledge:
+    """Return a thought about products that were rejected as a bundle, with what was said about them."""
+    titles = tuple(item.title for item in session.items if item.id in group)
+    notes = "; ".join(
+        dict.fromkeys(line(rating.note)[:REMARK] for rating in said if not rating.up and rating.note.strip())
+    )
+    text = f"Shoppers rejected these as a bundle: {'; '.join(titles)}." + (
+        f" They said: {notes[:REMARK]}" if notes else ""
+    )
+    return Knowledge(
+        id=Knowledge.content_id("thought", session.domain, text, (session.session_id,)),
+        kind="thought",
+        domain=session.domain,
+        text=text,
+        kinds=tuple(kind(title) for title in titles),
+        titles=titles,
+        source_session_ids=(session.session_id,),
+        provenance=Provenance(teacher=ABOUT, prompt="import", run=fingerprint([rating.id for rating in said])),
+    )
