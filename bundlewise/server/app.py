@@ -18,8 +18,8 @@ from bundlewise.server.gate import Gate
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
-from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.queued import QueuedStudent
+from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.service import Service, Student
 
 PAGE = Path(__file__).parent / "web"
