@@ -34,7 +34,9 @@ def test_the_official_client_gets_a_whole_answer_with_usage(client: openai.OpenA
     (choice,) = found.choices
     said = str(choice.message.content)
     assert choice.finish_reason == "stop" and choice.message.role == "assistant"
-    assert "words in common (75% sure" in said and TITLES[0] in said and "one bundle among 3 products" in said
+    assert (
+        "words in common" in said and "75% sure" in said and TITLES[0] in said and "one bundle among 3 products" in said
+    )
     assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (
         30,
         3,

@@ -3,21 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bundlewise.agents.conversation import (
-    BundlesEvent,
-    CartEvent,
-    Event,
-    Offer,
-    ProductsEvent,
-    TextEvent,
-    WhyEvent,
-)
+from bundlewise.agents.cards import lines_of
+from bundlewise.agents.conversation import BundlesEvent, CartEvent, Event, TextEvent
 from bundlewise.assistant import Assistant
-from bundlewise.domain import Item
-from bundlewise.text import line
 
 AND_BUNDLE = {"role": "user", "content": "bundle this"}
-REASONS = 5
 
 
 def spoken(assistant: Assistant, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -42,27 +32,8 @@ def is_list(text: str) -> bool:
 
 
 def words_of(event: Event) -> str:
-    """Return an event in words; nothing for what the reply's text says itself."""
+    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
     if isinstance(event, TextEvent):
         return event.text
-    if isinstance(event, ProductsEvent):
-        rows = [f"{number}. {_product(item)}" for number, item in enumerate(event.products, 1)]
-    elif isinstance(event, BundlesEvent):
-        rows = [row for number, offer in enumerate(event.bundles, 1) for row in _offer(number, offer)]
-    elif isinstance(event, WhyEvent):
-        rows = [f"- {line(reason.text)} ({reason.effect:+.1%})" for reason in event.reasons[:REASONS]]
-    else:
-        rows = []
+    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
     return "\n" + "\n".join(rows) + "\n" if rows else ""
-
-
-def _offer(number: int, offer: Offer) -> list[str]:
-    total = "" if offer.total is None else f", {offer.total:.2f}"
-    return [
-        f"{number}. {line(offer.intent)} ({offer.confidence:.0%} sure{total})",
-        *(f"   - {_product(item)}" for item in offer.items),
-    ]
-
-
-def _product(item: Item) -> str:
-    return line(item.title) if item.price is None else f"{line(item.title)} ({item.price:.2f})"
