@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response, Security
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from bundlewise.agents.conversation import LONGEST, Action, Event
 from bundlewise.assistant import Assistant, ThreadLine, ThreadView
 from bundlewise.domain import Item, KnowledgeKind
 from bundlewise.feedback import NOTE
-from bundlewise.server.refusals import ErrorBody, Refusal, error_body
+from bundlewise.server.refusals import BEARER, REFUSALS, ErrorBody, Refusal, error_body
 from bundlewise.server.service import caller_of, service_of, while_there
 from bundlewise.server.shapes import FoundKnowledge, Shape
 from bundlewise.server.streaming import pieces_of, plainly
@@ -30,7 +30,8 @@ router = APIRouter(
     prefix="/api",
     route_class=StrictRoute,
     tags=["assistant"],
-    responses={"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}},
+    responses=REFUSALS,
+    dependencies=[Security(BEARER)],
 )
 
 

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
+from bundlewise.server.refusals import BEARER, ErrorBody
 from bundlewise.server.service import service_of
 
 router = APIRouter(tags=["operation"])
@@ -37,7 +38,10 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get(
-    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    "/metrics",
+    dependencies=[Security(BEARER)],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: {"model": ErrorBody}},
 )
 async def metrics(request: Request) -> Response:
     """Return the meters in Prometheus' text format."""
