@@ -1,12 +1,14 @@
 """Fuzzing: requests made from the OpenAPI, right and wrong ones, against the real server."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from server_samples import KEY, WordStudent, app_of, served
@@ -40,7 +42,7 @@ def fuzz(address: str, examples: int) -> int:
     sent = 0
     for result in schema.get_all_operations():
         operation = result.ok()
-        for mode in GenerationMode.all():
+        for mode in GenerationMode:
 
             @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
             @given(case=operation.as_strategy(generation_mode=mode))
@@ -49,7 +51,8 @@ def fuzz(address: str, examples: int) -> int:
                 sent += 1
                 case.call_and_validate(base_url=address, headers=HEADERS, checks=checks)
 
-            ask()
+            with suppress(Unsatisfiable):  # What takes nothing cannot be asked wrongly.
+                ask()
     return sent
 
 

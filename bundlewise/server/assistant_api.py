@@ -18,14 +18,12 @@ from bundlewise.feedback import NOTE
 from bundlewise.server.refusals import BEARER, REFUSALS, ErrorBody, Refusal, error_body
 from bundlewise.server.service import caller_of, service_of, while_there
 from bundlewise.server.shapes import FoundKnowledge, Shape
-from bundlewise.server.streaming import pieces_of, plainly
+from bundlewise.server.streaming import EVENTS, pieces_of, plainly
 from bundlewise.server.strict import StrictRoute
 
 COOKIE = "bundlewise_owner"
 YEAR = 365 * 24 * 3600
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events of the reply"}
-}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS, "description": "Events of the reply"}}
 router = APIRouter(
     prefix="/api",
     route_class=StrictRoute,

@@ -27,7 +27,7 @@ from bundlewise.server.chat_shapes import (
 from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, error_body, shown
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import Usage
-from bundlewise.server.streaming import pieces_of
+from bundlewise.server.streaming import EVENTS, pieces_of
 from bundlewise.server.strict import StrictRoute
 from bundlewise.server.wording import spoken
 
@@ -63,7 +63,7 @@ def _require_model(name: str) -> None:
 @router.post(
     "/chat/completions",
     response_model=ChatResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": EVENTS}},
 )
 async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> Response | ChatResponse:
     """Answer a conversation, whole or as a stream of server-sent events."""
