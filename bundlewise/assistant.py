@@ -3,7 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from bundlewise.agents.offering import Student
 from bundlewise.domain import Item, Record
 from bundlewise.errors import UsageError
 from bundlewise.feedback import NOTE, Feedback, FeedbackLog
-from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph
+from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph, turn
 from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.finding_products import ProductFinder
@@ -107,11 +107,9 @@ class Assistant:
         products = read_products(catalogue) if isinstance(catalogue, str) else list(catalogue)
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
-        if wait:
-            finder.index()
-        else:
-            threading.Thread(target=finder.index, name="catalogue", daemon=True).start()
-        return cls(student, finder, threads, pilot, feedback)
+        found = cls(student, finder, threads, pilot, feedback)
+        found._open.enter_context(_indexing(finder, wait))
+        return found
 
     def close(self) -> None:
         """Let go of the place of threads."""
@@ -133,7 +131,7 @@ class Assistant:
             raise UsageError("the message is empty; say something")
         if len(message) > LONGEST:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
-        return self._run(thread, {"said": message, "todo": ()}, owner)
+        return self._run(thread, turn(message), owner)
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
         """Do what was clicked in a thread; stream what comes of it.
@@ -141,7 +139,7 @@ class Assistant:
         Raises:
             UsageError: there is no such action.
         """
-        return self._run(thread, {"said": "", "todo": (_action(action),)}, owner)
+        return self._run(thread, turn(todo=(_action(action),)), owner)
 
     def resume(self, thread: str, owner: str = "") -> Iterator[Event]:
         """Finish a turn that was cut off, and stream what is left of it; nothing if none was.
@@ -216,9 +214,9 @@ class Assistant:
         values: Any = {}
         graph: Any = self._loose
         for text in said[:-1]:
-            state = {**_kept(values), "said": text, "todo": ()}
+            state = _kept(values) | turn(text)
             values = graph.invoke(state, {"recursion_limit": RECURSION}, context=self._context)
-        yield from self._stream(graph, {**_kept(values), "said": said[-1], "todo": ()}, {})
+        yield from self._stream(graph, _kept(values) | turn(said[-1]), {})
 
     def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
         """Return products of the catalogue, best first."""
@@ -259,7 +257,8 @@ class Assistant:
         snapshot = self._graph.get_state(config_for(owner, thread))
         if not snapshot.values and not snapshot.next:
             raise UsageError(f"no such thread: {thread}")
-        return AssistantState(**snapshot.values), bool(snapshot.next)
+        state = AssistantState(**snapshot.values)
+        return state, state.open
 
     def _run(self, thread: str, given: dict[str, Any], owner: str) -> Iterator[Event]:
         config: Any = config_for(owner, thread) | {"recursion_limit": RECURSION}
@@ -268,7 +267,7 @@ class Assistant:
     def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
         """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix."""
         with self._lock_of(config):
-            if self._graph.get_state(config).next:
+            if self._graph.get_state(config).values.get("open"):
                 self._graph.invoke(None, config, context=self._context)
             yield from self._stream(self._graph, given, config)
             forget_steps(self._saver, config)
@@ -277,6 +276,22 @@ class Assistant:
         settings = {"recursion_limit": RECURSION} | config
         saved = {"durability": "sync"} if "configurable" in settings else {}
         yield from graph.stream(given, settings, context=self._context, stream_mode="custom", **saved)
+
+
+@contextmanager
+def _indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
+    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
+    stop = threading.Event()
+    worker = threading.Thread(target=finder.index, kwargs={"stop": stop}, name="catalogue", daemon=True)
+    worker.start()
+    if wait:
+        worker.join()
+    try:
+        yield
+    finally:
+        # A thread within native code when the interpreter ends would take the process down.
+        stop.set()
+        worker.join()
 
 
 def text_of(message: Mapping[str, Any]) -> str:
