@@ -158,3 +158,24 @@ class Desk(Record):
             total=round(sum(price for price in prices if price is not None), 2),
             unpriced=prices.count(None),
         )
+
+
+class ThreadView(Record):
+    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
+
+    thread: str
+    messages: tuple[Message, ...]
+    cart: CartEvent
+    bundles: tuple[Offer, ...]
+    found: tuple[Item, ...]
+    pending: bool = False
+
+
+class ThreadLine(Record):
+    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
+
+    thread: str
+    title: str
+    at: str
+    messages: int
+    cart: int

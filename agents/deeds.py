@@ -8,7 +8,7 @@ from typing import Protocol
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.conversation import Act, Action, Desk, Event, ProductsEvent
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.naming import ALL, at, called
+from bundlewise.agents.naming import ALL, at, called, called_each
 from bundlewise.agents.wording import HELP, UNKNOWN, count_of, in_words, no_place, quoted, titles_of, within_prices
 from bundlewise.domain import Item
 from bundlewise.text import line
@@ -84,6 +84,8 @@ def add(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 
 def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
+    if several := called_each(text, desk.found):
+        return _put(desk, several)
     fitting = called(text, desk.found)
     if len(fitting) == 1:
         return _put(desk, fitting)
@@ -231,6 +233,8 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
         return (
             (list(desk.cart), "") if len(desk.cart) == 1 else ([], "Which one? Say its number or words of its title.")
         )
+    if several := called_each(action.text, desk.cart):
+        return several, ""
     fitting = called(action.text, desk.cart)
     if len(fitting) == 1 or (fitting and action.text.rstrip().endswith("s") and len(fitting) < len(desk.cart)):
         return fitting, ""

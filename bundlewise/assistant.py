@@ -3,7 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,26 @@ from pydantic import ValidationError
 from bundlewise.agents.conversation import (
     LONGEST,
     Action,
-    CartEvent,
     Event,
     Message,
-    Offer,
     TextEvent,
+    ThreadLine,
+    ThreadView,
 )
 from bundlewise.agents.offering import Student
-from bundlewise.domain import Item, Record
+from bundlewise.domain import Item
 from bundlewise.errors import UsageError
 from bundlewise.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph, turn
 from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.finding_products import ProductFinder
-from bundlewise.products import read_products
+from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
+from bundlewise.products import read_products, whole
 
 TITLE = 60
 RECURSION = 200
 MEMORY = 20
 """Messages of a conversation without a thread that are gone through again."""
-
-
-class ThreadView(Record):
-    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
-
-    thread: str
-    messages: tuple[Message, ...]
-    cart: CartEvent
-    bundles: tuple[Offer, ...]
-    found: tuple[Item, ...]
-    pending: bool = False
-
-
-class ThreadLine(Record):
-    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
-
-    thread: str
-    title: str
-    at: str
-    messages: int
-    cart: int
 
 
 class Assistant:
@@ -108,7 +87,7 @@ class Assistant:
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback)
-        found._open.enter_context(_indexing(finder, wait))
+        found._open.enter_context(indexing(finder, wait))
         return found
 
     def close(self) -> None:
@@ -131,7 +110,7 @@ class Assistant:
             raise UsageError("the message is empty; say something")
         if len(message) > LONGEST:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
-        return self._run(thread, turn(message), owner)
+        return self._run(thread, turn(whole(message)), owner)
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
         """Do what was clicked in a thread; stream what comes of it.
@@ -242,7 +221,7 @@ class Assistant:
             thread=thread,
             what="bundle" if offer else "reply",
             up=up,
-            note=note,
+            note=whole(note),
             items=tuple(item for item in desk.cart if item.id not in desk.excluded),
             bundle=offer.ids if offer else (),
             intent=offer.intent if offer else "",
@@ -278,30 +257,14 @@ class Assistant:
         yield from graph.stream(given, settings, context=self._context, stream_mode="custom", **saved)
 
 
-@contextmanager
-def _indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
-    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
-    stop = threading.Event()
-    worker = threading.Thread(target=finder.index, kwargs={"stop": stop}, name="catalogue", daemon=True)
-    worker.start()
-    if wait:
-        worker.join()
-    try:
-        yield
-    finally:
-        # A thread within native code when the interpreter ends would take the process down.
-        stop.set()
-        worker.join()
-
-
 def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of an OpenAI-style message; images and the like are passed over."""
     content = message.get("content")
     if isinstance(content, str):
-        return content
+        return whole(content)
     parts = content if isinstance(content, Sequence) else ()
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    return "\n".join(text for text in texts if isinstance(text, str))
+    return whole("\n".join(text for text in texts if isinstance(text, str)))
 
 
 def reply_text(events: Sequence[Event]) -> str:

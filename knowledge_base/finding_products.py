@@ -4,9 +4,9 @@ import io
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +156,22 @@ class ProductFinder:
         if len(term) < SHORTEST_TYPO:
             return []
         return list(dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())))[:10]
+
+
+@contextmanager
+def indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
+    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
+    stop = Event()
+    worker = Thread(target=finder.index, kwargs={"stop": stop}, name="catalogue", daemon=True)
+    worker.start()
+    if wait:
+        worker.join()
+    try:
+        yield
+    finally:
+        # A thread within native code when the interpreter ends would take the process down.
+        stop.set()
+        worker.join()
 
 
 def stem(word: str) -> str:

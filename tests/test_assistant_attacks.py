@@ -1,4 +1,4 @@
-"""Attacks on the conversation: by title, by chat, by catalogue, by knowledge; nothing leaves the schema or the thread."""
+"""Attacks on the conversation: by title, chat, catalogue, knowledge; nothing leaves the schema or the thread."""
 
 import json
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from bundlewise.assistant import Assistant
 from bundlewise.domain import Item, KnownSession
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.products import whole
 
 EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 KEY = "sk-this-is-the-key"
@@ -97,7 +98,7 @@ def test_what_is_said_stays_within_the_thread_and_the_schema(assistant: Assistan
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
 def test_a_hostile_title_is_a_title(attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    shop = [*SHOP, Item(id="evil", title=f"Glide 11 {attack[:300]}", price=1.0)]
+    shop = [*SHOP, Item(id="evil", title=whole(f"Glide 11 {attack[:300]}"), price=1.0)]
     with Assistant(WordStudent(), ProductFinder(shop, BagOfWords())) as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "evil"))))
         for message in ("bundle this", "why?", "what goes with this?", "show cart", "without 2", "undo"):

@@ -179,6 +179,13 @@ def test_two_products_without_a_link_are_no_bundle(say: Say) -> None:
     assert "found no bundle among these" in said(say("Green Wool Rug\nAA Alkaline Batteries, 48 Count", "bundle this"))
 
 
+def test_several_products_are_named_at_once(say: Say, assistant: Assistant) -> None:
+    say("find glide 11", "add the tablet, the glass and the red case")
+    assert cart(assistant) == ["t1", "g1", "c1"]
+    say("remove the glass and the red one")
+    assert cart(assistant) == ["t1"]
+
+
 def test_several_orders_in_one_message_are_done_in_turn(say: Say, assistant: Assistant) -> None:
     events = say("find folio case", "add 1 and 2, then bundle")
     assert [event.type for event in events] == ["text", "cart", "text", "bundles", "done"]
