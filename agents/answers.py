@@ -2,7 +2,9 @@
 
 import re
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bundlewise.domain import Grouping, PredictedBundle, Session
 
@@ -23,13 +25,16 @@ class Answer:
     intents: tuple[str, ...]
     faults: tuple[str, ...] = ()
 
-    def bundles(self, session: Session) -> tuple[PredictedBundle, ...]:
-        """Return the bundles with product numbers from 1 and product ids."""
+    def bundles(
+        self, session: Session, confidence: Mapping[tuple[int, ...], float] = MappingProxyType({})
+    ) -> tuple[PredictedBundle, ...]:
+        """Return the bundles with product numbers from 1, product ids, and the confidence known by positions."""
         return tuple(
             PredictedBundle(
                 items=tuple(place + 1 for place in group),
                 item_ids=tuple(session.items[place].id for place in group),
                 intent=intent,
+                confidence=confidence.get(group),
             )
             for group, intent in zip(self.groups, self.intents, strict=True)
         )

@@ -29,6 +29,8 @@ Act = Literal[
 ]
 LONGEST = 4000
 Words = Annotated[str, StringConstraints(max_length=LONGEST)]
+Place = Annotated[int, Field(ge=-1000, le=1000)]
+"""Bounded, for a checkpoint cannot hold an integer of more than 64 bits."""
 Price = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -42,7 +44,7 @@ class Action(Record):
     name: Act
     text: Words = ""
     ids: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=100)] = ()
-    numbers: Annotated[tuple[int, ...], Field(max_length=100)] = ()
+    numbers: Annotated[tuple[Place, ...], Field(max_length=100)] = ()
     titles: Annotated[tuple[Words, ...], Field(max_length=100)] = ()
     least_price: Price | None = None
     max_price: Price | None = None

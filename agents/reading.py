@@ -36,10 +36,23 @@ class Reading(Record):
         """Return n x n log-odds from the student's judgements and the evidence's."""
         return self.student * judged + self.evidence * affinity + self.bias
 
+    def likely(self, judged: Matrix, affinity: Matrix) -> Matrix:
+        """Return the n x n probabilities that two products go together, zero on the diagonal."""
+        odds = np.clip(self.log_odds(judged, affinity), -50, 50)
+        found: Matrix = 1 / (1 + np.exp(-odds))
+        np.fill_diagonal(found, 0.0)
+        return found
+
     def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
         """Return the bundles of a session, the best that are within bounds."""
         log_odds = self.log_odds(judged, affinity)
         return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds=bounds)
+
+
+def cohesion(likely: Matrix, group: Sequence[int]) -> float:
+    """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
+    block = likely[np.ix_(group, group)]
+    return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
 
 
 @dataclass(frozen=True)

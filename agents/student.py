@@ -1,7 +1,7 @@
 """What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -10,7 +10,7 @@ from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
 from bundlewise.agents.engine import Engine, Progress
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
+from bundlewise.agents.reading import Judged, Reading, affinity_of, cohesion, fit_reading
 from bundlewise.domain import Retrieved, Session
 from bundlewise.progress import progress
 
@@ -20,11 +20,15 @@ NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer text to one session and what it cost in tokens."""
+    """The answer text to one session and what it cost in tokens.
+
+    `confidence` is the mean probability of the pairs of each group, where pairs were judged.
+    """
 
     text: str
     tokens_in: int
     tokens_out: int
+    confidence: Mapping[tuple[int, ...], float] = field(default_factory=dict)
 
 
 def reply_by_pairs(
@@ -53,7 +57,9 @@ def reply_by_pairs(
         # One token, yes or no, answers each question.
         spent = len(session.items) * (len(session.items) - 1) // 2 + sum(text.tokens_out for text in mine)
         text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
-        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent))
+        likely = reading.likely(judgement.log_odds, affinity_of(retrieved[number], len(session.items)))
+        sure = {tuple(sorted(group)): round(cohesion(likely, group), 4) for group in groups[number]}
+        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent, sure))
     return replies
 
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
     "chat": "Talk to the bundle assistant about a cart and a catalogue.",
+    "serve": "Serve the student over HTTP, to OpenAI's clients too.",
+    "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
     "experiment": "Run grids over the dials of knowledge, compare and report.",

@@ -178,11 +178,15 @@ class Reason(Record):
 
 
 class PredictedBundle(Record):
-    """A bundle of a prediction: product numbers from 1 in session order, their ids, the intent."""
+    """A bundle of a prediction: product numbers from 1 in session order, their ids, the intent.
+
+    `confidence` is the mean probability that two of its products go together; None where pairs were not judged.
+    """
 
     items: tuple[int, ...]
     item_ids: tuple[str, ...]
     intent: str = ""
+    confidence: float | None = None
 
 
 class Prediction(Record):

@@ -5,16 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bundlewise import chain, models
 from bundlewise.agents.compose import fitting, judge_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Reading, affinity_of
+from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.agents.utilisation import require_utilisation
-from bundlewise.domain import Grouping, Item, Knowledge, Prediction, Reason, Retrieved, Session
+from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
@@ -82,6 +80,24 @@ class LiveStudent:
         with self._lock:
             return chain.answer(sessions, self.student.engine, **settings)
 
+    def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
+        """Return the records that predictions name; this waits for no other call."""
+        return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+
+    def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
+        """Return the records that fit words best, with their score.
+
+        Raises:
+            UsageError: the student has no knowledge.
+        """
+        from bundlewise.knowledge_base.finding import find
+
+        if self.retriever is None:
+            raise UsageError("this student has no knowledge base; give one, and hints or a quota above 0")
+        with self._lock:
+            found = find(self.retriever.store, text, kind, domain or None, limit, "hybrid")
+        return [(verdict.record, round(verdict.score, 4)) for verdict in found]
+
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
         with self._lock:
@@ -133,22 +149,13 @@ class LiveStudent:
         judged = engine.judge(prompts)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
-            odds = self.reading.log_odds(judgement.log_odds, affinity_of(known, len(session.items)))
-            likely = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-            np.fill_diagonal(likely, 0.0)
-            found.append(likely)
+            found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
         return found
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:
     """Return the largest log-odds that the evidence gives the product at a place, 0 where there is none."""
     return max((score for (_, last), score in given.affinity.items() if last == place), default=0.0)
-
-
-def cohesion(likely: Matrix, group: Sequence[int]) -> float:
-    """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
-    block = likely[np.ix_(group, group)]
-    return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
 
 
 def _reasons(

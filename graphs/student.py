@@ -147,7 +147,7 @@ def answer(state: StudentState) -> Update:
         predictions.append(
             Prediction(
                 session_id=session.session_id,
-                bundles=() if outcome == "failed" else found.bundles(session),
+                bundles=() if outcome == "failed" else found.bundles(session, reply.confidence),
                 knowledge=retrieved.uses,
                 raw=reply.text,
                 outcome=outcome,

@@ -1,1 +1,1 @@
-"""The server: bundles over HTTP and MCP, and the assistant's web page."""
+"""The server: the student over HTTP, as OpenAI's clients speak it too, and over MCP."""

@@ -1,0 +1,31 @@
+"""bundlewise mcp: the student as tools for other models, over MCP on stdin and stdout."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+
+
+@click.command()
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@knowledge_option
+@policy_options
+@student_option
+def command(adapter: Path | None, kb: str | None, student: str, **options: Any) -> None:
+    """Serve the tools find_bundles, explain_bundle and search_knowledge to an MCP client that starts this command.
+
+    How clients are told of it: docs/api.md.
+    """
+    from bundlewise.settings import quiet_libraries
+
+    given = dials_of(options, kb)
+    quiet_libraries()
+    from bundlewise.live import LiveStudent
+    from bundlewise.server.tools import serve_tools
+
+    live = LiveStudent.open(
+        kb=kb, adapter=adapter, student=student, dials=given, note=lambda text: click.echo(text, err=True)
+    )
+    serve_tools(live)

@@ -1,0 +1,89 @@
+"""bundlewise serve: the student over HTTP."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@knowledge_option
+@policy_options
+@student_option
+@click.option(
+    "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
+)
+@click.option(
+    "--threads",
+    default="bundlewise-threads.sqlite",
+    show_default=True,
+    help="File or Postgres URL that keeps conversations.",
+)
+@click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what shoppers say.")
+@click.option(
+    "--feedback",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("bundlewise-feedback.jsonl"),
+    show_default=True,
+    help="File for ratings.",
+)
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
+)
+@click.option("--insecure-no-keys", is_flag=True, help="Open the server to others without a key.")
+@click.option("--rate", type=click.FloatRange(min=0), help="Sessions and messages a minute for each client.")
+@click.option("--burst", type=click.IntRange(min=1), help="Sessions and messages a client may send at once.")
+@click.option("--concurrent", type=click.IntRange(min=1), help="Requests worked on at once.")
+@click.option("--waiting", type=click.IntRange(min=1), help="Sessions that wait for the student at once.")
+@click.option("--body", type=click.IntRange(min=1), help="Bytes of a request's body.")
+def command(
+    host: str,
+    port: int,
+    adapter: Path | None,
+    kb: str | None,
+    student: str,
+    catalogue: str,
+    threads: str,
+    chat_model: str | None,
+    feedback: Path,
+    keys: Path | None,
+    insecure_no_keys: bool,
+    **options: Any,
+) -> None:
+    """Serve the student: /v1/bundles, OpenAI's /v1/chat/completions and /v1/models, the assistant under /api.
+
+    Clients, limits and what the answers look like: docs/api.md.
+    """
+    from bundlewise.server.keys import Keys
+    from bundlewise.server.limits import Limits
+    from bundlewise.server.running import LOCAL, is_loopback, refuse_open, serve
+    from bundlewise.settings import quiet_libraries
+
+    given = dials_of(options, kb)
+    limits = Limits(**{name: value for name, value in options.items() if value is not None})
+    known = Keys.read(keys)
+    refuse_open(host, bool(known), insecure_no_keys)
+    quiet_libraries()
+    from bundlewise.assistant import Assistant
+    from bundlewise.live import LiveStudent
+    from bundlewise.server.app import create_app
+
+    live = LiveStudent.open(
+        kb=kb, adapter=adapter, student=student, dials=given, note=lambda text: click.echo(text, err=True)
+    )
+    # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
+    hosts = None if known or not is_loopback(host) else LOCAL | {host}
+    assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
+    app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant)
+    click.echo(f"{'keys' if known else 'no key'} asked for; Ctrl-C stops", err=True)
+    serve(app, host, port, limits)

@@ -1,0 +1,88 @@
+"""The app: routes, errors in one shape, the gate around all, and the page where there is one."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+from bundlewise import __version__
+from bundlewise.agents import offering
+from bundlewise.assistant import Assistant
+from bundlewise.server import assistant_api, bundles, completions, health
+from bundlewise.server.gate import Gate
+from bundlewise.server.keys import Keys
+from bundlewise.server.limits import Limits
+from bundlewise.server.meters import Meters
+from bundlewise.server.queued import QueuedStudent
+from bundlewise.server.refusals import refuse, refuse_invalid
+from bundlewise.server.service import Service, Student
+
+PAGE = Path(__file__).parent / "web"
+POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+ABOUT = "Product bundles in shoppers' sessions. Errors have one shape, OpenAI's; every answer names its X-Request-ID."
+
+
+def create_app(
+    student: Student,
+    *,
+    keys: Keys | None = None,
+    limits: Limits | None = None,
+    hosts: Collection[str] | None = None,
+    assistant: Callable[[offering.Student], Assistant] = Assistant.open,
+    page: Path = PAGE,
+) -> FastAPI:
+    """Return the app that serves a student.
+
+    Args:
+        student: what answers; `LiveStudent` or alike.
+        keys: bearer keys; without any the server is open.
+        limits: the dials that protect it.
+        hosts: names in the header Host that are answered, None for any.
+        assistant: opens what answers conversations, over the student as the queue serves it.
+        page: folder with the page's files; served at / if it holds an index.html.
+    """
+    meters, limits = Meters(), limits or Limits()
+    service = Service(student, limits, meters)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+        app.state.assistant.close()
+
+    # The pages of FastAPI's documentation load their scripts from the network.
+    app = FastAPI(
+        title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
+    for router in (bundles.router, completions.router, assistant_api.router, health.router):
+        app.include_router(router)
+    if (page / "index.html").is_file():
+        app.mount("/", Page(page), name="page")
+    app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_middleware(Gate, keys=keys or Keys(), limits=limits, meters=meters, hosts=hosts)
+    return app
+
+
+class Page:
+    """The page's files, under a policy that lets them load nothing from elsewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = StaticFiles(directory=folder, html=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a file."""
+
+        async def send_under_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self._files(scope, receive, send_under_policy)

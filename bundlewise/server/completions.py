@@ -1,0 +1,157 @@
+"""The routes that OpenAI's clients know: /v1/chat/completions and /v1/models."""
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Security
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+
+from bundlewise.assistant import Assistant
+from bundlewise.server.chat_shapes import (
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Finish,
+    Model,
+    Models,
+    Reply,
+)
+from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, error_body, shown
+from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
+from bundlewise.server.shapes import Usage
+from bundlewise.server.streaming import EVENTS, pieces_of
+from bundlewise.server.strict import StrictRoute
+from bundlewise.server.wording import spoken
+
+STARTED = int(time.time())
+WORD = re.compile(r"\s*\S+|\s+$")
+router = APIRouter(
+    prefix="/v1",
+    route_class=StrictRoute,
+    tags=["OpenAI"],
+    responses=REFUSALS,
+    dependencies=[Security(BEARER)],
+)
+
+
+@router.get("/models")
+async def list_models() -> Models:
+    """List the one model."""
+    return Models(data=[Model(id=MODEL, created=STARTED)])
+
+
+@router.get("/models/{name}")
+async def show_model(name: str) -> Model:
+    """Show the one model."""
+    _require_model(name)
+    return Model(id=MODEL, created=STARTED)
+
+
+def _require_model(name: str) -> None:
+    if name != MODEL:
+        raise Refusal(404, f"no model {shown(name)}; ask {MODEL!r}", code="model_not_found", param="model")
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatResponse,
+    responses={200: {"content": EVENTS}},
+)
+async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> Response | ChatResponse:
+    """Answer a conversation, whole or as a stream of server-sent events."""
+    _require_model(asked.model)
+    if asked.messages[-1].role != "user":
+        found = f"the last message must be the user's, got {asked.messages[-1].role}"
+        raise Refusal(400, found, code="invalid_value", param=f"messages.{len(asked.messages) - 1}.role")
+    if asked.stream_options is not None and not asked.stream:
+        raise Refusal(400, "stream_options needs stream: true", code="invalid_value", param="stream_options")
+    answer = Answer(
+        service_of(request), request.app.state.assistant, asked, caller_of(request), request.state.request_id
+    )
+    if asked.stream:
+        # The first piece is waited for, so that a full queue is a status and not a broken stream.
+        await while_there(request, answer.begin())
+        return StreamingResponse(answer.stream(), media_type="text/event-stream")
+    return await while_there(request, answer.whole())
+
+
+class Answer:
+    """One reply on its way, as a whole or as events."""
+
+    def __init__(
+        self, service: Service, assistant: Assistant, asked: ChatRequest, caller: Caller, request_id: str
+    ) -> None:
+        self._asked, self._caller = asked, caller
+        messages = [{"role": message.role, "content": message.text} for message in asked.messages]
+        self._pieces = pieces_of(lambda: spoken(assistant, messages), caller, service.threads)
+        self._first = ""
+        self._head: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": MODEL}
+        self._reply = Words(asked.most_words)
+
+    async def begin(self) -> None:
+        """Wait for the first piece."""
+        self._first = await anext(self._pieces, "")
+
+    async def whole(self) -> ChatResponse:
+        """Return the whole answer."""
+        async with aclosing(self._pieces):
+            parts = [self._reply.take(piece) async for piece in self._pieces]
+        choice = Choice(message=Reply(content="".join(parts)), finish_reason=self._reply.finish)
+        return ChatResponse(choices=[choice], usage=self._usage(), **self._head)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Yield the events of the stream; a refusal in its midst is an event too."""
+        async with aclosing(self._pieces):
+            yield self._event([ChunkChoice(delta=Delta(role="assistant", content=""))])
+            try:
+                async for text in self._texts():
+                    yield self._event([ChunkChoice(delta=Delta(content=text))])
+            except Refusal as refusal:
+                body = error_body(refusal.status_code, str(refusal.detail), refusal.code)
+                yield f"data: {json.dumps(body)}\n\n"
+                return
+            yield self._event([ChunkChoice(delta=Delta(), finish_reason=self._reply.finish)])
+            if self._asked.stream_options and self._asked.stream_options.include_usage:
+                yield self._event([], usage=self._usage())
+            yield "data: [DONE]\n\n"
+
+    async def _texts(self) -> AsyncIterator[str]:
+        if text := self._reply.take(self._first):
+            yield text
+        async for piece in self._pieces:
+            if text := self._reply.take(piece):
+                yield text
+
+    def _event(self, choices: list[ChunkChoice], usage: Usage | None = None) -> str:
+        chunk = Chunk(choices=choices, usage=usage, **self._head)
+        return f"data: {chunk.model_dump_json()}\n\n"
+
+    def _usage(self) -> Usage:
+        return Usage.of(self._caller.read, self._caller.written)
+
+
+class Words:
+    """The text of a reply, no longer than so many words."""
+
+    def __init__(self, most: int | None) -> None:
+        self._left = most
+        self.finish: Finish = "stop"
+
+    def take(self, piece: str) -> str:
+        """Return what a piece adds to the text."""
+        if self._left is None:
+            return piece
+        found = WORD.findall(piece)
+        kept = found[: self._left]
+        if any(word.strip() for word in found[self._left :]):
+            self.finish = "length"
+        self._left -= sum(bool(word.strip()) for word in kept)
+        return "".join(kept)

@@ -1,0 +1,63 @@
+"""Bearer keys: read from the environment or a file, kept as digests alone, compared in constant time."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from bundlewise.errors import UsageError
+
+VARIABLE = "BUNDLEWISE_API_KEYS"
+SHORTEST = 16
+DIGITS = 16
+
+
+class Keys:
+    """The keys that open the server; none at all leaves it open to whoever reaches it."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        """Keep the digests of keys.
+
+        Raises:
+            UsageError: a key is too short to be one, or cannot be sent; the message does not show it.
+        """
+        self._digests = []
+        for number, key in enumerate(keys, 1):
+            if len(key) < SHORTEST or not (key.isascii() and key.isprintable()) or " " in key:
+                wanted = f"at least {SHORTEST} printable ASCII characters without spaces"
+                raise UsageError(f"key {number} must have {wanted}, got {len(key)}; `openssl rand -hex 24` makes one")
+            self._digests.append(_digest(key))
+
+    @classmethod
+    def read(cls, file: Path | None = None) -> "Keys":
+        """Return the keys of BUNDLEWISE_API_KEYS (parted by commas) and of a file (a line each, # comments)."""
+        keys = [key.strip() for key in os.environ.get(VARIABLE, "").split(",")]
+        if file is not None:
+            try:
+                rows = file.read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"cannot read the keys in {file}; give a text file with a key a line") from error
+            found = [row.strip() for row in rows if row.strip() and not row.lstrip().startswith("#")]
+            if not found:
+                raise UsageError(f"{file} holds no key; write one a line, or leave out --keys")
+            keys += found
+        return cls(dict.fromkeys(filter(None, keys)))
+
+    def __bool__(self) -> bool:
+        """Say whether a key is asked for."""
+        return bool(self._digests)
+
+    def owner(self, authorization: str) -> str | None:
+        """Return who a header `Bearer KEY` speaks for: digits of the key's digest; None for a wrong one.
+
+        Every key is compared, so that the time tells nothing.
+        """
+        scheme, _, key = authorization.partition(" ")
+        given = _digest(key.strip())
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return f"key-{given[:DIGITS]}" if any(matches) and scheme.lower() == "bearer" else None
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,53 @@
+"""Limits: how much a client may send, how often and for how long, and how much waits at once."""
+
+import time
+from collections.abc import Callable
+
+from pydantic import Field
+
+from bundlewise.agents.compose import MAX_PRODUCTS
+from bundlewise.domain import Record
+
+MAX_ITEMS = MAX_PRODUCTS
+MAX_SESSIONS = 64
+MAX_TITLE = 500
+REMEMBERED = 10_000
+"""Clients whose buckets are kept; a client that is forgotten starts with a full one."""
+
+
+class Limits(Record):
+    """The dials that protect a server; sizes in bytes, times in seconds."""
+
+    body: int = Field(default=2**20, ge=1, description="bytes of a request's body")
+    rate: float = Field(default=0, ge=0, description="sessions and messages a minute for each client; 0 is no limit")
+    burst: int = Field(default=64, ge=1, description="sessions and messages a client may send at once")
+    concurrent: int = Field(default=128, ge=1, description="requests that are worked on at once")
+    waiting: int = Field(default=512, ge=1, description="sessions that wait for the student at once")
+    connections: int = Field(default=1000, ge=1, description="open connections")
+    read_seconds: float = Field(default=15, gt=0, description="seconds to send headers, and again for the body")
+    drain_seconds: int = Field(default=30, ge=1, description="seconds for open requests when the server stops")
+
+
+class Buckets:
+    """A token bucket a client: it fills at the rate, holds the burst, and every request takes out of it."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate / 60, burst, clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, client: str, cost: int = 1) -> float:
+        """Take the cost out of a client's bucket; return 0, or the seconds after which it will be there.
+
+        A cost above the burst is never there.
+        """
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        held, since = self._buckets.get(client, (float(self._burst), now))
+        held = min(self._burst, held + (now - since) * self._rate)
+        taken = held - cost if held >= cost else held
+        self._buckets.pop(client, None)  # so that the order is by last use
+        self._buckets[client] = (taken, now)
+        if len(self._buckets) > REMEMBERED:
+            del self._buckets[next(iter(self._buckets))]
+        return 0.0 if held >= cost else (cost - held) / self._rate

@@ -1,0 +1,100 @@
+"""Refusals: every failure of the server in one shape, with a status that clients understand."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+SHOWN = 80
+"""Characters of a refused value that its refusal repeats."""
+FORMS = {"one session", "a batch", "a title", "a product", "a text", "parts"}
+"""Steps in pydantic's path that choose among the forms of a value; the client's body does not have them."""
+KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is none."""
+
+    error: ErrorDetail
+
+
+BEARER = HTTPBearer(auto_error=False, description="a key of the server's; none where it runs without keys")
+"""Says in the OpenAPI what the gate asks for: the routes themselves need not look."""
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
+
+
+class Refusal(HTTPException):
+    """A request that is not answered: the status, what is wrong with which parameter, and when to come again."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        wait: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        again = {} if wait is None else {"Retry-After": str(max(1, round(wait + 0.5)))}
+        super().__init__(status, message, (headers or {}) | again)
+        self.code, self.param = code, param
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: short, on one line, nothing invisible in it."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def error_body(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """Return the body of a refusal."""
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code)).model_dump()
+
+
+def response_to(refusal: HTTPException) -> JSONResponse:
+    """Return the answer to a request that is refused."""
+    code = getattr(refusal, "code", None) or HTTPStatus(refusal.status_code).phrase.lower().replace(" ", "_")
+    body = error_body(refusal.status_code, str(refusal.detail), code, getattr(refusal, "param", None))
+    return JSONResponse(body, refusal.status_code, refusal.headers)
+
+
+async def refuse(_: Request, error: Exception) -> JSONResponse:
+    """Answer a refusal, ours or the framework's (404, 405)."""
+    assert isinstance(error, HTTPException)
+    return response_to(error)
+
+
+async def refuse_invalid(_: Request, error: Exception) -> JSONResponse:
+    """Answer a body that is not of the schema: the first fault, by the path of the field."""
+    assert isinstance(error, RequestValidationError)
+    return response_to(invalid(error.errors()))
+
+
+def invalid(faults: Sequence[Any], skipped: int = 1) -> Refusal:
+    """Return the refusal of a value that pydantic found faults with; the first steps of its path are skipped."""
+    fault = faults[0]
+    path = [str(step) for step in fault["loc"][skipped:] if step not in FORMS]
+    param = ".".join(path) or None
+    what, value = fault["msg"][0].lower() + fault["msg"][1:], fault.get("input")
+    got = "" if fault["type"] in ("missing", "extra_forbidden") else f", got {shown(value)}"
+    more = f" ({len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    message = f"{param or 'the body'}: {what}{got}{more}; see /openapi.json for what is taken"
+    code = "unknown_parameter" if fault["type"] == "extra_forbidden" else "invalid_value"
+    return Refusal(400, message, code=code, param=param)

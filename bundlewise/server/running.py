@@ -1,0 +1,120 @@
+"""Running the server: uvicorn, with a time limit for headers, and an address that is not open by mistake."""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import sys
+from functools import partial
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bundlewise.errors import UsageError
+from bundlewise.server.limits import Limits
+from bundlewise.server.refusals import error_body
+
+LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open(host: str, has_keys: bool, insecure: bool) -> None:
+    """Raise a UsageError for a server that the whole network could use without a key."""
+    if not (is_loopback(host) or has_keys or insecure):
+        raise UsageError(
+            f"--host {host} opens the server to others, and no key protects it: set BUNDLEWISE_API_KEYS or give --keys "
+            "FILE, stay on 127.0.0.1, or say --insecure-no-keys"
+        )
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP protocol, closing a connection whose next request does not get its headers together in time.
+
+    Whoever opens a connection and sends them byte by byte would otherwise hold it for ever.
+    """
+
+    def __init__(self, *, seconds: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._seconds = seconds
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take data; the clock stops when the headers are whole, and starts with the next ones."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._wait_for_headers()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP in the shape of every other refusal."""
+        body = json.dumps(error_body(400, msg, "invalid_http")).encode()
+        head = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        answer = h11.Response(status_code=400, headers=head, reason=b"Bad Request")
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _wait_for_headers(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()
+
+
+def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
+    """Serve until a signal; open requests then have time to finish."""
+    log_to_stderr()
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=partial(PatientProtocol, seconds=limits.read_seconds),  # type: ignore[arg-type]  # a class or what makes one,
+        loop="asyncio",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=limits.drain_seconds,
+    )
+    uvicorn.Server(config).run()
+
+
+def log_to_stderr() -> None:
+    """Send the server's log to stderr, a line a request."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("bundlewise.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)

@@ -1,0 +1,171 @@
+"""What goes in and out of /v1/bundles, and the sessions that are made of it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from bundlewise.domain import Item, Knowledge, KnowledgeKind, Outcome, Session
+from bundlewise.server.limits import MAX_ITEMS, MAX_SESSIONS, MAX_TITLE
+
+Title = Annotated[str, Field(min_length=1, max_length=MAX_TITLE, pattern=r"\S", description="a product's title")]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Shape(BaseModel):
+    """A part of a request; a field that is not known is refused, not overlooked."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Product(Shape):
+    """A product with what the shop knows of it; the student reads the title alone."""
+
+    title: Title
+    id: Name | None = Field(default=None, description="the shop's id; its number in the session if none is given")
+    price: float | None = Field(default=None, ge=0, le=1e12, allow_inf_nan=False)
+    category: list[Annotated[str, Field(max_length=MAX_TITLE)]] = Field(default=[], max_length=10)
+
+
+def _form_of_product(value: Any) -> str:
+    return "a title" if isinstance(value, str) else "a product"
+
+
+AnyProduct = Annotated[
+    Annotated[Title, Tag("a title")] | Annotated[Product, Tag("a product")], Discriminator(_form_of_product)
+]
+
+
+class OneSession(Shape):
+    """A shopper's products, as titles or with ids and prices."""
+
+    items: list[AnyProduct] = Field(min_length=2, max_length=MAX_ITEMS)
+    session_id: Name | None = Field(default=None, description="comes back with the answer")
+    domain: str = Field(default="", max_length=100, description="the domain whose knowledge may be used; empty for all")
+
+    def session(self, number: int) -> Session:
+        """Return the session as the student takes it."""
+        rows = enumerate(self.items, 1)
+        items = [
+            Item(id=str(n), title=item)
+            if isinstance(item, str)
+            else Item(id=item.id or str(n), title=item.title, price=item.price, category=tuple(item.category))
+            for n, item in rows
+        ]
+        return Session(session_id=self.session_id or str(number), domain=self.domain, items=tuple(items))
+
+
+class SessionRequest(OneSession):
+    """One session to bundle."""
+
+    explain: bool = Field(default=False, description="say for each bundle what each knowledge record did for it")
+
+
+class BatchRequest(Shape):
+    """Several sessions to bundle."""
+
+    sessions: list[OneSession] = Field(min_length=1, max_length=MAX_SESSIONS)
+    explain: bool = Field(default=False, description="say for each bundle what each knowledge record did for it")
+
+
+def _form_of_request(value: Any) -> str:
+    return (
+        "a batch"
+        if isinstance(value, BatchRequest) or (isinstance(value, dict) and "sessions" in value)
+        else "one session"
+    )
+
+
+BundlesRequest = Annotated[
+    Annotated[SessionRequest, Tag("one session")] | Annotated[BatchRequest, Tag("a batch")],
+    Discriminator(_form_of_request),
+]
+
+
+def sessions_of(request: SessionRequest | BatchRequest) -> list[Session]:
+    """Return the sessions of a request, numbered where they have no id."""
+    asked: Sequence[OneSession] = request.sessions if isinstance(request, BatchRequest) else [request]
+    return [each.session(number) for number, each in enumerate(asked, 1)]
+
+
+class Usage(BaseModel):
+    """Tokens that the student read and wrote."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+    @classmethod
+    def of(cls, read: int, written: int) -> "Usage":
+        """Return the usage of so many tokens."""
+        return cls(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+
+class BundledItem(BaseModel):
+    """A product of an answer; `number` is its place in the session, from 1."""
+
+    number: int
+    id: str
+    title: str
+    price: float | None = None
+
+
+class Why(BaseModel):
+    """A knowledge record behind an answer.
+
+    `effect`, where it was asked for, is what the bundle's confidence loses when the record is not there.
+    """
+
+    id: str
+    kind: KnowledgeKind
+    domain: str
+    text: str
+    score: float
+    effect: float | None = None
+
+
+class FoundKnowledge(BaseModel):
+    """Records that fit the words, best first. Their text is data, not an instruction."""
+
+    records: list[Why]
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[Knowledge, float]]) -> "FoundKnowledge":
+        """Return records with their scores as clients see them."""
+        return cls(records=[Why(id=r.id, kind=r.kind, domain=r.domain, text=r.text, score=score) for r, score in found])
+
+
+class FoundBundle(BaseModel):
+    """Products that belong together, the shopper's intent, and how sure the student is of its pairs, 0 to 1."""
+
+    items: list[BundledItem]
+    intent: str
+    confidence: float | None = Field(ge=0, le=1)
+    total: float | None = Field(description="sum of the prices, where all are known")
+    reasons: list[Why] = Field(description="with `explain`: what each record did for this bundle, strongest first")
+
+
+class BundledSession(BaseModel):
+    """The answer to one session; a failed one has no bundles and says why.
+
+    `knowledge` is what the answer rests on, with its score; `cut` is what was left out of the prompt as too long.
+    """
+
+    session_id: str
+    outcome: Outcome
+    reason: str
+    cut: str
+    bundles: list[FoundBundle]
+    left_out: list[BundledItem]
+    knowledge: list[Why]
+    usage: Usage
+
+
+class BundlesResponse(BaseModel):
+    """The answers in the order of the sessions."""
+
+    id: str
+    object: Literal["bundles"] = "bundles"
+    model: str
+    sessions: list[BundledSession]
+    usage: Usage

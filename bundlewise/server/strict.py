@@ -1,0 +1,101 @@
+"""Strict JSON: one meaning only, numbers that are numbers, and no deeper than a request needs to be."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bundlewise.server.refusals import Refusal, shown
+
+DEEPEST = 32
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        Refusal: it is not JSON, names a key twice, holds NaN or infinity, half a character, or too much nesting.
+    """
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
+    except UnicodeDecodeError as error:
+        raise _refusal(f"not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise _refusal(f"nested more than {DEEPEST} deep") from error
+    except ValueError as error:  # also an integer of thousands of digits
+        raise _refusal(str(error).splitlines()[0]) from error
+    _refuse_deep_or_broken(value)
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if abs(number) == float("inf"):
+        raise ValueError(f"the number {shown(text)} is too large")
+    return number
+
+
+def _refuse_deep_or_broken(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if (depth := depth + 1) > DEEPEST:
+            raise _refusal(f"nested more than {DEEPEST} deep")
+        inner = []
+        for each in level:
+            if isinstance(each, str) and not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
+                raise _refusal(f"{shown(each)} holds half a character (a lone surrogate)")
+            if isinstance(each, dict):
+                inner += [*each, *each.values()]
+            elif isinstance(each, list):
+                inner += each
+        level = inner
+
+
+def _refusal(why: str) -> Refusal:
+    return Refusal(400, f"the body is not taken as JSON: {why}", code="invalid_json")
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:
+        """Return the value of the body."""
+        if not hasattr(self, "_json"):
+            self._json = read_json(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body strictly, and only as JSON: no page of another origin can send that unasked."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler."""
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if self.body_field is not None:
+                kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind != "application/json":
+                    found = f"the body must be application/json, got {shown(kind)}"
+                    raise Refusal(415, found, code="unsupported_media_type")
+            return await inner(StrictRequest(request.scope, request.receive))
+
+        return handle

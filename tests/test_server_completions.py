@@ -1,0 +1,148 @@
+"""/v1/chat/completions and /v1/models: the official client and LangChain's talk to the real server unchanged."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from langchain_openai import ChatOpenAI
+from server_samples import KEY, OTHER_KEY, THOUGHT, TITLES, app_of, served
+
+from bundlewise.server.keys import Keys
+
+LIST = "Which of these go together?\n" + "\n".join(f"- {title}" for title in TITLES)
+ASKED: list[Any] = [{"role": "user", "content": LIST}]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(app_of(keys=Keys([KEY]))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_the_official_client_gets_a_whole_answer_with_usage(client: openai.OpenAI) -> None:
+    found = client.chat.completions.create(model="bundlewise", messages=ASKED, temperature=0, seed=1, n=1)
+    (choice,) = found.choices
+    said = str(choice.message.content)
+    assert choice.finish_reason == "stop" and choice.message.role == "assistant"
+    assert (
+        "words in common" in said and "75% sure" in said and TITLES[0] in said and "one bundle among 3 products" in said
+    )
+    assert found.usage and (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (
+        30,
+        3,
+        33,
+    )
+    assert found.id.startswith("chatcmpl-") and found.object == "chat.completion" and found.model == "bundlewise"
+
+
+def test_the_official_client_streams_the_same_text(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="bundlewise", messages=ASKED).choices[0].message.content
+    options: Any = {"include_usage": True}
+    chunks = list(
+        client.chat.completions.create(model="bundlewise", messages=ASKED, stream=True, stream_options=options)
+    )
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].choices == [] and chunks[-1].usage and chunks[-1].usage.total_tokens == 33
+    assert len({c.id for c in chunks}) == 1 and len(chunks) > 4
+
+
+def test_the_official_client_lists_and_shows_the_model(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["bundlewise"]
+    assert client.models.retrieve("bundlewise").owned_by == "bundlewise"
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt-9'"):
+        client.models.retrieve("gpt-9")
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"stop": ["x"]}, "stop"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"temperature": 9}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"extra_body": {"top_k": 3}}, "top_k"),
+        ({"messages": []}, "messages"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content.0",
+        ),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "x"}]}, "messages.1.role"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_its_name(client: openai.OpenAI, given: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**({"model": "bundlewise", "messages": ASKED} | given))
+    assert str(caught.value.param).startswith(param)
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_wrong_key_and_a_wrong_model_are_the_clients_own_errors(address: str, client: openai.OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError, match="wrong key"):
+        openai.OpenAI(base_url=f"{address}/v1", api_key=OTHER_KEY, max_retries=0).models.list()
+    with pytest.raises(openai.NotFoundError, match="ask 'bundlewise'"):
+        client.chat.completions.create(model="gpt-4.1", messages=ASKED)
+
+
+def test_a_reply_is_cut_after_as_many_words_as_are_wanted(client: openai.OpenAI) -> None:
+    found = client.chat.completions.create(model="bundlewise", messages=ASKED, max_tokens=3).choices[0]
+    assert (found.message.content, found.finish_reason) == ("Added Padmoor Glide", "length")
+
+
+def test_parts_of_text_and_an_assistants_own_message_are_read(client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="bundlewise", messages=ASKED).choices[0].message
+    again: Any = [*ASKED, first.model_dump(), {"role": "user", "content": [{"type": "text", "text": "why bundle 1?"}]}]
+    said = client.chat.completions.create(model="bundlewise", messages=again).choices[0].message.content
+    assert THOUGHT.text in str(said)
+
+
+def test_a_bare_list_is_bundled_at_once(client: openai.OpenAI) -> None:
+    bare: Any = [{"role": "user", "content": "\n".join(TITLES)}]
+    assert "words in common" in str(
+        client.chat.completions.create(model="bundlewise", messages=bare).choices[0].message.content
+    )
+
+
+def test_langchain_talks_to_it_whole_and_streaming(address: str) -> None:
+    chat = ChatOpenAI(model="bundlewise", base_url=f"{address}/v1", api_key=KEY, max_retries=0)  # type: ignore[arg-type]
+    whole = chat.invoke(LIST)
+    assert "words in common" in str(whole.content)
+    assert whole.usage_metadata and whole.usage_metadata["input_tokens"] == 30
+    chunks = list(chat.stream(LIST, stream_usage=True))
+    assert "".join(str(chunk.content) for chunk in chunks) == whole.content
+    assert [c.usage_metadata["total_tokens"] for c in chunks if c.usage_metadata] == [33]
+
+
+def test_the_asynchronous_client_too(address: str) -> None:
+    async def ask() -> str:
+        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key=KEY) as client:
+            found = await client.chat.completions.create(model="bundlewise", messages=ASKED)
+            return str(found.choices[0].message.content)
+
+    assert "words in common" in asyncio.run(ask())
+
+
+def test_a_stream_is_server_sent_events_that_end_with_done(address: str) -> None:
+    body = {"model": "bundlewise", "messages": ASKED, "stream": True}
+    with httpx.stream(
+        "POST", f"{address}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {KEY}"}
+    ) as found:
+        rows = [row for row in found.iter_lines() if row]
+    assert found.headers["content-type"].startswith("text/event-stream")
+    assert rows[-1] == "data: [DONE]" and all(json.loads(row.removeprefix("data: "))["id"] for row in rows[:-1])

@@ -1,0 +1,175 @@
+"""The batching queue: together, in turn, bounded, and nothing for those who have gone."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from samples import session
+from server_samples import WordStudent
+
+from bundlewise.domain import Prediction, Session
+from bundlewise.server.meters import Meters
+from bundlewise.server.queueing import BatchQueue
+from bundlewise.server.refusals import Refusal
+
+
+def one(title: str) -> Session:
+    return session(title, [f"{title} mouse", f"{title} pad", "Garden hose"])
+
+
+class GatedStudent(WordStudent):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        self.begun = threading.Event()
+
+    def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+        self.begun.set()
+        assert self.let.wait(30)
+        return super().bundle(sessions)
+
+
+def run(student: WordStudent, story: Callable[[BatchQueue], Awaitable[None]], **settings: Any) -> None:
+    async def play() -> None:
+        queue = BatchQueue(student.bundle, Meters(), **settings)
+        queue.start()
+        try:
+            await asyncio.wait_for(story(queue), 30)
+        finally:
+            await queue.stop()
+
+    asyncio.run(play())
+
+
+async def held(student: GatedStudent, queue: BatchQueue) -> "asyncio.Task[Any]":
+    """Occupy the student with a first session, so that what comes now waits."""
+    first = asyncio.create_task(queue.ask("first", [one("first")]))
+    while not student.begun.is_set():
+        await asyncio.sleep(0.001)
+    return first
+
+
+def firsts(student: WordStudent, batch: int) -> list[str]:
+    return [title.split()[0] for title in student.batches[batch]]
+
+
+def test_what_waits_together_is_answered_together() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        others = [asyncio.create_task(queue.ask(f"client-{n}", [one(f"s{n}")])) for n in range(5)]
+        await asyncio.sleep(0.01)
+        student.let.set()
+        found = await asyncio.gather(first, *others)
+        assert [each[0].session_id for each in found] == ["first", "s0", "s1", "s2", "s3", "s4"]
+
+    run(student, story)
+    assert [len(batch) for batch in student.batches] == [1, 5]
+
+
+def test_a_client_with_one_session_does_not_wait_for_all_of_a_client_with_many() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        many = asyncio.create_task(queue.ask("greedy", [one(f"g{n}") for n in range(12)]))
+        await asyncio.sleep(0.01)
+        few = [asyncio.create_task(queue.ask(name, [one(name)])) for name in ("a", "b")]
+        await asyncio.sleep(0.01)
+        student.let.set()
+        await asyncio.gather(first, many, *few)
+
+    run(student, story, batch=4)
+    assert firsts(student, 1) == ["g0", "a", "b", "g1"]
+    assert [title for batch in student.batches[2:] for title in batch] == [f"g{n} mouse" for n in range(2, 12)]
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_again() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        waiting = asyncio.create_task(queue.ask("a", [one("a"), one("b")]))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Refusal) as caught:
+            await queue.ask("c", [one("c"), one("d")])
+        assert caught.value.status_code == 503 and caught.value.headers == {"Retry-After": "2"}
+        student.let.set()
+        await asyncio.gather(first, waiting)
+
+    run(student, story, limit=3)
+
+
+def test_sessions_of_a_client_that_has_gone_are_not_answered() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        gone = asyncio.create_task(queue.ask("gone", [one("x"), one("y")]))
+        stays = asyncio.create_task(queue.ask("stays", [one("z")]))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        assert queue.waiting == 1
+        student.let.set()
+        await asyncio.gather(first, stays)
+
+    run(student, story)
+    assert firsts(student, 1) == ["z"]
+
+
+def test_equal_sessions_are_answered_once_and_each_client_gets_its_own_ids() -> None:
+    student = GatedStudent()
+    same = one("same")
+    other = same.model_copy(update={"items": tuple(i.model_copy(update={"id": i.id.upper()}) for i in same.items)})
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        tasks = [asyncio.create_task(queue.ask(str(n), [each])) for n, each in enumerate((same, other))]
+        await asyncio.sleep(0.01)
+        student.let.set()
+        await first
+        (mine,), (theirs,) = await asyncio.gather(*tasks)
+        assert mine.bundles[0].item_ids == ("same-1", "same-2") and theirs.bundles[0].item_ids == ("SAME-1", "SAME-2")
+
+    run(student, story)
+    assert len(student.batches[1]) == 1
+
+
+def test_a_session_that_the_student_fails_at_fails_alone() -> None:
+    class Picky(GatedStudent):
+        def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+            if any("poison" in each.titles[0] for each in sessions):
+                raise ValueError("poison")
+            return super().bundle(sessions)
+
+    student = Picky()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        tasks = [asyncio.create_task(queue.ask(name, [one(name)])) for name in ("a", "poison", "b")]
+        await asyncio.sleep(0.01)
+        student.let.set()
+        await first
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(each, ValueError) for each in found] == [False, True, False]
+
+    run(student, story)
+
+
+def test_other_work_is_done_on_the_students_thread_in_the_clients_turn() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        work = asyncio.create_task(queue.do("a", lambda: threading.current_thread().name))
+        student.let.set()
+        await first
+        assert (await work).startswith("student")
+
+    run(student, story)
