@@ -26,11 +26,16 @@ LINE = re.compile(rf" ?({INTENT})")
 class RemoteStudent:
     """A published student on a server, by the name the server gives it."""
 
-    def __init__(self, model: str, base_url: str | None = None, api_key: str | None = None) -> None:
-        """Bind to a server; without an address and key these come from OPENAI_BASE_URL and OPENAI_API_KEY."""
+    def __init__(
+        self, model: str, base_url: str | None = None, api_key: str | None = None, *, opening: str = ""
+    ) -> None:
+        """Bind to a server; without an address and key these come from OPENAI_BASE_URL and OPENAI_API_KEY.
+
+        Every text begins with `opening`: what the student was trained to see first, where the server does not put it.
+        """
         from openai import OpenAI, OpenAIError
 
-        self.model = model
+        self.model, self.opening = model, opening
         try:
             self._client = OpenAI(base_url=base_url, api_key=api_key or ("none" if base_url else None), max_retries=3)
         except OpenAIError as error:
@@ -39,18 +44,18 @@ class RemoteStudent:
             ) from error
 
     @classmethod
-    def named(cls, name: str) -> "RemoteStudent":
+    def named(cls, name: str, opening: str = "") -> "RemoteStudent":
         """Return the student of `openai:MODEL` or `openai:MODEL@URL`."""
         model, _, url = name.removeprefix("openai:").partition("@")
         if not model:
             raise ModelError(f"{name!r} names no model; write openai:MODEL@URL")
-        return cls(model, url or None)
+        return cls(model, url or None, opening=opening)
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
         """Answer all questions of all prompts, a request a prompt with a text for every question."""
         found = []
         for prompt in prompts:
-            texts, text = [], prompt.head + "\n"
+            texts, text = [], f"{self.opening}{prompt.head}\n"
             for question in prompt.questions:
                 text += question
                 texts.append(text)
@@ -75,7 +80,9 @@ class RemoteStudent:
         for prompt, grammar in zip(prompts, grammars, strict=True):
             one_line = grammar == intent_grammar()
             reply = self._complete(
-                [prompt], max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS, stop=["\n"] if one_line else None
+                [self.opening + prompt],
+                max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS,
+                stop=["\n"] if one_line else None,
             )
             text, usage = reply.choices[0].text, reply.usage
             if one_line:
@@ -104,8 +111,16 @@ class RemoteStudent:
 
 def _log_odds(logprobs: Any) -> float:
     """Return the log-odds of yes against no at a place, from the likeliest words there."""
-    if not logprobs or not logprobs.top_logprobs:
+    known = _likeliest(logprobs)
+    if not known:
         raise ModelError("the server gives no token probabilities; start it with logprobs (docs/serving.md)")
-    known: dict[str, float] = dict(logprobs.top_logprobs[0])
     floor = log(max(1e-12, 1 - sum(map(exp, known.values())))) if len(known) < 2 else min(known.values()) + UNSEEN
     return float(known.get(YES, floor) - known.get(NO, floor))
+
+
+def _likeliest(logprobs: Any) -> dict[str, float]:
+    """Return the likeliest words at the first place: a table (OpenAI's completions, vLLM) or a list (llama.cpp)."""
+    if table := getattr(logprobs, "top_logprobs", None):
+        return dict(table[0])
+    places = getattr(logprobs, "content", None) or [{}]
+    return {each["token"]: each["logprob"] for each in places[0].get("top_logprobs") or ()}

@@ -17,7 +17,7 @@ def most_memory(*arguments: str) -> Numbers:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"bundlewise {' '.join(arguments)} failed")
-    return {"peak_gb": round(usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6), 2)}
+    return {"peak_gb": round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9, 2)}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """How much memory a model takes, estimated before anything is loaded, and how much there is."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,3 +118,13 @@ def require_memory(folder: Path, weights: Format, device: str = "cpu") -> None:
             f"{folder.name} takes {needed / 1e9:.1f} GB in {weights}, {free / 1e9:.1f} GB are free; "
             "choose a smaller student (`bundlewise doctor` says which preset fits), or close other programs"
         )
+
+
+def give_back_memory() -> None:
+    """Give the system back what is freed: glibc keeps what tensors of changing sizes leave, some hundred megabytes."""
+    import ctypes
+
+    # Other C libraries do not have it, and mostly give back by themselves.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from bundlewise import models
 from bundlewise.agents.engine import Engine, StudentEngine
 from bundlewise.agents.reading import Reading
+from bundlewise.errors import BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
 
 REMOTE = "openai:"
@@ -63,8 +64,29 @@ def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> 
     if is_remote(name):
         from bundlewise.agents.remote import RemoteStudent
 
-        return Student(RemoteStudent.named(name), manifest, None, name)
+        opening = opening_of(adapter, manifest) if adapter and manifest else ""
+        return Student(RemoteStudent.named(name, opening), manifest, None, name)
     base = models.resolve(name)
     # Of a base that an adapter fits, the manifest knows the fingerprint: weights are not read once more for it.
     known = manifest.base_fingerprint if manifest and adapter else models.fingerprint_of(base)
     return Student(StudentEngine.load(base, adapter), manifest, base, known)
+
+
+def opening_of(folder: Path, manifest: Manifest) -> str:
+    """Return what has to stand before the texts that a server of this student is sent.
+
+    It is the token that opens a document, as in training, unless the tokenizer puts it there by itself.
+
+    Raises:
+        ModelError: the folder holds no tokenizer, and its base is not here.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        is_whole = (folder / "tokenizer_config.json").is_file()
+        tokenizer = AutoTokenizer.from_pretrained(folder if is_whole else models.resolve(manifest.base, offline=True))
+    except (BundlewiseError, OSError, ValueError) as error:
+        remedy = f"give --adapter the published folder, or run `bundlewise models fetch {manifest.base}`"
+        raise ModelError(f"how the texts of {folder} begin is not known, its base is not here; {remedy}") from error
+    adds_it = tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
+    return "" if adds_it else tokenizer.bos_token or ""

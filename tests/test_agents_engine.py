@@ -185,6 +185,24 @@ def test_batches_hold_similar_lengths_within_the_budget(budget: int, expected: l
     assert list(by_length([3, 5, 2], budget)) == expected
 
 
+def test_batches_hold_no_more_rows_than_asked() -> None:
+    assert list(by_length([3, 5, 2, 4], 99, rows=2)) == [[2, 0], [3, 1]]
+
+
+def test_judging_keeps_no_keys_and_values(student: StudentEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, kept = student.model.get_decoder(), []
+    forward = decoder.forward
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        found = forward(*arguments, **named)
+        kept.append(found.past_key_values)
+        return found
+
+    monkeypatch.setattr(decoder, "forward", watched)
+    student.judge(PROMPTS[:1])
+    assert kept == [None]
+
+
 def test_a_prompt_beyond_the_models_reach_is_an_error_with_a_remedy(student: StudentEngine) -> None:
     with pytest.raises(ModelError, match=r"a prompt has \d+ tokens, the student reads 2048; leave products out"):
         student.judge([JudgePrompt("word " * 2100, ("a + b?",), ((0, 1),), 2)])

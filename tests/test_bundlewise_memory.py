@@ -1,6 +1,8 @@
 """Memory estimates: parameters as published, and a refusal before anything is loaded."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,22 @@ def test_a_preset_is_known_by_name() -> None:
     assert preset_named("tiny").student == "smollm2-135m"
     with pytest.raises(UsageError, match="no preset named 'huge'; choose tiny, small, base, large"):
         preset_named("huge")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is kept of freed memory is the C library's matter")
+def test_what_is_freed_is_given_back() -> None:
+    code = """
+import psutil
+from bundlewise.memory import give_back_memory
+rss = lambda: psutil.Process().memory_info().rss / 2**20
+many = [bytes(60_000) for _ in range(3000)]
+kept = many[::50]
+full = rss()
+del many
+before = rss()
+give_back_memory()
+print(full - before, full - rss())
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    by_itself, in_all = map(float, told.split())
+    assert in_all > 100 and in_all > by_itself + 50

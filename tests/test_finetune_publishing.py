@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundlewise.agents.engine import StudentEngine, start_ids, token_ids
+from bundlewise.agents.engine import StudentEngine
 from bundlewise.agents.loading import load_causal_lm
 from bundlewise.agents.remote import RemoteStudent
 from bundlewise.cli import main
@@ -21,6 +21,7 @@ from bundlewise.finetune import publishing
 from bundlewise.finetune.adapters import read_manifest
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.publishing import compare, probe, publish
+from bundlewise.finetune.students import opening_of
 from bundlewise.finetune.tuning import Tuning
 
 
@@ -45,7 +46,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, engine: StudentEngine, logprobs: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.engine, self.logprobs = engine, logprobs
+        self.engine, self.logprobs, self.form = engine, logprobs, "table"
 
     @property
     def spec(self) -> str:
@@ -53,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
     def complete(self, text: str, count: int, stop: list[str]) -> dict[str, Any]:
         tokenizer, written, first = self.engine.tokenizer, "", {}
-        ids = start_ids(tokenizer) + token_ids(tokenizer, text)
+        ids = tokenizer.encode(text)  # What opens a document is the client's matter, unless the tokenizer adds it.
         for _ in range(count):
             with torch.inference_mode():
                 odds = torch.log_softmax(self.engine.model(torch.tensor([ids])).logits[0, -1].float(), -1)
@@ -73,8 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found = [self.server.complete(p, asked["max_tokens"], asked.get("stop") or []) for p in asked["prompt"]]
         choices = [
-            {"index": n, "text": f["text"], "finish_reason": "stop"}
-            | {"logprobs": f["top"] and {"top_logprobs": [f["top"]], "tokens": [], "token_logprobs": []}}
+            {"index": n, "text": f["text"], "finish_reason": "stop"} | {"logprobs": f["top"] and self.told(f["top"])}
             for n, f in enumerate(found)
         ]
         usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
@@ -85,6 +85,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def told(self, top: dict[str, float]) -> dict[str, Any]:
+        """Tell the likeliest words as vLLM does, or as llama.cpp does."""
+        if self.server.form == "table":
+            return {"top_logprobs": [top], "tokens": [], "token_logprobs": []}
+        listed = [{"id": 1, "token": word, "bytes": [], "logprob": value} for word, value in top.items()]
+        return {"content": [listed[0] | {"top_logprobs": listed}]}
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Keep quiet."""
@@ -113,9 +120,15 @@ def test_the_published_folder_answers_what_base_and_adapter_answer(
     assert json.loads((published / "parity.json").read_text())["probes"] == 24
 
 
-def test_a_served_student_judges_as_the_folder_it_serves(published: Path, server: Server) -> None:
+def remote(server: Server, published: Path) -> RemoteStudent:
+    return RemoteStudent.named(server.spec, opening_of(published, read_manifest(published)))
+
+
+@pytest.mark.parametrize("form", ["table", "list"])
+def test_a_served_student_judges_as_the_folder_it_serves(published: Path, server: Server, form: str) -> None:
+    server.form = form
     manifest = read_manifest(published)
-    local, served = probe(StudentEngine.load(published), manifest), probe(RemoteStudent.named(server.spec), manifest)
+    local, served = probe(StudentEngine.load(published), manifest), probe(remote(server, published), manifest)
     parity = compare(local, served)
     assert parity.other_bundles == () and parity.largest_difference < 1e-3
 
@@ -136,7 +149,7 @@ def test_the_command_generates_with_a_served_student(
 def test_a_server_without_token_probabilities_is_an_error_that_says_so(server: Server, published: Path) -> None:
     server.logprobs = False
     with pytest.raises(ModelError, match="gives no token probabilities; start it with logprobs"):
-        probe(RemoteStudent.named(server.spec), read_manifest(published))
+        probe(remote(server, published), read_manifest(published))
 
 
 def test_a_server_that_is_not_there_is_an_error_that_names_the_model() -> None:
@@ -227,3 +240,22 @@ def test_a_probe_needs_a_server_and_a_published_folder(
 ) -> None:
     code, _, err = probed(capsys, str(adapter), "--student", student)
     assert code == 2 and (said or "is no published student; make one: bundlewise models publish") in err
+
+
+def test_what_opens_a_text_is_sent_where_the_tokenizer_does_not_put_it_there(
+    published: Path, adapter: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    manifest = read_manifest(published)
+    tokenizer = AutoTokenizer.from_pretrained(published)
+    opening = tokenizer.bos_token or ""
+    assert opening and opening_of(published, manifest) == opening
+    tokenizer.add_bos_token = True
+    tokenizer.save_pretrained(tmp_path / "adds")
+    assert opening_of(tmp_path / "adds", manifest) == ""
+    tiny = manifest.model_copy(update={"base": str(tiny_student)})
+    assert opening_of(adapter, tiny) == opening, "an adapter's is that of its base"
+    away = manifest.model_copy(update={"base": "smollm2-9000"})
+    with pytest.raises(ModelError, match=r"the texts of .* begin is not known, its base is not here; give --adapter"):
+        opening_of(adapter, away)

@@ -94,7 +94,7 @@ def probe_served(published: Path, student: str) -> None:
     from bundlewise.agents.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
     from bundlewise.finetune.publishing import PARITY, compare, probe
-    from bundlewise.finetune.students import is_remote
+    from bundlewise.finetune.students import is_remote, opening_of
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -104,7 +104,7 @@ def probe_served(published: Path, student: str) -> None:
         raise UsageError(f"{published} is no published student; make one: bundlewise models publish ADAPTER -o FOLDER")
     manifest = read_manifest(published)
     local = probe(StudentEngine(*load_causal_lm(published)), manifest)
-    parity = compare(local, probe(RemoteStudent.named(student), manifest))
+    parity = compare(local, probe(RemoteStudent.named(student, opening_of(published, manifest)), manifest))
     click.echo(parity.model_dump_json(indent=2))
     if fault := parity.fault("bfloat16"):
         raise ModelError(f"the server answers otherwise: {fault}; serve {published} in float32, without quantisation")
