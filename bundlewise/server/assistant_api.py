@@ -11,8 +11,8 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response, Security
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from bundlewise.agents.conversation import LONGEST, Action, Event
-from bundlewise.assistant import Assistant, ThreadLine, ThreadView
+from bundlewise.agents.conversation import LONGEST, Action, Event, ThreadLine, ThreadView
+from bundlewise.assistant import Assistant
 from bundlewise.domain import Item, KnowledgeKind
 from bundlewise.feedback import NOTE
 from bundlewise.server.refusals import BEARER, REFUSALS, ErrorBody, Refusal, error_body
