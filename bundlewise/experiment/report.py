@@ -9,8 +9,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from bundlewise.experiment import plots
+from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
-from bundlewise.experiment.running import Results
 from bundlewise.files import write_text
 from bundlewise.prices import in_dollars
 from bundlewise.scoring import decimal
