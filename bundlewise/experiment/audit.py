@@ -96,14 +96,17 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequence[Session]) -> Iterator[Leak]:
-    """Yield the knowledge with a title in its words that only sessions outside train have."""
-    known = {_plain(title) for session in sessions if session.split == "train" for title in session.titles}
+    """Yield the knowledge that holds a title of held-out sessions word for word.
+
+    A title all of whose words stand in one title of a training session is none: it may come from there.
+    """
+    known = [frozenset(_plain(title).split()) for s in sessions if s.split == "train" for title in s.titles]
     titles = {_plain(title): session for session in held for title in session.titles}
-    foreign = {title: session for title, session in titles.items() if len(title) >= LEAST_TITLE and title not in known}
+    foreign = {title: session for title, session in titles.items() if len(title) >= LEAST_TITLE}
     for number, row in enumerate(read_rows(path), 1):
         words = f" {_plain(' / '.join(_texts(row)))} "
         for title, session in foreign.items():
-            if f" {title} " in words:
+            if f" {title} " in words and not any(other.issuperset(title.split()) for other in known):
                 case = f"{domain} pack, line {number}: {title[:40]!r} of {session.session_id} ({session.split})"
                 yield Leak("knowledge that quotes a held-out title", case)
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bundlewise.agents.samplers import Sampler
 from bundlewise.agents.utilisation import Utilisation, utilisation_of
+from bundlewise.distilling import LARGE
 from bundlewise.domain import Record
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
@@ -17,7 +18,6 @@ from bundlewise.knowledge_base.policy import Policy
 Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")
 TEACHERS = ("grounded", "recorded")
-LARGE = "openai:"
 OWN_DIALS = {"retrieval": ("patterns", "rules", "thoughts", "hints"), "training": ("seed",)}
 """Dials of retrieval and training that follow from a cell's formats, `k`, `hints` and seed."""
 

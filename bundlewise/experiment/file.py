@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from bundlewise.distilling import Payment
+from bundlewise.distilling import LARGE, Payment
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
 
@@ -33,6 +33,8 @@ class TeacherRow(Record):
     def _one_source(self) -> Self:
         if (self.predictions is None) == (self.endpoint is None):
             raise ValueError(f"teacher {self.name!r} needs either predictions or an endpoint")
+        if self.endpoint is not None and not self.endpoint.startswith(LARGE):
+            raise ValueError(f"a teacher's endpoint must be openai:MODEL[@URL], got {self.endpoint!r}")
         return self
 
 

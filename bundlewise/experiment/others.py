@@ -12,7 +12,6 @@ from bundlewise.agents.contracts import Proposal, schema_of
 from bundlewise.agents.large import LargeTeacher
 from bundlewise.agents.tally import Tally
 from bundlewise.domain import Grouping, Session
-from bundlewise.errors import UsageError
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
@@ -83,8 +82,6 @@ def _question(session: Session) -> str:
 
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    if not endpoint.startswith(distilling.LARGE):
-        raise UsageError(f"a teacher's endpoint must be openai:MODEL[@URL], got {endpoint!r}")
     ids = [session.session_id for session in workshop.scored]
     key = fingerprint([endpoint, dict(workshop.experiment.payment), workshop.baselines_key, ids])
     kept = workshop.cache / "teachers" / f"{key}.json"
