@@ -15,7 +15,7 @@ from bundlewise.experiment.audit import SHOWN, Leak, audit, require_clean
 
 TRAIN = session("train-1", ["Wireless Mouse", "Mechanical Keyboard"], ((0, 1),), split="train")
 HELD = session("valid-1", ["Laptop Sleeve", "Laptop Bag for Long Journeys"], ((0, 1),), split="validation")
-TEST = session("test-1", ["Padmoor Glide 11 Tablet with Pen", "Folio Case"], ((0, 1),), split="test")
+TEST = session("test-1", ["Padmoor Glide 11 Tablet with Pen", "Car Cassette Adapter"], ((0, 1),), split="test")
 CLEAN = [TRAIN, HELD, TEST]
 
 
@@ -113,7 +113,7 @@ def test_knowledge_that_quotes_a_held_out_title_is_a_leak(tmp_path: Path, field:
 @pytest.mark.parametrize(
     ("text", "also_in_train"),
     [
-        ("A folio case fits its tablet.", False),
+        ("A car cassette adapter is for old cars.", False),
         ("The Padmoor Glide 11 Tablet with Pencils is another.", False),
         ("The Padmoor Glide 11 Tablet with Pen.", True),
     ],

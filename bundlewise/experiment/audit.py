@@ -12,8 +12,8 @@ from bundlewise.files import read_rows
 
 SHOWN = 3
 """Cases of a kind that an error names."""
-LEAST_TITLE = 20
-"""Letters a title must have for its appearance in a knowledge text to be no accident."""
+LEAST_WORDS, LEAST_LETTERS = 4, 20
+"""What a title must have for its appearance in a knowledge text to be no accident."""
 TELLING = 0.5
 """Share of the products with a category whose title spells it out, above which titles count as made of categories."""
 
@@ -102,7 +102,11 @@ def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequ
     """
     known = [frozenset(_plain(title).split()) for s in sessions if s.split == "train" for title in s.titles]
     titles = {_plain(title): session for session in held for title in session.titles}
-    foreign = {title: session for title, session in titles.items() if len(title) >= LEAST_TITLE}
+    foreign = {
+        title: session
+        for title, session in titles.items()
+        if len(title.split()) >= LEAST_WORDS and len(title) >= LEAST_LETTERS
+    }
     for number, row in enumerate(read_rows(path), 1):
         words = f" {_plain(' / '.join(_texts(row)))} "
         for title, session in foreign.items():
