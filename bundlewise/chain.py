@@ -1,7 +1,7 @@
 """The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
 
 GENERATE_BATCH = 32
+Spread = Callable[[Sequence[Sequence[Session]], dict[str, Any]], Iterable[list[Prediction]]]
+"""Answers batches of sessions in their order, somewhere else; takes the settings of `answer` too."""
 
 
 def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None) -> "Retriever":
@@ -90,30 +92,40 @@ def answer(
 
 
 def answer_to_file(
-    sessions: Sequence[Session], engine: "Engine", output: Path, key: object, **settings: Any
+    sessions: Sequence[Session],
+    engine: "Engine",
+    output: Path,
+    key: object,
+    *,
+    spread: Spread | None = None,
+    **settings: Any,
 ) -> list[Prediction]:
     """Answer sessions batch by batch into a file that appears only when it is complete.
 
     Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
-    that determines the answers; a partial file of another key is dropped.
+    that determines the answers; a partial file of another key is dropped. `spread` answers elsewhere.
     """
+
+    def here(batches: Sequence[Sequence[Session]], settings: dict[str, Any]) -> Iterator[list[Prediction]]:
+        return (answer(batch, engine, **settings) for batch in batches)
+
     with only_process(output):
-        return _answer_to_file(sessions, engine, output, fingerprint(key), settings)
+        return _answer_to_file(sessions, output, fingerprint(key), spread or here, settings)
 
 
 def _answer_to_file(
-    sessions: Sequence[Session], engine: "Engine", output: Path, key: str, settings: dict[str, Any]
+    sessions: Sequence[Session], output: Path, key: str, spread: Spread, settings: dict[str, Any]
 ) -> list[Prediction]:
     partial = output.with_name(f".{output.name}.partial")
     done = _read_partial(partial, key)
     todo = [session for session in sessions if session.session_id not in done]
+    batches = [todo[start : start + GENERATE_BATCH] for start in range(0, len(todo), GENERATE_BATCH)]
     with progress("generate", len(todo)) as advance:
-        for start in range(0, len(todo), GENERATE_BATCH):
-            batch = todo[start : start + GENERATE_BATCH]
-            found = answer(batch, engine, advance=advance, **settings)
+        for found in spread(batches, settings):
             done |= {prediction.session_id: prediction for prediction in found}
             with partial.open("a", encoding="utf-8") as stream:
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
+            advance(len(found))
     predictions = [done[session.session_id] for session in sessions]
     # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
     write_jsonl(output, (prediction.model_dump(mode="json", exclude={"seconds"}) for prediction in predictions))

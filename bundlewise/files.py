@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
+KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
+"""Modules of this folder that determine answers too."""
+
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
@@ -92,10 +95,11 @@ def fingerprint(value: Any) -> str:
 
 
 def code_fingerprint() -> str:
-    """Return a fingerprint of the sources that determine what teachers and students answer."""
+    """Return a fingerprint of the sources that determine what teachers, students and baselines answer."""
     folders = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
-    sources = [folder / name for folder in folders for name in sorted(path.name for path in folder.iterdir())]
-    return fingerprint([path.read_text(encoding="utf-8") for path in sources if path.name.endswith(".py")])
+    found = [path for folder in folders for path in folder.iterdir() if path.name.endswith(".py")]
+    found += [files("bundlewise") / f"{name}.py" for name in KERNEL]
+    return fingerprint(sorted((path.name, path.read_text(encoding="utf-8")) for path in found))
 
 
 def slug(name: str) -> str:

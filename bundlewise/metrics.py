@@ -6,7 +6,7 @@ are dropped everywhere; duplicates are merged for all but v1 and v2, which follo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -221,13 +221,15 @@ def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: 
     """
     import numpy as np
 
+    if len(a) != len(b):
+        raise UsageError(f"a paired test needs the same sessions, got {len(a)} and {len(b)}")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    observed = abs(differences.mean())
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(differences), np.full(len(differences), 1 / len(differences)), size=samples)
-    means = drawn @ (differences - differences.mean()) / len(differences)
+    centred, observed = differences - differences.mean(), abs(differences.mean())
     # Differences that are all equal leave nothing to resample, and rounding must not decide.
-    far = int((np.abs(means) >= observed - 1e-12).sum())
+    far = sum(
+        int((np.abs(draws @ centred) >= (observed - 1e-12) * len(centred)).sum())
+        for draws in _draws(len(centred), seed, samples)
+    )
     return (far + 1) / (samples + 1)
 
 
@@ -262,16 +264,21 @@ def _resampled(parts: ArrayLike, wholes: ArrayLike, seed: int, samples: int) -> 
     import numpy as np
 
     parts, wholes = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    n = len(parts)
-    if n == 0 or samples < 1:
-        raise UsageError(f"a bootstrap needs at least 1 session and 1 sample, got {n} and {samples}")
-    generator = np.random.default_rng(seed)
-    block = max(1, BLOCK // n)
     ratios = []
-    for done in range(0, samples, block):
-        # How often each session is drawn: the same as drawing n of them with replacement.
-        draws = generator.multinomial(n, np.full(n, 1 / n), size=min(block, samples - done))
+    for draws in _draws(len(parts), seed, samples):
         top, bottom = draws @ parts, draws @ wholes
         ratios.append(np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0))
     bounds: NDArray[Any] = np.percentile(np.concatenate(ratios), (2.5, 97.5), axis=0)
     return bounds
+
+
+def _draws(n: int, seed: int, samples: int) -> Iterator[NDArray[Any]]:
+    """Yield how often each of n sessions is drawn, samples x n in blocks: the same as drawing n with replacement."""
+    import numpy as np
+
+    if n == 0 or samples < 1:
+        raise UsageError(f"a bootstrap needs at least 1 session and 1 sample, got {n} and {samples}")
+    generator = np.random.default_rng(seed)
+    block = max(1, BLOCK // n)
+    for done in range(0, samples, block):
+        yield generator.multinomial(n, np.full(n, 1 / n), size=min(block, samples - done))

@@ -1,9 +1,10 @@
 """Metrics: the published values, the small cases and the intervals."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from random import Random
 
@@ -18,9 +19,13 @@ from bundlewise.metrics import (
     SessionScore,
     bootstrap,
     gjs,
+    holm,
     intervals,
     nested,
     paired_bootstrap,
+    paired_p,
+    pooled,
+    ratio,
     score_session,
     summarise,
 )
@@ -219,3 +224,105 @@ def test_a_paired_difference_has_no_width_where_every_session_differs_by_the_sam
 def test_a_bootstrap_of_nothing_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_pooled_is_the_summary_and_intervals_of_one_repeat() -> None:
+    scores = [score_session(((0, 1), (2, 3))[: n % 3], ((0, 1), (2, 3, 4))) for n in range(12)]
+    summary, bounds = summarise(scores), intervals(scores, samples=200)
+    for name, (value, interval) in pooled([scores], samples=200).items():
+        assert value == pytest.approx(getattr(summary, name)) and interval == pytest.approx(bounds[name])
+
+
+def test_pooled_repeats_say_the_same_as_one_and_are_no_further_sessions() -> None:
+    scores = [score_session(((0, 1), (2, 3))[: n % 3], ((0, 1), (2, 3, 4))) for n in range(12)]
+    once, thrice = pooled([scores], samples=200), pooled([scores] * 3, samples=200)
+    assert {name: value for name, (value, _) in once.items()} == pytest.approx(
+        {name: value for name, (value, _) in thrice.items()}
+    )
+    for name, (_, interval) in once.items():
+        assert interval == pytest.approx(thrice[name][1])
+
+
+def test_pooled_coverage_is_over_the_hits_of_all_repeats() -> None:
+    truth = ((0, 1, 2, 3),)
+    half, whole, miss = (score_session((group,), truth) for group in ((0, 1), (0, 1, 2, 3), (0, 4)))
+    value, _ = pooled([[half, miss], [whole, whole]], samples=50)["v1_coverage"]
+    assert value == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_pooled_refuses_repeats_of_different_lengths() -> None:
+    score = score_session(((0, 1),), ((0, 1),))
+    with pytest.raises(ValueError, match="zip"):
+        pooled([[score], [score, score]])
+
+
+def test_a_ratio_is_of_sums_and_its_interval_is_exact_where_one_is_a_multiple_of_the_other() -> None:
+    b = [0.25, 1.0, 0.5, 0.0]
+    assert ratio([x / 2 for x in b], b, samples=500) == (0.5, (0.5, 0.5))
+    value, (low, high) = ratio([1.0, 0.0, 0.5], [0.5, 1.0, 1.0], samples=2000)
+    assert value == 1.5 / 2.5 and low < value < high
+    assert ratio([1.0], [0.0], samples=10) == (0.0, (0.0, 0.0))
+
+
+def exact_p(a: list[float], b: list[float]) -> float:
+    """Go through all resamples with replacement of the centred differences, each as likely as any other."""
+    gaps = np.array(a) - np.array(b)
+    centred = gaps - gaps.mean()
+    means = [np.mean(draw) for draw in product(centred, repeat=len(gaps))]
+    return float(np.mean([abs(mean) >= abs(gaps.mean()) - 1e-12 for mean in means]))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1.0, 0.5, 0.75, 0.25, 1.0], [0.5, 0.5, 0.25, 0.5, 0.25]),
+        ([0.2, 0.9, 0.4, 0.4], [0.3, 0.5, 0.4, 0.1]),
+        ([0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]),
+    ],
+)
+def test_a_paired_p_value_is_that_of_all_resamples(a: list[float], b: list[float]) -> None:
+    assert paired_p(a, b, samples=40_000) == pytest.approx(exact_p(a, b), abs=0.01)
+    assert paired_p(a, b) == paired_p(b, a)
+
+
+def test_a_paired_p_value_agrees_with_the_normal_one_of_a_large_sample() -> None:
+    generator = np.random.default_rng(3)
+    gaps = generator.normal(0.1, 1.0, 400)
+    z = abs(gaps.mean()) / (gaps.std() / 20)
+    normal = 1 - math.erf(z / math.sqrt(2))
+    assert paired_p(gaps.tolist(), [0.0] * 400) == pytest.approx(normal, abs=0.015)
+
+
+def test_no_difference_has_a_p_of_one_and_a_constant_one_the_smallest() -> None:
+    values = [0.1, 0.7, 0.4]
+    assert paired_p(values, values, samples=99) == 1.0
+    assert paired_p([value + 0.1 for value in values], values, samples=99) == 0.01
+
+
+def test_a_paired_p_value_does_not_depend_on_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = [0.1, 0.9, 0.4, 0.7], [0.3, 0.2, 0.4, 0.1]
+    once = paired_p(a, b, samples=100)
+    monkeypatch.setattr("bundlewise.metrics.BLOCK", 28)
+    assert paired_p(a, b, samples=100) == once
+    with pytest.raises(UsageError, match="the same sessions, got 1 and 2"):
+        paired_p([1.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "corrected"),
+    [
+        # The textbook example: 4 x .005, then 3 x .01, then 2 x .03, and .04 is not below the one before it.
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5], [0.5]),
+        ([], []),
+        ([0.6, 0.7], [1.0, 1.0]),
+        ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
+    ],
+)
+def test_holm_steps_down_in_the_order_given(given: list[float], corrected: list[float]) -> None:
+    assert holm(given) == pytest.approx(corrected)
+
+
+def test_holm_refuses_no_more_than_bonferroni() -> None:
+    values = np.random.default_rng(0).uniform(size=20).tolist()
+    assert all(p <= h <= min(1.0, 20 * p) + 1e-12 for p, h in zip(values, holm(values), strict=True))

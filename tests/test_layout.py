@@ -30,6 +30,7 @@ FACES = {
     "recordings",
     "references",
     "report",
+    "spreading",
     "kb_report",
     "kb_pictures",
     "cli",

@@ -52,6 +52,7 @@ def opened(file: str, options: dict[str, Any]) -> "Experiment":
     import yaml
 
     from bundlewise.experiment.file import find, read
+    from bundlewise.experiment.grid import cells_of
 
     changes: dict[str, Any] = {}
     for name, field in (("data", "data"), ("packs", "packs")):
@@ -67,7 +68,7 @@ def opened(file: str, options: dict[str, Any]) -> "Experiment":
         values = {name: yaml.safe_load(value) for name, value in settings.items()}
         changes["settings"] = {**read(path).settings, **values}
     experiment = read(path, changes)
-    experiment.cells()
+    cells_of(experiment)
     return experiment
 
 
@@ -97,16 +98,14 @@ def list_() -> None:
 @file_options
 def validate(file: str, **options: Any) -> None:
     """Check a file and its data, audit for leaks, and name the cells; nothing is run."""
-    from bundlewise.experiment.audit import audit, require_clean
-    from bundlewise.experiment.workshop import Workshop
+    from bundlewise.experiment.running import Run
 
     experiment = opened(file, options)
-    workshop = Workshop(experiment, HOME / "cache")
-    planned = experiment.cells()
-    require_clean(audit(workshop.data, experiment.target, workshop.packs))
-    for one in planned:
-        click.echo(f"{one.label}{f', seed {one.cell.seed}' if len(experiment.seeds) > 1 else ''}")
-    click.echo(f"{len(planned)} cells, {len(workshop.scored)} sessions to score, no leak found", err=True)
+    made = Run(experiment, HOME / experiment.name, HOME / "cache", _say)
+    made.check()
+    for one in made.planned:
+        click.echo(one.name)
+    _say(f"{len(made.planned)} cells, {len(made.workshop.scored)} sessions to score, no leak found")
 
 
 @command.command()
@@ -142,7 +141,7 @@ def run(
     quiet_libraries()
     experiment = opened(file, options)
     folder = output or HOME / experiment.name
-    again = shlex.join(["bundlewise", *sys.argv[1:]]) if sys.argv[1:2] == ["experiment"] else ""
+    again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else _again(folder))
     made = Run(experiment, folder, cache or folder.parent / "cache", _say, only, again)
     if dry_run:
         _say_plan(made, as_json)
@@ -158,6 +157,10 @@ def run(
         raise FailedCellsError(f"{len(results.failures)} failed, the rest is in the report. {names}")
 
 
+def _again(folder: Path) -> list[str]:
+    return ["bundlewise", "experiment", "run", str(folder / "experiment.yaml"), "-o", str(folder)]
+
+
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
@@ -171,9 +174,9 @@ def _say_plan(run: Any, as_json: bool) -> None:
         click.echo(json.dumps({"cells": rows, "minutes": round(total, 1), "rests_on": rests_on}))
         return
     for row in rows:
-        when = "cached" if row["cached"] else f"{row['minutes']:.1f} min"
-        seed = f", seed {row['seed']}" if row["seed"] else ""
-        click.echo(f"{when:>10}  {row['cell']}{seed}")
+        when = "cached" if row["cached"] else "fails" if row["problem"] else f"{row['minutes']:.1f} min"
+        why = f": {row['problem']}" if row["problem"] else ""
+        click.echo(f"{when:>10}  {row['cell']}{why}")
     done = sum(row["cached"] for row in rows)
     click.echo(f"{len(rows)} cells, {done} cached, about {total:.0f} minutes for the rest ({rests_on})")
 
@@ -194,7 +197,7 @@ def _summary(results: Any) -> str:
 def report(folder: Path) -> None:
     """Write the reports of a finished run again."""
     from bundlewise.experiment.report import write_reports
-    from bundlewise.experiment.running import Results
+    from bundlewise.experiment.results import Results
 
     for path in write_reports(Results.read(folder), folder):
         click.echo(path)
@@ -206,7 +209,7 @@ def report(folder: Path) -> None:
 def compare(first: Path, second: Path) -> None:
     """Compare two finished runs row by row: paired differences in GJS over the same sessions."""
     from bundlewise.experiment.comparing import comparison
-    from bundlewise.experiment.running import Results
+    from bundlewise.experiment.results import Results
 
     click.echo(comparison(Results.read(first), Results.read(second)))
 
@@ -217,7 +220,7 @@ def compare(first: Path, second: Path) -> None:
 def export(folder: Path, output: Path) -> None:
     """Write the table of a finished run for other programs."""
     from bundlewise.experiment import comparing
-    from bundlewise.experiment.running import Results
+    from bundlewise.experiment.results import Results
 
     comparing.export(Results.read(folder), output)
     click.echo(output)

@@ -13,6 +13,7 @@ from bundlewise.errors import UsageError
 if TYPE_CHECKING:
     from bundlewise.agents.engine import Engine
     from bundlewise.agents.reading import Reading
+    from bundlewise.chain import Spread
     from bundlewise.domain import Prediction
     from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Answer only the first so many sessions.")
 @click.option("--calibrate", is_flag=True, help="Calibrate an untuned student on the validation split of DATA.")
+@click.option(
+    "--engine", "where", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print predictions as JSON lines.")
 def command(
     data: str | None,
@@ -49,6 +53,7 @@ def command(
     repairs: int,
     limit: int | None,
     calibrate: bool,
+    where: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -56,9 +61,12 @@ def command(
 
     bundlewise generate --items "title" "title" ...
 
-    An adapter brings its own retrieval policy and calibration. Same input, same answer.
+    An adapter brings its own retrieval policy and calibration. Same input, same answer, with --engine ray too: it
+    spreads batches of sessions over a Ray cluster (RAY_ADDRESS, or this machine's cores).
     """
     _check_input(data, items, titles, output, calibrate)
+    if where == "ray" and output is None:
+        raise UsageError("--engine ray spreads many sessions into a file; add --data and -o, or leave it out")
     from bundlewise import chain, dataset
     from bundlewise.agents.compose import unreadable
     from bundlewise.progress import progress
@@ -97,7 +105,8 @@ def command(
             reading.model_dump(),
             [s.blind().model_dump() for s in sessions],
         ]
-        predictions = chain.answer_to_file(sessions, engine, output, key, **settings)
+        spread = _spread(student, adapter, kb, retriever) if where == "ray" else None
+        predictions = chain.answer_to_file(sessions, engine, output, key, spread=spread, **settings)
     _show(sessions, predictions, output, as_json)
 
 
@@ -119,6 +128,13 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
 def _session_of(titles: tuple[str, ...]) -> Session:
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)
+
+
+def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None") -> "Spread":
+    """Return what answers on a Ray cluster, by a student and a retriever that each worker opens for itself."""
+    from bundlewise.spreading import Students
+
+    return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer
 
 
 def _calibrated(engine: "Engine", retriever: "Retriever | None", data: str) -> "Reading":

@@ -1,20 +1,19 @@
 """The leakage audit: what must not be shared between what teaches and what is scored, looked for before any cell."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt, unreadable
+from bundlewise.agents import compose
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.files import read_rows
 
 SHOWN = 3
 """Cases of a kind that an error names."""
-LEAST_TITLE = 20
-"""Letters a title must have for its appearance in a knowledge text to be no accident."""
+LEAST_WORDS, LEAST_LETTERS = 4, 20
+"""What a title must have for its appearance in a knowledge text to be no accident."""
 TELLING = 0.5
 """Share of the products with a category whose title spells it out, above which titles count as made of categories."""
 
@@ -79,32 +78,39 @@ def _equal_item_sets(sessions: Sequence[Session]) -> Iterator[Leak]:
 
 
 def _foreign_sources(domain: str, path: Path, sessions: Sequence[Session]) -> Iterator[Leak]:
-    """Yield the knowledge that was drawn from sessions outside train, by any field that names sessions."""
+    """Yield the knowledge that names a session outside train, in whatever field."""
     split = {session.session_id: session.split for session in sessions}
     for number, row in enumerate(read_rows(path), 1):
-        for name in _sources(row):
+        for name in dict.fromkeys(_texts(row)):
             if split.get(name, "train") != "train":
                 yield Leak("knowledge from outside train", f"{domain} pack, line {number}: {name} ({split[name]})")
 
 
-def _sources(row: Mapping[str, object]) -> list[str]:
-    named = [row.get("source_session"), *_listed(row.get("source_session_ids")), *_listed(row.get("supporters"))]
-    return [name for name in named if isinstance(name, str)]
-
-
-def _listed(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else []
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text in a JSON value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequence[Session]) -> Iterator[Leak]:
-    """Yield the knowledge whose text holds a title that only sessions outside train have."""
-    known = {_plain(title) for session in sessions if session.split == "train" for title in session.titles}
+    """Yield the knowledge that holds a title of held-out sessions word for word.
+
+    A title all of whose words stand in one title of a training session is none: it may come from there.
+    """
+    known = [frozenset(_plain(title).split()) for s in sessions if s.split == "train" for title in s.titles]
     titles = {_plain(title): session for session in held for title in session.titles}
-    foreign = {title: session for title, session in titles.items() if len(title) >= LEAST_TITLE and title not in known}
+    foreign = {
+        title: session
+        for title, session in titles.items()
+        if len(title.split()) >= LEAST_WORDS and len(title) >= LEAST_LETTERS
+    }
     for number, row in enumerate(read_rows(path), 1):
-        text = _plain(json.dumps([row.get("text"), row.get("lesson")], ensure_ascii=False))
+        words = f" {_plain(' / '.join(_texts(row)))} "
         for title, session in foreign.items():
-            if title in text:
+            if f" {title} " in words and not any(other.issuperset(title.split()) for other in known):
                 case = f"{domain} pack, line {number}: {title[:40]!r} of {session.session_id} ({session.split})"
                 yield Leak("knowledge that quotes a held-out title", case)
 
@@ -116,12 +122,12 @@ def _plain(text: str) -> str:
 def _categories(held: Sequence[Session]) -> Iterator[Leak]:
     """Yield where a category, a price or an annotation changes what the student reads."""
     composed: tuple[Callable[[Session], object], ...] = (
-        lambda session: judge_prompt(session, Retrieved()),
-        lambda session: label_prompt(session, Retrieved()),
-        lambda session: name_prompt(session, tuple(range(len(session.items)))),
+        lambda session: compose.judge_prompt(session, Retrieved()),
+        lambda session: compose.label_prompt(session, Retrieved()),
+        lambda session: compose.name_prompt(session, tuple(range(len(session.items)))),
     )
     for session in held:
-        if not unreadable(session) and any(write(session) != write(_disguised(session)) for write in composed):
+        if not compose.unreadable(session) and any(write(session) != write(_disguised(session)) for write in composed):
             yield Leak("categories at prediction time", f"the prompt of {session.session_id} changes with them")
     spelt = [(session, item, _spelt_out(item)) for session in held for item in session.items if item.category]
     if spelt and sum(said for *_, said in spelt) > TELLING * len(spelt):

@@ -7,16 +7,19 @@ from pydantic import Field, field_validator, model_validator
 
 from bundlewise.agents.samplers import Sampler
 from bundlewise.agents.utilisation import Utilisation, utilisation_of
+from bundlewise.distilling import LARGE
 from bundlewise.domain import Record
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.students import is_remote
 from bundlewise.knowledge_base.policy import Policy
 
 Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")
-OWN_DIALS = ("patterns", "rules", "thoughts", "hints")
-"""The dials of a policy that follow from a cell's formats, `k` and `hints`."""
+TEACHERS = ("grounded", "recorded")
+OWN_DIALS = {"retrieval": ("patterns", "rules", "thoughts", "hints"), "training": ("seed",)}
+"""Dials of retrieval and training that follow from a cell's formats, `k`, `hints` and seed."""
 
 
 class Cell(Record):
@@ -33,7 +36,9 @@ class Cell(Record):
     sampler: Sampler = Field(default="random", description="which training sessions teach")
     ratio: float = Field(default=1.0, gt=0, le=1, description="share of the training sessions that teach")
     k: int = Field(default=2, ge=0, description="records of each format in a prompt")
-    hints: int | None = Field(default=None, ge=0, description="observed pairs a hint word is read from")
+    hints: int | None = Field(
+        default=None, ge=0, description="observed pairs a hint word is read from; null is 30, or 0 without thoughts"
+    )
     retrieval: Mapping[str, Any] = Field(default_factory=dict, description="further dials of retrieval")
     student: str = Field(default="smollm2-135m", min_length=1, description="name, hub id or folder of the base")
     tuned: int | None = Field(default=None, ge=1, description="sessions tuned on, by seed; null is all that teach")
@@ -53,18 +58,29 @@ class Cell(Record):
     def _in_order(cls, formats: tuple[Format, ...]) -> tuple[Format, ...]:
         return tuple(name for name in FORMATS if name in formats)
 
+    @field_validator("teacher")
+    @classmethod
+    def _teaches(cls, teacher: str) -> str:
+        if teacher not in TEACHERS and not (teacher.startswith(LARGE) and len(teacher) > len(LARGE)):
+            raise ValueError(f"no teacher {teacher!r}; choose {', '.join(TEACHERS)} (from packs), openai:MODEL[@URL]")
+        return teacher
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.hints and "thoughts" not in self.formats:
             raise ValueError("hints are read from thoughts; add thoughts to formats, or leave hints out")
         if self.teach and not (self.formats and self.is_tuned):
             raise ValueError("teach needs formats and a tuned student; add formats and choose sft, or leave it out")
-        if own := sorted(set(self.retrieval) & set(OWN_DIALS)):
-            raise ValueError(f"retrieval.{own[0]} follows from formats, k and hints; set those")
+        if self.is_tuned and is_remote(self.student):
+            raise ValueError(f"{self.student} is on a server and cannot be tuned here; choose plain or icl for it")
+        _known(Policy, self.retrieval, "retrieval")
+        _known(TrainingConfig, self.training, "training")
         try:
-            assert self.policy and self.config
+            policy, _ = self.policy, self.config
         except UsageError as error:
             raise ValueError(str(error)) from error
+        if policy.budget is not None and is_remote(self.student):
+            raise ValueError(f"retrieval.budget counts tokens, those of {self.student} are unknown; leave it out")
         return self
 
     @property
@@ -75,13 +91,11 @@ class Cell(Record):
         quotas: dict[str, Any] = {name: self.k if name in self.formats else 0 for name in FORMATS}
         default = Policy().hints if "thoughts" in self.formats else 0
         hints = default if self.hints is None else self.hints
-        _known(Policy, self.retrieval, "retrieval")
         return Policy.of(**{**quotas, "hints": hints, **self.retrieval})
 
     @property
     def config(self) -> TrainingConfig:
         """How the student is tuned."""
-        _known(TrainingConfig, self.training, "training")
         return TrainingConfig.of(**{**self.training, "seed": self.seed})
 
     @property
@@ -105,21 +119,35 @@ class Cell(Record):
         """Whether the cell needs a knowledge base."""
         return self.reads or bool(self.taught)
 
+    @property
+    def used(self) -> tuple[Format, ...]:
+        """The formats that reach the student; without records in its prompt, hints alone need thoughts alone."""
+        read: tuple[Format, ...] = () if not self.reads else self.formats if self.k else ("thoughts",)
+        return tuple(name for name in FORMATS if name in (*read, *self.taught))
+
+    @property
+    def idle(self) -> set[str]:
+        """The fields that change nothing in this cell."""
+        found = {"sampler"} if self.ratio == 1 else set[str]()
+        if not self.is_tuned:
+            found |= {"training", "tuned"} | ({"seed"} if self.ratio == 1 else set())
+        if not self.taught or not self.reads:
+            found |= {"teach"}
+        if not self.reads:
+            found |= {"k", "hints", "retrieval"}
+        if self.hints == (Policy().hints if "thoughts" in self.formats else 0):
+            found |= {"hints"}
+        if not self.knows:
+            found |= {"teacher"}
+        if not self.knows and not self.is_tuned:
+            found |= {"domains", "sampler", "ratio", "seed"}
+        return found
+
     def canonical(self) -> "Cell":
         """Return the cell with every field that changes nothing at its default."""
         mode = utilisation_of(knowledge=self.reads, tuned=self.is_tuned)
-        values = {name: getattr(self, name) for name in Cell.model_fields} | {"utilisation": mode}
-        values["formats"] = self.formats if self.reads else self.taught
-        idle = {"sampler"} if self.ratio == 1 else set[str]()
-        if not self.reads:
-            idle |= {"k", "hints", "retrieval", "teach"}
-        if not self.knows:
-            idle |= {"teacher"}
-        if not self.is_tuned:
-            idle |= {"training", "tuned", "teach"} | ({"seed"} if self.ratio == 1 else set())
-        if mode == "plain":
-            idle |= {"domains", "sampler", "ratio", "seed"}
-        return Cell.model_validate({name: value for name, value in values.items() if name not in idle})
+        values = {name: getattr(self, name) for name in Cell.model_fields if name not in self.idle}
+        return Cell.model_validate({**values, "utilisation": mode, "formats": self.used})
 
     @property
     def key(self) -> str:
@@ -128,5 +156,9 @@ class Cell(Record):
 
 
 def _known(kind: type[Record], values: Mapping[str, Any], whose: str) -> None:
-    if unknown := sorted(set(values) - set(kind.model_fields)):
-        raise UsageError(f"{whose} has no dial {unknown[0]!r}; choose from {', '.join(kind.model_fields)}")
+    dials = [name for name in kind.model_fields if name not in OWN_DIALS[whose]]
+    for name in values:
+        if name in OWN_DIALS[whose]:
+            raise ValueError(f"{whose}.{name} follows from formats, k, hints and seeds; set those")
+        if name not in dials:
+            raise ValueError(f"{whose} has no dial {name!r}; choose from {', '.join(dials)}")

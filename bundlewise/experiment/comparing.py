@@ -6,8 +6,8 @@ from typing import Any
 
 from bundlewise.errors import UsageError
 from bundlewise.experiment.report import interval
+from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
-from bundlewise.experiment.running import Results
 from bundlewise.metrics import paired_bootstrap, paired_p
 from bundlewise.scoring import decimal
 

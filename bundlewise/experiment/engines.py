@@ -1,15 +1,18 @@
 """Where cells are made: in this process, or spread over a Ray cluster."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bundlewise.errors import UsageError
-from bundlewise.experiment.file import Experiment, Planned
-from bundlewise.experiment.running import Engine, Say, attempt, locally, told
+from bundlewise.errors import BundlewiseError, describe
+from bundlewise.experiment.file import Experiment
+from bundlewise.experiment.grid import Planned
 from bundlewise.experiment.workshop import Made, Workshop
+from bundlewise.spreading import require_ray, spread
 
-RETRIES = 3
-"""Times a cell is begun again after its worker died; what it had finished is in the cache."""
+Say = Callable[[str], None]
+Outcome = tuple[Planned, "Made | str"]
+Engine = Callable[[Experiment, Path, Sequence[Planned], Say], Iterable[Outcome]]
+"""What makes cells: yields each with what it came to, or the reason why it could not be made."""
 
 
 def engine_named(name: str) -> Engine:
@@ -24,49 +27,44 @@ def engine_named(name: str) -> Engine:
     return on_ray
 
 
-def require_ray() -> None:
-    """Raise a UsageError that names the remedy where Ray is missing."""
-    from importlib.util import find_spec
+def locally(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+    """Make the cells one after the other in this process."""
+    workshop = Workshop(experiment, cache)
+    for number, one in enumerate(planned, 1):
+        outcome = attempt(workshop, one)
+        say(f"[{number}/{len(planned)}] {told(one, outcome)}")
+        yield one, outcome
 
-    if find_spec("ray") is None:
-        raise UsageError("the ray engine is not installed; pip install 'bundlewise[ray]', or choose --engine local")
 
-
-def on_ray(
-    experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say
-) -> Iterable[tuple[Planned, Made | str]]:
+def on_ray(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
     """Make the cells on the workers of a Ray cluster that share the cache folder: RAY_ADDRESS, or one started here.
 
     A worker that dies gives its cell back; another one goes on with what is in the cache.
     """
-    import ray
-    from ray.exceptions import RayError
-
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    make = ray.remote(max_retries=RETRIES, num_cpus=1)(_made_remotely)
-    waiting = {
-        make.remote(experiment.model_dump_json(), str(cache.resolve()), one.model_dump_json()): one for one in planned
-    }
-    done = 0
-    while waiting:
-        (ready,), _ = ray.wait(list(waiting), num_returns=1)
-        one, done = waiting.pop(ready), done + 1
-        try:
-            outcome = _outcome(ray.get(ready))
-        except RayError as error:
-            outcome = f"its worker died {RETRIES + 1} times: {' '.join(str(error).split())[:200]}"
-        say(f"[{done}/{len(planned)}] {told(one, outcome)}")
-        yield one, outcome
+    pieces = [(experiment, str(cache), one) for one in planned]
+    for done, (place, result) in enumerate(spread(_made_there, pieces), 1):
+        outcome = str(result) if isinstance(result, BundlewiseError) else result
+        say(f"[{done}/{len(planned)}] {told(planned[place], outcome)}")
+        yield planned[place], outcome
 
 
-def _made_remotely(experiment: str, cache: str, planned: str) -> tuple[str, str]:
-    """Make one cell on a worker; return what it came to as JSON, or why it failed."""
-    workshop = Workshop(Experiment.model_validate_json(experiment), Path(cache))
-    outcome = attempt(workshop, Planned.model_validate_json(planned))
-    return ("failed", outcome) if isinstance(outcome, str) else ("made", outcome.model_dump_json())
+def _made_there(experiment: Experiment, cache: str, planned: Planned) -> Made | str:
+    return attempt(Workshop(experiment, Path(cache)), planned)
 
 
-def _outcome(told: tuple[str, str]) -> Made | str:
-    kind, content = told
-    return content if kind == "failed" else Made.model_validate_json(content)
+def attempt(workshop: Workshop, planned: Planned) -> Made | str:
+    """Return what a cell comes to, or why it cannot be made."""
+    try:
+        return workshop.make(planned.cell)
+    except Exception as error:  # The outermost handler of a cell: the others must go on, whatever it was.
+        return describe(error)
+
+
+def told(planned: Planned, outcome: Made | str) -> str:
+    """Say in a line what became of a cell."""
+    if isinstance(outcome, str):
+        return f"{planned.name}: failed, {outcome}"
+    if outcome.cached:
+        return f"{planned.name}: from the cache"
+    seconds = outcome.seconds + outcome.tuning_seconds
+    return f"{planned.name}: {outcome.sessions} sessions, {seconds:,.0f} s of tuning and answering"

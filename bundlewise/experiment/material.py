@@ -1,7 +1,8 @@
 """What an experiment is made of: sessions, packs and their hashes, and the samples of sessions that teach."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ from bundlewise.prompts.render import fingerprint as templates_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.embedding import Embedder
+
+
+DECIDING = ("torch", "transformers", "peft")
+"""Libraries whose version may change a number."""
 
 
 class Material:
@@ -47,6 +52,22 @@ class Material:
             return found
         places = sorted(Random(0).sample(range(len(found)), limit))
         return [found[place] for place in places]
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Look before anything runs whether the data have what the cells and baselines need.
+
+        Raises:
+            UsageError: they have not; the message names what is missing and where.
+        """
+        target = self.experiment.target
+        used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self._domains(cell))
+        assert self.scored
+        for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
+            if not any(s.split == split and s.bundles for s in self.data[domain]):
+                name = self.experiment.data[domain]
+                raise UsageError(
+                    f"{name} has no annotated sessions in split {split!r}; annotate some, or choose others"
+                )
 
     @cached_property
     def packs(self) -> dict[str, Path]:
@@ -82,7 +103,8 @@ class Material:
 
     @cached_property
     def _code(self) -> list[Any]:
-        return [code_fingerprint(), templates_fingerprint(*TEMPLATES), student_fingerprints(), models.MINILM.sha256]
+        prompts = [templates_fingerprint(*TEMPLATES), student_fingerprints()]
+        return [code_fingerprint(), prompts, models.MINILM.sha256, [version(name) for name in DECIDING]]
 
     @cached_property
     def scored_or_not(self) -> list[Session]:
@@ -102,12 +124,13 @@ class Material:
             self._teaching[key] = self._sampled(cell)
         return self._teaching[key]
 
+    def _domains(self, cell: Cell) -> tuple[str, ...]:
+        return cell.domains or (self.experiment.target,)
+
     def _sampled(self, cell: Cell) -> list[Session]:
         chosen: list[Session] = []
-        for domain in cell.domains or (self.experiment.target,):
+        for domain in self._domains(cell):
             training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
-            if not training:
-                raise UsageError(f"domain {domain!r} has no annotated training sessions")
             chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
         return chosen
 

@@ -12,7 +12,6 @@ from bundlewise.agents.contracts import Proposal, schema_of
 from bundlewise.agents.large import LargeTeacher
 from bundlewise.agents.tally import Tally
 from bundlewise.domain import Grouping, Session
-from bundlewise.errors import UsageError
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
@@ -72,8 +71,8 @@ def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
 def _cost(teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
     model = teacher.price or (teacher.endpoint or "").removeprefix(distilling.LARGE).partition("@")[0]
     price = price_of(model)
-    dollars = price.cost(*tokens) / sessions * PER if price else None
-    return Cost(tokens_in=tokens[0] / sessions, tokens_out=tokens[1] / sessions, dollars=dollars)
+    dollars = round(price.cost(*tokens) / sessions * PER, 6) if price else None
+    return Cost(tokens_in=round(tokens[0] / sessions, 1), tokens_out=round(tokens[1] / sessions, 1), dollars=dollars)
 
 
 def _question(session: Session) -> str:
@@ -83,10 +82,9 @@ def _question(session: Session) -> str:
 
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    if not endpoint.startswith(distilling.LARGE):
-        raise UsageError(f"a teacher's endpoint must be openai:MODEL[@URL], got {endpoint!r}")
     ids = [session.session_id for session in workshop.scored]
-    kept = workshop.cache / "teachers" / f"{fingerprint([endpoint, workshop.baselines_key, ids])}.json"
+    key = fingerprint([endpoint, dict(workshop.experiment.payment), workshop.baselines_key, ids])
+    kept = workshop.cache / "teachers" / f"{key}.json"
     if not kept.is_file():
         payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
         tally, counted = Tally(), list[tuple[int, int]]()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bundlewise.experiment.file import Planned
+from bundlewise.errors import BundlewiseError
+from bundlewise.experiment.grid import Planned
 from bundlewise.experiment.workshop import Made, Workshop
 
 TUNING, ANSWERING, LOADING = 0.7, 0.5, 20.0
@@ -20,18 +21,22 @@ def plan(workshop: Workshop, planned: Sequence[Planned]) -> tuple[list[dict[str,
 
 
 def _row(workshop: Workshop, planned: Planned, tuning: float, answering: float) -> dict[str, Any]:
-    cell, cached = planned.cell, workshop.is_made(planned.cell)
+    cell, problem = planned.cell, ""
+    try:
+        cached = workshop.is_made(cell)
+    except BundlewiseError as error:  # Such as a student that cannot be found: the other cells are not touched by it.
+        cached, problem = False, str(error)
     teaching = len(workshop.teaching(cell)) if cell.knows or cell.is_tuned else 0
     tuned = min(cell.tuned or teaching, teaching) if cell.is_tuned else 0
     validation = sum(s.split == "validation" for s in workshop.data[workshop.experiment.target])
     read = len(workshop.scored) + validation
-    seconds = 0.0 if cached else LOADING + tuned * cell.config.epochs * tuning + read * answering
+    seconds = 0.0 if cached or problem else LOADING + tuned * cell.config.epochs * tuning + read * answering
     return {
-        "cell": planned.label,
-        "seed": cell.seed,
+        "cell": planned.name,
         "teaching": teaching,
         "tuned": tuned,
         "cached": cached,
+        "problem": problem,
         "minutes": round(seconds / 60, 1),
     }
 

@@ -8,7 +8,10 @@ from typing import Any
 from bundlewise.experiment.rows import Row
 
 COLOURS: Mapping[str, str] = {"cell": "#c8553d", "baseline": "#9db4c0", "teacher": "#12343b"}
+ROLES: Mapping[str, str] = {"cell": "student", "baseline": "no language model", "teacher": "large teacher"}
 LINES = ("#c8553d", "#12343b", "#588b8b", "#e09f3e", "#7b5e7b", "#5c7480", "#9a3b26", "#2a7f62")
+LONG_LABEL = 45
+"""Letters of a label above which two do not fit side by side."""
 QUANTITIES = ("ratio", "k", "domains", "formats", "tuned")
 LABELS: Mapping[str, str] = {
     "ratio": "share of the training sessions that teach",
@@ -26,7 +29,8 @@ def quality(rows: Sequence[Row]) -> str:
         colour = COLOURS[row.role]
         axes.plot([row.gjs.low, row.gjs.high], [place, place], color=colour, linewidth=2)
         axes.plot(row.gjs.value, place, "o", color=colour)
-    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
+    names = [f"{number}. {row.name}" for number, row in enumerate(rows, 1)]
+    axes.set_yticks(range(len(rows)), list(reversed(names)))
     axes.set_xlabel("GJS, 95 % bootstrap interval over sessions")
     return _data_url(figure)
 
@@ -88,8 +92,12 @@ def quantity(rows: Sequence[Row], dial: str) -> str:
         high = [row.gjs.high - row.gjs.value for row in line]
         values = [row.gjs.value for row in line]
         axes.errorbar(at, values, yerr=[low, high], color=colour, marker="o", capsize=2, linewidth=1.5, label=name)
-    axes.set(xlabel=LABELS[dial], ylabel="GJS")
-    axes.legend(fontsize=8, frameon=False)
+    axes.set(xlabel=LABELS[dial], ylabel="GJS, 95 % interval")
+    if dial != "ratio":
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    columns = 2 if max(map(len, lines)) < LONG_LABEL else 1
+    figure.set_figheight(3.6 + 0.2 * -(-len(lines) // columns))
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=columns)
     return _data_url(figure)
 
 
@@ -99,19 +107,26 @@ def _span(rows: Sequence[Row], dial: str) -> float:
 
 
 def cost(rows: Sequence[Row]) -> str:
-    """Draw GJS against what 1,000 sessions cost, or against seconds where no price is known; return a data URL."""
-    priced = [row for row in rows if row.cost.dollars]
-    dollars = len(priced) > 1
-    shown = priced if dollars else [row for row in rows if row.cost.seconds]
-    figure, axes = _figure(3.6)
-    for row in shown:
+    """Draw GJS against what 1,000 sessions cost, or against seconds where no price is known; return a data URL.
+
+    Points have the numbers of their rows: names would cover each other.
+    """
+    from matplotlib.lines import Line2D
+
+    dollars = sum(bool(row.cost.dollars) for row in rows) > 1
+    figure, axes = _figure(3.8)
+    for number, row in enumerate(rows, 1):
         at = row.cost.dollars if dollars else row.cost.seconds
-        axes.plot(at, row.gjs.value, "o", color=COLOURS[row.role])
-        axes.annotate(row.name, (at, row.gjs.value), xytext=(5, 3), textcoords="offset points", fontsize=7)
+        if at:
+            axes.plot(at, row.gjs.value, "o", color=COLOURS[row.role], alpha=0.8)
+            axes.annotate(str(number), (at, row.gjs.value), xytext=(4, 4), textcoords="offset points", fontsize=8)
     if dollars:
         axes.set_xscale("log")
     axes.set(xlabel="US dollars for 1,000 sessions" if dollars else "seconds a session", ylabel="GJS")
-    axes.margins(x=0.25, y=0.2)
+    axes.margins(x=0.1, y=0.15)
+    roles = list(dict.fromkeys(row.role for row in rows if (row.cost.dollars if dollars else row.cost.seconds)))
+    points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[role], label=ROLES[role]) for role in roles]
+    axes.legend(handles=points, fontsize=8, frameon=False)
     return _data_url(figure)
 
 

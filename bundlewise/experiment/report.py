@@ -1,16 +1,16 @@
 """An experiment's report: one self-contained HTML page and the same as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, StrictUndefined
 
 from bundlewise.experiment import plots
+from bundlewise.experiment.file import PLAIN, written
+from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
-from bundlewise.experiment.running import Results
 from bundlewise.files import write_text
 from bundlewise.prices import in_dollars
 from bundlewise.scoring import decimal
@@ -36,8 +36,7 @@ def _told(results: Results) -> dict[str, Any]:
     return {
         "results": results,
         "experiment": results.experiment,
-        "columns": COLUMNS,
-        "rows": [{"role": row.role, "cells": _cells(row)} for row in results.rows],
+        "tables": {"main": _table(results.rows, _verdict), "details": _table(results.rows, _details)},
         "quality": plots.quality(results.rows),
         "quantities": [
             {"dial": dial, "picture": plots.quantity(results.rows, dial)}
@@ -46,48 +45,63 @@ def _told(results: Results) -> dict[str, Any]:
         ],
         "cost": plots.cost(results.rows) if any(row.cost.seconds for row in results.rows) else "",
         "verdicts": verdicts(results),
-        "file": yaml.safe_dump(results.experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        "shared": shared_settings(results.rows) or {"nothing": "in common"},
+        "file": written(results.experiment),
+        "shared": shared_settings(results.rows),
         "chosen": "validation" if results.experiment.split == "validation" else "",
     }
 
 
-COLUMNS = (
-    *("row", "GJS [95 %]", "against plain student", "p (Holm)", "over seeds", "retention", "exact P / R", "v1 P/R/C"),
-    *("v2 P/R/C", "intent", "bundles", "not answered", "tokens in + out", "seconds", "$ per 1,000", "cost saved"),
-    *("memory GB", "trained weights", "tuning s", "distil s", "knowledge"),
-)
-
-
-def _cells(row: Row) -> list[str]:
-    m, c = row.metrics, row.cost
-    spread = (
-        f"{decimal(min(row.by_repeat))} to {decimal(max(row.by_repeat))} ({row.repeats})" if row.repeats > 1 else ""
-    )
-    tokens = "" if c.tokens_in is None else f"{c.tokens_in:,.0f} + {c.tokens_out or 0:,.0f}"
-    return [
-        f"{row.name}{f' ({row.note})' if row.note else ''}",
-        interval(row.gjs),
-        "" if row.difference is None else interval(row.difference, "+"),
-        _p(row.difference),
-        spread,
-        "" if row.retention is None else interval(row.retention),
-        _slashed(m, "exact_precision", "exact_recall"),
-        _slashed(m, "v1_precision", "v1_recall", "v1_coverage"),
-        _slashed(m, "v2_precision", "v2_recall", "v2_coverage"),
-        "" if row.intent is None else decimal(row.intent),
-        f"{row.bundles:.2f}",
-        f"{row.unanswered} of {row.sessions * row.repeats}" + (f", {row.failed} failed" if row.failed else ""),
-        tokens,
-        "" if c.seconds is None else f"{c.seconds:.2f}",
-        "" if c.seconds is None and c.dollars is None and row.role != "teacher" else in_dollars(c.dollars),
-        "" if row.cost_reduction is None else f"{100 * row.cost_reduction:.1f} %",
-        "" if c.memory_gb is None else f"{c.memory_gb:.2f}",
-        f"{c.trainable_parameters:,}" if c.trainable_parameters else "",
-        f"{c.tuning_seconds:,.0f}" if c.tuning_seconds else "",
-        f"{c.distil_seconds:,.0f}" if c.distil_seconds else "",
-        ", ".join(f"{count} {kind}s" for kind, count in row.knowledge.items()),
+def _table(rows: Sequence[Row], told: Callable[[Row], dict[str, str]]) -> dict[str, Any]:
+    """Return a table with numbered rows; a column that is empty throughout is left out."""
+    found = [{"row": f"{number}. {_named(row)}", **told(row)} for number, row in enumerate(rows, 1)]
+    columns = [name for name in found[0] if any(row[name] for row in found)]
+    lines = [
+        {"role": row.role, "cells": [cells[name] for name in columns]} for row, cells in zip(rows, found, strict=True)
     ]
+    return {"columns": columns, "rows": lines}
+
+
+def _named(row: Row) -> str:
+    return f"{row.name} ({row.note})" if row.note else row.name
+
+
+def _verdict(row: Row) -> dict[str, str]:
+    """Return what the question is about: quality with its uncertainty, and cost."""
+    cost, repeats = row.cost, row.by_repeat
+    priced = cost.dollars is not None or cost.seconds is not None or row.role == "teacher"
+    return {
+        "GJS [95 %]": interval(row.gjs),
+        f"against {PLAIN}": "" if row.difference is None else interval(row.difference, "+"),
+        "p (Holm)": _p(row.difference),
+        "over seeds": f"{decimal(min(repeats))} to {decimal(max(repeats))} ({row.repeats})" if row.repeats > 1 else "",
+        "retention": "" if row.retention is None else interval(row.retention),
+        "not answered": f"{row.unanswered} of {row.sessions * row.repeats}",
+        "tokens in + out": "" if cost.tokens_in is None else f"{cost.tokens_in:,.0f} + {cost.tokens_out or 0:,.0f}",
+        "seconds": "" if cost.seconds is None else f"{cost.seconds:.2f}",
+        "$ per 1,000": in_dollars(cost.dollars) if priced else "",
+        "cost saved": "" if row.cost_reduction is None else f"{100 * row.cost_reduction:.1f} %",
+    }
+
+
+def _details(row: Row) -> dict[str, str]:
+    """Return the other metrics, and what was done once."""
+    cost = row.cost
+    return {
+        "exact P / R": _slashed(row, "exact_precision", "exact_recall"),
+        "v1 P / R / C": _slashed(row, "v1_precision", "v1_recall", "v1_coverage"),
+        "v2 P / R / C": _slashed(row, "v2_precision", "v2_recall", "v2_coverage"),
+        "intent": "" if row.intent is None else decimal(row.intent),
+        "bundles": f"{row.bundles:.2f}",
+        "failed": f"{row.failed}" if row.failed else "",
+        "repaired": f"{row.repaired}" if row.repaired else "",
+        "validation GJS": "" if row.validation_gjs is None else decimal(row.validation_gjs),
+        "memory GB": "" if cost.memory_gb is None else f"{cost.memory_gb:.2f}",
+        "trained weights": f"{cost.trainable_parameters:,}" if cost.trainable_parameters else "",
+        "tuning s": f"{cost.tuning_seconds:,.0f}" if cost.tuning_seconds else "",
+        "distilling s": f"{cost.distil_seconds:,.1f}" if cost.distil_seconds else "",
+        "teaching sessions": f"{row.teaching_sessions:,}" if row.teaching_sessions else "",
+        "knowledge": ", ".join(f"{count} {kind}s" for kind, count in row.knowledge.items()),
+    }
 
 
 def interval(estimate: Estimate, sign: str = "") -> str:
@@ -99,17 +113,22 @@ def interval(estimate: Estimate, sign: str = "") -> str:
 def _p(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    corrected = "" if difference.holm is None else f" ({decimal(difference.holm)})"
-    return f"{decimal(difference.p)}{corrected}"
+    corrected = "" if difference.holm is None else f" ({_small(difference.holm)})"
+    return f"{_small(difference.p)}{corrected}"
 
 
-def _slashed(metrics: Mapping[str, Estimate], *names: str) -> str:
-    return "/".join(decimal(metrics[name].value) for name in names)
+def _small(p: float) -> str:
+    return decimal(p) if p >= 0.001 else "< .001"
+
+
+def _slashed(row: Row, *names: str) -> str:
+    return " / ".join(decimal(row.metrics[name].value) for name in names)
 
 
 def _cell(text: str) -> str:
     """Return text as a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    escaped = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return escaped.replace("<", "&lt;").replace("`", "\\`")
 
 
 def verdicts(results: Results) -> list[str]:
@@ -139,4 +158,10 @@ def shared_settings(rows: Sequence[Row]) -> dict[str, Any]:
     if not cells:
         return {}
     same = {name: value for name, value in cells[0].items() if all(cell.get(name) == value for cell in cells)}
-    return {name: value for name, value in same.items() if value not in (None, {}, [], ())}
+    return {name: _told_as(value) for name, value in same.items() if value not in (None, {}, [], ())}
+
+
+def _told_as(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {setting}" for name, setting in value.items())
+    return " + ".join(value) if isinstance(value, list | tuple) else value

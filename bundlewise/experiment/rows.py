@@ -122,9 +122,9 @@ def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[R
     """Return the rows with their paired difference to the reference, retention and cost reduction.
 
     Holm's correction is over the experiment's cells, which are what it asks about; baselines and teachers
-    stand beside them.
+    stand beside them. Where the reference itself failed, there are no differences.
     """
-    base = next(row for row in rows if row.name == reference)
+    base = next((row for row in rows if row.name == reference), None)
     against = next((row for row in rows if row.name == teacher), None)
     found = [_against(row, base, against) for row in rows]
     cells = [row for row in found if row.role == "cell" and row.difference]
@@ -134,9 +134,9 @@ def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[R
     return [_corrected(row, corrected) for row in found]
 
 
-def _against(row: Row, base: Row, teacher: Row | None) -> Row:
+def _against(row: Row, base: Row | None, teacher: Row | None) -> Row:
     changes: dict[str, Any] = {}
-    if row.name != base.name:
+    if base is not None and row.name != base.name:
         interval = paired_bootstrap(row.by_session, base.by_session)
         estimate = Estimate.of(row.gjs.value - base.gjs.value, interval)
         p = round(paired_p(row.by_session, base.by_session), 4)

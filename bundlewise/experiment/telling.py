@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import pvariance
 
 from bundlewise.domain import Knowledge, Prediction, Record, Session
-from bundlewise.experiment.file import Planned
+from bundlewise.experiment.grid import Planned
 from bundlewise.experiment.rows import Row
 from bundlewise.experiment.workshop import Made, Workshop
 

@@ -17,13 +17,7 @@ from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.material import Material
-from bundlewise.files import (
-    fingerprint,
-    only_process,
-    read_rows,
-    write_json,
-    write_jsonl,
-)
+from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
 from bundlewise.finetune.students import is_remote
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
@@ -36,11 +30,12 @@ if TYPE_CHECKING:
 class Made(Record):
     """What a cell came to: its predictions, and what they took. Seconds are of this machine.
 
-    `seconds` is answering alone, `tuning_seconds` and `distil_seconds` what had to be done once; `cached`
-    says that nothing had to be done this time. Memory is the peak of the process in GB.
+    `predictions` is a file's name in the cache. `seconds` is answering alone, `tuning_seconds` and
+    `distil_seconds` what had to be done once; `cached` says that nothing had to be done this time. Memory
+    is the peak of the process in GB.
     """
 
-    predictions: Path
+    predictions: str
     sessions: int
     tokens_in: int
     tokens_out: int
@@ -93,10 +88,14 @@ class Workshop(Material):
 
     def is_made(self, cell: Cell) -> bool:
         """Say whether a cell's result is in the cache."""
-        return self._result(cell).is_file()
+        key = self.key(cell)
+        return self._result(key).is_file() and self._predictions(key).is_file()
 
-    def _result(self, cell: Cell) -> Path:
-        return self.cache / "cells" / f"{self.key(cell)}.json"
+    def _result(self, key: str) -> Path:
+        return self.cache / "cells" / f"{key}.json"
+
+    def _predictions(self, key: str) -> Path:
+        return self.cache / "predictions" / f"{key}.jsonl"
 
     def make(self, cell: Cell) -> Made:
         """Return what a cell comes to, from the cache or made now; what was half made goes on.
@@ -104,12 +103,14 @@ class Workshop(Material):
         Raises:
             BundlewiseError: the cell cannot be made; the message says why.
         """
-        result = self._result(cell)
-        if result.is_file():
-            return Made.model_validate_json(result.read_text("utf-8")).model_copy(update={"cached": True})
-        forget_peak()
-        made = self._make(cell).model_copy(update={"memory_gb": round(peak_memory(), 2)})
-        write_json(result, made.model_dump(mode="json", exclude={"cached"}))
+        result = self._result(self.key(cell))
+        # Another run that shares the cache may be making it: then it is waited for, not made twice.
+        with only_process(result, wait=True):
+            if self.is_made(cell):
+                return Made.model_validate_json(result.read_text("utf-8")).model_copy(update={"cached": True})
+            forget_peak()
+            made = self._make(cell).model_copy(update={"memory_gb": round(peak_memory(), 2)})
+            write_json(result, made.model_dump(mode="json", exclude={"cached"}))
         release_memory()
         return made
 
@@ -126,7 +127,7 @@ class Workshop(Material):
             "tuning_tokens": manifest.tokens,
         } if manifest else {}  # fmt: skip
         return Made(
-            predictions=predictions,
+            predictions=predictions.name,
             validation_gjs=score,
             distil_seconds=known.seconds,
             teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
@@ -140,8 +141,12 @@ class Workshop(Material):
         if not cell.knows and not cell.is_tuned:
             return ""
         sessions = [session.model_dump() for session in self.sessions(cell)]
-        packs = [self.hashes[f"pack {d}"] for d in cell.domains or (self.experiment.target,) if d in self.packs]
-        return fingerprint([self._code, sessions, cell.teacher if cell.knows else "", packs])
+        told: list[Any] = [cell.teacher] if cell.knows else []
+        if cell.knows and cell.teacher == "recorded":
+            # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
+            told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]
+            told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
+        return fingerprint([self._code, sessions, told])
 
     def _distilled(self, cell: Cell) -> KnowledgeBase:
         key = self._knowledge_key(cell)
@@ -163,15 +168,15 @@ class Workshop(Material):
         """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
         if cell.teacher != "recorded":
             return cell.teacher
-        domains = cell.domains or (self.experiment.target,)
+        domains = self._domains(cell)
         known = {session.session_id for session in self.teaching(cell)}
         rows: list[dict[str, Any]] = []
         for domain in domains:
             pack = read_rows(self.packs[domain])
             rules = [row for row in pack if row.get("kind") == "rule"]
             # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
-            share = sorted(Random(cell.seed).sample(range(len(rules)), max(1, round(len(rules) * cell.ratio))))
-            rows += [rules[place] for place in share]
+            share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
+            rows += [rules[place] for place in sorted(Random(cell.seed).sample(range(len(rules)), share))]
             rows += [row for row in pack if row.get("source_session") in known]
         path = self.cache / "packs" / f"{'-'.join(domains)}-{key}.jsonl"
         write_jsonl(path, rows)
@@ -185,7 +190,8 @@ class Workshop(Material):
         if name not in self._retrievers:
             # One at a time: the evidence of a large knowledge base takes memory.
             self._retrievers.clear()
-            count = models.token_counter(models.resolve(cell.student)) if cell.policy.budget else None
+            budget = cell.policy.budget is not None
+            count = models.token_counter(models.resolve(cell.student)) if budget else None
             self._retrievers[name] = Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
         return self._retrievers[name]
 
@@ -208,7 +214,7 @@ class Workshop(Material):
         from bundlewise.finetune.students import open_student
 
         key = self.key(cell)
-        output = self.cache / "predictions" / f"{key}.jsonl"
+        output = self._predictions(key)
         student = open_student(cell.student, adapter, manifest)
         reading, score = self._reading(cell, student.engine, retriever, manifest)
         chain.answer_to_file(
@@ -237,7 +243,8 @@ class Workshop(Material):
         Raises:
             DataError: the file is gone or is not that of these sessions.
         """
-        rows = [Prediction.model_validate(row) for row in read_rows(made.predictions)]
+        path = self.cache / "predictions" / made.predictions
+        rows = [Prediction.model_validate(row) for row in read_rows(path)]
         if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
-            raise DataError(f"{made.predictions} holds other sessions than are scored; remove it and run again")
+            raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
         return rows

@@ -1,0 +1,145 @@
+"""The grid of an experiment multiplied out: each cell once, with the label of its row."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+from pydantic import ValidationError
+
+from bundlewise.dataset import STARTERS
+from bundlewise.domain import Record
+from bundlewise.errors import UsageError
+from bundlewise.experiment.cells import FORMATS, Cell
+from bundlewise.experiment.file import PLAIN, Experiment, explain
+
+GRID_LIMIT = 2_000
+"""Cells a grid may have; more are a slip of the pen."""
+
+
+class Planned(Record):
+    """A cell with the label of its row; cells of one label differ in their seed only."""
+
+    label: str
+    cell: Cell
+
+    @property
+    def name(self) -> str:
+        """The label, and the seed where it is another than 0."""
+        return f"{self.label}, seed {self.cell.seed}" if self.cell.seed else self.label
+
+
+def cells_of(experiment: Experiment) -> list[Planned]:
+    """Return every cell once, the plain student first; seeds of one cell stand together.
+
+    Raises:
+        UsageError: a setting is unknown or impossible; the message names it and its place.
+    """
+    found: dict[str, Planned] = {}
+    taken: dict[str, str] = {}
+    for where, values, told in _combinations(experiment):
+        for seed in experiment.seeds:
+            given = _cell(experiment, where, {**values, "seed": seed})
+            cell = given.canonical()
+            if cell.key not in found:
+                found[cell.key] = Planned(label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell)
+    return _grouped(found.values())
+
+
+def _combinations(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+    """Yield where each combination stands, its settings, and the names of those that its row is told by."""
+    grids = [_lists(experiment, number, grid) for number, grid in enumerate(experiment.grid, 1)]
+    if "seed" in experiment.settings:
+        raise UsageError(f"settings of {experiment.name}: unknown setting 'seed'; write seeds: [0, 1] at the top")
+    students = [value for grid in grids for value in grid.get("student", ())]
+    told = ["student"] if students else []
+    for student in students or [experiment.settings.get("student", Cell().student)]:
+        yield "plain student", {"utilisation": "plain", "student": student}, told
+    # A row is told by its format and utilisation in all grids, or in none.
+    everywhere = [name for name in ("formats", "utilisation") if any(name in grid for grid in grids)]
+    for number, grid in enumerate(grids, 1):
+        names = list(dict.fromkeys([*everywhere, *grid]))
+        for combination in product(*grid.values()):
+            yield f"grid {number}", {**experiment.settings, **dict(zip(grid, combination, strict=True))}, names
+
+
+def _lists(experiment: Experiment, number: int, grid: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the values of each setting of a grid; a single one is a list of one."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in grid.items()}
+    where = f"grid {number} of {experiment.name}"
+    if not lists or any(not values for values in lists.values()):
+        raise UsageError(f"{where} is empty; give each setting at least one value")
+    if "seed" in lists:
+        raise UsageError(f"{where}: unknown setting 'seed'; write seeds: [0, 1] at the top")
+    if (count := prod(map(len, lists.values()))) > GRID_LIMIT:
+        raise UsageError(f"{where} has {count:,} cells; {GRID_LIMIT:,} are the most")
+    return lists
+
+
+def _cell(experiment: Experiment, where: str, values: Mapping[str, Any]) -> Cell:
+    place = f"{where} of {experiment.name}"
+    try:
+        cell = Cell.model_validate({**values, "domains": _domains(experiment, place, values.get("domains"))})
+    except ValidationError as error:
+        raise UsageError(f"{place}: {explain(error, Cell)}") from error
+    if cell.teacher == "recorded" and cell.knows:
+        for domain in cell.domains or (experiment.target,):
+            if domain not in experiment.packs and experiment.data[domain] not in STARTERS:
+                raise UsageError(f"{place}: no pack of domain {domain!r} for teacher recorded; add it to packs")
+    return cell
+
+
+def _domains(experiment: Experiment, place: str, given: Any) -> tuple[str, ...]:
+    """Return domains by name; a number takes so many from the first."""
+    data = list(experiment.data)
+    if isinstance(given, int) and not isinstance(given, bool):
+        if not 1 <= given <= len(data):
+            raise UsageError(f"{place}: domains must be 1 to {len(data)} here, got {given}; add more to data")
+        given = data[:given]
+    names = given.split("+") if isinstance(given, str) else given or []
+    if not isinstance(names, list | tuple) or any(name not in data for name in names) or len(set(names)) < len(names):
+        raise UsageError(f"{place}: domains must be a number or names from data ({', '.join(data)}), got {given!r}")
+    return () if list(names) == data[:1] else tuple(names)
+
+
+def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str]) -> str:
+    """Return the name of a row: the dials it is told by, less those that change nothing in it."""
+    parts = [PLAIN] if cell.utilisation == "plain" else []
+    idle = given.idle | ({"formats", "utilisation"} if parts else set())
+    for name in told:
+        value = getattr(cell, name)
+        if name in idle:
+            continue
+        if name == "formats":
+            parts.append({FORMATS: "all", (): "none"}.get(value, "+".join(value)))
+        elif name in ("utilisation", "sampler"):
+            parts.append(value)
+        elif name == "domains":
+            parts.append("+".join(value or (experiment.target,)))
+        elif isinstance(value, Mapping):
+            parts += [f"{dial} {setting}" for dial, setting in value.items()] or [f"default {name}"]
+        elif cell.utilisation != "plain" or value != _reference(experiment):
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
+
+
+def _reference(experiment: Experiment) -> Any:
+    """Return the student of the row that others are compared with: the first one that a grid names."""
+    named = next((grid["student"] for grid in experiment.grid if "student" in grid), None)
+    return named[0] if isinstance(named, list) else named
+
+
+def _unused(label: str, cell: Cell, taken: dict[str, str]) -> str:
+    """Return the label for a cell and its other seeds; another cell of that label gets a number behind it."""
+    identity = cell.model_copy(update={"seed": 0}).key
+    name, number = label, 2
+    while taken.setdefault(name, identity) != identity:
+        name, number = f"{label} ({number})", number + 1
+    return name
+
+
+def _grouped(planned: Iterable[Planned]) -> list[Planned]:
+    groups: dict[str, list[Planned]] = {}
+    for one in planned:
+        groups.setdefault(one.label, []).append(one)
+    return [one for group in groups.values() for one in group]

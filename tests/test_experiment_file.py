@@ -1,0 +1,215 @@
+"""An experiment's file: typed settings in YAML; what is unknown or impossible is named before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bundlewise.errors import DataError, UsageError
+from bundlewise.experiment.cells import FORMATS
+from bundlewise.experiment.file import SHIPPED, Experiment, find, read, written
+from bundlewise.experiment.grid import cells_of
+
+KNOWN = {
+    "name": "small",
+    "question": "Does it run?",
+    "data": {"a": "a.jsonl", "b": "b.jsonl"},
+    "grid": [{"utilisation": ["icl", "sft"]}],
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "e.yaml"
+    path.write_text(yaml.safe_dump(KNOWN | changes), encoding="utf-8")
+    return path
+
+
+def labels(folder: Path, *grid: dict[str, Any], **changes: Any) -> list[str]:
+    return [planned.name for planned in cells_of(read(write(folder, grid=list(grid), **changes)))]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_experiments_are_sound_and_compare_with_the_plain_student(name: str) -> None:
+    experiment = read(find(name))
+    planned = cells_of(experiment)
+    assert experiment.name == name and planned[0].label == "plain student"
+    assert len({one.cell.key for one in planned}) == len(planned)
+    assert len({one.name for one in planned}) == len(planned)
+
+
+def test_the_shipped_format_has_every_combination_of_formats_in_every_utilisation() -> None:
+    cells = [planned.cell for planned in cells_of(read(find("format")))]
+    for utilisation in ("icl", "sft", "icl+sft"):
+        formats = {cell.formats for cell in cells if cell.utilisation == utilisation}
+        assert len(formats - {()}) == 7 and FORMATS in formats
+    assert {cell.utilisation for cell in cells if not cell.formats} == {"plain", "sft"}
+
+
+def test_the_shipped_quantity_has_four_samplers_ratios_domains_and_formats() -> None:
+    cells = [planned.cell for planned in cells_of(read(find("quantity")))]
+    assert {cell.sampler for cell in cells if cell.ratio < 1} == {"random", "length", "diversity", "difficulty"}
+    assert {0.1, 1.0} <= {cell.ratio for cell in cells}
+    assert {len(cell.domains or "1") for cell in cells} == {1, 2, 3}
+    assert {len(cell.formats) for cell in cells if cell.reads} == {1, 2, 3}
+
+
+def test_the_shipped_utilisation_goes_from_no_record_to_eight() -> None:
+    cells = [planned.cell for planned in cells_of(read(find("utilisation")))]
+    assert {cell.k for cell in cells if cell.reads} == {0, 1, 2, 4, 8}
+    assert {cell.utilisation for cell in cells} == {"plain", "icl", "sft", "icl+sft"}
+
+
+def test_each_cell_stands_once_and_its_seeds_together(tmp_path: Path) -> None:
+    grid = {"formats": ["none", "rules"], "utilisation": ["icl", "icl+sft"]}
+    assert labels(tmp_path, grid, {"formats": "rules", "utilisation": "icl"}, seeds=[0, 1]) == [
+        "plain student",
+        "none, sft",
+        "none, sft, seed 1",
+        "rules, icl",
+        "rules, icl+sft",
+        "rules, icl+sft, seed 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"k": [2, 1], "utilisation": ["sft", "icl"]}, ["sft", "icl, k 2", "icl, k 1"]),
+        ({"ratio": [0.5, 1], "sampler": ["random", "length"]}, ["ratio 0.5, random", "ratio 0.5, length", "ratio 1.0"]),
+        ({"domains": [1, 2, "b"]}, ["a", "a+b", "b"]),
+        ({"formats": ["all", "patterns+rules"]}, ["all", "patterns+rules"]),
+        (
+            {"retrieval": [{"min_score": 0.2}, {"budget": 9, "diversity": 1}]},
+            ["min_score 0.2", "budget 9, diversity 1"],
+        ),
+    ],
+)
+def test_a_row_is_told_by_the_dials_of_its_grid_that_change_something(
+    tmp_path: Path, grid: dict[str, Any], expected: list[str]
+) -> None:
+    assert labels(tmp_path, grid)[1:] == expected
+
+
+def test_every_student_of_a_grid_has_its_own_plain_row_and_the_first_is_the_reference(tmp_path: Path) -> None:
+    found = labels(tmp_path, {"student": ["one", "two"], "utilisation": "icl"})
+    assert found == [
+        "plain student",
+        "plain student, student two",
+        "icl, student one",
+        "icl, student two",
+    ]
+
+
+def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
+    assert labels(tmp_path, {"k": 1}, {"k": 1, "utilisation": "icl+sft"}, {"k": 1, "formats": "rules"})[1:] == [
+        "all, icl, k 1",
+        "all, icl+sft, k 1",
+        "rules, icl, k 1",
+    ]
+    assert labels(tmp_path, {"hints": 4}, {"hints": 4, "retrieval": {"min_score": 0.5}})[1:] == [
+        "hints 4",
+        "hints 4, min_score 0.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": "red"}, "unknown setting 'colour'; choose from name, question, data"),
+        ({"split": "train"}, "split: Input should be 'validation' or 'test', got 'train'"),
+        ({"limit": 1}, "limit: .*greater than or equal to 2, got 1"),
+        ({"seeds": []}, "seeds: .*at least 1"),
+        ({"seeds": [1, 1]}, "seed 1 stands twice in seeds"),
+        ({"grid": []}, "grid: .*at least 1"),
+        ({"data": {}}, "data: .*at least 1"),
+        ({"packs": {"c": "c.jsonl"}}, r"packs name domain 'c', which is not in data \(a, b\)"),
+        ({"name": "a name"}, "name: .*should match pattern"),
+        ({"payment": {"max_costs": 1}}, "payment: unknown setting 'max_costs'; choose from prices, max_cost"),
+        ({"payment": {"ledger": "x"}}, "payment: unknown setting 'ledger'"),
+        ({"payment": {"max_cost": "much"}}, "payment.*should be a valid number"),
+        ({"teachers": [{"name": "t"}]}, "teacher 't' needs either predictions or an endpoint"),
+        ({"teachers": [{"name": "t", "endpoint": "x", "predictions": "y"}]}, "teacher 't' needs either"),
+        ({"teachers": [{"name": "t", "file": "x"}]}, "unknown setting 'teachers.0.file'"),
+        ({"teachers": [{"name": "t", "predictions": "x"}] * 2}, "two rows would be called 't'"),
+        ({"teachers": [{"name": "plain student", "predictions": "x"}]}, "two rows would be called 'plain student'"),
+        (
+            {"teachers": [{"name": n, "predictions": "x", "retention": True} for n in "ab"]},
+            "retention is against one teacher",
+        ),
+        ({"teachers": [{"name": "t", "endpoint": "gpt"}]}, "endpoint must be openai:MODEL"),
+        ({"machine": {"dollars_per_hour": -1}}, "machine.dollars_per_hour: .*greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
+        read(write(tmp_path, **changes))
+    assert str(tmp_path / "e.yaml") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({}, "grid 1 of small is empty; give each setting at least one value"),
+        ({"k": []}, "grid 1 of small is empty"),
+        ({"colour": ["red"]}, "grid 1 of small: unknown setting 'colour'; choose from utilisation, formats"),
+        ({"seed": [1]}, r"grid 1 of small: unknown setting 'seed'; write seeds: \[0, 1\] at the top"),
+        ({"k": ["many"]}, "grid 1 of small: k: .*valid integer.*got 'many'"),
+        ({"k": list(range(50)), "hints": list(range(50))}, "grid 1 of small has 2,500 cells; 2,000 are the most"),
+        ({"hints": [5], "formats": ["rules"]}, "grid 1 of small: hints are read from thoughts"),
+        ({"domains": [3]}, "grid 1 of small: domains must be 1 to 2 here, got 3; add more to data"),
+        ({"domains": ["a+c"]}, r"domains must be a number or names from data \(a, b\), got 'a\+c'"),
+        ({"domains": ["a+a"]}, "domains must be a number or names"),
+        ({"domains": [1.5]}, "domains must be a number or names"),
+        ({"domains": [True]}, "domains must be a number or names"),
+        ({"teacher": ["recorded"]}, "grid 1 of small: no pack of domain 'a' for teacher recorded; add it to packs"),
+        ({"student": [5]}, "plain student of small: student: .*valid string, got 5"),
+    ],
+)
+def test_a_wrong_grid_is_named_with_its_place(tmp_path: Path, grid: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        labels(tmp_path, grid)
+
+
+def test_a_wrong_setting_of_all_cells_is_named_too(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="settings of small: unknown setting 'seed'"):
+        labels(tmp_path, {"k": 1}, settings={"seed": 3})
+    with pytest.raises(UsageError, match="unknown setting 'colour'"):
+        labels(tmp_path, {"k": 1}, settings={"colour": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"name: [", "is not YAML"),
+        (b"\xff\xfe\xfa", "is not YAML"),
+        (b"- a", "holds list instead of settings"),
+        (b"", "NoneType"),
+    ],
+)
+def test_what_is_no_yaml_of_settings_is_a_data_error(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "e.yaml").write_bytes(text)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "e.yaml")
+
+
+def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no experiment 'formats'; give a YAML file, or one of format, quantity"):
+        find("formats")
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("name: !!python/object/apply:os.getcwd []")
+    with pytest.raises(DataError, match="is not YAML"):
+        read(tmp_path / "e.yaml")
+
+
+def test_what_is_written_is_read_as_the_same(tmp_path: Path) -> None:
+    experiment = read(write(tmp_path, seeds=[1, 2], machine={"dollars_per_hour": 0.5}, payment={"max_cost": 2}))
+    (tmp_path / "again.yaml").write_text(written(experiment), encoding="utf-8")
+    assert read(tmp_path / "again.yaml") == experiment
+
+
+def test_changes_replace_topmost_fields(tmp_path: Path) -> None:
+    changed: Experiment = read(write(tmp_path), {"split": "test", "limit": 5})
+    assert (changed.split, changed.limit, changed.name) == ("test", 5, "small")
