@@ -12,7 +12,7 @@ from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.agents.utilisation import require_utilisation
-from bundlewise.domain import Grouping, Knowledge, Prediction, Reason, Retrieved, Session
+from bundlewise.domain import Grouping, Item, Knowledge, Prediction, Reason, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 DEFAULT = "smollm2-135m"
+BESIDE = 12
 
 
 class LiveStudent:
@@ -104,6 +105,27 @@ class LiveStudent:
         whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
         return [_reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
+    def companions(self, session: Session, limit: int = 6) -> list[str]:
+        """Return kinds of products that known sessions bundle with kinds like this session's; none without knowledge."""
+        if self.retriever is None:
+            return []
+        with self._lock:
+            return self.retriever.companions(session, limit)
+
+    def beside(
+        self, session: Session, candidates: Sequence[Item], limit: int = BESIDE
+    ) -> list[tuple[Item, list[float]]]:
+        """Return candidates with how likely each goes with every product of the session.
+
+        The evidence chooses the `limit` candidates that the student judges, each as one more product of the session.
+        """
+        sessions = [session.model_copy(update={"items": (*session.items, item)}) for item in candidates]
+        with self._lock:
+            given = self._retrieve(sessions)
+            rank = sorted(range(len(sessions)), key=lambda n: -_evidence_of_last(given[n], len(session.items)))[:limit]
+            judged = self._probabilities([sessions[n] for n in rank], [given[n] for n in rank])
+        return [(candidates[n], likely[-1, :-1].tolist()) for n, likely in zip(rank, judged, strict=True)]
+
     def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
@@ -115,6 +137,11 @@ class LiveStudent:
         for (session, known), judgement in zip(rows, judged, strict=True):
             found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
         return found
+
+
+def _evidence_of_last(given: Retrieved, place: int) -> float:
+    """Return the largest log-odds that the evidence gives the product at a place, 0 where there is none."""
+    return max((score for (_, last), score in given.affinity.items() if last == place), default=0.0)
 
 
 def _reasons(

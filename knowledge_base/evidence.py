@@ -11,6 +11,7 @@ judged by a regression fitted on the other half of the thoughts. Sessions of equ
 same half.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -136,6 +137,19 @@ class PairEvidence:
         kinds = self._kind_vectors(self._embedder.embed(titles), own)
         a, b = (np.array(side, int) for side in zip(*combinations(group, 2), strict=True))
         return self._neighbourhood(kinds, a, b, own)[1]
+
+    def companions(self, titles: Sequence[str], own: frozenset[int], limit: int) -> list[str]:
+        """Return the kinds that are bundled with kinds like those of these titles, the likeliest first."""
+        if not self.thoughts or len(own) >= len(self.thoughts):
+            return []
+        near = (self._kind_vectors(self._embedder.embed(titles), own) @ self._kinds.T).max(0)
+        usable = (self._bundled > 0) & ~np.isin(self._pair_owner, list(own))
+        names = [kind for thought in self.thoughts for kind in thought.kinds]
+        weights: dict[str, float] = defaultdict(float)
+        for known, other in ((self._first, self._second), (self._second, self._first)):
+            for place, weight in zip(other[usable], np.exp(KIND_SHARPNESS * near[known[usable]]), strict=True):
+                weights[names[place]] += float(weight)
+        return sorted(weights, key=lambda name: -weights[name])[:limit]
 
     def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the affinities of a new session as a symmetric n x n matrix: bundling with no language model."""

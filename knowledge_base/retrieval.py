@@ -196,6 +196,13 @@ class Retriever:
         found = evidence.witnesses(session.titles, group, hidden)
         return [(evidence.thoughts[index], share) for index, share in found.items()]
 
+    def companions(self, session: Session, limit: int) -> list[str]:
+        """Return the kinds that known sessions bundle with kinds like the session's, the likeliest first."""
+        if not self.policy.hints:
+            return []
+        evidence, hidden = self._evidence_for(session)
+        return evidence.companions(session.titles, hidden, limit)
+
     def _evidence_for(self, session: Session) -> tuple[PairEvidence, frozenset[int]]:
         """Return the evidence for a session, and the places of the thoughts that it must not see."""
         evidence, hidden = self.evidence(self.policy.domain_of(session.domain)), self._own(session) | self._not_train

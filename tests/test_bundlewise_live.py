@@ -8,13 +8,13 @@ import pytest
 from samples import BagOfWords, record, session, thought
 
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Reading
+from bundlewise.agents.reading import Reading, cohesion
 from bundlewise.domain import KnownSession
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.live import LiveStudent, cohesion
+from bundlewise.live import LiveStudent
 
 TITLES = ["glide mouse", "foam pad", "wool rug"]
 GROUPS = [((0, 1),)] * 5 + [((1, 2),)]

@@ -26,6 +26,7 @@ FACES = {
     "demo",
     "doctor",
     "live",
+    "assistant",
     "recordings",
     "references",
     "report",
@@ -183,11 +184,11 @@ def test_the_readme_names_each_top_level_folder() -> None:
     assert {name for name in folders if not name.startswith(".") and f"{name}/" not in text} == set()
 
 
-def test_langgraph_json_names_both_graphs_and_they_are_compiled() -> None:
+def test_langgraph_json_names_all_graphs_and_they_are_compiled() -> None:
     from langgraph.graph.state import CompiledStateGraph
 
     config = json.loads((ROOT / "langgraph.json").read_text(encoding="utf-8"))
-    assert set(config["graphs"]) == {"teacher", "student"}
+    assert set(config["graphs"]) == {"teacher", "student", "assistant"}
     for target in config["graphs"].values():
         module, name = target.split(":")
         assert isinstance(getattr(importlib.import_module(module), name), CompiledStateGraph)

@@ -1,0 +1,308 @@
+"""What an action does to the desk, short of asking the student; a deed that cannot be done says why and changes nothing."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bundlewise.agents.compose import MAX_PRODUCTS
+from bundlewise.agents.conversation import Act, Action, Desk, Event, ProductsEvent
+from bundlewise.agents.limits import Limits
+from bundlewise.agents.naming import ALL, at, called
+from bundlewise.domain import Item
+from bundlewise.text import line
+
+SHOWN = 8
+PROMISES_A_MATCH = 0.9
+"""Lexical score from which a product of the catalogue is what a pasted title means."""
+HELP = (
+    "I find products in the catalogue, keep your cart, and bundle it. For example: find wireless mouse under 30 · "
+    "add 1 and 3 · paste a list of products, one a line · bundle this · why bundle 1? · only two items · "
+    "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
+)
+UNKNOWN = (
+    "I could not follow that. Without a chat model I understand commands and common phrasings, for example: "
+    "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
+)
+
+
+class Finder(Protocol):
+    """What deeds need of a catalogue."""
+
+    @property
+    def by_id(self) -> Mapping[str, Item]:
+        """Return all products by id."""
+
+    def search(
+        self, text: str, limit: int = SHOWN, least: float | None = None, most: float | None = None
+    ) -> list[tuple[Item, float]]:
+        """Return products that a text means, best first."""
+
+    def knows(self, word: str) -> bool:
+        """Say whether a word stands in the catalogue."""
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What came of an action: the desk after it, what is said, cards, and what has to follow."""
+
+    desk: Desk
+    said: str
+    events: tuple[Event, ...] = ()
+    refused: bool = False
+    then: tuple[Action, ...] = ()
+
+
+def do(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Carry an action out."""
+    return DEEDS[action.name](desk, action, finder)
+
+
+def search(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Show products that a text means, within prices."""
+    query = line(action.text)
+    found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
+    what = f" for {query!r}" if query else ""
+    within = _within(action)
+    if not found:
+        return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
+    after = desk.model_copy(update={"found": found, "query": query})
+    count = "one product" if len(found) == 1 else f"{len(found)} products"
+    said = f"I found {count}{what}{within}. Say add 1, or add 1 and 2."
+    return Deed(after, said, (ProductsEvent(products=found, query=query),))
+
+
+def add(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Put products into the cart: by id, by their places in the list last shown, or by words."""
+    if action.ids:
+        if unknown := [key for key in action.ids if key not in finder.by_id]:
+            return _refuse(desk, f"There is no product {_quoted(unknown)} in the catalogue.")
+        return _put(desk, [finder.by_id[key] for key in action.ids])
+    if action.numbers:
+        chosen, missing = at(action.numbers, desk.found)
+        if missing or not chosen:
+            return _refuse(desk, _no_place(missing or action.numbers, len(desk.found), "in the list"))
+        return _put(desk, chosen)
+    if _means_all(action.text):
+        single = action.text.split()[0] in ("it", "this", "that") and len(desk.found) > 1
+        if single or not desk.found:
+            return _refuse(desk, "Which product? Say find and what you look for, then add and its number.")
+        return _put(desk, list(desk.found))
+    return _add_called(desk, action.text, finder)
+
+
+def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
+    fitting = called(text, desk.found)
+    if len(fitting) == 1:
+        return _put(desk, fitting)
+    found = fitting or [item for item, _ in finder.search(text, SHOWN)]
+    if not found:
+        return _refuse(desk, f"I found nothing for {line(text)!r} in the catalogue.")
+    if len(found) == 1:
+        return _put(desk, found)
+    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)})
+    said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
+    return Deed(after, said, (ProductsEvent(products=after.found, query=after.query),))
+
+
+def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Put a list of titles into the cart: the catalogue's products where it has them, else as they were given."""
+    if not action.titles:
+        return _refuse(desk, "The list is empty; paste products, one a line.")
+    return _put(desk, [_of_title(title, finder) for title in action.titles])
+
+
+def _of_title(title: str, finder: Finder) -> Item:
+    wanted = " ".join(line(title).casefold().split())
+    for item, _ in finder.search(title, 3):
+        if " ".join(item.title.casefold().split()) == wanted:
+            return item
+    return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title)[:500])
+
+
+def _put(desk: Desk, products: Sequence[Item]) -> Deed:
+    there = {item.id for item in desk.cart}
+    new = list({item.id: item for item in products if item.id not in there}.values())
+    if len(desk.cart) + len(new) > MAX_PRODUCTS:
+        return _refuse(desk, f"The cart holds at most {MAX_PRODUCTS} products, as many as the student reads at once.")
+    kept = tuple(key for key in desk.excluded if key not in {item.id for item in products})
+    after = _changed(desk, cart=(*desk.cart, *new), excluded=kept)
+    if not new:
+        return Deed(after, "That is in the cart already.", (after.card(),))
+    named = _titles(new) if len(new) <= 3 else f"{len(new)} products"
+    return Deed(after, f"Added {named}. {_count(after)}", (after.card(),))
+
+
+def remove(desk: Desk, action: Action, _: Finder) -> Deed:
+    """Take products out of the cart."""
+    chosen, fault = _in_cart(desk, action)
+    if fault:
+        return _refuse(desk, fault)
+    gone = {item.id for item in chosen}
+    cart = tuple(item for item in desk.cart if item.id not in gone)
+    after = _changed(desk, cart=cart, excluded=tuple(key for key in desk.excluded if key not in gone))
+    return Deed(after, f"Removed {_titles(chosen)}. {_count(after)}", (after.card(),))
+
+
+def exclude(desk: Desk, action: Action, _: Finder) -> Deed:
+    """Leave products out of bundles; they stay in the cart."""
+    chosen, fault = _in_cart(desk, action)
+    if fault:
+        return _refuse(desk, fault)
+    after = _changed(desk, excluded=tuple(dict.fromkeys((*desk.excluded, *(item.id for item in chosen)))))
+    return Deed(after, f"Leaving out {_titles(chosen)}.", (after.card(),), then=_again(after))
+
+
+def include(desk: Desk, action: Action, _: Finder) -> Deed:
+    """Let products that were left out into bundles again."""
+    out = desk.model_copy(update={"cart": tuple(item for item in desk.cart if item.id in desk.excluded)})
+    chosen, fault = _in_cart(out, action)
+    if fault:
+        return _refuse(
+            desk, "None of the products that are left out is called that." if out.cart else "None is left out."
+        )
+    back = {item.id for item in chosen}
+    after = _changed(desk, excluded=tuple(key for key in desk.excluded if key not in back))
+    return Deed(after, f"Taking {_titles(chosen)} in again.", (after.card(),), then=_again(after))
+
+
+def clear(desk: Desk, _: Action, __: Finder) -> Deed:
+    """Empty the desk."""
+    after = Desk()
+    return Deed(after, "The cart is empty now. Say undo to have it back.", (after.card(),))
+
+
+def limit(desk: Desk, action: Action, _: Finder) -> Deed:
+    """Add limits to those that hold already; what they do not name stays."""
+    wanted = action.limits or Limits()
+    merged = desk.limits.model_dump() | wanted.model_dump(exclude_defaults=True)
+    if wanted.most and wanted.least == 2:
+        merged["least"] = min(merged["least"], wanted.most)
+    if wanted.least > 2 and wanted.most is None and merged["most"] is not None:
+        merged["most"] = max(merged["most"], wanted.least)
+    after = _changed(desk, limits=Limits(**merged))
+    return Deed(after, f"Bundles now have {in_words(after.limits)}.", (after.card(),), then=_again(after))
+
+
+def free(desk: Desk, _: Action, __: Finder) -> Deed:
+    """Drop all limits, and what was left out."""
+    after = _changed(desk, limits=Limits(), excluded=())
+    return Deed(after, "There are no limits any more.", (after.card(),), then=_again(after))
+
+
+def show(desk: Desk, _: Action, __: Finder) -> Deed:
+    """Show the cart."""
+    return Deed(desk, _count(desk), (desk.card(),))
+
+
+def _saying(text: str, refused: bool = False) -> Callable[[Desk, Action, Finder], Deed]:
+    return lambda desk, action, finder: Deed(desk, text, refused=refused)
+
+
+DEEDS: Mapping[Act, Callable[[Desk, Action, Finder], Deed]] = {
+    "search": search,
+    "add": add,
+    "paste": paste,
+    "remove": remove,
+    "exclude": exclude,
+    "include": include,
+    "clear": clear,
+    "limit": limit,
+    "free": free,
+    "show": show,
+    "help": _saying(HELP),
+    "greet": _saying(f"Hello. {HELP}"),
+    "thanks": _saying("You are welcome."),
+    "unknown": _saying(UNKNOWN, refused=True),
+}
+
+
+def in_words(limits: Limits) -> str:
+    """Return limits as a shopper would say them."""
+    parts = []
+    if limits.most == limits.least:
+        parts.append(f"exactly {limits.most} products")
+    else:
+        parts += [f"at least {limits.least} products"] * (limits.least > 2)
+        parts += [f"at most {limits.most} products"] * (limits.most is not None)
+    if limits.total is not None:
+        parts.append(f"a total of at most {limits.total:.2f}")
+    if limits.bundles is not None:
+        parts.append(f"a number of at most {limits.bundles}")
+    return " and ".join(parts) or "no limits"
+
+
+def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
+    """Return the products of the cart that an action names, or why that is not clear."""
+    if not desk.cart:
+        return [], "The cart is empty."
+    if action.ids:
+        held = {item.id: item for item in desk.cart}
+        missing = [key for key in action.ids if key not in held]
+        return (
+            ([], f"There is no product {_quoted(missing)} in the cart.")
+            if missing
+            else (
+                [held[key] for key in action.ids],
+                "",
+            )
+        )
+    if action.numbers:
+        chosen, absent = at(action.numbers, desk.cart)
+        return ([], _no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
+    if _means_all(action.text):
+        return (
+            (list(desk.cart), "") if len(desk.cart) == 1 else ([], "Which one? Say its number or words of its title.")
+        )
+    fitting = called(action.text, desk.cart)
+    if len(fitting) == 1 or (fitting and action.text.rstrip().endswith("s") and len(fitting) < len(desk.cart)):
+        return fitting, ""
+    if fitting:
+        places = ", ".join(f"{desk.cart.index(item) + 1}. {item.title}" for item in fitting[:5])
+        return [], f"Several fit: {places}. Say its number."
+    return [], f"No product in the cart is called {line(action.text)!r}."
+
+
+def _means_all(text: str) -> bool:
+    parts = [word for word in text.lower().split() if word not in ("of", "the", "one", "ones", "products", "items")]
+    return bool(parts) and set(parts) <= ALL
+
+
+def _changed(desk: Desk, **changes: object) -> Desk:
+    """Return the desk with changes; bundles of another cart are bundles no more."""
+    return desk.model_copy(update={"bundles": (), **changes})
+
+
+def _again(desk: Desk) -> tuple[Action, ...]:
+    return (Action(name="bundle"),) if len(desk.cart) > 1 else ()
+
+
+def _refuse(desk: Desk, said: str) -> Deed:
+    return Deed(desk, said, refused=True)
+
+
+def _within(action: Action) -> str:
+    low = "" if action.least_price is None else f" from {action.least_price:.2f}"
+    return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
+
+
+def _titles(items: Sequence[Item]) -> str:
+    return "; ".join(line(item.title) for item in items)
+
+
+def _quoted(keys: Sequence[str]) -> str:
+    return ", ".join(repr(line(key)[:80]) for key in keys[:5])
+
+
+def _no_place(numbers: Sequence[int], size: int, where: str) -> str:
+    named = ", ".join(map(str, numbers))
+    return f"There is no number {named} {where}, which has {size}." if size else f"There is nothing {where} yet."
+
+
+def _count(desk: Desk) -> str:
+    if not desk.cart:
+        return "The cart is empty."
+    number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
+    card = desk.card()
+    total = f", {card.total:.2f} together" if card.unpriced < len(desk.cart) else ""
+    return f"The cart holds {number}{total}{f' ({card.unpriced} without a price)' if 0 < card.unpriced < len(desk.cart) else ''}."

@@ -1,0 +1,114 @@
+"""Which products a shopper means: numbers, ordinals, all of them, or words of their titles, typos forgiven."""
+
+import re
+from collections.abc import Sequence
+
+from bundlewise.domain import Item
+from bundlewise.text import STOP_WORDS
+
+ORDINALS = {
+    "first": 1,
+    "1st": 1,
+    "second": 2,
+    "2nd": 2,
+    "third": 3,
+    "3rd": 3,
+    "fourth": 4,
+    "4th": 4,
+    "fifth": 5,
+    "5th": 5,
+    "sixth": 6,
+    "6th": 6,
+    "seventh": 7,
+    "7th": 7,
+    "eighth": 8,
+    "8th": 8,
+    "last": -1,
+}
+COUNTS = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "couple": 2,
+    "pair": 2,
+}
+ALL = frozenset({"all", "everything", "both", "these", "those", "them", "it", "this", "that"})
+FILLER = STOP_WORDS | ALL | frozenset({"a", "an", "one", "ones", "my", "some", "please", "thing", "product", "item"})
+_NUMBERS = re.compile(
+    r"(?:(?:the|number|numbers|no|item|items|product|products|bundle|option|and|one|ones|#)\s*|[,&]\s*)*"
+    r"(?:[0-9]{1,2}|first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|6th|seventh|7th|eighth|8th|last)\b"
+)
+_WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
+
+
+def numbers_in(text: str) -> tuple[int, ...]:
+    """Return the places that a text names if it names nothing else: `2`, `the first and third`, `1, 2 and 4`."""
+    rest = re.sub(r"(?:\s*\b(?:one|ones|product|products|item|items|two|of them)\b)+\s*$", "", text.strip().lower())
+    found, place = [], 0
+    span = re.fullmatch(r"(?:items?|products?|numbers?)?\s*([0-9]{1,2})\s*(?:-|to)\s*([0-9]{1,2})", rest)
+    if span:
+        return tuple(range(int(span[1]), int(span[2]) + 1))
+    while place < len(rest):
+        match = _NUMBERS.match(rest, place)
+        if not match:
+            return ()
+        word = re.split(r"[^a-z0-9]+", match[0])[-1]
+        found.append(ORDINALS.get(word) or int(word))
+        gap = re.compile(r"\s*").match(rest, match.end())
+        place = gap.end() if gap else match.end()
+    return tuple(found)
+
+
+def at(numbers: Sequence[int], listed: Sequence[Item]) -> tuple[list[Item], list[int]]:
+    """Return the products at places from 1 (-1 is the last), and the numbers that no product has."""
+    there = [n for n in numbers if 1 <= n <= len(listed) or (n == -1 and listed)]
+    return [listed[n - 1 if n > 0 else n] for n in there], [n for n in numbers if n not in there]
+
+
+def called(text: str, among: Sequence[Item]) -> list[Item]:
+    """Return the products whose titles hold most of the words of a text; several if they hold the same of it.
+
+    A word counts if it is in the title, begins a word of it, or is one slip away from one. None where not even
+    half of the words are met.
+    """
+    asked = list(dict.fromkeys(word for word in _words(text) if word not in FILLER))
+    if not asked:
+        return []
+    scored = [(sum(_meets(word, _words(item.title)) for word in asked), item) for item in among]
+    best = max((score for score, _ in scored), default=0.0)
+    return [item for score, item in scored if score == best] if best >= 0.5 * len(asked) and best > 0 else []
+
+
+def _words(text: str) -> list[str]:
+    return [singular(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
+
+
+def singular(word: str) -> str:
+    """Return a word without a plural s."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _meets(word: str, title: Sequence[str]) -> float:
+    if word in title:
+        return 1.0
+    if len(word) >= 3 and any(other.startswith(word) for other in title):
+        return 0.9
+    return 0.8 if len(word) >= 4 and any(slip(word, other) for other in title) else 0.0
+
+
+def slip(a: str, b: str) -> bool:
+    """Say whether two words are one slip of the keyboard apart: a letter more, less, other, or two swapped."""
+    if a == b or abs(len(a) - len(b)) > 1:
+        return a == b
+    start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest_a, rest_b = a[start:], b[start:]
+    if len(a) == len(b):
+        return rest_a[1:] == rest_b[1:] or (rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:])
+    return rest_a[1:] == rest_b or rest_a == rest_b[1:]

@@ -1,0 +1,146 @@
+"""The phrases that are understood without a chat model, as data: what is said, and what is to be done.
+
+A phrase is a regular expression over a whole lower-case message without punctuation at its end and politeness around it.
+`{these}`, `{cart}`, `{n}` stand for what shoppers say there; the group `what` is the rest. The first that fits counts.
+"""
+
+import re
+from functools import cache
+
+from bundlewise.agents.conversation import Act
+from bundlewise.agents.naming import COUNTS
+
+PARTS = {
+    "these": r"(?:all of (?:this|these|them|it)|all|both|everything|them|these|those|this|that|it|my (?:things|stuff)"
+    r"|(?:(?:the|my|these|those) )?(?:cart|basket|bag|products|items|things))",
+    "cart": r"(?:(?:the|my) )?(?:cart|basket|bag)",
+    "n": rf"(?P<n>[0-9]{{1,2}}|{'|'.join(COUNTS)}|a couple of|a pair of)",
+}
+
+PHRASES: tuple[tuple[Act, str], ...] = (
+    (
+        "help",
+        r"help(?: me)?|what can (?:you|i) (?:do|say|ask).*|how does (?:this|it) work|commands|examples|how to use .*",
+    ),
+    ("greet", r"(?:hi|hello|hey|good (?:morning|afternoon|evening)|howdy)(?: there| assistant)?"),
+    ("thanks", r"(?:thanks|thank you|thx|cheers|great|perfect|nice|awesome|cool|ok|okay|got it)(?: .{0,20})?"),
+    ("undo", r"undo(?: (?:that|it|this|the last (?:one|step|change)))?|revert|go back|take (?:that|it) back|oops"),
+    (
+        "clear",
+        r"(?:clear|empty|reset)(?: {these})?|start (?:over|again|from scratch|anew)|new {cart}"
+        r"|(?:remove|delete|drop) (?:everything|all(?: (?:of (?:them|it)|items|products))?)(?: (?:from|in|out of) {cart})?",
+    ),
+    (
+        "show",
+        r"(?:show|list|view|see|display|open|check)(?: me)?(?: what(?:'s| is) in)? {cart}(?: please)?|{cart}"
+        r"|what(?:'s| is)?(?: there)? in {cart}(?: now)?|what (?:do i|have i)(?: have| got)?(?: so far| now| in {cart})?"
+        r"|how much (?:is|does) {these} (?:cost|come to)?|how much is it(?: all)?|(?:what(?:'s| is) )?the total|total",
+    ),
+    (
+        "free",
+        r"(?:drop|remove|forget|lift|clear|reset|cancel)(?: (?:the|all|my|any))?(?: (?:size|price|budget))? "
+        r"(?:limits?|constraints?|filters?|budget|wishes)|(?:no|without) (?:limits?|constraints?|budget)|any (?:size|price)",
+    ),
+    (
+        "include",
+        r"(?:put|bring|take|add) (?P<what>.+?) back(?: in)?|(?:include|use) (?P<what2>.+?) again"
+        r"|with (?P<what3>.+?) again|(?:put|bring) back (?P<what4>.+)",
+    ),
+    (
+        "bundle",
+        r"(?:re-?)?(?:bundle|group|combine|package|sort|match)(?: up)?(?: {these})?(?: together| up)?"
+        r"(?: (?:into|in|as) (?:bundles|groups|sets))?(?: again)?"
+        r"|(?:make|find|create|build|suggest|propose|show|give|get|see|offer)(?: me)?(?: (?:some|the|my|a|new|any|your))? "
+        r"(?:bundles?|groups|sets|combos?)(?: (?:from|of|out of|for|with|in) {these})?(?: again)?"
+        r"|(?:what|which|any)(?: (?:good|nice))? (?:bundles?|sets|combos?)(?: .*)?|(?:my |the )?bundles"
+        r"|(?:what|which)(?: of (?:these|them|those)| ones| products| things| items)? (?:go|goes|belong|belongs|fit|fits) together"
+        r"|how would you (?:bundle|group) .*|try again|again|bundle",
+    ),
+    (
+        "explain",
+        r"why(?: not)?(?: (?P<what>(?:is|are|do|did|does|this|that|these|those|the|bundle|number|would|have|it|[0-9]).*))?"
+        r"|explain(?: (?P<what2>.+))?|how come(?: (?P<what3>.+))?|(?:what|which) (?:knowledge|evidence|reasons?)(?: .*)?"
+        r"|(?:tell me why|what makes you (?:think|say) so|reasons?|what is (?:this|it) based on)(?: .*)?|why (?P<what4>.+ together)",
+    ),
+    (
+        "complete",
+        r"(?:what|which|anything|something)(?: (?:else|products?|things?))?(?: (?:that|which))? "
+        r"(?:goes|go|would go|fits|would fit|pairs|works|matches)(?: well| best)?(?: together)? with (?P<what>.+)"
+        r"|(?:what|anything) else(?: (?:do i need|should i (?:buy|get|add|take)|would (?:you (?:add|suggest|recommend)|fit)"
+        r"|could i (?:add|buy|get)|(?:goes|fits)))?(?: (?:with|for) (?P<what2>.+))?"
+        r"|complete (?P<what3>.+)|what am i missing|what(?:'s| is) missing"
+        r"|(?:suggest|recommend)(?: me)?(?: (?:something|anything|products|more|some more|accessories|things|one more))?"
+        r"(?: (?:to go|that goes|that go|which goes))?(?: (?:with|for|to) (?P<what4>.+))?"
+        r"|(?:accessories|add-?ons|extras) (?:for|to) (?P<what5>.+)|what (?:matches|suits) (?P<what6>.+)",
+    ),
+    (
+        "remove",
+        r"(?:remove|delete|drop|take out|take away|get rid of|throw (?:out|away)|discard|kick out)"
+        r" (?P<what>.+?)(?: (?:from|out of|in) {cart})?|take (?P<what2>.+?) (?:out|away|off)(?: of)?(?: {cart})?",
+    ),
+    (
+        "exclude",
+        r"(?:(?:bundle|group)(?: {these})? |the same |same |everything |all )?(?:but |and )?"
+        r"(?:without|excluding|exclude|except(?: for)?|leave out|leaving out|skip|ignore|minus|not) (?P<what>.+?)"
+        r"(?: (?:from|in) (?:the )?bundles?)?|leave (?P<what2>.+?) out(?: of .*)?",
+    ),
+    (
+        "add",
+        r"(?:add|put|throw in|include|place) (?P<what>.+?)(?: (?:to|in|into|on) {cart}| in)?|add to {cart} (?P<what2>.+)",
+    ),
+    (
+        "search",
+        r"(?:find|search|search for|look for|look up|looking for|browse|show|list|do you (?:have|sell|carry)|have you got"
+        r"|is there|are there|got|got any|any|where (?:are|is)|i(?:'m| am)(?: am)? looking for|i am after|which|what) "
+        r"(?:me )?(?:for )?(?:some |any |a |an |the )?(?P<what>.+)",
+    ),
+)
+"""Acts in the order in which they are tried."""
+
+SOFT = (
+    r"(?:i(?:'ll| will)? (?:take|want|need|buy|like)|i(?:'d| would) like|get me|give me|get|buy|take|grab|order|i choose|choose|pick"
+    r"|i also (?:want|need)|need|want) (?:some |any |a |an )?(?P<what>.+)"
+)
+"""Adds what was shown, or searches for what was not."""
+LISTS = (
+    r"(?:(?:bundle|group|combine)(?: up)?|i have|i(?:'ve| have) got|i bought|i(?:'m| am) buying|{cart}(?: is| has| holds| contains)?"
+    r"|here(?:'s| is| are)(?: {these}| (?:the|my) list)?|(?:the )?(?:list|products|items)(?: are| is)?|in {cart}"
+    r"|add|find bundles (?:in|for|among))\s*:?\s*(?P<what>.+)"
+)
+POLITE = (
+    r"^(?:(?:please|pls|ok|okay|now|then|so|and|also|hey|hi|well|great|thanks|let's|lets|can you|could you|would you|will you"
+    r"|can i|could i|may i|i want to|i(?:'d| would) like(?: you)? to|i want you to|go ahead and|just|kindly|maybe|hmm+|um)\b,?\s*)+",
+    r"\s*,?\s*\b(?:please|pls|for me|thanks|thank you|now|then|today|instead|thx)$",
+)
+NEXT = r"(?:\s*[,;.]\s*(?:and\s+|then\s+|but\s+)*|\s+(?:and then|and|then|but)\s+)"
+STARTS = (
+    r"(?=(?:add|remove|delete|drop|bundle|group|find|search|show|clear|empty|undo|explain|why|what|make|create|put|leave|without"
+    r"|only|exclude|suggest|complete|recommend|start|at most|under|take)\b)"
+)
+ANYTHING = (
+    r"(?:(?:show me|give me|find me|find|i want|i need|make it|keep it|keep them|it should be|make them|but)\s*)*"
+)
+ANYTHING += r"(?:something|anything|some|it|them|ones?|things?|stuff|all)?(?: else)?"
+BUNDLED = r"(?:(?:all|each|every|the|keep|make|only|show|show me|find|find me|no|my)\s*)*bundles?(?: (?:that|which|to be|must|should|are|be|cost|costs|is))*"
+PRODUCTS = r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what) )*(?:products?|items?|things?)"
+QUESTIONS = frozenset(
+    {"who", "when", "how", "tell", "write", "say", "print", "ignore", "forget", "repeat", "translate", "you", "your"}
+    | {"i", "me", "prompt", "instructions", "cart", "basket", "is", "are", "was", "will", "can", "do", "does", "don't"}
+)
+"""Words that make a message something else than the name of a product."""
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return a phrase as a regular expression."""
+    for name, part in PARTS.items():
+        pattern = pattern.replace(f"{{{name}}}", part)
+    return re.compile(pattern)
+
+
+@cache
+def lexicon() -> frozenset[str]:
+    """Return the words that phrases are made of."""
+    sources = [pattern for _, pattern in PHRASES] + [SOFT, LISTS, *POLITE, STARTS, *PARTS.values(), ANYTHING, BUNDLED]
+    sources += ["under below cheaper less than most least only exactly items products pairs per each under between"]
+    return frozenset(word for source in sources for word in re.findall(r"[a-z]{3,}", source.replace("\\b", " ")))

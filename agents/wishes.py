@@ -1,0 +1,102 @@
+"""Wishes in a sentence: how large bundles may be, how many, and what they or products may cost."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+
+from bundlewise.agents.limits import Limits
+from bundlewise.agents.naming import COUNTS
+
+N = rf"(?P<n>[0-9]{{1,2}}|{'|'.join(COUNTS)})"
+UPTO = r"(?:at most|at max|max(?:imum)?(?: of)?|no more than|not more than|up to|only|just|<=?)"
+FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer than|or more|>=?)"
+THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
+EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
+MONEY = r"[$\u20ac\u00a3]?\s?(?P<price>[0-9]{1,6}(?:[.,][0-9]{1,2})?)\s?(?:dollars?|bucks|euros?|usd|eur|pounds?|gbp|[$\u20ac\u00a3])?"
+UNDER = r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than|lower than|within|for at most|not over|up to|at most|max(?:imum)?|no more than|not more than|<=?)"
+OVER = r"(?:over|above|more than|at least|from|>=?)"
+TOTAL = r"(?: (?:in )?(?:total|altogether|all together|per bundle|a bundle|each bundle|for (?:a|each|the) bundle|together|(?:for )?everything))"
+
+SIZES: tuple[tuple[str, str], ...] = (
+    ("bundles", rf"{UPTO} {N} (?:bundles?|sets?|groups?)|{N} (?:bundles?|sets?) only|(?:a )?(?P<one>single) bundle"),
+    ("most", rf"bundles? of {UPTO} {N}(?: {THINGS})?|(?:bundles? with )?{UPTO} {N} {THINGS}{EACH}?|{UPTO} {N}{EACH}"),
+    ("most", rf"{N} {THINGS} (?:only|at most|max(?:imum)?){EACH}?|(?:only )?(?P<two>pairs)(?: only| please)?"),
+    ("most", r"^(?:at most|no more than|max(?:imum)?) (?P<n>[2-9]|two|three|four|five|six)$"),
+    (
+        "least",
+        rf"bundles? of {FROM} {N}(?: {THINGS})?|{FROM} {N} {THINGS}{EACH}?|{FROM} {N}{EACH}|{N} or more {THINGS}{EACH}?",
+    ),
+    ("exact", rf"exactly {N}(?: {THINGS})?{EACH}?|bundles? of(?: exactly)? {N}(?: {THINGS})?|{N} {THINGS}{EACH}"),
+)
+PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (rf"(?:between|from) {MONEY} (?:and|to|-) {MONEY}", ("least_price", "max_price")),
+    (rf"{UNDER} ?{MONEY}", ("max_price",)),
+    (rf"{OVER} ?{MONEY}", ("least_price",)),
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Limits of bundles, or prices that may be of bundles or of products."""
+
+    limits: Limits | None = None
+    least_price: float | None = None
+    max_price: float | None = None
+
+
+def wish_in(said: str) -> tuple[Wish | None, str]:
+    """Return the wish in a sentence, and the sentence without it; None where it holds none."""
+    for kind, pattern in SIZES:
+        if (match := _search(pattern, said)) and (limits := _limits(kind, _groups(match))):
+            return Wish(limits), _without(match, said)
+    if match := _search(
+        rf"(?:my |the |a )?budget(?: is| of|:)? (?:at most |up to )?{MONEY}|{UNDER} ?{MONEY}{TOTAL}", said
+    ):
+        total = _amount(_groups(match)["price"])
+        return (Wish(Limits(total=total)), _without(match, said)) if total else (None, said)
+    for pattern, names in PRICES:
+        if match := _search(pattern, said):
+            amounts = dict(zip(names, (_amount(value) for value in match.groups() if value), strict=True))
+            wish = Wish(least_price=amounts.get("least_price"), max_price=amounts.get("max_price"))
+            return wish, _without(match, said)
+    return None, said
+
+
+def _search(pattern: str, said: str) -> re.Match[str] | None:
+    """Find a pattern between words; a group may stand in it several times."""
+    return _compiled(pattern).search(said)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    number = count()
+    unique = re.sub(r"\(\?P<([a-z]+)>", lambda match: f"(?P<{match[1]}{next(number)}>", pattern)
+    return re.compile(rf"(?<![\w.,$])(?:{unique})(?![\w,]|\.\d)")
+
+
+def _groups(match: re.Match[str]) -> dict[str, str]:
+    return {name.rstrip("0123456789"): value for name, value in match.groupdict().items() if value}
+
+
+def _limits(kind: str, groups: dict[str, str]) -> Limits | None:
+    said = groups.get("n", "2" if "two" in groups else "1")
+    number = COUNTS.get(said) or int(said)
+    if kind == "bundles":
+        return Limits(bundles=number) if number else None
+    if number < 2:
+        return None
+    if kind == "exact":
+        return Limits(least=number, most=number)
+    return Limits(most=number) if kind == "most" else Limits(least=number)
+
+
+def _amount(text: str) -> float:
+    return float(text.replace(",", "."))
+
+
+def _without(match: re.Match[str], said: str) -> str:
+    left, right = said[: match.start()].rstrip(" ,"), said[match.end() :].lstrip(" ,")
+    left = re.sub(r"\b(?:with|and|but|for|of|that|at|to|into|in|make|keep)$", "", left).strip(" ,")
+    right = re.sub(r"^(?:and|but|with|please)\b", "", right).strip(" ,")
+    return " ".join(filter(None, (left, right)))

@@ -1,0 +1,298 @@
+"""The assistant as a whole: threads over one student and one catalogue, streamed, kept, each for its owner alone."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bundlewise.agents.conversation import (
+    LONGEST,
+    Action,
+    CartEvent,
+    Event,
+    Message,
+    Offer,
+    TextEvent,
+)
+from bundlewise.agents.offering import Student
+from bundlewise.domain import Item, Record
+from bundlewise.errors import UsageError
+from bundlewise.feedback import NOTE, Feedback, FeedbackLog
+from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph
+from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
+from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.products import read_products
+
+TITLE = 60
+RECURSION = 200
+MEMORY = 20
+"""Messages of a conversation without a thread that are gone through again."""
+
+
+class ThreadView(Record):
+    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
+
+    thread: str
+    messages: tuple[Message, ...]
+    cart: CartEvent
+    bundles: tuple[Offer, ...]
+    found: tuple[Item, ...]
+    pending: bool = False
+
+
+class ThreadLine(Record):
+    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
+
+    thread: str
+    title: str
+    at: str
+    messages: int
+    cart: int
+
+
+class Assistant:
+    """Conversations about carts; safe to call from any thread. `close` it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        student: Student,
+        finder: ProductFinder,
+        threads: Path | str | None = None,
+        pilot: Pilot | None = None,
+        feedback: Path | None = None,
+    ) -> None:
+        self._open = ExitStack()
+        self._saver = self._open.enter_context(thread_saver(threads))
+        self._graph = build_assistant_graph(self._saver)
+        self._loose = build_assistant_graph()
+        self.student, self.finder = student, finder
+        self._context = AssistantContext(student, finder, pilot)
+        self._feedback = FeedbackLog(feedback) if feedback else None
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @classmethod
+    def open(
+        cls,
+        student: Student,
+        catalogue: str | Sequence[Item] = "electronics",
+        threads: Path | str | None = None,
+        chat_model: str | None = None,
+        *,
+        feedback: Path | None = None,
+        embedder: Embedder | None = None,
+        wait: bool = False,
+    ) -> "Assistant":
+        """Open an assistant.
+
+        Args:
+            student: who bundles.
+            catalogue: a file, a starter domain, or the products themselves.
+            threads: a SQLite file, a Postgres URL, or None to keep them in memory.
+            chat_model: `openai:NAME[@URL]`, a model that understands what is said; None is the router.
+            feedback: the file for ratings.
+            embedder: for the meaning of titles; MiniLM by default.
+            wait: whether to embed the catalogue now, or beside the conversation, which finds by words until then.
+
+        Raises:
+            UsageError: there is no such catalogue, model or place.
+            DataError: the catalogue has a fault; the message names file and line.
+        """
+        from bundlewise.graphs.piloting import ChatPilot
+
+        products = read_products(catalogue) if isinstance(catalogue, str) else list(catalogue)
+        finder = ProductFinder(products, embedder or Embedder.named())
+        pilot = ChatPilot.named(chat_model) if chat_model else None
+        if wait:
+            finder.index()
+        else:
+            threading.Thread(target=finder.index, name="catalogue", daemon=True).start()
+        return cls(student, finder, threads, pilot, feedback)
+
+    def close(self) -> None:
+        """Let go of the place of threads."""
+        self._open.close()
+
+    def __enter__(self) -> "Assistant":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, thread: str, message: str, owner: str = "") -> Iterator[Event]:
+        """Say something in a thread, a new one if there is none of that name; stream the reply.
+
+        Raises:
+            UsageError: the message is empty or too long, or the name is none.
+        """
+        if not message.strip():
+            raise UsageError("the message is empty; say something")
+        if len(message) > LONGEST:
+            raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
+        return self._run(thread, {"said": message, "todo": ()}, owner)
+
+    def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
+        """Do what was clicked in a thread; stream what comes of it.
+
+        Raises:
+            UsageError: there is no such action.
+        """
+        return self._run(thread, {"said": "", "todo": (_action(action),)}, owner)
+
+    def view(self, thread: str, owner: str = "") -> ThreadView:
+        """Return a thread as it is now.
+
+        Raises:
+            UsageError: the owner has no such thread.
+        """
+        state, pending = self._state(thread, owner)
+        return ThreadView(
+            thread=thread,
+            messages=state.messages,
+            cart=state.desk.card(),
+            bundles=state.desk.bundles,
+            found=state.desk.found,
+            pending=pending,
+        )
+
+    def threads(self, owner: str = "") -> list[ThreadLine]:
+        """Return the owner's threads, the latest first."""
+        lines = []
+        for name, kept in threads_of(self._saver, owner).items():
+            values = kept.checkpoint["channel_values"]
+            messages: tuple[Message, ...] = tuple(values.get("messages", ()))
+            desk = values.get("desk")
+            said = next((m.text for m in messages if m.role == "user"), "")
+            title = " ".join(said.split())[:TITLE] or "cart"
+            held = len(desk.cart) if desk else 0
+            lines.append(
+                ThreadLine(thread=name, title=title, at=kept.checkpoint["ts"], messages=len(messages), cart=held)
+            )
+        return sorted(lines, key=lambda row: row.at, reverse=True)
+
+    def forget(self, thread: str, owner: str = "") -> None:
+        """Delete a thread for good.
+
+        Raises:
+            UsageError: the owner has no such thread.
+        """
+        self._state(thread, owner)
+        config = config_for(owner, thread)
+        with self._lock_of(config):
+            self._saver.delete_thread(config["configurable"]["thread_id"])
+
+    def complete(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+        """Answer the last message of a conversation that is kept elsewhere, by going through it from the start.
+
+        Args:
+            messages: `role` and `content` each, as OpenAI's chat completions have them; only what users said counts.
+
+        Raises:
+            UsageError: the last message is not a user's, or has no text.
+        """
+        said = [text_of(message) for message in messages if message.get("role") == "user"]
+        if not said or messages[-1].get("role") != "user" or not said[-1].strip():
+            raise UsageError("the last message must be a user's and hold text")
+        if len(said[-1]) > LONGEST:
+            raise UsageError(f"the last message has {len(said[-1]):,} characters; say it in {LONGEST:,}")
+        return self._complete([text[:LONGEST] for text in said if text.strip()][-MEMORY:])
+
+    def _complete(self, said: Sequence[str]) -> Iterator[Event]:
+        values: Any = {}
+        graph: Any = self._loose
+        for text in said[:-1]:
+            state = {**_kept(values), "said": text, "todo": ()}
+            values = graph.invoke(state, {"recursion_limit": RECURSION}, context=self._context)
+        yield from self._stream(graph, {**_kept(values), "said": said[-1], "todo": ()}, {})
+
+    def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
+        """Return products of the catalogue, best first."""
+        return [item for item, _ in self.finder.search(text[:LONGEST], max(1, min(limit, 100)), most=max_price)]
+
+    def rate(self, thread: str, owner: str = "", what: int | None = None, up: bool = True, note: str = "") -> Feedback:
+        """Keep what somebody thinks of a bundle of a thread (by its number from 1), or of the last reply.
+
+        Raises:
+            UsageError: there is no such thread or bundle, or no place for feedback.
+        """
+        if self._feedback is None:
+            raise UsageError("no feedback is kept here; open the assistant with a file for it")
+        desk = self._state(thread, owner)[0].desk
+        if len(note) > NOTE:
+            raise UsageError(f"the note has {len(note):,} characters; write at most {NOTE:,}")
+        if what is not None and not 1 <= what <= len(desk.bundles):
+            raise UsageError(f"there is no bundle {what}; the thread has {len(desk.bundles)}")
+        offer = desk.bundles[what - 1] if what is not None else None
+        mark = config_for(owner, thread)["metadata"]["owner"]
+        return self._feedback.add(
+            owner=mark,
+            thread=thread,
+            what="bundle" if offer else "reply",
+            up=up,
+            note=note,
+            items=tuple(item for item in desk.cart if item.id not in desk.excluded),
+            bundle=offer.ids if offer else (),
+            intent=offer.intent if offer else "",
+            knowledge=offer.knowledge if offer else (),
+        )
+
+    def _lock_of(self, config: Any) -> threading.Lock:
+        return self._locks[config["configurable"]["thread_id"]]
+
+    def _state(self, thread: str, owner: str) -> tuple[AssistantState, bool]:
+        """Return the state of an owner's thread, and whether a turn is unfinished."""
+        snapshot = self._graph.get_state(config_for(owner, thread))
+        if not snapshot.values and not snapshot.next:
+            raise UsageError(f"no such thread: {thread}")
+        return AssistantState(**snapshot.values), bool(snapshot.next)
+
+    def _run(self, thread: str, given: dict[str, Any], owner: str) -> Iterator[Event]:
+        config: Any = config_for(owner, thread) | {"recursion_limit": RECURSION}
+        return self._turn(given, config)
+
+    def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
+        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix."""
+        with self._lock_of(config):
+            if self._graph.get_state(config).next:
+                self._graph.invoke(None, config, context=self._context)
+            yield from self._stream(self._graph, given, config)
+            forget_steps(self._saver, config)
+
+    def _stream(self, graph: Any, given: dict[str, Any], config: Any) -> Iterator[Event]:
+        settings = {"recursion_limit": RECURSION} | config
+        saved = {"durability": "sync"} if "configurable" in settings else {}
+        yield from graph.stream(given, settings, context=self._context, stream_mode="custom", **saved)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of an OpenAI-style message; images and the like are passed over."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, Sequence) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def reply_text(events: Sequence[Event]) -> str:
+    """Return the pieces of a reply as one text."""
+    return "".join(event.text for event in events if isinstance(event, TextEvent))
+
+
+def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("desk", "past", "messages") if name in values}
+
+
+def _action(given: Action | Mapping[str, Any]) -> Action:
+    if isinstance(given, Action):
+        return given
+    try:
+        return Action.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "action"
+        raise UsageError(f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}; see the schema of Action") from error

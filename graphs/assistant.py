@@ -1,0 +1,219 @@
+"""The assistant graph: a message or a click in, events out; the thread keeps desk and messages.
+
+listen -> understand -> (change | bundle | complete | explain)* -> reply. With a chat model the actions are its tool
+calls, and it is asked again with what came of them; without one they are the router's. What is said of products,
+prices and bundles comes from the desk alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Checkpointer
+
+from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
+from bundlewise.agents.deeds import UNKNOWN, Deed, Finder, do
+from bundlewise.agents.offering import Student, explained, goes_with, offered
+from bundlewise.agents.router import Seen, understand
+from bundlewise.errors import ModelError
+
+ROUNDS = 4
+"""Times a chat model is asked in one turn."""
+REMEMBERED = 400
+UNDOABLE = 20
+
+
+class Pilot(Protocol):
+    """A chat model that decides what to do."""
+
+    def decide(self, state: "AssistantState") -> tuple[tuple[dict[str, Any], ...], tuple[Action, ...]]:
+        """Return what it said, for the next round, and the actions in it; nothing once it is done.
+
+        Raises:
+            ModelError: it cannot be asked, or answers nonsense.
+        """
+
+
+@dataclass(frozen=True)
+class AssistantContext:
+    """The live things of a conversation; without a pilot the router understands."""
+
+    student: Student
+    finder: Finder
+    pilot: Pilot | None = None
+
+
+@dataclass(frozen=True)
+class AssistantState:
+    """A thread: the desk, what was said, and the turn on its way.
+
+    `said` and `todo` come in: a message, or what was clicked. `told` and `cards` are the reply so far, `past` the
+    desks to go back to. `calls` is what chat model and tools said in this turn.
+    """
+
+    said: str = ""
+    todo: tuple[Action, ...] = ()
+    desk: Desk = field(default_factory=Desk)
+    past: tuple[Desk, ...] = ()
+    messages: tuple[Message, ...] = ()
+    told: tuple[str, ...] = ()
+    cards: tuple[Event, ...] = ()
+    calls: tuple[dict[str, Any], ...] = ()
+    rounds: int = 0
+
+
+class Update(TypedDict, total=False):
+    """The parts of the state a node changes."""
+
+    todo: tuple[Action, ...]
+    desk: Desk
+    past: tuple[Desk, ...]
+    messages: tuple[Message, ...]
+    told: tuple[str, ...]
+    cards: tuple[Event, ...]
+    calls: tuple[dict[str, Any], ...]
+    rounds: int
+
+
+Run = Runtime[AssistantContext]
+Step = Literal["understand", "change", "bundle", "complete", "explain", "reply"]
+ASKS: dict[str, Step] = {"bundle": "bundle", "complete": "complete", "explain": "explain"}
+"""Actions that are asked of the student."""
+
+
+def listen(state: AssistantState) -> Update:
+    """Write down what was said, and begin a turn."""
+    said = (Message(role="user", text=state.said),) if state.said else ()
+    past = (*state.past, state.desk)[-UNDOABLE:]
+    messages = (*state.messages, *said)[-REMEMBERED:]
+    rounds = 0 if state.said else ROUNDS
+    return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
+
+
+def understand_(state: AssistantState, runtime: Run) -> Update:
+    """Find out what is to be done: by the chat model, or by the router where there is none or it fails."""
+    context = runtime.context
+    if context.pilot is not None:
+        try:
+            said, actions = context.pilot.decide(state)
+        except ModelError as error:
+            if state.rounds:
+                return {"rounds": ROUNDS, "told": _say(state, f"(The chat model failed: {error}.)", runtime)}
+            told = _say(state, f"(The chat model failed: {error}. I follow commands without it.)", runtime)
+            return {"todo": _routed(state, context), "rounds": ROUNDS, "told": told}
+        rounds = state.rounds + 1 if said else ROUNDS
+        return {"todo": actions, "calls": (*state.calls, *said), "rounds": rounds}
+    return {"todo": _routed(state, context), "rounds": ROUNDS}
+
+
+def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, ...]:
+    return tuple(understand(state.said, Seen(state.desk, context.finder.knows)))
+
+
+def change(state: AssistantState, runtime: Run) -> Update:
+    """Do what needs no student: search, cart, limits, undo."""
+    action = state.todo[0]
+    if action.name == "undo":
+        update = _done(state, _undone(state), runtime)
+        update["past"] = state.past[:-2] if len(state.past) > 1 else state.past
+        return update
+    return _done(state, do(state.desk, action, runtime.context.finder), runtime)
+
+
+def bundle(state: AssistantState, runtime: Run) -> Update:
+    """Let the student graph bundle the cart within the limits, and offer what it finds."""
+    return _done(state, offered(state.desk, runtime.context.student), runtime)
+
+
+def complete(state: AssistantState, runtime: Run) -> Update:
+    """Let the student judge which products of the catalogue go with the cart, or with a part of it."""
+    context = runtime.context
+    return _done(state, goes_with(state.desk, state.todo[0], context.student, context.finder), runtime)
+
+
+def explain(state: AssistantState, runtime: Run) -> Update:
+    """Say what bundles rest on."""
+    return _done(state, explained(state.desk, state.todo[0], runtime.context.student), runtime)
+
+
+def reply(state: AssistantState, runtime: Run) -> Update:
+    """End the turn: the reply with its cards becomes a message of the thread."""
+    refusals = [call["content"] for call in state.calls if call["role"] == "result"]
+    told = state.told or _say(state, refusals[-1] if refusals else UNKNOWN, runtime)
+    runtime.stream_writer(DoneEvent())
+    message = Message(role="assistant", text=" ".join(told), events=state.cards)
+    past = state.past[:-1] if state.past and _wishes(state.past[-1]) == _wishes(state.desk) else state.past
+    return {"messages": (*state.messages, message)[-REMEMBERED:], "todo": (), "calls": (), "past": past}
+
+
+def next_step(state: AssistantState) -> Step:
+    """Take the next action, ask the chat model again once all are done, or reply."""
+    if state.todo:
+        return ASKS.get(state.todo[0].name, "change")
+    return "reply" if state.rounds >= ROUNDS else "understand"
+
+
+def begin(state: AssistantState) -> Step:
+    """Do what was clicked at once; understand what was said."""
+    return next_step(state) if state.todo else "understand"
+
+
+def _undone(state: AssistantState) -> Deed:
+    if len(state.past) < 2:
+        return Deed(state.desk, "There is nothing to undo.", refused=True)
+    before = state.past[-2].model_copy(update={"found": state.desk.found, "query": state.desk.query})
+    return Deed(before, "Undone.", (before.card(),))
+
+
+def _wishes(desk: Desk) -> tuple[object, ...]:
+    """Return what undo brings back."""
+    return desk.cart, desk.excluded, desk.limits
+
+
+def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
+    """Stream a piece of text and return what has been told so far."""
+    runtime.stream_writer(TextEvent(text=f" {text}" if state.told else text))
+    return (*state.told, text)
+
+
+def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
+    """Stream what came of an action, and go on to the next; what is refused ends the turn, or goes back to the pilot."""
+    again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
+    told = state.told if again else _say(state, deed.said, runtime)
+    for event in deed.events:
+        runtime.stream_writer(event)
+    rest = () if deed.refused else state.todo[1:]
+    follow = tuple(action for action in deed.then if action not in rest)
+    heard = {"role": "result", "content": deed.said}
+    return {
+        "desk": deed.desk,
+        "told": told,
+        "cards": (*state.cards, *deed.events),
+        "todo": (*follow, *rest),
+        "calls": (*state.calls, heard) if state.calls else (),
+    }
+
+
+def build_assistant_graph(
+    checkpointer: Checkpointer = None,
+) -> CompiledStateGraph[AssistantState, AssistantContext, AssistantState, AssistantState]:
+    """Build the graph; run it with `stream({"said": ...}, config, context=AssistantContext(...))`."""
+    graph = StateGraph(AssistantState, context_schema=AssistantContext)
+    graph.add_node("listen", listen)
+    graph.add_node("understand", understand_)
+    graph.add_node("change", change)
+    graph.add_node("bundle", bundle)
+    graph.add_node("complete", complete)
+    graph.add_node("explain", explain)
+    graph.add_node("reply", reply)
+    graph.add_edge(START, "listen")
+    graph.add_conditional_edges("listen", begin)
+    for name in ("understand", "change", "bundle", "complete", "explain"):
+        graph.add_conditional_edges(name, next_step)
+    graph.add_edge("reply", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+graph = build_assistant_graph()

@@ -1,0 +1,124 @@
+"""Where threads are kept: checkpoints in a SQLite file, in memory, or in Postgres by its URL, each under its owner."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from bundlewise.agents import conversation, limits
+from bundlewise.domain import Item, Reason
+from bundlewise.errors import BundlewiseError, UsageError
+
+POSTGRES = ("postgres://", "postgresql://")
+PATIENCE = 30.0
+"""Seconds that a write waits for another process."""
+NAME = re.compile(r"[\w.:-]{1,100}")
+RECORDS = (Item, Reason, limits.Limits)
+
+
+def allowed() -> list[type]:
+    """Return the records that a checkpoint may be read back as; anything else in it stays data."""
+    spoken = [
+        kind
+        for kind in vars(conversation).values()
+        if isinstance(kind, type) and issubclass(kind, Item.__base__ or Item)
+    ]
+    return [*RECORDS, *spoken]
+
+
+@contextmanager
+def thread_saver(place: Path | str | None) -> Iterator[BaseCheckpointSaver[Any]]:
+    """Open the place of threads: a file, a Postgres URL, or None for memory.
+
+    Raises:
+        UsageError: Postgres is named and its packages are not installed.
+        BundlewiseError: the file or the server cannot be used.
+    """
+    serde = JsonPlusSerializer(allowed_msgpack_modules=allowed())
+    if place is None:
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        yield InMemorySaver(serde=serde)
+    elif str(place).startswith(POSTGRES):
+        yield from _postgres(str(place), serde)
+    else:
+        yield from _sqlite(Path(place), serde)
+
+
+def _sqlite(path: Path, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSaver[Any]]:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
+        saver = SqliteSaver(connection, serde=serde)
+        saver.setup()
+    except (sqlite3.Error, OSError) as error:
+        raise BundlewiseError(f"cannot keep threads in {path}: {error}; choose another file") from error
+    with closing(connection):
+        yield saver
+
+
+def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSaver[Any]]:
+    try:
+        import psycopg
+        from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg.rows import dict_row
+        from psycopg_pool import ConnectionPool
+    except ImportError as error:
+        raise UsageError("threads in Postgres need more packages; pip install 'bundlewise[postgres]'") from error
+    settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    try:
+        pool: Any = ConnectionPool(url, kwargs=settings, min_size=1, max_size=8, open=False)
+        with pool:
+            pool.wait(timeout=10)
+            saver = PostgresSaver(pool, serde=serde)
+            saver.setup()
+            yield saver
+    except (psycopg.Error, OSError) as error:
+        # The error's own words may hold the address, and that the password.
+        raise BundlewiseError(
+            f"cannot keep threads in Postgres ({type(error).__name__}); check address and rights"
+        ) from error
+
+
+def config_for(owner: str, thread: str) -> RunnableConfig:
+    """Return where a thread is kept. The owner is part of its key: nobody else's name for it leads there.
+
+    Raises:
+        UsageError: the name is none.
+    """
+    if not NAME.fullmatch(thread):
+        raise UsageError(f"a thread is named by 1 to 100 letters, digits, dots, colons and dashes, got {thread[:40]!r}")
+    mark = hashlib.sha256(owner.encode()).hexdigest()[:24]
+    return {"configurable": {"thread_id": f"{mark}/{thread}"}, "metadata": {"owner": mark}}
+
+
+def threads_of(saver: BaseCheckpointSaver[Any], owner: str) -> dict[str, Any]:
+    """Return the newest checkpoint of each of an owner's threads by name, the latest first."""
+    mark = hashlib.sha256(owner.encode()).hexdigest()[:24]
+    found: dict[str, Any] = {}
+    for kept in list(saver.list(None, filter={"owner": mark})):
+        whose, _, name = str(kept.config["configurable"]["thread_id"]).partition("/")
+        if whose == mark:
+            found.setdefault(name, kept)
+    return found
+
+
+def forget_steps(saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
+    """Drop the steps of a thread but for the newest, which is all that goes on; a server keeps its history."""
+    connection = getattr(saver, "conn", None)
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    name = config["configurable"]["thread_id"]
+    newest = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '')"
+    with saver.cursor() as cursor:  # type: ignore[attr-defined]
+        for table in ("checkpoints", "writes"):
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < {newest}", (name, name))

@@ -1,0 +1,161 @@
+"""Finding products of a catalogue by words and by meaning: typos forgiven, prices kept to, vectors kept on disk."""
+
+import io
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bundlewise.domain import Item
+from bundlewise.errors import BundlewiseError
+from bundlewise.files import fingerprint, write_bytes
+from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.progress import Advance
+from bundlewise.settings import cache_folder
+from bundlewise.text import words
+
+Floats = npt.NDArray[np.float32]
+LIKE = 0.35
+"""Cosine from which a product that shares no word with the query is still an answer; below MiniLM finds anything."""
+COVERED = 0.34
+"""Share of the query's words, by weight, that makes an answer on its own."""
+TYPO = 0.7
+"""What a word counts that is only nearly the query's."""
+SHORTEST_TYPO = 4
+MEANING = 0.5
+
+
+class ProductFinder:
+    """A catalogue's products by id, and by what is said about them; by meaning too once `index` has run."""
+
+    def __init__(self, products: Sequence[Item], embedder: Embedder) -> None:
+        """Index the words of titles and categories, which takes a moment; vectors take minutes the first time."""
+        self.products = tuple(products)
+        self.by_id = {product.id: product for product in self.products}
+        self._embedder = embedder
+        self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
+        self._postings = self._invert()
+        self._vocabulary = sorted(self._postings)
+        self._near: dict[str, list[str]] = defaultdict(list)
+        for word in self._vocabulary:
+            for form in _shorter(word):
+                self._near[form].append(word)
+        self._vectors: Vectors | None = None
+
+    def _invert(self) -> dict[str, npt.NDArray[np.intp]]:
+        found: dict[str, set[int]] = defaultdict(set)
+        for place, product in enumerate(self.products):
+            for word in words(" ".join((product.title, *product.category))):
+                found[stem(word)].add(place)
+                for part in word.split("-") if "-" in word else ():
+                    found[stem(part)].add(place)
+        return {word: np.array(sorted(places)) for word, places in found.items()}
+
+    @property
+    def is_indexed(self) -> bool:
+        """Say whether products are found by meaning too."""
+        return self._vectors is not None
+
+    def index(self, advance: Advance | None = None) -> "ProductFinder":
+        """Embed the titles, or read their vectors from the cache folder; until then products are found by words."""
+        titles = [product.title for product in self.products]
+        path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
+        vectors = _load(path)
+        if vectors is None or len(vectors) != len(titles):
+            vectors = self._embedder.embed(titles, advance)
+            buffer = io.BytesIO()
+            np.save(buffer, vectors)
+            with suppress(BundlewiseError):  # A cache that cannot be written costs time and nothing else.
+                write_bytes(path, buffer.getvalue())
+        self._vectors = vectors
+        return self
+
+    def knows(self, word: str) -> bool:
+        """Say whether a word stands in the catalogue."""
+        return stem(word.lower()) in self._postings
+
+    def search(
+        self, text: str, limit: int = 8, least: float | None = None, most: float | None = None
+    ) -> list[tuple[Item, float]]:
+        """Return the products that are meant by a text, best first, with a score; those within prices only.
+
+        An empty text means any product, the cheapest first.
+        """
+        within = np.ones(len(self.products), bool)
+        if least is not None or most is not None:
+            within = (self._prices >= (least or 0)) & (self._prices <= (np.inf if most is None else most))
+            within &= np.isfinite(self._prices)
+        terms = list(dict.fromkeys(stem(word) for word in words(text)))
+        if not terms and not text.strip():
+            scores, allowed = -self._prices, within
+        else:
+            covered = self._covered(terms)
+            scores, allowed = covered, within & (covered >= COVERED)
+            if self._vectors is not None:
+                meaning = self._vectors @ self._embedder.embed([text])[0]
+                scores, allowed = covered + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
+        places = np.flatnonzero(allowed)
+        best = places[np.argsort(-scores[places], kind="stable")[:limit]]
+        return [(self.products[place], float(scores[place])) for place in best]
+
+    def _covered(self, terms: Sequence[str]) -> Floats:
+        """Return for each product which share of the terms it holds, rare words counting more."""
+        scores, total = np.zeros(len(self.products), np.float32), 0.0
+        for term in terms:
+            places, share = self._places(term)
+            weight = float(np.log1p(len(self.products) / max(1, len(places))))
+            scores[places] += weight * share
+            total += weight
+        return scores / total if total else scores
+
+    def _places(self, term: str) -> tuple[npt.NDArray[np.intp], float]:
+        if term in self._postings:
+            return self._postings[term], 1.0
+        near = list(self._begun(term)) or self.spelt(term)
+        if not near:
+            return np.array([], np.intp), 0.0
+        return np.unique(np.concatenate([self._postings[word] for word in near])), TYPO
+
+    def _begun(self, term: str) -> Iterator[str]:
+        """Yield the words that begin with a term."""
+        if len(term) < SHORTEST_TYPO:
+            return
+        start = bisect_left(self._vocabulary, term)
+        for word in self._vocabulary[start : start + 20]:
+            if not word.startswith(term):
+                return
+            yield word
+
+    def spelt(self, term: str) -> list[str]:
+        """Return the catalogue's words that are a slip of the keyboard away from a term."""
+        if len(term) < SHORTEST_TYPO:
+            return []
+        return list(dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())))[:10]
+
+
+def stem(word: str) -> str:
+    """Return a word without its plural ending: cases and case are one word to a shopper."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith(("ches", "shes", "xes", "sses")):
+        return word[:-2]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _shorter(word: str) -> Iterator[str]:
+    """Yield a word and all it can be with one letter less: two words that share one are a slip apart."""
+    yield word
+    if len(word) >= SHORTEST_TYPO and not word.isdigit():
+        yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
+
+
+def _load(path: Path) -> Vectors | None:
+    try:
+        vectors: Vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vectors if vectors.ndim == 2 and vectors.dtype == np.float32 else None
