@@ -143,6 +143,17 @@ class Assistant:
         """
         return self._run(thread, {"said": "", "todo": (_action(action),)}, owner)
 
+    def resume(self, thread: str, owner: str = "") -> Iterator[Event]:
+        """Finish a turn that was cut off, and stream what is left of it; nothing if none was.
+
+        Raises:
+            UsageError: the owner has no such thread.
+        """
+        config: Any = config_for(owner, thread)
+        if self._state(thread, owner)[1]:
+            with self._lock_of(config):
+                yield from self._stream(self._graph, None, config)
+
     def view(self, thread: str, owner: str = "") -> ThreadView:
         """Return a thread as it is now.
 
@@ -262,7 +273,7 @@ class Assistant:
             yield from self._stream(self._graph, given, config)
             forget_steps(self._saver, config)
 
-    def _stream(self, graph: Any, given: dict[str, Any], config: Any) -> Iterator[Event]:
+    def _stream(self, graph: Any, given: dict[str, Any] | None, config: Any) -> Iterator[Event]:
         settings = {"recursion_limit": RECURSION} | config
         saved = {"durability": "sync"} if "configurable" in settings else {}
         yield from graph.stream(given, settings, context=self._context, stream_mode="custom", **saved)

@@ -21,6 +21,7 @@ COMMANDS = {
     "kb": "Look at, care for, exchange and re-embed a knowledge base.",
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
+    "chat": "Talk to the bundle assistant about a cart and a catalogue.",
     "serve": "Serve the student over HTTP, to OpenAI's clients too.",
     "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",

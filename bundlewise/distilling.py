@@ -127,11 +127,12 @@ def distil(
     dials: "Dials | None" = None,
     payment: Payment | None = None,
     log: Path | None = None,
+    remarks: Sequence[Knowledge] = (),
 ) -> Distilled:
     """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
 
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
-    ledger: stopped or killed, the same call goes on without paying twice.
+    ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
@@ -147,8 +148,9 @@ def distil(
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
-            found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, store=store, pack=pack)
-    return Distilled(found["records"], found["refused"], tally.rows())
+            places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks}
+            found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+    return Distilled([*found["records"], *remarks], found["refused"], tally.rows())
 
 
 def plan(

@@ -4,18 +4,21 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from bundlewise.domain import Bundle, Item, Record, Session, item_set_of
+from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Session, item_set_of
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.files import fingerprint
-from bundlewise.text import line
+from bundlewise.text import kind, line
 
 NOTE = 2000
+REMARK = 300
+INTENT = 80
 ABOUT = "feedback"
 
 
@@ -96,55 +99,75 @@ def read_feedback(path: Path) -> list[Feedback]:
     return found
 
 
-def as_sessions(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> tuple[list[Session], list[str]]:
-    """Return ratings as annotated training sessions, and why others are left out.
+@dataclass(frozen=True)
+class Learnt:
+    """What ratings teach: annotated training sessions, remarks on rejected bundles, and why the others teach nothing."""
 
-    All ratings of one cart make one session: what was liked is a bundle of it; what was disliked is none, so that its
-    pairs count as seen apart. A bundle that as many dislike as like teaches nothing. Carts that are sessions of the
-    data already teach nothing either: those of validation and test must not, and those of training are annotated.
+    sessions: list[Session]
+    remarks: list[Knowledge]
+    left_out: list[str]
+
+
+def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
+    """Return what ratings teach beside the sessions of the data.
+
+    All ratings of one cart make one training session. What more people like than not is a bundle of it. What more
+    dislike is a thought of its own, with their notes, in which none of these products are bundled. Carts that are
+    sessions of the data teach nothing: those of validation and test must not, those of training are annotated.
     """
     taken = {session.item_set: session.split for session in known}
+    domains = {session.domain for session in known}
+    domain = domains.pop() if len(domains) == 1 else ABOUT
     carts: dict[str, list[Feedback]] = {}
     left: list[str] = []
     for rating in ratings:
+        cart = item_set_of(item.title for item in rating.items)
         if rating.what != "bundle" or len(rating.bundle) < 2 or not set(rating.bundle) <= {i.id for i in rating.items}:
             left.append(f"{rating.id}: about no bundle")
-        elif split := taken.get(item_set_of(item.title for item in rating.items)):
-            left.append(f"{rating.id}: its cart is a session of the {split} split")
+        elif cart in taken:
+            left.append(f"{rating.id}: its cart is a session of the {taken[cart]} split")
         else:
-            carts.setdefault(item_set_of(item.title for item in rating.items), []).append(rating)
-    sessions = []
-    for key, said in sorted(carts.items()):
-        session = _session(key, said)
-        if session is None:
-            left += [f"{rating.id}: liked as often as not" for rating in said]
-        else:
-            sessions.append(session)
-    return sessions, left
+            carts.setdefault(cart, []).append(rating)
+    found = [_of_cart(f"{ABOUT}-{cart}", domain, said) for cart, said in sorted(carts.items())]
+    remarks = [remark for _, remarks in found for remark in remarks]
+    silent = [s.session_id for s, remarks in found if not s.bundles and not remarks]
+    left += [f"{session_id}: liked as often as not" for session_id in silent]
+    return Learnt([session for session, _ in found if session.session_id not in silent], remarks, left)
 
 
-def _session(key: str, said: Sequence[Feedback]) -> Session | None:
-    """Return what the ratings of one cart teach; None if nothing."""
-    latest = said[-1]
-    by_title = {line(item.title).casefold(): item.id for item in latest.items}
-    votes: dict[tuple[str, ...], int] = {}
-    intents: dict[tuple[str, ...], str] = {}
+def _of_cart(name: str, domain: str, said: Sequence[Feedback]) -> tuple[Session, list[Knowledge]]:
+    """Return the session that the ratings of one cart make, and a remark for each bundle that is rejected."""
+    items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
+    by_title = {item.title.casefold(): item.id for item in items}
+    votes: dict[tuple[str, ...], list[Feedback]] = {}
     for rating in said:
         titles = {item.id: line(item.title).casefold() for item in rating.items}
-        group = tuple(sorted(by_title[titles[key]] for key in rating.bundle))
-        votes[group] = votes.get(group, 0) + (1 if rating.up else -1)
-        intents[group] = rating.intent
+        votes.setdefault(tuple(sorted(by_title[titles[key]] for key in rating.bundle)), []).append(rating)
+    score = {group: sum(1 if rating.up else -1 for rating in ratings) for group, ratings in votes.items()}
     bundles: list[Bundle] = []
-    used: set[str] = set()
-    for group, vote in sorted(votes.items(), key=lambda pair: (-pair[1], pair[0])):
-        if vote > 0 and not used & set(group):
-            bundles.append(Bundle(item_ids=group, intent=intents[group]))
-            used |= set(group)
-    if not any(votes.values()):
-        return None
-    items = latest.items
-    if not bundles:
-        # Only what was looked at is known to be wrong: the rest of the cart was never judged.
-        items = tuple(item for item in items if any(item.id in group for group, vote in votes.items() if vote < 0))
-    blind = tuple(item.model_copy(update={"category": ()}) for item in items)
-    return Session(session_id=f"{ABOUT}-{key}", domain=ABOUT, split="train", items=blind, bundles=tuple(bundles))
+    for group in sorted(votes, key=lambda group: (-score[group], group)):
+        if score[group] > 0 and not any(set(group) & set(bundle.item_ids) for bundle in bundles):
+            bundles.append(Bundle(item_ids=group, intent=line(votes[group][-1].intent)[:INTENT]))
+    session = Session(session_id=name, domain=domain, split="train", items=items, bundles=tuple(bundles))
+    return session, [_remark(session, group, votes[group]) for group in sorted(votes) if score[group] < 0]
+
+
+def _remark(session: Session, group: tuple[str, ...], said: Sequence[Feedback]) -> Knowledge:
+    """Return a thought about products that were rejected as a bundle, with what was said about them."""
+    titles = tuple(item.title for item in session.items if item.id in group)
+    notes = "; ".join(
+        dict.fromkeys(line(rating.note)[:REMARK] for rating in said if not rating.up and rating.note.strip())
+    )
+    text = f"Shoppers rejected these as a bundle: {'; '.join(titles)}." + (
+        f" They said: {notes[:REMARK]}" if notes else ""
+    )
+    return Knowledge(
+        id=Knowledge.content_id("thought", session.domain, text, (session.session_id,)),
+        kind="thought",
+        domain=session.domain,
+        text=text,
+        kinds=tuple(kind(title) for title in titles),
+        titles=titles,
+        source_session_ids=(session.session_id,),
+        provenance=Provenance(teacher=ABOUT, prompt="import", run=fingerprint([rating.id for rating in said])),
+    )

@@ -166,10 +166,11 @@ def store(state: TeacherState, runtime: Run) -> Update:
     """Write the records to the knowledge base and the pack."""
     context = runtime.context
     known = [*context.known] or [KnownSession.of(session) for session in state.sessions]
+    records = [*state.records, *context.remarks]
     if context.store is not None:
-        context.store.replace(state.records, known, f"distil ({context.teacher.name})")
+        context.store.replace(records, known, f"distil ({context.teacher.name})")
     if context.pack is not None:
-        write_pack(context.pack, state.records, known)
+        write_pack(context.pack, records, known)
     return {}
 
 

@@ -29,7 +29,8 @@ class Dials:
 class TeacherContext:
     """The live things and dials of one run.
 
-    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested.
+    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested. `remarks` are
+    records that no teacher worded, such as what shoppers rejected, to be kept beside the teacher's.
     """
 
     teacher: Teacher
@@ -39,6 +40,7 @@ class TeacherContext:
     validation: Sequence[Session] = ()
     dials: Dials = field(default_factory=Dials)
     embed: Embed | None = None
+    remarks: Sequence[Knowledge] = ()
     tally: Tally = field(default_factory=Tally)
 
 

@@ -12,6 +12,7 @@ from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
     from bundlewise.distilling import Distilled
+    from bundlewise.domain import Knowledge, Session
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -22,6 +23,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     multiple=True,
     help="A sessions file, or electronics, clothing, grocery; again for more domains.",
 )
+@click.option("--feedback", type=FILE, help="What shoppers said of bundles, as further training sessions.")
 @click.option("--kb", help="Knowledge base to write to: a folder or a Chroma server's URL.")
 @click.option("--embedder", help="For a new one: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
 @click.option("--teacher", default="grounded", show_default=True, help="grounded, recorded:FILE, openai:MODEL[@URL].")
@@ -49,6 +51,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
 def command(
     data: tuple[str, ...],
+    feedback: Path | None,
     kb: str | None,
     embedder: str | None,
     teacher: str,
@@ -86,17 +89,41 @@ def command(
         raise UsageError(f"--{option} is for teachers that are paid, {teacher} is not; leave it out")
     payment = distilling.Payment(**given)
     sessions = dataset.load_all(data)
+    sessions, remarks = _with_feedback(sessions, feedback)
     vectors = Embedder.named(embedder) if embedder else None
     if dry_run:
         _say_plan(distilling.plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return
     assert kb is not None
     found = distilling.distil(
-        sessions, teacher, kb, embedder=vectors, pack=pack, dials=dials, payment=payment, log=log_json
+        sessions,
+        teacher,
+        kb,
+        embedder=vectors,
+        pack=pack,
+        dials=dials,
+        payment=payment,
+        log=log_json,
+        remarks=remarks,
     )
     _say(found, teacher, as_json)
     if not as_json:
         click.echo(f"knowledge base in {kb}; next: bundlewise finetune --data {data[0]} --kb {kb} -o adapter", err=True)
+
+
+def _with_feedback(sessions: "list[Session]", path: Path | None) -> "tuple[list[Session], list[Knowledge]]":
+    """Return the sessions with those that shoppers' ratings make, and remarks on what they rejected."""
+    if path is None:
+        return sessions, []
+    from bundlewise.feedback import learn, read_feedback
+
+    ratings = read_feedback(path)
+    learnt = learn(ratings, sessions)
+    taught = f"{len(learnt.sessions)} sessions, {len(learnt.remarks)} rejected bundles"
+    click.echo(f"feedback: {len(ratings)} ratings, {taught}, {len(learnt.left_out)} left out", err=True)
+    for reason in learnt.left_out[:5]:
+        click.echo(f"  left out {reason}", err=True)
+    return [*sessions, *learnt.sessions], learnt.remarks
 
 
 def _draw(path: Path) -> None:

@@ -1,0 +1,155 @@
+"""bundlewise chat: the bundle assistant in the terminal, or line by line from a pipe."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+
+if TYPE_CHECKING:
+    from bundlewise.agents.conversation import Event
+    from bundlewise.assistant import Assistant
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+THREADS = "bundlewise-threads.sqlite"
+FEEDBACK = Path("bundlewise-feedback.jsonl")
+OWNER = "terminal"
+LEAVE = frozenset({"quit", "exit", "bye", ":q"})
+
+
+@click.command()
+@knowledge_option
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@student_option
+@policy_options
+@click.option(
+    "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
+)
+@click.option("--threads", default=THREADS, show_default=True, help="File or Postgres URL that keeps conversations.")
+@click.option("--thread", default="main", show_default=True, help="The conversation to go on with, or a new one.")
+@click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what you say.")
+@click.option("--feedback", type=FILE, default=FEEDBACK, show_default=True, help="File for your ratings.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
+def command(
+    kb: str | None,
+    adapter: Path | None,
+    student: str,
+    catalogue: str,
+    threads: str,
+    thread: str,
+    chat_model: str | None,
+    feedback: Path,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Talk about a cart: find products, bundle them, ask why.
+
+    Say help for what is understood; /good 1 and /bad 1 why rate a bundle; Ctrl-D or quit leaves. The conversation is
+    kept: the same command goes on with it. From a pipe, every line is a message.
+    """
+    given = dials_of(options, kb)
+    from bundlewise.settings import quiet_libraries
+
+    quiet_libraries()
+    from bundlewise.assistant import Assistant
+    from bundlewise.errors import UsageError
+    from bundlewise.live import LiveStudent
+
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, note=_note)
+    with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
+        show = _json if as_json else _Terminal().show
+        if sys.stdin.isatty():
+            _note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
+        with suppress(UsageError):  # A thread that is new has nothing to finish.
+            show(assistant.resume(thread, OWNER))
+        for said in _messages():
+            show(_answers(assistant, thread, said))
+
+
+def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]":
+    from bundlewise.agents.conversation import DoneEvent, TextEvent
+    from bundlewise.errors import UsageError
+
+    try:
+        if said.startswith(("/good", "/bad")):
+            yield TextEvent(text=_rate(assistant, thread, said))
+            yield DoneEvent()
+        else:
+            yield from assistant.send(thread, said, owner=OWNER)
+    except UsageError as error:  # A slip in one line ends no conversation.
+        yield TextEvent(text=str(error))
+        yield DoneEvent()
+
+
+def _rate(assistant: "Assistant", thread: str, said: str) -> str:
+    word, *rest = said.split(maxsplit=2)
+    number = int(rest[0]) if rest and rest[0].isdigit() else None
+    note = " ".join(rest[1:] if number is not None else rest)
+    assistant.rate(thread, OWNER, number, up=word == "/good", note=note)
+    return f"Thank you, kept: {'bundle ' + str(number) if number else 'the reply'} is {word[1:]}."
+
+
+def _messages() -> Iterator[str]:
+    """Yield what is typed, or the lines of a pipe, until the end or a word of leave."""
+    asking = sys.stdin.isatty()
+    if asking:
+        import readline  # noqa: F401  # Arrows and history at the prompt.
+    while True:
+        try:
+            row = input("> ") if asking else sys.stdin.readline()
+        except EOFError:
+            click.echo()
+            return
+        if not asking and not row:
+            return
+        said = row.strip()
+        if said.lower() in LEAVE:
+            return
+        if said:
+            yield said
+
+
+def _json(events: "Iterator[Event]") -> None:
+    for event in events:
+        click.echo(event.model_dump_json())
+        sys.stdout.flush()
+
+
+class _Terminal:
+    """Events as text and small tables; what titles hold is shown as text."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
+        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
+
+    def show(self, events: "Iterator[Event]") -> None:
+        """Show the events of a reply as they come."""
+        wrote = False
+        for event in events:
+            if event.type == "text":
+                self.console.print(event.text.lstrip() if not wrote else event.text, end="", soft_wrap=True)
+                wrote = True
+                continue
+            if wrote:
+                self.console.print()
+            wrote = False
+            if event.type != "done":
+                self._card(event)
+            sys.stdout.flush()
+
+    def _card(self, event: "Event") -> None:
+        from bundlewise.agents.cards import lines_of
+
+        for row in lines_of(event):
+            self.console.print(f"  {row}", soft_wrap=True)
+
+
+def _note(said: str) -> None:
+    click.echo(said, err=True)
