@@ -4,7 +4,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -14,9 +13,8 @@ from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.agents.contracts import parse, schema_of
 from bundlewise.agents.tally import Tally
 from bundlewise.errors import BundlewiseError, UsageError
-from bundlewise.prompts.render import fingerprint, render
+from bundlewise.prompts.render import Messages, fingerprint, messages, render
 
-Messages = list[dict[str, str]]
 CHARACTERS = (3.0, 5.0)
 """Characters a token, at least and at most: between them lies what tokenizers make of English."""
 
@@ -86,10 +84,11 @@ class Asks(ABC):
 
 @dataclass(frozen=True)
 class Caps:
-    """The most that a run may pay, in US dollars and in tokens; None is no cap."""
+    """The most that a run may pay, in US dollars and in tokens, and the most calls it may make; None is no cap."""
 
     cost: float | None = None
     tokens: int | None = None
+    calls: int | None = None
 
 
 @dataclass
@@ -104,6 +103,7 @@ class Asker(Asks):
     caps: Caps = field(default_factory=Caps)
     mode: Mode = "json_schema"
     _lock: Lock = field(default_factory=Lock)
+    _sending: int = 0
     _reserved: int = 0
     _reserved_cost: float = 0.0
 
@@ -158,11 +158,15 @@ class Asker(Asks):
                 raise CapError(_capped("--max-cost", f"${caps.cost:g}", f"${paid:.4f}"))
             if caps.tokens is not None and self.tally.tokens + self._reserved + tokens > caps.tokens:
                 raise CapError(_capped("--max-tokens", f"{caps.tokens:,}", f"{self.tally.tokens:,} tokens"))
+            if caps.calls is not None and self.tally.calls + self._sending + 1 > caps.calls:
+                raise CapError(_capped("--max-calls", f"{caps.calls:,}", f"{self.tally.calls:,} calls"))
+            self._sending += 1
             self._reserved, self._reserved_cost = self._reserved + tokens, self._reserved_cost + cost
         return tokens, cost
 
     def _release(self, tokens: int, cost: float) -> None:
         with self._lock:
+            self._sending -= 1
             self._reserved, self._reserved_cost = self._reserved - tokens, self._reserved_cost - cost
 
 
@@ -188,13 +192,9 @@ def _keeps(text: str, mode: Mode) -> bool:
     return isinstance(value, dict) and (mode != "json_schema" or list(value) == ["greeting_word"])
 
 
-def messages_of(template: str, schema: dict[str, Any], **variables: Any) -> Messages:
+def messages_of(template: str, schema: dict[str, Any], /, **variables: Any) -> Messages:
     """Return the messages of a question: who the teacher is, with the contract, then the rendered template."""
-    contract = json.dumps(schema, ensure_ascii=False)
-    return [
-        {"role": "system", "content": render("teacher", schema=contract)},
-        {"role": "user", "content": render(template, **variables)},
-    ]
+    return messages(template, schema=json.dumps(schema, ensure_ascii=False), **variables)
 
 
 def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
@@ -203,18 +203,12 @@ def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
     return [*messages[:2], {"role": "assistant", "content": answer}, {"role": "user", "content": told}]
 
 
-@cache
-def _template(name: str) -> str:
-    """Return the fingerprint of a question's template, once a process: it costs more than the rest of the call."""
-    return fingerprint("teacher", name)
-
-
 def call_of(
     stage: str, subject: str, template: str, endpoint: ChatEndpoint, messages: Messages, schema: dict[str, Any]
 ) -> Call:
     """Return the call that a question is: its key says model, parameters, messages and schema, not the server."""
     request = {**endpoint.parameters, "messages": messages, "schema": schema}
-    return Call(stage, subject, _template(template), endpoint.model, request)
+    return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request)
 
 
 def tokens_of(messages: Messages) -> tuple[int, int]:

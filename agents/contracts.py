@@ -82,6 +82,13 @@ class Reasoning(Contract):
     lesson: str = Field(description="what this session teaches in general, in one sentence")
 
 
+class Rewrite(Contract):
+    """Another wording of a template."""
+
+    reason: str = Field(description="why it should help the small model, in one sentence")
+    template: str = Field(description="the whole new template, in Jinja, without fences")
+
+
 Reply = TypeVar("Reply", bound=Contract)
 
 

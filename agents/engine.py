@@ -97,6 +97,16 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
     return yes, no
 
 
+def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
+    """Say whether a model of this configuration can read a prompt whole, and answer it."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if isinstance(prompt, str):
+        length = len(token_ids(tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
+    else:
+        length = len(encode_judge(tokenizer, prompt).ids)
+    return limit is None or length <= limit
+
+
 def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
     """Yield batches of indices of similar lengths whose padded size stays within a token budget."""
     batch: list[int] = []
@@ -190,12 +200,7 @@ class StudentEngine:
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
         """Say whether the student can read a prompt whole, and answer it."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if isinstance(prompt, str):
-            length = len(token_ids(self.tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
-        else:
-            length = len(encode_judge(self.tokenizer, prompt).ids)
-        return limit is None or length <= limit
+        return fits(self.tokenizer, self.model.config, prompt)
 
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self.model.config, "max_position_embeddings", None)

@@ -4,11 +4,12 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
-from bundlewise.agents.asking import CHARACTERS, Asks, Messages, tokens_of
+from bundlewise.agents.asking import CHARACTERS, Asks, tokens_of
 from bundlewise.agents.calls import Call, Reply
 from bundlewise.agents.contracts import Contract
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.prices import Price
+from bundlewise.prompts.render import Messages
 
 
 @dataclass

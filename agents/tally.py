@@ -69,6 +69,11 @@ class Tally:
         """Tokens read and written in this run."""
         return sum(stage.tokens_in + stage.tokens_out for stage in list(self.stages.values()))
 
+    @property
+    def calls(self) -> int:
+        """Calls paid for in this run."""
+        return sum(stage.calls for stage in list(self.stages.values()))
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the stages as rows of numbers, with what each cost."""
         return [{"stage": name, **asdict(stage), "cost": self.cost(name)} for name, stage in list(self.stages.items())]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bundlewise import __version__
+from bundlewise.commands.overlay import prompts_option
 from bundlewise.errors import BundlewiseError
 
 COMMANDS = {
@@ -26,8 +27,12 @@ COMMANDS = {
     "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
-    "prompts": "List the prompt templates with their fingerprints.",
+    "prompts": "Look at, change, test, compare and improve the prompt templates.",
 }
+
+
+PROMPTED = ("demo", "distil", "finetune", "generate")
+"""Commands that take --prompts themselves; it can always stand before the command."""
 
 
 class LazyGroup(click.Group):
@@ -43,6 +48,8 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"bundlewise.commands.{cmd_name}")
         command: click.Command = module.command
+        if cmd_name in PROMPTED:
+            prompts_option(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,6 +61,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="bundlewise")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@prompts_option
 def root(debug: bool) -> None:
     """Find product bundles in shoppers' sessions with a small model that a large one has taught."""
 

@@ -38,6 +38,7 @@ class Payment:
     prices: Path | None = None
     max_cost: float | None = None
     max_tokens: int | None = None
+    max_calls: int | None = None
     temperature: float = 0.0
     effort: str | None = None
     concurrency: int = 8
@@ -223,7 +224,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | N
         return
     endpoint = endpoint_of(teacher, payment)
     tally.price = price_of(endpoint.model, payment.prices)
-    caps = Caps(payment.max_cost, payment.max_tokens)
+    caps = Caps(payment.max_cost, payment.max_tokens, payment.max_calls)
     ledger = CallLedger(payment.ledger)
     try:
         asker = Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
@@ -232,6 +233,22 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asks | N
     finally:
         endpoint.close()
         ledger.close()
+
+
+@contextmanager
+def asking(teacher: str, payment: Payment) -> "Iterator[Asks]":
+    """Open the way to a large teacher for questions besides distilling; Ctrl-C ends the waiting.
+
+    Raises:
+        UsageError: the teacher is no large one.
+    """
+    from bundlewise.agents.tally import Tally
+
+    with _asker(teacher, payment, Tally()) as asker:
+        if asker is None:
+            raise UsageError(f"teacher {teacher} is no language model; give openai:MODEL[@URL]")
+        with _stoppable(asker):
+            yield asker
 
 
 @contextmanager

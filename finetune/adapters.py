@@ -11,6 +11,7 @@ from bundlewise.agents.utilisation import Utilisation
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file, write_text
+from bundlewise.prompts.library import current
 from bundlewise.prompts.render import student_fingerprints
 
 MANIFEST = "manifest.json"
@@ -81,8 +82,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise AdapterError(f"{folder / MANIFEST} is damaged, or of an older version; tune the adapter again") from error
 
 
-def check_fit(folder: Path, base: Path) -> Manifest:
-    """Return the manifest of an adapter that fits this base model and these prompts.
+def check_fit(folder: Path, base: Path, *, any_prompts: bool = False) -> Manifest:
+    """Return the manifest of an adapter that fits this base model and, unless it may be any, these prompts.
 
     Raises:
         AdapterError: it was trained on another base, tokenizer or chat template, on prompts that have
@@ -96,7 +97,8 @@ def check_fit(folder: Path, base: Path) -> Manifest:
                 f"{whose} belongs to base {manifest.base} with {name} {wanted}, {base.name} has {found[part]}; "
                 f"give --student {manifest.base}, or fetch it again"
             )
-    check_prompts(folder, manifest)
+    if not any_prompts:
+        check_prompts(folder, manifest)
     check_files(folder, manifest)
     return manifest
 
@@ -107,13 +109,21 @@ def check_prompts(folder: Path, manifest: Manifest) -> None:
     Raises:
         AdapterError: a template, or the code that reads titles, has changed since.
     """
-    found = student_fingerprints()
-    changed = sorted(name for name, value in found.items() if manifest.prompts.get(name) != value)
-    if changed or manifest.prompts.keys() != found.keys():
-        raise AdapterError(
-            f"the student in {folder} was tuned on other prompts ({', '.join(changed) or 'a template is gone'}); "
-            "tune it again or restore the templates"
-        )
+    changed = changed_prompts(manifest)
+    if not changed:
+        return
+    own = current().folder
+    whose = f", or leave out those in {own} (--prompts, BUNDLEWISE_PROMPTS)" if own else ""
+    raise AdapterError(
+        f"the student in {folder} was tuned on other prompts ({', '.join(changed)}); "
+        f"tune it again or restore the templates{whose}"
+    )
+
+
+def changed_prompts(manifest: Manifest) -> list[str]:
+    """Name what is not as it was when a student was tuned: templates, or the code that reads titles."""
+    found, known = student_fingerprints(), manifest.prompts
+    return sorted(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
 
 
 def hashes_of(folder: Path) -> dict[str, str]:

@@ -34,10 +34,11 @@ def is_remote(name: str) -> bool:
     return name.startswith(REMOTE)
 
 
-def manifest_for(name: str, adapter: Path | None) -> Manifest | None:
+def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) -> Manifest | None:
     """Return the manifest of a student before anything large is loaded; None for an untuned one.
 
-    A student on a server takes it from `adapter`: the folder it was tuned into or published as.
+    A student on a server takes it from `adapter`: the folder it was tuned into or published as. With
+    `any_prompts` the prompts may have changed since: see `changed_prompts`.
 
     Raises:
         AdapterError: the adapter does not fit the base, or the prompts have changed since.
@@ -47,12 +48,13 @@ def manifest_for(name: str, adapter: Path | None) -> Manifest | None:
     else:
         base = models.resolve(name)
         if adapter is not None:
-            return check_fit(adapter, base)
+            return check_fit(adapter, base, any_prompts=any_prompts)
         folder = base if (base / MANIFEST).is_file() else None
     if folder is None:
         return None
     manifest = read_manifest(folder)
-    check_prompts(folder, manifest)
+    if not any_prompts:
+        check_prompts(folder, manifest)
     return manifest
 
 

@@ -15,6 +15,7 @@ from bundlewise.agents.planning import Planner
 from bundlewise.agents.tally import Tally
 from bundlewise.errors import UsageError
 from bundlewise.prices import Price
+from bundlewise.prompts.library import SHIPPED, shipped, using
 
 TITLES = ["Glide Mouse", "Foam Pad"]
 GOOD = '{"kinds": ["mouse", "pad"]}'
@@ -240,16 +241,15 @@ def test_a_server_that_counts_no_tokens_is_counted_for(bench: Bench) -> None:
     assert bench.tally.stages["describe"].tokens_out > 0
 
 
-def test_a_plan_asks_nobody_and_says_why_calls_are_to_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_asks_nobody_and_says_why_calls_are_to_be_made(bench: Bench) -> None:
     bench.replies(GOOD)
     kinds(bench.asker(), subject="kept")
     plan = Planner(bench.endpoint, bench.ledger)
     assert kinds(plan, subject="kept") == ["mouse", "pad"]
     assert kinds(plan, ["A Case", "A Lid", "A Box"], subject="never asked") == ["usual"] * 3
     assert kinds(plan, ["Glide Mouse", "Foam Pad, blue"], subject="kept") == ["usual"] * 2
-    monkeypatch.setattr("bundlewise.agents.asking._template", lambda name: "edited")
-    monkeypatch.setattr("bundlewise.agents.asking.render", lambda name, **variables: f"another {name}")
-    assert kinds(plan, subject="kept") == ["usual"] * 2
+    with using(SHIPPED.replacing(shipped("teacher_kinds").with_body("Another wording of {{ titles | length }}"))):
+        assert kinds(plan, subject="kept") == ["usual"] * 2
     (row,) = plan.rows(PRICE)
     assert (row["cached"], row["calls"], row["most_calls"]) == (1, 3, 9)
     assert row["why"] == {"new": 1, "what it builds on changed": 1, "template changed": 1}

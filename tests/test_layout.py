@@ -34,7 +34,7 @@ FACES = {
     "kb_pictures",
     "cli",
 }
-FACES |= {"commands", "experiment", "server", "__main__"}
+FACES |= {"commands", "experiment", "server", "workbench", "__main__"}
 MAY_IMPORT = {
     "kernel": {"kernel"},
     "prompts": {"kernel", "prompts"},
@@ -60,7 +60,7 @@ def modules() -> dict[str, Path]:
     for name, folder in SETUPTOOLS["package-dir"].items():
         for path in sorted((ROOT / folder).glob("*.py")):
             found[name if path.stem == "__init__" else f"{name}.{path.stem}"] = path
-    for package in ("commands", "experiment", "server", "starter"):
+    for package in ("commands", "experiment", "server", "starter", "workbench"):
         for path in sorted((ROOT / "bundlewise" / package).glob("*.py")):
             stem = "" if path.stem == "__init__" else f".{path.stem}"
             found[f"bundlewise.{package}{stem}"] = path

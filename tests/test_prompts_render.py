@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jinja2 import UndefinedError
-from jinja2.exceptions import SecurityError
 from samples import session
 
-from bundlewise.errors import UsageError
+from bundlewise.errors import DataError, UsageError
 from bundlewise.prompts import render as module
-from bundlewise.prompts.render import TEMPLATES, PackageLoader, fingerprint, render
+from bundlewise.prompts.catalogue import catalogue
+from bundlewise.prompts.library import SHIPPED, shipped, using
+from bundlewise.prompts.render import TEMPLATES, fingerprint, render
 
 FOLDER = Path(module.__file__).parent
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -47,6 +47,15 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "rules": ["r"],
     },
     "reasoning": {"products": "P.", "together": "T.", "left_out": "L.", "lesson": "S."},
+    "teacher_rewrite": {
+        "purpose": "p",
+        "body": "{{ titles }}",
+        "variables": [],
+        "filters": ["kind"],
+        "example": "e",
+        "mistakes": [{"products": ["mouse"], "answered": "none", "annotated": "1, 2"}],
+        "tried": [],
+    },
 }
 INCLUDES = {
     name: set(re.findall(r'{% include "(\w+)\.jinja"', (FOLDER / f"{name}.jinja").read_text())) for name in TEMPLATES
@@ -57,10 +66,8 @@ def test_every_template_file_is_known_by_name() -> None:
     assert {path.stem for path in FOLDER.glob("*.jinja")} == set(TEMPLATES) == set(VARIABLES)
 
 
-def test_the_catalogue_names_exactly_the_templates_and_their_variables() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]+)\|[^|]+\|$", (FOLDER / "README.md").read_text(), re.MULTILINE)
-    listed = {name: set(re.findall(r"`(\w+)`", variables)) for name, variables in rows}
-    assert listed == {name: set(variables) for name, variables in VARIABLES.items()}
+def test_the_catalogue_is_what_the_front_matters_say() -> None:
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == catalogue()
 
 
 @pytest.mark.parametrize(
@@ -69,37 +76,25 @@ def test_the_catalogue_names_exactly_the_templates_and_their_variables() -> None
 def test_a_missing_variable_is_an_error(name: str, missing: str) -> None:
     assert isinstance(render(name, **VARIABLES[name]), str)
     given = {key: value for key, value in VARIABLES[name].items() if key != missing}
-    with pytest.raises(UndefinedError, match=missing):
+    with pytest.raises(DataError, match=rf"line \d+: '{missing}' is undefined; \w+ has"):
         render(name, **given)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../render.py", "judge.jinja", ""])
 @pytest.mark.parametrize("use", [render, fingerprint])
 def test_an_unknown_template_is_a_usage_error(use: Any, name: str) -> None:
-    with pytest.raises(UsageError, match=rf"no template named '{re.escape(name)}'; choose one of judge"):
+    with pytest.raises(UsageError, match=rf"no template named '{re.escape(name)}'; (choose one of|did you mean) judge"):
         use(name)
 
 
-def test_a_template_cannot_reach_into_python() -> None:
-    with pytest.raises(SecurityError):
-        module._environment().from_string("{{ x.__class__.__mro__ }}").render(x=1)
-
-
 @pytest.mark.parametrize("changed", TEMPLATES)
-def test_a_fingerprint_changes_exactly_with_the_template_or_one_it_includes(
-    changed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fingerprint_changes_exactly_with_the_template_or_one_it_includes(changed: str) -> None:
     before = {name: fingerprint(name) for name in TEMPLATES}
-    source = PackageLoader.get_source
-
-    def edited(self: PackageLoader, environment: Any, template: str) -> tuple[str, None, None]:
-        text, *rest = source(self, environment, template)
-        return (text + "!" if template == f"{changed}.jinja" else text, *rest)
-
     assert (INCLUDES["judge"], INCLUDES["teacher_think"]) == ({"knowledge"}, {"products"})
-    monkeypatch.setattr(PackageLoader, "get_source", edited)
-    moved = {name for name in TEMPLATES if fingerprint(name) != before[name]}
+    with using(SHIPPED.replacing(shipped(changed).with_body(shipped(changed).body + "!"))):
+        moved = {name for name in TEMPLATES if fingerprint(name) != before[name]}
     assert moved == {name for name in TEMPLATES if changed in {name} | INCLUDES[name]}
+    assert {name: fingerprint(name) for name in TEMPLATES} == before
 
 
 def test_fingerprints_are_distinct_and_do_not_depend_on_the_order_of_names() -> None:

@@ -1,19 +1,43 @@
-"""bundlewise prompts: the templates, and what makes two of them differ."""
-
-import json
+"""bundlewise prompts: look at, change, test, compare and improve the prompt templates."""
 
 import click
 
+from bundlewise.commands import prompts_compare, prompts_edit, prompts_look, prompts_optimise
+from bundlewise.commands.overlay import prompts_option
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(as_json: bool) -> None:
-    """List the prompt templates with their fingerprints."""
-    from bundlewise.prompts.render import TEMPLATES, fingerprint
+SECTIONS = {
+    "Look": [prompts_look.list_, prompts_look.show, prompts_look.vars_, prompts_look.render, prompts_look.diff],
+    "Change": [prompts_edit.new, prompts_edit.lint, prompts_edit.test],
+    "Measure": [prompts_compare.compare, prompts_optimise.optimise],
+}
 
-    found = {name: fingerprint(name) for name in TEMPLATES}
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    for name, value in found.items():
-        click.echo(f"{value}  {name}")
+
+class Sections(click.Group):
+    """A group that lists its commands in sections, in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the work."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the sections."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
+
+
+@click.group(
+    cls=Sections,
+    commands=[prompts_option(each) for section in SECTIONS.values() for each in section],
+    invoke_without_command=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Look at, change, test, compare and improve the prompt templates.
+
+    Without a command, list them with their fingerprints. A folder of your own, given by --prompts before the command
+    or in BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
+    """
+    if context.invoked_subcommand is None:
+        prompts_look.print_list(as_json)

@@ -1,0 +1,111 @@
+"""bundlewise prompts new, lint, test: templates of one's own, what is wrong with them, and their cases."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bundlewise.commands.options import student_option
+from bundlewise.commands.prompts_look import json_option
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.workbench.cases import Answers
+
+FAILED = 100
+"""Exit code of `prompts test` when a case fails: neither a fault of ours nor a wrong option."""
+
+
+@click.command()
+@click.argument("name")
+@click.option("--variant", help="Write NAME.VARIANT.jinja, to be compared before it replaces anything.")
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: --prompts]")
+def new(name: str, variant: str | None, folder: Path | None) -> None:
+    """Copy the template NAME as it is in force, with its cases, into your folder, to be edited there."""
+    from bundlewise.workbench.editing import copy_template
+
+    given = os.environ.get("BUNDLEWISE_PROMPTS")
+    folder = folder or (Path(given) if given else None)
+    if folder is None:
+        raise UsageError("no folder for your prompts; add --to DIR, or set BUNDLEWISE_PROMPTS")
+    for path in copy_template(name, folder, variant):
+        click.echo(path)
+    said = name if variant is None else f"{name} {name}.{variant}"
+    verb = "diff" if variant is None else "compare"
+    arguments = "" if variant is None else f" {said} --data DATA"
+    click.echo(f"edit it, then: bundlewise --prompts {folder} prompts {verb}{arguments}", err=True)
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@json_option
+def lint(strict: bool, as_json: bool) -> None:
+    """Say what is wrong with your templates, or without a folder with those that ship; exit with 1 on errors.
+
+    Errors: faults by file and line, unknown variables, item text printed as it is. Warnings: unused variables, an
+    answer whose form is never said, long fixed text, what is random, a name that replaces nothing.
+    """
+    from bundlewise.workbench.lint import lint_folder, lint_shipped
+
+    folder = os.environ.get("BUNDLEWISE_PROMPTS")
+    found = lint_folder(Path(folder)) if folder else lint_shipped()
+    for each in found:
+        place = each.file if each.line is None else f"{each.file}, line {each.line}"
+        click.echo(each.model_dump_json() if as_json else f"{place}: {each.severity}: {each.message} ({each.rule})")
+    errors = sum(each.severity == "error" for each in found)
+    if not as_json:
+        click.echo(f"{errors} errors, {len(found) - errors} warnings", err=True)
+    if errors or (strict and found):
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--with-model", is_flag=True, help="Ask the student too, and hold its answers against the cases.")
+@student_option
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@json_option
+def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path | None, as_json: bool) -> None:
+    """Run the cases of templates, NAME.test.yaml beside them; exit with 100 when one fails.
+
+    Your own cases take the place of those that ship; a template of yours without any is held against those that ship.
+    """
+    from bundlewise import models
+    from bundlewise.finetune.students import is_remote
+    from bundlewise.settings import quiet_libraries
+    from bundlewise.workbench.cases import cases_of, run
+    from bundlewise.workbench.rendering import Reader, World
+
+    quiet_libraries()
+    answers = _answers(student, adapter) if with_model or adapter else None
+    reader = Reader(models.resolve(student)) if answers and not is_remote(student) else None
+    outcomes = [
+        run(file.template, case, World(reader=reader), answers) for file in cases_of(names) for case in file.cases
+    ]
+    if not outcomes:
+        raise UsageError(f"no cases for {', '.join(names)}; write {names[0]}.test.yaml beside it")
+    for each in outcomes:
+        if as_json:
+            click.echo(json.dumps({"template": each.template, "case": each.case, "faults": each.faults}))
+        elif each.faults:
+            click.secho(f"failed  {each.template}: {each.case}", fg="red")
+            for fault in each.faults:
+                click.echo(f"        {fault}")
+        elif sys.stdout.isatty():
+            click.echo(f"ok      {each.template}: {each.case}")
+    failed, skipped = sum(bool(each.faults) for each in outcomes), sum(each.skipped for each in outcomes)
+    asked = f", {skipped} without their answers (--with-model)" if skipped else ""
+    click.echo(f"{len(outcomes)} cases, {failed} failed{asked}", err=True)
+    if failed:
+        click.get_current_context().exit(FAILED)
+
+
+def _answers(student: str, adapter: Path | None) -> "Answers":
+    """Return the student as what answers a case with the knowledge that the case gives."""
+    from bundlewise.finetune.students import manifest_for, open_student
+    from bundlewise.workbench.answering import with_knowledge
+
+    return with_knowledge(open_student(student, adapter, manifest_for(student, adapter)))

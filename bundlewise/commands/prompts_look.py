@@ -1,0 +1,213 @@
+"""bundlewise prompts list, show, vars, render, diff: what templates are, and what models get of them."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.commands import data as data_command
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.workbench.rendering import Part, Rendered
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+CONTROLS = {number: None for number in range(32) if number not in (9, 10)} | {127: None}
+
+
+def safe(text: str) -> str:
+    """Return a text of several lines without what could drive a terminal."""
+    return text.translate(CONTROLS)
+
+
+def print_list(as_json: bool) -> None:
+    """Print the templates in force with their fingerprints."""
+    from bundlewise.prompts.library import current
+    from bundlewise.prompts.render import TEMPLATES, fingerprint
+
+    found, own = {name: fingerprint(name) for name in TEMPLATES}, current().own
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        click.echo(f"{value}  {name}{f'  ({own[name].path})' if name in own else ''}")
+    for name in own.keys() - found.keys():
+        click.echo(f"{'a part':12}  {name}  ({own[name].path})")
+
+
+@click.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the templates with their fingerprints, and which are your own."""
+    print_list(as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--shipped", is_flag=True, help="The one that ships, though you have one of your own.")
+def show(name: str, shipped: bool) -> None:
+    """Print the file of a template, front matter and body."""
+    from bundlewise.prompts import library
+    from bundlewise.workbench.variants import find_template
+
+    if shipped:
+        library.check_name(name)
+    found = library.shipped(name) if shipped else find_template(name)
+    click.echo(f"{found.path}, fingerprint {library.current().replacing(found).fingerprint(found.name)}", err=True)
+    click.echo(safe(found.text), nl=False)
+
+
+@click.command("vars")
+@click.argument("name")
+@json_option
+def vars_(name: str, as_json: bool) -> None:
+    """Print the variables of a template with types and examples, and what it may use."""
+    from bundlewise.prompts.library import current
+    from bundlewise.prompts.sandbox import FILTERS_KNOWN
+
+    library = current()
+    library.template(name)
+    front = library.front(name)
+    if as_json:
+        click.echo(front.model_dump_json())
+        return
+    for variable, told in front.variables.items():
+        click.echo(f"{variable}: {_type(told.type)}, {told.about}\n    {json.dumps(told.example, ensure_ascii=False)}")
+    if front.output:
+        click.echo(f"answer: {json.dumps(front.output)}{' (held to it)' if front.held else ''}")
+    included = sorted(library.included(name).keys() - {name})
+    if included:
+        click.echo(f"includes: {', '.join(included)}")
+    click.echo(f"filters: {', '.join(FILTERS_KNOWN)}")
+    click.echo("item is text from outside: let a filter (line, short, kind) keep it on its line", err=True)
+
+
+def _type(kind: Any) -> str:
+    if isinstance(kind, list):
+        return f"list of {_type(kind[0])}"
+    if isinstance(kind, dict):
+        return "{" + ", ".join(f"{name}: {_type(value)}" for name, value in kind.items()) + "}"
+    return str(kind)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--session", metavar="ID", help="The session of DATA; the first when left out.")
+@click.option("--data", default="electronics", show_default=True, help="A sessions file, or a starter domain.")
+@knowledge_option
+@policy_options
+@student_option
+@json_option
+def render(
+    name: str, session: str | None, data: str, kb: str | None, student: str, as_json: bool, **options: Any
+) -> None:
+    """Print exactly what a model gets of a template for a session, with the tokens of each part.
+
+    Knowledge is highlighted on a terminal. The student's prompts are texts to complete, a large teacher's are chat
+    messages; tokens are the student's, those of a large teacher are estimated. The text goes to stdout, the rest to
+    stderr.
+    """
+    from bundlewise import dataset
+    from bundlewise.settings import quiet_libraries
+    from bundlewise.workbench.opening import Opening
+    from bundlewise.workbench.rendering import rendered
+
+    quiet_libraries()
+    asked = data_command.find(data, session)
+    opening = Opening(student, None, kb, dials_of(options, kb))
+    world = opening.worlds([asked], dataset.load(data), opening.retriever())[0]
+    found = rendered(name, asked, world)
+    if as_json:
+        for prompt in found:
+            row = prompt.model_dump(mode="json") | {"text": prompt.text, "tokens": prompt.tokens}
+            click.echo(json.dumps(row))
+        return
+    for prompt in found:
+        _print(prompt)
+
+
+def _print(prompt: "Rendered") -> None:
+    """Print a prompt to stdout and its tokens to stderr, part by part where there are few of them."""
+    about = f"{prompt.about}, fingerprint {prompt.fingerprint}"
+    click.secho(f"# {prompt.template}: {safe(about)}", err=True, dim=True)
+    for part in prompt.parts:
+        if part.role != "text":
+            click.secho(f"[{part.role}, {part.template}, about {part.tokens} tokens]", err=True, dim=True)
+        click.echo(_highlighted(part), nl=False)
+        if not part.text.endswith("\n"):
+            click.echo()
+    if prompt.cut:
+        click.echo(f"too long for the student, so {prompt.cut}", err=True)
+    click.secho(f"# {tokens_line(prompt)}", err=True, dim=True)
+
+
+def tokens_line(prompt: "Rendered") -> str:
+    """Say how many tokens a prompt has, by template, and how many characters of it are knowledge."""
+    if prompt.tokens is None:
+        return "tokens are not known: the student is on a server"
+    by_template: dict[str, list[int]] = {}
+    for part in prompt.parts:
+        by_template.setdefault(part.template, []).append(part.tokens or 0)
+    parts = [
+        f"{sum(counts)} {name}{f' ({len(counts)})' if len(counts) > 1 else ''}" for name, counts in by_template.items()
+    ]
+    opening = [f"{prompt.opening} to open"] if prompt.opening else []
+    known = sum(end - start for part in prompt.parts for start, end in part.knowledge)
+    about = "about " if prompt.estimated else ""
+    return f"{about}{prompt.tokens} tokens: {' + '.join([*opening, *parts])}; knowledge: {known} characters"
+
+
+def _highlighted(part: "Part") -> str:
+    pieces, place = [], 0
+    for start, end in part.knowledge:
+        pieces += [safe(part.text[place:start]), click.style(safe(part.text[start:end]), fg="cyan", bold=True)]
+        place = end
+    return "".join([*pieces, safe(part.text[place:])])
+
+
+@click.command()
+@click.argument("a", default="shipped")
+@click.argument("b", default="current")
+@click.option("--data", default="electronics", show_default=True, help="A sessions file, or a starter domain.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Sessions to render.")
+@click.option("--show", "shown", type=click.IntRange(min=0), default=2, show_default=True, help="Differences to print.")
+@knowledge_option
+@policy_options
+@student_option
+@json_option
+def diff(
+    a: str, b: str, data: str, limit: int, shown: int, kb: str | None, student: str, as_json: bool, **options: Any
+) -> None:
+    """Show what models get differently of prompts A and B, rendered for the first sessions of DATA.
+
+    A and B are: shipped, current (with your folder), a template's name, NAME.VARIANT in your folder, a folder, or a
+    file NAME.jinja or NAME.VARIANT.jinja.
+    """
+    from bundlewise import dataset
+    from bundlewise.settings import quiet_libraries
+    from bundlewise.workbench.diffing import differences
+    from bundlewise.workbench.opening import Opening
+    from bundlewise.workbench.variants import variant_named
+
+    quiet_libraries()
+    first, second = variant_named(a), variant_named(b)
+    known = dataset.load(data)
+    sessions = [session for session in known if session.bundles][:limit]
+    if not sessions:
+        raise UsageError(f"no session of {data} is annotated; give others")
+    opening = Opening(student, None, kb, dials_of(options, kb))
+    worlds = opening.worlds(sessions, known, opening.retriever())
+    found = differences(first, second, sessions, worlds, shown)
+    if as_json:
+        for each in found:
+            click.echo(each.model_dump_json())
+        return
+    if not found:
+        click.echo(f"{a} and {b} render the same", err=True)
+    for each in found:
+        tokens = "" if each.tokens is None else f", {each.tokens:+.1f} tokens a session"
+        click.secho(f"{each.template}: differs for {each.differ} of {each.of} sessions{tokens}", bold=True)
+        for _, text in each.samples:
+            for line in text.splitlines():
+                click.secho(safe(line), fg={"+": "green", "-": "red"}.get(line[:1]))

@@ -1,0 +1,110 @@
+"""bundlewise prompts optimise: let a large teacher look for better wordings."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlewise.commands.options import data_option
+from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
+from bundlewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlewise.workbench.optimising import Try
+
+
+@click.command()
+@click.argument("name")
+@data_option
+@click.option("--teacher", default="grounded", show_default=True, help="openai:MODEL[@URL]: who rewrites.")
+@click.option("--rewrites", type=click.IntRange(1, 20), default=4, show_default=True, help="Rewrites to try.")
+@click.option("--max-calls", type=click.IntRange(min=1), default=12, show_default=True, help="Most calls to pay.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
+@click.option("--ledger", type=FILE, help="Paid calls.  [default: bundlewise-calls.sqlite]")
+@click.option(
+    "--screen", type=click.IntRange(min=2), default=48, show_default=True, help="Training sessions to screen on."
+)
+@click.option("--limit", type=click.IntRange(min=2), default=96, show_default=True, help="Most validation sessions.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for what is kept.  [default: --prompts]",
+)
+@click.option("--log", type=FILE, help="What was tried, as JSON lines.  [default: NAME.optimise.jsonl in that folder]")
+@answering_options
+def optimise(
+    name: str,
+    data: str,
+    teacher: str,
+    rewrites: int,
+    max_calls: int,
+    max_cost: float | None,
+    ledger: Path | None,
+    screen: int,
+    limit: int,
+    folder: Path | None,
+    log: Path | None,
+    **options: Any,
+) -> None:
+    """Let a large teacher reword the template NAME, and keep a rewrite only if it is better beyond doubt.
+
+    Each rewrite is screened on training sessions and then compared on validation, where the whole paired interval must
+    lie above zero; the error of 5 % is shared among all rewrites. What is kept is written into your folder. Stopped,
+    the same command goes on: calls and answers are kept.
+    """
+    from bundlewise import dataset, distilling
+    from bundlewise.files import write_jsonl
+    from bundlewise.prompts.library import check_name, current
+    from bundlewise.workbench.comparing import sample
+    from bundlewise.workbench.editing import save_template
+    from bundlewise.workbench.optimising import Optimiser
+    from bundlewise.workbench.variants import Variant
+
+    check_name(name)
+    if not teacher.startswith(distilling.LARGE):
+        raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
+    given = os.environ.get("BUNDLEWISE_PROMPTS")
+    folder = folder or (Path(given) if given else None)
+    if folder is None:
+        raise UsageError("no folder for what is kept; add --to DIR, or set BUNDLEWISE_PROMPTS")
+    log = log or folder / f"{name}.optimise.jsonl"
+    known, library = dataset.load(data), current()
+    training, validation = (
+        sample([session for session in known if session.split == split], most, options["seed"])
+        for split, most in (("train", screen), ("validation", limit))
+    )
+    done: list[Try] = []
+
+    def noted(each: "Try") -> None:
+        done.append(each)
+        write_jsonl(log, [row.model_dump(mode="json") for row in done])
+        click.echo(f"rewrite {each.number}: {outcome_of(each)}", err=True)
+
+    payment = distilling.Payment(**({"ledger": ledger} if ledger else {}), max_cost=max_cost, max_calls=max_calls)
+    with (
+        bench_of(known, [Variant("now", library)], "pairs", options) as (bench, _),
+        distilling.asking(teacher, payment) as asker,
+    ):
+        run = Optimiser(name, library, bench, asker, training, validation, rewrites, log=noted)
+        kept = run.run()
+    if run.stopped:
+        click.echo(run.stopped, err=True)
+    if kept is None:
+        click.echo(f"none of {len(done)} rewrites is better beyond doubt; {name} stays as it is")
+    else:
+        click.echo(save_template(name, kept.text, folder))
+    click.echo(f"what was tried: {log}", err=True)
+
+
+def outcome_of(each: "Try") -> str:
+    """Say what became of a rewrite, with its numbers."""
+    from bundlewise.workbench.page import said
+
+    parts: list[str] = [each.verdict]
+    if each.training is not None:
+        parts.append(f"training {each.training:+.3f}")
+    if each.validation is not None and each.interval is not None:
+        parts.append(f"validation {said(each.validation, *each.interval)} on {each.sessions}")
+    return ", ".join([*parts, *([each.note] if each.note else [])])

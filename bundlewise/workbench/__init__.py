@@ -1,0 +1,1 @@
+"""The prompt workbench: what templates render, what is wrong with them, and which of two is better."""

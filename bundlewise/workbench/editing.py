@@ -1,0 +1,64 @@
+"""Templates of one's own as files: copied from what is in force, and saved only if they can be used."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from bundlewise.errors import UsageError
+from bundlewise.files import write_bytes, write_text
+from bundlewise.prompts.library import check_name, current, forget, shipped
+from bundlewise.prompts.template import SUFFIX, Template, parse_template
+from bundlewise.workbench.cases import ENDING
+
+
+def copy_template(name: str, folder: Path, variant: str | None = None) -> list[Path]:
+    """Copy a template in force, with its cases, into a folder; return what was written.
+
+    Raises:
+        UsageError: there is no such template, or the folder has one of that name.
+    """
+    check_name(name)
+    path = folder / f"{name}{'' if variant is None else f'.{_word(variant)}'}{SUFFIX}"
+    if path.exists():
+        raise UsageError(f"{path} is there already; edit it, or choose another --variant")
+    # The folder may be new, or hold a broken template: then what ships is copied, which the path says.
+    found = current().template(name) if current().folder not in (None, folder) else shipped(name)
+    head = found.head or shipped(name).head
+    write_text(path, head + found.body)
+    written, cases = [path], folder / f"{name}{ENDING}"
+    resource = files("bundlewise.prompts").joinpath(f"{name}{ENDING}")
+    if variant is None and resource.is_file() and not cases.exists():
+        write_bytes(cases, resource.read_bytes())
+        written.append(cases)
+    return written
+
+
+def _word(variant: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", variant):
+        raise UsageError(f"a variant is a word of letters, digits, - and _, got {variant!r}")
+    return variant
+
+
+def edited(name: str, text: str) -> Template:
+    """Return a template of one's own from the text of a file, front matter or not.
+
+    Raises:
+        DataError: it cannot be used; names line and remedy.
+    """
+    check_name(name)
+    found = parse_template(name, f"{name}{SUFFIX}", text.encode(errors="replace"))
+    current().replacing(found)
+    return found
+
+
+def save_template(name: str, text: str, folder: Path) -> Path:
+    """Write a template into one's own folder if it can be used; it is in force from the next look at the folder.
+
+    Raises:
+        DataError: it cannot be used, and nothing is written.
+    """
+    template = edited(name, text)
+    path = folder / f"{name}{SUFFIX}"
+    write_text(path, (template.head or shipped(name).head) + template.body)
+    forget()
+    return path

@@ -1,0 +1,93 @@
+"""Opening a student for the workbench: with its knowledge and dials, under whatever prompts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlewise import chain, models
+from bundlewise.agents.student import Form
+from bundlewise.domain import Retrieved, Session
+from bundlewise.errors import UsageError
+from bundlewise.finetune.adapters import Manifest, changed_prompts
+from bundlewise.finetune.students import is_remote, manifest_for, open_student
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.prompts.library import using
+from bundlewise.settings import quiet_libraries
+from bundlewise.workbench.answering import AnswerCache, Bench, default_cache
+from bundlewise.workbench.comparing import sample
+from bundlewise.workbench.rendering import Reader, World
+from bundlewise.workbench.variants import Variant
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+CALIBRATING = 60
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which student with which knowledge, by name; `dials` of retrieval that are given replace the adapter's own."""
+
+    student: str
+    adapter: Path | None = None
+    kb: str | None = None
+    dials: dict[str, Any] = field(default_factory=dict)
+    form: Form = "pairs"
+    cache: Path | None = None
+    warn: Callable[[str], None] = lambda _: None
+
+    @contextmanager
+    def bench(self, variants: Sequence[Variant]) -> Iterator[Bench]:
+        """Open the student to answer under these prompts; a warning says where its adapter was tuned on others.
+
+        Raises:
+            UsageError: the adapter was tuned with knowledge, and there is no knowledge base.
+            AdapterError: the adapter does not fit its base.
+        """
+        quiet_libraries()
+        manifest = manifest_for(self.student, self.adapter, any_prompts=True)
+        if manifest and manifest.policy and self.kb is None:
+            whose = self.adapter or self.student
+            raise UsageError(f"the student in {whose} was tuned with knowledge in its prompts: add --kb")
+        if manifest:
+            self._warn_of_other_prompts(manifest, variants)
+        retriever = self.retriever(manifest)
+        with closing(AnswerCache(self.cache or default_cache())) as cache:
+            yield Bench(open_student(self.student, self.adapter, manifest), cache, retriever, self.form)
+
+    def retriever(self, manifest: Manifest | None = None) -> "Retriever | None":
+        """Open the knowledge base by the dials given, the adapter's own, or the defaults."""
+        own = manifest.policy if manifest and not self.dials else None
+        policy = Policy.of(**self.dials) if own is None else Policy.of(**own) if own else Policy.none()
+        return chain.open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
+
+    def worlds(
+        self, sessions: Sequence[Session], known: Sequence[Session], retriever: "Retriever | None"
+    ) -> list[World]:
+        """Return what the prompts of sessions depend on: knowledge, other sessions, and who reads them."""
+        found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
+        reader = Reader(self._base) if self._base else None
+        return [World(each, known, reader) for each in found]
+
+    @staticmethod
+    def calibrate(bench: Bench, variants: Sequence[Variant], known: Sequence[Session], seed: int) -> None:
+        """Calibrate the student under each of these prompts, on training sessions: it is compared on others."""
+        training = sample([session for session in known if session.split == "train"], CALIBRATING, seed)
+        for variant in variants:
+            bench.calibrate(variant.library, training)
+
+    @property
+    def _base(self) -> Path | None:
+        return None if is_remote(self.student) else models.resolve(self.student)
+
+    def _warn_of_other_prompts(self, manifest: Manifest, variants: Sequence[Variant]) -> None:
+        for variant in variants:
+            with using(variant.library):
+                changed = changed_prompts(manifest)
+            if changed:
+                self.warn(
+                    f"the student in {self.adapter or self.student} was tuned on another {', '.join(changed)} than "
+                    f"{variant.name} has; what it loses may be habit and not wording: tune it on each before you decide"
+                )

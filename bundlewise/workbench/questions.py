@@ -1,0 +1,189 @@
+"""What a large teacher is asked about a session, and what words its knowledge: taken from the teacher itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+from bundlewise.agents import contracts
+from bundlewise.agents.asking import Asks, messages_of, repaired
+from bundlewise.agents.calls import CallLedger, Reply
+from bundlewise.agents.chat import ChatEndpoint
+from bundlewise.agents.contracts import Kinds, schema_of
+from bundlewise.agents.contracts import Reply as Typed
+from bundlewise.agents.grounded import GroundedTeacher
+from bundlewise.agents.large import LargeTeacher
+from bundlewise.agents.patterns import mine
+from bundlewise.agents.teacher import Pattern, Rule, compare
+from bundlewise.domain import Grouping, Retrieved, Session
+from bundlewise.errors import UsageError
+from bundlewise.prompts.library import current
+from bundlewise.prompts.render import Messages, messages
+
+SESSIONS_OF_LESSONS = 8
+THRESHOLD_SESSIONS = 40
+LEAST_LESSONS = 3
+"""What stands in for rules rests on three lessons."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A template with what it is given, and the contract of its answer where it has one."""
+
+    template: str
+    variables: dict[str, Any]
+    about: str
+    schema: dict[str, Any] | None = None
+    chat: Messages | None = None
+
+    def messages(self) -> Messages:
+        """Return the chat messages, or the one text that there is."""
+        if self.chat is not None:
+            return self.chat
+        if self.schema is not None:
+            return messages_of(self.template, self.schema, **self.variables)
+        return messages(self.template, **self.variables)
+
+    @property
+    def sources(self) -> list[str]:
+        """The template of each message."""
+        if self.chat is not None:
+            return ["teacher", "teacher_kinds", "answer", self.template]
+        front = current().front(self.template)
+        return [front.system, self.template] if front.system else [self.template]
+
+
+class Overheard(Asks):
+    """Asks nobody: notes what is asked and goes on with a stand-in of the usual size."""
+
+    def __init__(self) -> None:
+        super().__init__(ChatEndpoint("nobody"), cast(CallLedger, None))
+        self.heard: list[Question] = []
+
+    def ask(
+        self,
+        stage: str,
+        subject: str,
+        template: str,
+        contract: type[Typed],
+        faults: Callable[[Typed], list[str]],
+        stand_in: Callable[[], Typed],
+        **variables: Any,
+    ) -> Typed | None:
+        """Note a question."""
+        about = f"{stage}: session {subject}" if stage != "formalise" else f"{stage}: {subject}"
+        self.heard.append(Question(template, variables, about, schema_of(contract)))
+        return stand_in()
+
+    def _answer(self, call: Any, messages: Messages, schema: dict[str, Any]) -> Reply | None:
+        return None
+
+    def _failed(self, stage: str, subject: str, reason: str) -> None:
+        """Keep no account."""
+
+
+def questions(name: str, session: Session, retrieved: Retrieved, known: Sequence[Session]) -> list[Question]:
+    """Return what a template is given for a session; an example where it is about no session.
+
+    Raises:
+        UsageError: the session has nothing that it is asked about.
+    """
+    makers: dict[str, Callable[[Session, Retrieved, Sequence[Session]], list[Question]]] = {
+        "teacher_kinds": lambda s, r, k: _heard(lambda teacher: teacher.kinds(s)),
+        "teacher_propose": lambda s, r, k: _heard(lambda teacher: teacher.propose(s, _patterns(s, k))),
+        "teacher_reflect": _reflected,
+        "teacher_rules": _drawn,
+        "teacher_think": _thought_through,
+        "teacher_repair": _repaired,
+        "products": lambda s, r, k: [Question("products", {"titles": s.titles}, f"session {s.session_id}")],
+        "knowledge": lambda s, r, k: [Question("knowledge", {"records": _records(r)}, f"session {s.session_id}")],
+    }
+    return makers[name](session, retrieved, known) if name in makers else [example_of(name)]
+
+
+def example_of(name: str) -> Question:
+    """Return a template with the examples of its front matter."""
+    front = current().front(name)
+    variables = {key: as_object(variable.example) for key, variable in front.variables.items()}
+    contract = (front.output or {}).get("contract")
+    schema = schema_of(getattr(contracts, contract)) if contract else None
+    return Question(name, variables, "the examples of its front matter", schema)
+
+
+def as_object(value: Any) -> Any:
+    """Return an example with fields to be read by dots, as the real records have."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{key: as_object(each) for key, each in value.items()})
+    return [as_object(each) for each in value] if isinstance(value, list) else value
+
+
+def _records(retrieved: Retrieved) -> list[Any]:
+    return [record for record, _ in retrieved.records]
+
+
+def _heard(ask: Callable[[LargeTeacher], object]) -> list[Question]:
+    asker = Overheard()
+    ask(LargeTeacher(asker))
+    return asker.heard
+
+
+def _patterns(session: Session, known: Sequence[Session]) -> list[Pattern]:
+    """Mine the other training sessions, by the heads of their titles."""
+    teacher = GroundedTeacher()
+    others = [s for s in known if s.split == "train" and s.bundles and s.session_id != session.session_id]
+    return mine(others, {s.session_id: teacher.kinds(s) for s in others}) if others else []
+
+
+def _reflected(session: Session, _: Retrieved, known: Sequence[Session]) -> list[Question]:
+    reflection = compare(_annotated(session, "teacher_reflect"), _proposal(session, known))
+    found = _heard(lambda teacher: teacher.reflect(reflection))
+    if not found:
+        raise UsageError(
+            f"session {session.session_id} is proposed as it is annotated, so nothing is reflected on; choose another"
+        )
+    return found
+
+
+def _drawn(session: Session, _: Retrieved, known: Sequence[Session]) -> list[Question]:
+    """Ask about what a few sessions taught, this one first where it taught something."""
+    teacher = LargeTeacher(Overheard())
+    others = [s for s in known if s.split == "train" and s.bundles and s.session_id != session.session_id]
+    reflections, propose = [], _proposer(session, known)
+    for each in [_annotated(session, "teacher_rules"), *others[:SESSIONS_OF_LESSONS]]:
+        reflection = compare(each, propose(each))
+        reflections.append(replace(reflection, lessons=teacher.reflect(reflection)))
+    if sum(len(reflection.lessons) for reflection in reflections) < LEAST_LESSONS:
+        raise UsageError(f"too few sessions teach something beside {session.session_id}; give --data with training")
+    return _heard(lambda large: large.formalise(reflections, _patterns(session, known)))
+
+
+def _thought_through(session: Session, retrieved: Retrieved, known: Sequence[Session]) -> list[Question]:
+    rules = [Rule(record.text, ()) for record in _records(retrieved) if record.kind == "rule"]
+    kinds = GroundedTeacher().kinds(session)
+    seen = _annotated(session, "teacher_think")
+    return _heard(lambda teacher: teacher.think(seen, kinds, _patterns(session, known), rules))
+
+
+def _repaired(session: Session, *_: object) -> list[Question]:
+    faults = [f"there must be {len(session.items)} kinds, one per product, not 0"]
+    first = messages_of("teacher_kinds", schema_of(Kinds), titles=session.titles)
+    chat = repaired(first, '{"kinds": []}', faults)
+    about = f"session {session.session_id}, after an answer without kinds"
+    return [Question("teacher_repair", {"faults": faults}, about, chat=chat)]
+
+
+def _annotated(session: Session, name: str) -> Session:
+    if not session.bundles:
+        raise UsageError(f"{name} asks about annotated sessions, {session.session_id} has no bundles; choose another")
+    return session
+
+
+def _proposal(session: Session, known: Sequence[Session]) -> Grouping:
+    """Return the clusters that the grounded teacher proposes, as a large one's proposal."""
+    return _proposer(session, known)(session)
+
+
+def _proposer(session: Session, known: Sequence[Session]) -> Callable[[Session], Grouping]:
+    teacher = GroundedTeacher()
+    teacher.begin([s for s in known if s.split == "train" and s.bundles][:THRESHOLD_SESSIONS] or [session])
+    return lambda each: teacher.propose(each, []) or ()

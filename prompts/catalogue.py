@@ -1,0 +1,48 @@
+"""The catalogue of the templates, README.md, written from their front matter.
+
+After a change of front matter: `python -m bundlewise.prompts.catalogue`.
+"""
+
+from pathlib import Path
+
+from bundlewise.files import write_text
+from bundlewise.prompts.library import SHIPPED, TEMPLATES
+from bundlewise.prompts.template import FrontMatter
+
+HEAD = """# The prompts
+
+Written from the templates' front matter: `python -m bundlewise.prompts.catalogue`.
+
+One file a template: front matter in YAML, then a Jinja body, rendered strictly in a sandbox. A missing variable is an
+error, and a title or record cannot leave its line. `bundlewise prompts` lists their fingerprints, which are of bodies
+alone; an adapter carries those of `judge`, `pair` and `name`, a record that of the template that worded it. A folder of
+your own is laid over these by `--prompts DIR` or `BUNDLEWISE_PROMPTS`: `docs/prompts.md`. `NAME.test.yaml` holds the
+cases of a template, for `bundlewise prompts test`.
+
+| template | what for | variables | answer | used by |
+|---|---|---|---|---|
+"""
+
+
+def catalogue() -> str:
+    """Return the catalogue as Markdown."""
+    return HEAD + "".join(_row(SHIPPED.front(name)) for name in TEMPLATES)
+
+
+def _row(front: FrontMatter) -> str:
+    variables = " ".join(f"`{name}`" for name in front.variables)
+    cells = (f"`{front.name}`", front.purpose, variables, _answer(front), ", ".join(front.used_by))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _answer(front: FrontMatter) -> str:
+    output = front.output
+    if output is None:
+        return {"wording": "a record's text", "partial": "part of others", "system": "opens a chat"}.get(front.role, "")
+    if "contract" in output:
+        return f"`{output['contract']}`"
+    return f"{output.get('description') or 'yes or no'}{', held to it' if front.held else ''}"
+
+
+if __name__ == "__main__":
+    write_text(Path(__file__).with_name("README.md"), catalogue())

@@ -1,0 +1,57 @@
+"""What can be wrong with a template, told by file, line and remedy."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from jinja2 import TemplateAssertionError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
+
+from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
+from bundlewise.prompts.template import SUFFIX, Template
+
+FAULTS = (TemplateError, RecursionError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What a template can raise when it is compiled or rendered."""
+
+
+def explain(
+    error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
+) -> str:
+    """Say what is wrong with a template or one it includes, in which line of which file, and what to do.
+
+    Args:
+        error: what Jinja or a filter raised.
+        template: the one that was to be rendered.
+        known: all templates, among them those it includes.
+        variables: the variables of a template, by its name.
+    """
+    template, line = _place(error, template, known)
+    said, remedy = (getattr(error, "message", "") or str(error)).rstrip("."), "correct that line"
+    if isinstance(error, TemplateAssertionError) and said.startswith("No filter named"):
+        word = said.split("'")[1]
+        close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(FILTERS_KNOWN)}"
+        remedy = "a prompt must be the same every time, leave it out" if word in RANDOM else hint
+        said = f"no filter {word!r}"
+    elif isinstance(error, UndefinedError):
+        remedy = f"{template.name} has {', '.join(variables(template.name)) or 'what includes it gives'}"
+    elif isinstance(error, SecurityError):
+        remedy = "a template may use its variables, filters and tests, and nothing behind them"
+    elif isinstance(error, RecursionError):
+        said, remedy = "it includes or calls itself without end", "let it end"
+    elif not isinstance(error, TemplateError):
+        said = f"{type(error).__name__}: {said}"
+    return f"{template.at(line)}: {said}; {remedy}"
+
+
+def _place(error: Exception, template: Template, known: Sequence[Template]) -> tuple[Template, int]:
+    """Return the template and the line of its body where an error came up: the innermost one."""
+    if isinstance(error, TemplateSyntaxError):
+        name = (error.name or "").removesuffix(SUFFIX)
+        return next((each for each in known if each.name == name), template), error.lineno
+    by_path, found, trace = {each.path: each for each in known}, (template, 1), error.__traceback__
+    while isinstance(trace, TracebackType):
+        if (inside := by_path.get(trace.tb_frame.f_code.co_filename)) is not None:
+            found = (inside, trace.tb_lineno)
+        trace = trace.tb_next
+    return found

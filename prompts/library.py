@@ -1,0 +1,251 @@
+"""The templates in force: those that ship, with a user's own folder laid over them by name."""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxError, meta, nodes
+
+from bundlewise.errors import DataError, UsageError
+from bundlewise.prompts.faults import FAULTS, explain
+from bundlewise.prompts.sandbox import PromptEnvironment, budget
+from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template
+
+TEMPLATES = (
+    *("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought"),
+    *("teacher", "teacher_repair", "teacher_kinds", "teacher_propose", "teacher_reflect", "teacher_rules"),
+    *("teacher_think", "reasoning", "teacher_rewrite"),
+)
+VARIABLE = "BUNDLEWISE_PROMPTS"
+
+
+@cache
+def shipped(name: str) -> Template:
+    """Return a template that ships, in a wheel as in a checkout."""
+    resource = files(__package__).joinpath(f"{name}{SUFFIX}")
+    return parse_template(name, str(resource), resource.read_bytes())
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no template has."""
+    if name not in TEMPLATES:
+        close = difflib.get_close_matches(name, TEMPLATES, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(TEMPLATES)}"
+        raise UsageError(f"no template named {name!r}; {hint}")
+
+
+class Library:
+    """Templates by name: one's own where there are some, else those that ship. It does not change once it is read."""
+
+    def __init__(self, own: Mapping[str, Template] | None = None, folder: Path | None = None) -> None:
+        """Take templates in; see `read_library` for a folder of them."""
+        self.own = dict(own or {})
+        self.folder = folder
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+
+    def template(self, name: str) -> Template:
+        """Return the template in force under a name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name in self.own:
+            return self.own[name]
+        check_name(name)
+        return shipped(name)
+
+    def front(self, name: str) -> FrontMatter:
+        """Return what is known of a template: its own front matter, or that of the one it replaces."""
+        found = self.template(name).front or shipped(name).front
+        assert found is not None
+        return found
+
+    def replacing(self, *templates: Template) -> "Library":
+        """Return a library with other templates in place of some of these.
+
+        Raises:
+            DataError: one of them cannot be used.
+        """
+        library = Library(self.own | {template.name: template for template in templates}, self.folder)
+        for template in templates:
+            library.check(template.name)
+        return library
+
+    def check(self, name: str) -> None:
+        """Compile a template and hold it against its variables, so that its faults are seen before it is used.
+
+        Raises:
+            DataError: it cannot be used; names file, line and remedy.
+        """
+        template = self.template(name)
+        _ = template.front
+        with self._explained(name):
+            self._environment.get_template(f"{name}{SUFFIX}")
+            for found in self.tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+                self._check_reference(template, found)
+        if name in TEMPLATES:
+            known = {variable for each in (shipped(name).front, template.front) if each for variable in each.variables}
+            for variable, line in self.undeclared(name):
+                if variable not in known:
+                    has = f"it has {', '.join(sorted(known)) or 'none'}"
+                    raise DataError(f"{template.at(line)}: {variable} is no variable of {name}; {has}")
+
+    def undeclared(self, name: str) -> list[tuple[str, int]]:
+        """Return the variables that a template takes from outside, each with the line of its body where it first is."""
+        tree = self.tree(name)
+        wanted = meta.find_undeclared_variables(tree) - self._environment.globals.keys()
+        lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
+        return sorted(((each, lines.get(each, 1)) for each in wanted), key=lambda pair: (pair[1], pair[0]))
+
+    def render(self, name: str, variables: Mapping[str, Any]) -> str:
+        """Return the text of a template.
+
+        Raises:
+            UsageError: there is no template of that name.
+            DataError: a variable is missing, or the template does something it must not; names file and line.
+        """
+        self.template(name)
+        with self._explained(name), budget():
+            return str(self._environment.get_template(f"{name}{SUFFIX}").render(variables))
+
+    def included(self, *names: str) -> dict[str, str]:
+        """Return the bodies of templates and of all they include, by name; all that is rendered, and nothing else."""
+        seen: dict[str, str] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                with self._explained(name):
+                    seen[name] = self.template(name).body
+                    found = meta.find_referenced_templates(self.tree(name))
+                    waiting += [each.removesuffix(SUFFIX) for each in found if each]
+        return seen
+
+    def fingerprint(self, *names: str) -> str:
+        """Return 12 hex digits over the bodies of templates and of all they include."""
+        if names not in self._fingerprints:
+            bodies = self.included(*names)
+            content = "\0".join(f"{name}{SUFFIX}\0{bodies[name]}" for name in sorted(bodies))
+            self._fingerprints[names] = hashlib.sha256(content.encode()).hexdigest()[:12]
+        return self._fingerprints[names]
+
+    def _variables(self, name: str) -> list[str]:
+        return [*self.front(name).variables] if name in TEMPLATES else []
+
+    @property
+    def place(self) -> str:
+        """Where the templates come from, for messages."""
+        return str(self.folder) if self.folder else "bundlewise"
+
+    @cached_property
+    def _environment(self) -> PromptEnvironment:
+        return PromptEnvironment(_Loader(self))
+
+    def tree(self, name: str) -> nodes.Template:
+        """Return a template's body as Jinja reads it."""
+        template = self.template(name)
+        return self._environment.parse(template.body, f"{name}{SUFFIX}", template.path)
+
+    def _check_reference(self, template: Template, found: Any) -> None:
+        if not isinstance(found.template, nodes.Const):
+            raise TemplateSyntaxError("an include needs a name in quotes", found.lineno, f"{template.name}{SUFFIX}")
+        try:
+            self._environment.get_template(found.template.value)
+        except TemplateNotFound as error:
+            said = f"no template {found.template.value!r} to include in {self.place}"
+            raise TemplateSyntaxError(said, found.lineno, f"{template.name}{SUFFIX}") from error
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            known = [self.template(each) for each in {*TEMPLATES, *self.own}]
+            raise DataError(explain(error, self.template(name), known, self._variables)) from error
+
+
+class _Loader(BaseLoader):
+    """Give Jinja the bodies of a library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, None]:
+        try:
+            found = self._library.template(template.removesuffix(SUFFIX))
+        except UsageError as error:
+            raise TemplateNotFound(template) from error
+        return found.body, found.path, None
+
+
+def read_library(folder: Path) -> Library:
+    """Read a folder of one's own templates; what it lacks is taken from those that ship.
+
+    Files `NAME.jinja` replace templates, or are parts for them to include; `NAME.VARIANT.jinja` wait to be compared.
+
+    Raises:
+        UsageError: there is no such folder, or no template in it.
+        DataError: a template in it cannot be used; the one that ships is never used in its place.
+    """
+    library = Library({path.name.removesuffix(SUFFIX): read_template(path) for path in files_in(folder)}, folder)
+    for name in library.own:
+        library.check(name)
+    return library
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that are templates in force, by name.
+
+    Raises:
+        UsageError: there is no such folder, or no template in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder} with prompts; check --prompts and {VARIABLE}")
+    found = sorted(folder.glob(f"*{SUFFIX}"))
+    if not found:
+        remedy = f"start one: bundlewise --prompts {folder} prompts new judge"
+        raise UsageError(f"{folder} holds no prompts, files NAME{SUFFIX}; {remedy}")
+    return [path for path in found if "." not in path.name.removesuffix(SUFFIX)]
+
+
+SHIPPED = Library()
+_USED: ContextVar[Library | None] = ContextVar("library", default=None)
+
+
+@cache
+def _from_folder(folder: str) -> Library:
+    return read_library(Path(folder))
+
+
+def current() -> Library:
+    """Return the templates in force: those of `using`, of the folder in BUNDLEWISE_PROMPTS, or those that ship.
+
+    A folder is read once a process, so that prompts never change in the middle of a run.
+    """
+    used = _USED.get()
+    if used is not None:
+        return used
+    folder = os.environ.get(VARIABLE)
+    return _from_folder(folder) if folder else SHIPPED
+
+
+@contextmanager
+def using(library: Library) -> Iterator[Library]:
+    """Let a library be in force in the block, and in the threads that a graph starts in it."""
+    token = _USED.set(library)
+    try:
+        yield library
+    finally:
+        _USED.reset(token)
+
+
+def forget() -> None:
+    """Let folders be read anew."""
+    _from_folder.cache_clear()
