@@ -12,7 +12,7 @@ from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.agents.utilisation import require_utilisation
-from bundlewise.domain import Grouping, Item, Knowledge, Prediction, Reason, Retrieved, Session
+from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
@@ -83,6 +83,20 @@ class LiveStudent:
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name; this waits for no other call."""
         return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+
+    def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
+        """Return the records that fit words best, with their score.
+
+        Raises:
+            UsageError: the student has no knowledge.
+        """
+        from bundlewise.knowledge_base.finding import find
+
+        if self.retriever is None:
+            raise UsageError("this student has no knowledge base; give one, and hints or a quota above 0")
+        with self._lock:
+            found = find(self.retriever.store, text, kind, domain or None, limit, "hybrid")
+        return [(verdict.record, round(verdict.score, 4)) for verdict in found]
 
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""

@@ -1,6 +1,6 @@
 """The app: routes, errors in one shape, the gate around all, and the page where there is one."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from bundlewise import __version__
-from bundlewise.server import bundles, completions, health
-from bundlewise.server.completions import Talker
+from bundlewise.agents import offering
+from bundlewise.assistant import Assistant
+from bundlewise.server import assistant_api, bundles, completions, health
 from bundlewise.server.gate import Gate
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import refuse, refuse_invalid
+from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.service import Service, Student
-from bundlewise.server.talking import ListTalker
 
 PAGE = Path(__file__).parent / "web"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
@@ -32,7 +33,7 @@ def create_app(
     keys: Keys | None = None,
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
-    talker: Talker | None = None,
+    assistant: Callable[[offering.Student], Assistant] = Assistant.open,
     page: Path = PAGE,
 ) -> FastAPI:
     """Return the app that serves a student.
@@ -42,7 +43,7 @@ def create_app(
         keys: bearer keys; without any the server is open.
         limits: the dials that protect it.
         hosts: names in the header Host that are answered, None for any.
-        talker: answers conversations; without one, pasted lists of products alone.
+        assistant: opens what answers conversations, over the student as the queue serves it.
         page: folder with the page's files; served at / if it holds an index.html.
     """
     meters, limits = Meters(), limits or Limits()
@@ -53,13 +54,14 @@ def create_app(
         await service.start()
         yield
         await service.stop()
+        app.state.assistant.close()
 
     # The pages of FastAPI's documentation load their scripts from the network.
     app = FastAPI(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.state.service, app.state.talker = service, talker or ListTalker(service)
-    for router in (bundles.router, completions.router, health.router):
+    app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
+    for router in (bundles.router, completions.router, assistant_api.router, health.router):
         app.include_router(router)
     if (page / "index.html").is_file():
         app.mount("/", Page(page), name="page")

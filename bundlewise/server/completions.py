@@ -3,15 +3,16 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Annotated, Protocol
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
 
-import anyio
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
+from bundlewise.agents.conversation import Event, TextEvent
+from bundlewise.assistant import Assistant
 from bundlewise.server.chat_shapes import (
     ChatRequest,
     ChatResponse,
@@ -25,24 +26,19 @@ from bundlewise.server.chat_shapes import (
     Reply,
 )
 from bundlewise.server.refusals import ErrorBody, Refusal, error_body, shown
-from bundlewise.server.service import CALLER, MODEL, Caller, Service, caller_of, service_of, while_there
+from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import Usage
+from bundlewise.server.streaming import pieces_of
 from bundlewise.server.strict import StrictRoute
 
 STARTED = int(time.time())
+WORD = re.compile(r"\s*\S+|\s+$")
 router = APIRouter(
     prefix="/v1",
     route_class=StrictRoute,
     tags=["OpenAI"],
     responses={"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}},
 )
-
-
-class Talker(Protocol):
-    """What answers a conversation."""
-
-    def talk(self, messages: list[dict[str, str]]) -> Iterator[str]:
-        """Yield the pieces of the reply to a conversation, its last message the user's."""
 
 
 @router.get("/models")
@@ -76,7 +72,9 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
         raise Refusal(400, found, code="invalid_value", param=f"messages.{len(asked.messages) - 1}.role")
     if asked.stream_options is not None and not asked.stream:
         raise Refusal(400, "stream_options needs stream: true", code="invalid_value", param="stream_options")
-    answer = Answer(service_of(request), request.app.state.talker, asked, caller_of(request), request.state.request_id)
+    answer = Answer(
+        service_of(request), request.app.state.assistant, asked, caller_of(request), request.state.request_id
+    )
     if asked.stream:
         # The first piece is waited for, so that a full queue is a status and not a broken stream.
         await while_there(request, answer.begin())
@@ -85,82 +83,74 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
 
 
 class Answer:
-    """One reply on its way: pieces from a thread that runs the conversation, as text or as events."""
+    """One reply on its way, as a whole or as events."""
 
-    def __init__(self, service: Service, talker: Talker, asked: ChatRequest, caller: Caller, request_id: str) -> None:
-        self.caller, self.asked = caller, asked
+    def __init__(
+        self, service: Service, assistant: Assistant, asked: ChatRequest, caller: Caller, request_id: str
+    ) -> None:
+        self._asked, self._caller = asked, caller
         messages = [{"role": message.role, "content": message.text} for message in asked.messages]
-        self._pieces = cut(talker.talk(messages), asked.most_words)
-        self._head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": MODEL}
-        self._first: str | None = None
-        self._limiter = service.threads
-        self.finish: Finish = "stop"
-
-    async def _next(self) -> str | None:
-        """Return the next piece, or None at the end; run under the caller, who may go meanwhile."""
-        CALLER.set(self.caller)
-        try:
-            return await run_sync(self._step, limiter=self._limiter, abandon_on_cancel=True)
-        except anyio.get_cancelled_exc_class():
-            self.caller.leave()
-            raise
-
-    def _step(self) -> str | None:
-        try:
-            return next(self._pieces)
-        except StopIteration as end:
-            self.finish = end.value or "stop"
-            return None
+        self._events = pieces_of(lambda: assistant.complete(messages), caller, service.threads)
+        self._first: Event | None = None
+        self._head: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": MODEL}
+        self._reply = Words(asked.most_words)
 
     async def begin(self) -> None:
-        """Wait for the first piece."""
-        self._first = await self._next()
+        """Wait for the first event."""
+        self._first = await anext(self._events, None)
 
     async def whole(self) -> ChatResponse:
         """Return the whole answer."""
-        parts = []
-        while (piece := await self._next()) is not None:
-            parts.append(piece)
-        choice = Choice(message=Reply(content="".join(parts)), finish_reason=self.finish)
+        async with aclosing(self._events):
+            parts = [self._reply.take(event) async for event in self._events]
+        choice = Choice(message=Reply(content="".join(parts)), finish_reason=self._reply.finish)
         return ChatResponse(choices=[choice], usage=self._usage(), **self._head)
 
     async def stream(self) -> AsyncIterator[str]:
-        """Yield the events of the stream; a fault in its midst is an event too."""
-        yield self._event([ChunkChoice(delta=Delta(role="assistant", content=""))])
-        piece: str | None = self._first
-        while piece is not None:
-            yield self._event([ChunkChoice(delta=Delta(content=piece))])
+        """Yield the events of the stream; a refusal in its midst is an event too."""
+        async with aclosing(self._events):
+            yield self._event([ChunkChoice(delta=Delta(role="assistant", content=""))])
             try:
-                piece = await self._next()
+                async for text in self._texts():
+                    yield self._event([ChunkChoice(delta=Delta(content=text))])
             except Refusal as refusal:
                 body = error_body(refusal.status_code, str(refusal.detail), refusal.code)
                 yield f"data: {json.dumps(body)}\n\n"
                 return
-        yield self._event([ChunkChoice(delta=Delta(), finish_reason=self.finish)])
-        if self.asked.stream_options and self.asked.stream_options.include_usage:
-            yield self._event([], usage=self._usage())
-        yield "data: [DONE]\n\n"
+            yield self._event([ChunkChoice(delta=Delta(), finish_reason=self._reply.finish)])
+            if self._asked.stream_options and self._asked.stream_options.include_usage:
+                yield self._event([], usage=self._usage())
+            yield "data: [DONE]\n\n"
+
+    async def _texts(self) -> AsyncIterator[str]:
+        if self._first is not None and (text := self._reply.take(self._first)):
+            yield text
+        async for event in self._events:
+            if text := self._reply.take(event):
+                yield text
 
     def _event(self, choices: list[ChunkChoice], usage: Usage | None = None) -> str:
         chunk = Chunk(choices=choices, usage=usage, **self._head)
         return f"data: {chunk.model_dump_json()}\n\n"
 
     def _usage(self) -> Usage:
-        return Usage.of(self.caller.read, self.caller.written)
+        return Usage.of(self._caller.read, self._caller.written)
 
 
-def cut(pieces: Iterator[str], words: int | None) -> Generator[str, None, Finish]:
-    """Yield pieces until they have so many words; return why they end."""
-    left = words
-    for piece in pieces:
-        if left is None:
-            yield piece
-            continue
-        found = re.findall(r"\s*\S+|\s+$", piece)
-        if len(found) > left:
-            if left:
-                yield "".join(found[:left])
-            return "length"
-        left -= len(found)
-        yield piece
-    return "stop"
+class Words:
+    """The text of a reply, no longer than so many words."""
+
+    def __init__(self, most: int | None) -> None:
+        self._left = most
+        self.finish: Finish = "stop"
+
+    def take(self, event: Event) -> str:
+        """Return what an event adds to the text."""
+        if not isinstance(event, TextEvent) or self._left is None:
+            return event.text if isinstance(event, TextEvent) else ""
+        found = WORD.findall(event.text)
+        kept = found[: self._left]
+        if any(word.strip() for word in found[self._left :]):
+            self.finish = "length"
+        self._left -= sum(bool(word.strip()) for word in kept)
+        return "".join(kept)

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from bundlewise.agents.limits import Limits
+from bundlewise.agents.student import NO_LIMITS
 from bundlewise.chain import GENERATE_BATCH
 from bundlewise.domain import Prediction, Session
 from bundlewise.server.meters import Meters
@@ -16,15 +18,22 @@ from bundlewise.server.refusals import Refusal
 LINGER = 0.01
 """Seconds that the student waits for more after the first: clients that were answered together ask again together."""
 
-Bundle = Callable[[Sequence[Session]], list[Prediction]]
+Bundle = Callable[[Sequence[Session], Mapping[str, Limits]], list[Prediction]]
 Work = Callable[[], Any]
 Result = TypeVar("Result")
+
+
+class Asked(NamedTuple):
+    """A session to bundle, and what its bundles may be."""
+
+    session: Session
+    limits: Limits | None = None
 
 
 class Job:
     """A session to bundle, or other work for the student, and who waits for it."""
 
-    def __init__(self, work: Session | Work, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: Asked | Work, loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         self.done: asyncio.Future[Any] = loop.create_future()
         self.since = time.perf_counter()
@@ -59,13 +68,15 @@ class BatchQueue:
         """How many jobs wait that somebody still wants."""
         return sum(not job.done.done() for jobs in self._clients.values() for job in jobs)
 
-    async def ask(self, client: str, sessions: Sequence[Session]) -> list[Prediction]:
+    async def ask(
+        self, client: str, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS
+    ) -> list[Prediction]:
         """Return the predictions of sessions; those that the caller no longer waits for are dropped.
 
         Raises:
             Refusal: 503, too much waits already.
         """
-        return list(await self._wait_for(client, sessions))
+        return await self._wait_for(client, [Asked(each, limits.get(each.session_id)) for each in sessions])
 
     async def do(self, client: str, work: Callable[[], Result]) -> Result:
         """Run other work for the student in the client's turn.
@@ -76,7 +87,7 @@ class BatchQueue:
         (result,) = await self._wait_for(client, [work])
         return result  # type: ignore[no-any-return]
 
-    async def _wait_for(self, client: str, works: Sequence[Session | Work]) -> list[Any]:
+    async def _wait_for(self, client: str, works: Sequence[Asked | Work]) -> list[Any]:
         waiting = self.waiting
         if waiting + len(works) > self._limit:
             found = (
@@ -117,9 +128,9 @@ class BatchQueue:
             self._meters.waiting.set(self.waiting)
             for job in jobs:
                 self._meters.queued.observe(time.perf_counter() - job.since)
-            await self._answer([job for job in jobs if isinstance(job.work, Session)])
+            await self._answer([job for job in jobs if isinstance(job.work, Asked)])
             for job in jobs:
-                if not isinstance(job.work, Session):
+                if not isinstance(job.work, Asked):
                     await self._settle([job], partial(_alone, job.work))
 
     async def _answer(self, jobs: list[Job]) -> None:
@@ -127,9 +138,9 @@ class BatchQueue:
         if not jobs:
             return
         self._meters.batches.observe(len(jobs))
-        await self._settle(jobs, partial(answered_once, self._bundle, _sessions(jobs)), last=len(jobs) == 1)
+        await self._settle(jobs, partial(answered_once, self._bundle, _asked(jobs)), last=len(jobs) == 1)
         for job in [job for job in jobs if not job.done.done()]:
-            await self._settle([job], partial(answered_once, self._bundle, _sessions([job])))
+            await self._settle([job], partial(answered_once, self._bundle, _asked([job])))
 
     async def _settle(self, jobs: list[Job], work: Callable[[], list[Any]], last: bool = True) -> None:
         """Run work on the student's thread and hand out what it gave; a fault only if it is the last try."""
@@ -145,26 +156,35 @@ class BatchQueue:
                 job.done.set_exception(error)
 
 
-def _sessions(jobs: Sequence[Job]) -> list[Session]:
-    return [job.work for job in jobs if isinstance(job.work, Session)]
+def _asked(jobs: Sequence[Job]) -> list[Asked]:
+    return [job.work for job in jobs if isinstance(job.work, Asked)]
 
 
 def _alone(work: Work) -> list[Any]:
     return [work()]
 
 
-def answered_once(bundle: Bundle, sessions: Sequence[Session]) -> list[Prediction]:
+def answered_once(bundle: Bundle, asked: Sequence[Asked]) -> list[Prediction]:
     """Bundle sessions of many clients under ids of our own, equal ones once.
 
     Clients' ids may be equal among each other, or those of sessions that the knowledge comes from.
     """
-    places: dict[tuple[str, ...], int] = {}
-    rows = [places.setdefault((session.domain, *session.titles), len(places)) for session in sessions]
-    ours: dict[int, Session] = {}
-    for row, session in zip(rows, sessions, strict=True):
-        ours.setdefault(row, session.model_copy(update={"session_id": f"live-{row}", "split": "test"}))
-    found = bundle([ours[row] for row in range(len(ours))])
-    return [theirs(found[row], session) for row, session in zip(rows, sessions, strict=True)]
+    places: dict[str, int] = {}
+    rows = [places.setdefault(_likeness(each), len(places)) for each in asked]
+    ours = {f"live-{row}": each for row, each in zip(reversed(rows), reversed(asked), strict=True)}
+    sessions = [
+        ours[f"live-{row}"].session.model_copy(update={"session_id": f"live-{row}", "split": "test"})
+        for row in range(len(ours))
+    ]
+    found = bundle(sessions, {key: each.limits for key, each in ours.items() if each.limits})
+    return [theirs(found[row], each.session) for row, each in zip(rows, asked, strict=True)]
+
+
+def _likeness(asked: Asked) -> str:
+    """Return what two questions share that have one answer; prices count where limits do."""
+    session, limits = asked
+    prices = [item.price for item in session.items] if limits else []
+    return repr((session.domain, session.titles, prices, limits))
 
 
 def theirs(prediction: Prediction, session: Session) -> Prediction:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +12,10 @@ from typing import Any, Protocol, TypeVar
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
-from bundlewise.domain import Grouping, Knowledge, Prediction, Reason, Session
+from bundlewise.agents import offering
+from bundlewise.agents.limits import Limits as BundleLimits
+from bundlewise.agents.student import NO_LIMITS
+from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queueing import BatchQueue
@@ -23,21 +26,18 @@ WARM = ("Wireless mouse with USB receiver", "Mouse pad, large", "Garden hose, 15
 Result = TypeVar("Result")
 
 
-class Student(Protocol):
-    """What the server asks of a student; `LiveStudent` is one."""
+class Student(offering.Student, Protocol):
+    """What the server asks of a student, beside what an assistant does; `LiveStudent` is one."""
 
     @property
     def about(self) -> dict[str, Any]:
         """What an answer depends on."""
 
-    def bundle(self, sessions: Sequence[Session]) -> list[Prediction]:
-        """Return the bundles of sessions, answered together."""
-
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name."""
 
-    def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
-        """Return for each bundle the knowledge it rests on, with what each record did."""
+    def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
+        """Return the records that fit words best, with their score."""
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Caller:
     read: int = 0
     written: int = 0
     pending: set[Future[Any]] = field(default_factory=set)
+    has_gone: bool = False
 
     def charge(self, predictions: Sequence[Prediction]) -> None:
         """Note what predictions have cost."""
@@ -56,6 +57,7 @@ class Caller:
 
     def leave(self) -> None:
         """Give up what is still waited for: the client has gone."""
+        self.has_gone = True
         for future in list(self.pending):
             future.cancel()
 
@@ -90,8 +92,6 @@ class Service:
         await self.queue.stop()
 
     async def _warm_up(self) -> None:
-        from bundlewise.domain import Item
-
         items = tuple(Item(id=str(n), title=title) for n, title in enumerate(WARM, 1))
         await self.queue.ask("warm-up", [Session(session_id="warm-up", items=items)])
 
@@ -102,9 +102,11 @@ class Service:
             log.error("the student cannot answer", exc_info=error)
         self.state = "failed; see the log" if task.exception() else "ready"
 
-    async def bundle(self, caller: Caller, sessions: Sequence[Session]) -> list[Prediction]:
-        """Return predictions in the caller's turn, and count them."""
-        predictions = await self.queue.ask(caller.client, sessions)
+    async def bundle(
+        self, caller: Caller, sessions: Sequence[Session], limits: Mapping[str, BundleLimits] = NO_LIMITS
+    ) -> list[Prediction]:
+        """Return predictions in the caller's turn, and count them; limits hold by session id."""
+        predictions = await self.queue.ask(caller.client, sessions, limits)
         caller.charge(predictions)
         for prediction in predictions:
             self.meters.sessions.labels(prediction.outcome).inc()
@@ -120,6 +122,9 @@ class Service:
         """Run work of the loop from a thread that serves a caller, and wait for it."""
         assert self._loop is not None, "the service is not started"
         caller = CALLER.get(Caller("assistant"))
+
+        if caller.has_gone:
+            raise ConnectionResetError("the client has gone")
 
         async def run() -> Result:
             return await work(caller)

@@ -1,0 +1,43 @@
+"""The student as the assistant has it on a server: every question goes through the queue, in the caller's turn."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from bundlewise.agents.decoding import Matrix
+from bundlewise.agents.limits import Limits
+from bundlewise.agents.student import NO_LIMITS
+from bundlewise.domain import Grouping, Item, Prediction, Reason, Session
+from bundlewise.server.service import Service
+
+Result = TypeVar("Result")
+
+
+class QueuedStudent:
+    """Answers threads by waiting in the queue, so that conversations and requests are bundled together."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._student = service.student
+
+    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
+        """Return the bundles of sessions."""
+        return self._service.from_thread(lambda caller: self._service.bundle(caller, sessions, limits))
+
+    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
+        """Return how likely products go together."""
+        return self._do(lambda: self._student.pairs(sessions))
+
+    def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
+        """Return what bundles rest on."""
+        return self._do(lambda: self._student.explain(session, groups))
+
+    def companions(self, session: Session, limit: int = 6) -> list[str]:
+        """Return kinds of products that are bundled with kinds like a session's."""
+        return self._do(lambda: self._student.companions(session, limit))
+
+    def beside(self, session: Session, candidates: Sequence[Item]) -> list[tuple[Item, list[float]]]:
+        """Return the likeliest candidates with their probability beside each product of a session."""
+        return self._do(lambda: self._student.beside(session, candidates))
+
+    def _do(self, work: Callable[[], Result]) -> Result:
+        return self._service.from_thread(lambda caller: self._service.queue.do(caller.client, work))

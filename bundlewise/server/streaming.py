@@ -1,0 +1,60 @@
+"""From a thread that talks to a client that listens: pieces as they come, and an end when the client has gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from bundlewise.errors import UsageError
+from bundlewise.server.refusals import Refusal
+from bundlewise.server.service import CALLER, Caller
+
+Piece = TypeVar("Piece")
+_END = object()
+
+
+async def pieces_of(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, stay: bool = False
+) -> AsyncIterator[Piece]:
+    """Yield what an iterator gives that is run to its end on a thread of its own, for a caller.
+
+    When whoever listens has gone, what the thread waits for is given up; with `stay` it goes on by itself.
+    """
+    loop, heard = asyncio.get_running_loop(), asyncio.Queue[object]()
+    CALLER.set(caller)
+
+    def pump() -> None:
+        with plainly():
+            for piece in talk():
+                loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+    running = asyncio.ensure_future(run_sync(pump, limiter=threads))
+    running.add_done_callback(lambda _: heard.put_nowait(_END))
+    try:
+        while (piece := await heard.get()) is not _END:
+            yield piece  # type: ignore[misc]  # the end is no piece
+        running.result()
+    finally:
+        if not running.done():
+            running.add_done_callback(_forget)
+            if not stay:
+                caller.leave()
+
+
+def _forget(running: "asyncio.Future[None]") -> None:
+    """Take note of how a thread ended that nobody listens to, so that nobody is told that nobody asked."""
+    if not running.cancelled():
+        running.exception()
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Turn what the assistant says of a wrong request into a refusal."""
+    try:
+        yield
+    except UsageError as error:
+        missing = str(error).startswith("no such thread")
+        raise Refusal(404 if missing else 400, str(error), code="not_found" if missing else "invalid_value") from error
