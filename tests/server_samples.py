@@ -6,20 +6,41 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from samples import record
+from samples import BagOfWords, record
 
 from bundlewise.agents.compose import unreadable
+from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits as BundleLimits
-from bundlewise.domain import Grouping, Knowledge, KnowledgeUse, PredictedBundle, Prediction, Reason, Session
+from bundlewise.assistant import Assistant
+from bundlewise.domain import (
+    Grouping,
+    Item,
+    Knowledge,
+    KnowledgeKind,
+    KnowledgeUse,
+    PredictedBundle,
+    Prediction,
+    Reason,
+    Session,
+)
+from bundlewise.server.app import create_app
 from bundlewise.server.limits import Limits
 from bundlewise.server.running import PatientProtocol
 
 KEY, OTHER_KEY = "sk-test-0123456789abcdef", "sk-test-fedcba9876543210"
 TITLES = ["Padmoor Glide 11 Tablet", "Folio Case for Glide 11", "AA Batteries"]
+PRODUCTS = [
+    Item(id=f"p{n}", title=title, price=price)
+    for n, (title, price) in enumerate(
+        [(TITLES[0], 199.0), (TITLES[1], 19.5), (TITLES[2], 4.0), ("Garden hose, 15 m", 25.0), ("Padmoor stylus", None)]
+    )
+]
 THOUGHT = record("thought", "A tablet and its folio case serve one purpose.")
 
 
@@ -61,9 +82,29 @@ class WordStudent:
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         return {THOUGHT.id: THOUGHT} if THOUGHT.id in ids else {}
 
+    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
+        return [np.full((len(each.items),) * 2, 0.75) - 0.75 * np.eye(len(each.items)) for each in sessions]
+
+    def companions(self, session: Session, limit: int = 6) -> list[str]:
+        return ["case"]
+
+    def beside(self, session: Session, candidates: Sequence[Item]) -> list[tuple[Item, list[float]]]:
+        return [(item, [0.75] * len(session.items)) for item in candidates]
+
+    def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
+        return [(THOUGHT, 0.5)][:limit] if kind in (None, "thought") else []
+
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         why = Reason(id=THOUGHT.id, kind="thought", domain="", text=THOUGHT.text, score=0.5, effect=0.25)
         return [[why] for _ in groups]
+
+
+def app_of(student: WordStudent | None = None, threads: Path | None = None, **settings: Any) -> FastAPI:
+    """Return an app over a student, whose assistant knows five products and needs no model."""
+    ratings = threads and threads.with_name("ratings.jsonl")
+    kept: dict[str, Any] = {"threads": threads, "feedback": ratings, "embedder": BagOfWords()}
+    settings = {"assistant": partial(Assistant.open, catalogue=PRODUCTS, **kept)} | settings
+    return create_app(student or WordStudent(), **settings)
 
 
 @contextmanager

@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from server_samples import THOUGHT, TITLES, WordStudent
-
-from bundlewise.server.app import create_app
+from server_samples import THOUGHT, TITLES, app_of
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(WordStudent())) as client:
+    with TestClient(app_of()) as client:
         yield client
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from server_samples import KEY, OTHER_KEY, TITLES, WordStudent
+from server_samples import KEY, OTHER_KEY, TITLES, WordStudent, app_of
 
 from bundlewise.errors import UsageError
-from bundlewise.server.app import create_app
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Buckets, Limits
 
@@ -38,7 +37,7 @@ def bearer(key: str) -> dict[str, str]:
 )
 @pytest.mark.parametrize("path", ["/v1/bundles", "/v1/models", "/metrics"])
 def test_a_key_opens_and_nothing_else_does(path: str, headers: dict[str, Any], status: int) -> None:
-    with TestClient(create_app(WordStudent(), keys=Keys([KEY]))) as client:
+    with TestClient(app_of(keys=Keys([KEY]))) as client:
         post = path == "/v1/bundles"
         found = client.post(path, json=BODY, headers=headers) if post else client.get(path, headers=headers)
     assert found.status_code == status
@@ -48,7 +47,7 @@ def test_a_key_opens_and_nothing_else_does(path: str, headers: dict[str, Any], s
 
 
 def test_health_needs_no_key() -> None:
-    with TestClient(create_app(WordStudent(), keys=Keys([KEY]))) as client:
+    with TestClient(app_of(keys=Keys([KEY]))) as client:
         assert client.get("/healthz").status_code == 200
         deadline = time.monotonic() + 20
         while client.get("/readyz").status_code != 200:
@@ -61,7 +60,7 @@ def test_a_student_that_fails_is_alive_but_not_ready() -> None:
         def bundle(self, sessions: Any, limits: Any = None) -> Any:
             raise RuntimeError("weights of nan")
 
-    with TestClient(create_app(Broken())) as client:
+    with TestClient(app_of(Broken())) as client:
         deadline = time.monotonic() + 20
         while (found := client.get("/readyz")).json()["status"] == "warming up":
             assert time.monotonic() < deadline
@@ -93,7 +92,7 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_key_and_no_title_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), TestClient(create_app(WordStudent(), keys=Keys([KEY]))) as client:
+    with caplog.at_level(logging.DEBUG), TestClient(app_of(keys=Keys([KEY]))) as client:
         client.post("/v1/bundles?token=secret-query", json=BODY, headers=bearer(KEY))
         client.post("/v1/bundles", json=BODY, headers=bearer(OTHER_KEY))
     said = "\n".join(row.getMessage() for row in caplog.records if row.name.startswith("bundlewise"))
@@ -103,7 +102,7 @@ def test_no_key_and_no_title_stands_in_the_log(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_body_too_long_is_refused_whether_it_says_so_or_not(length: bool) -> None:
-    with TestClient(create_app(WordStudent(), limits=Limits(body=1000))) as client:
+    with TestClient(app_of(limits=Limits(body=1000))) as client:
         body = b"x" * 5000
         content: Any = body if length else iter([body[n : n + 100] for n in range(0, 5000, 100)])
         found = client.post("/v1/bundles", content=content, headers={"Content-Type": "application/json"})
@@ -112,7 +111,7 @@ def test_a_body_too_long_is_refused_whether_it_says_so_or_not(length: bool) -> N
 
 
 def test_a_client_above_its_rate_is_told_when_to_come_again_and_others_are_not_touched() -> None:
-    app = create_app(WordStudent(), keys=Keys([KEY, OTHER_KEY]), limits=Limits(rate=60, burst=3))
+    app = app_of(keys=Keys([KEY, OTHER_KEY]), limits=Limits(rate=60, burst=3))
     with TestClient(app) as client:
         found = [client.post("/v1/bundles", json=BODY, headers=bearer(KEY)) for _ in range(4)]
         other = client.post("/v1/bundles", json=BODY, headers=bearer(OTHER_KEY))
@@ -122,7 +121,7 @@ def test_a_client_above_its_rate_is_told_when_to_come_again_and_others_are_not_t
 
 
 def test_every_session_of_a_batch_counts() -> None:
-    with TestClient(create_app(WordStudent(), limits=Limits(rate=60, burst=3))) as client:
+    with TestClient(app_of(limits=Limits(rate=60, burst=3))) as client:
         found = client.post("/v1/bundles", json={"sessions": [BODY] * 4})
         assert found.status_code == 413 and "above the limit of 3" in found.json()["error"]["message"]
         assert client.post("/v1/bundles", json={"sessions": [BODY] * 2}).status_code == 200
@@ -140,7 +139,7 @@ def test_a_bucket_fills_at_its_rate_and_no_higher_than_its_burst() -> None:
 
 
 def test_more_requests_at_once_than_there_are_places_are_sent_away() -> None:
-    app = create_app(WordStudent(delay=0.5), limits=Limits(concurrent=2))
+    app = app_of(WordStudent(delay=0.5), limits=Limits(concurrent=2))
     with TestClient(app) as client, ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: client.post("/v1/bundles", json=BODY), range(6)))
     counts = sorted(each.status_code for each in found)
@@ -151,13 +150,13 @@ def test_more_requests_at_once_than_there_are_places_are_sent_away() -> None:
 
 @pytest.mark.parametrize(("host", "status"), [("localhost:8000", 200), ("127.0.0.1", 200), ("evil.example", 421)])
 def test_a_server_without_keys_answers_to_its_own_names_alone(host: str, status: int) -> None:
-    with TestClient(create_app(WordStudent(), hosts={"localhost", "127.0.0.1"})) as client:
+    with TestClient(app_of(hosts={"localhost", "127.0.0.1"})) as client:
         assert client.get("/v1/models", headers={"Host": host}).status_code == status
 
 
 def test_browsers_are_told_to_keep_out(tmp_path: Any) -> None:
     (tmp_path / "index.html").write_text("<h1>page</h1>", "utf-8")
-    with TestClient(create_app(WordStudent(), page=tmp_path)) as client:
+    with TestClient(app_of(page=tmp_path)) as client:
         api, page = client.get("/v1/models"), client.get("/")
     assert page.text == "<h1>page</h1>" and "default-src 'self'" in page.headers["content-security-policy"]
     assert "default-src 'none'" in api.headers["content-security-policy"]
@@ -171,12 +170,12 @@ def test_no_path_leads_out_of_the_page(tmp_path: Any, path: str) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("page", "utf-8")
     (tmp_path / "app.py").write_text("secret", "utf-8")
-    with TestClient(create_app(WordStudent(), page=tmp_path / "web")) as client:
+    with TestClient(app_of(page=tmp_path / "web")) as client:
         assert client.get(path).status_code == 404
 
 
 def test_the_meters_count_requests_sessions_tokens_and_refusals() -> None:
-    with TestClient(create_app(WordStudent())) as client:
+    with TestClient(app_of()) as client:
         client.post("/v1/bundles", json=BODY)
         client.post("/v1/bundles", json={})
         client.get("/v1/no/such/place")

@@ -1,5 +1,6 @@
 """bundlewise serve: the student over HTTP."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,23 @@ from bundlewise.commands.options import dials_of, knowledge_option, policy_optio
 @policy_options
 @student_option
 @click.option(
+    "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
+)
+@click.option(
+    "--threads",
+    default="bundlewise-threads.sqlite",
+    show_default=True,
+    help="File or Postgres URL that keeps conversations.",
+)
+@click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what shoppers say.")
+@click.option(
+    "--feedback",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("bundlewise-feedback.jsonl"),
+    show_default=True,
+    help="File for ratings.",
+)
+@click.option(
     "--keys",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
@@ -34,11 +52,15 @@ def command(
     adapter: Path | None,
     kb: str | None,
     student: str,
+    catalogue: str,
+    threads: str,
+    chat_model: str | None,
+    feedback: Path,
     keys: Path | None,
     insecure_no_keys: bool,
     **options: Any,
 ) -> None:
-    """Serve the student: /v1/bundles, and OpenAI's /v1/chat/completions and /v1/models.
+    """Serve the student: /v1/bundles, OpenAI's /v1/chat/completions and /v1/models, the assistant under /api.
 
     Clients, limits and what the answers look like: docs/api.md.
     """
@@ -52,6 +74,7 @@ def command(
     known = Keys.read(keys)
     refuse_open(host, bool(known), insecure_no_keys)
     quiet_libraries()
+    from bundlewise.assistant import Assistant
     from bundlewise.live import LiveStudent
     from bundlewise.server.app import create_app
 
@@ -60,6 +83,7 @@ def command(
     )
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
-    app = create_app(live, keys=known, limits=limits, hosts=hosts)
+    assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
+    app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant)
     click.echo(f"{'keys' if known else 'no key'} asked for; Ctrl-C stops", err=True)
     serve(app, host, port, limits)

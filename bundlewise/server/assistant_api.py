@@ -143,6 +143,12 @@ async def act(
     return await _streamed(turn)
 
 
+@router.post("/threads/{thread}/resume", response_class=StreamingResponse, responses=STREAM)
+async def resume(request: Request, thread: str, assistant: Threads, owner: Owner) -> StreamingResponse:
+    """Finish a turn that a kill has cut off; nothing but the end of the stream if none was."""
+    return await _streamed(request, lambda: assistant.resume(thread, owner))
+
+
 @router.post("/threads/{thread}/ratings")
 async def rate(thread: str, rating: Annotated[Rating, Body()], assistant: Threads, owner: Owner) -> Kept:
     """Keep what somebody thinks of a bundle, or of the last reply."""

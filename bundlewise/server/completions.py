@@ -11,7 +11,6 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from bundlewise.agents.conversation import Event, TextEvent
 from bundlewise.assistant import Assistant
 from bundlewise.server.chat_shapes import (
     ChatRequest,
@@ -30,6 +29,7 @@ from bundlewise.server.service import MODEL, Caller, Service, caller_of, service
 from bundlewise.server.shapes import Usage
 from bundlewise.server.streaming import pieces_of
 from bundlewise.server.strict import StrictRoute
+from bundlewise.server.wording import spoken
 
 STARTED = int(time.time())
 WORD = re.compile(r"\s*\S+|\s+$")
@@ -90,25 +90,25 @@ class Answer:
     ) -> None:
         self._asked, self._caller = asked, caller
         messages = [{"role": message.role, "content": message.text} for message in asked.messages]
-        self._events = pieces_of(lambda: assistant.complete(messages), caller, service.threads)
-        self._first: Event | None = None
+        self._pieces = pieces_of(lambda: spoken(assistant, messages), caller, service.threads)
+        self._first = ""
         self._head: dict[str, Any] = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": MODEL}
         self._reply = Words(asked.most_words)
 
     async def begin(self) -> None:
-        """Wait for the first event."""
-        self._first = await anext(self._events, None)
+        """Wait for the first piece."""
+        self._first = await anext(self._pieces, "")
 
     async def whole(self) -> ChatResponse:
         """Return the whole answer."""
-        async with aclosing(self._events):
-            parts = [self._reply.take(event) async for event in self._events]
+        async with aclosing(self._pieces):
+            parts = [self._reply.take(piece) async for piece in self._pieces]
         choice = Choice(message=Reply(content="".join(parts)), finish_reason=self._reply.finish)
         return ChatResponse(choices=[choice], usage=self._usage(), **self._head)
 
     async def stream(self) -> AsyncIterator[str]:
         """Yield the events of the stream; a refusal in its midst is an event too."""
-        async with aclosing(self._events):
+        async with aclosing(self._pieces):
             yield self._event([ChunkChoice(delta=Delta(role="assistant", content=""))])
             try:
                 async for text in self._texts():
@@ -123,10 +123,10 @@ class Answer:
             yield "data: [DONE]\n\n"
 
     async def _texts(self) -> AsyncIterator[str]:
-        if self._first is not None and (text := self._reply.take(self._first)):
+        if text := self._reply.take(self._first):
             yield text
-        async for event in self._events:
-            if text := self._reply.take(event):
+        async for piece in self._pieces:
+            if text := self._reply.take(piece):
                 yield text
 
     def _event(self, choices: list[ChunkChoice], usage: Usage | None = None) -> str:
@@ -144,11 +144,11 @@ class Words:
         self._left = most
         self.finish: Finish = "stop"
 
-    def take(self, event: Event) -> str:
-        """Return what an event adds to the text."""
-        if not isinstance(event, TextEvent) or self._left is None:
-            return event.text if isinstance(event, TextEvent) else ""
-        found = WORD.findall(event.text)
+    def take(self, piece: str) -> str:
+        """Return what a piece adds to the text."""
+        if self._left is None:
+            return piece
+        found = WORD.findall(piece)
         kept = found[: self._left]
         if any(word.strip() for word in found[self._left :]):
             self.finish = "length"

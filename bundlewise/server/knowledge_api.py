@@ -1,8 +1,7 @@
 """The routes under /api that show what answers rest on: the knowledge, record by record, and all that is open here."""
 
-from collections.abc import Iterable
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
@@ -142,19 +141,12 @@ def examples_of(assistant: Assistant) -> list[str]:
     products = assistant.finder.products[:EXAMPLES]
     if not products:
         return []
-    nouns = _distinct(head_noun(kind(item.title)) for item in products)
+    noun = head_noun(kind(products[0].title))
     pasted = "\n".join(f"- {item.title}" for item in products)
-    return [
-        f"Find a {nouns[0]}{_under(products)}",
-        f"Bundle these:\n{pasted}",
-        f"What goes with {short(products[0].title, 4)}?",
-    ]
+    goes = f"What goes with {short(products[0].title, 4)}?"
+    return [f"Find a {noun}{_under(products)}", f"Bundle these:\n{pasted}", goes]
 
 
 def _under(products: tuple[Item, ...]) -> str:
     price = products[0].price
     return "" if price is None else f" under {10 * (int(price) // 10 + 1)}"
-
-
-def _distinct(words: Iterable[str]) -> list[Any]:
-    return list(dict.fromkeys(words))

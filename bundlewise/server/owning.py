@@ -1,4 +1,4 @@
-"""Whose a thread is: the key's, or a random cookie's where no keys are asked for; and no page elsewhere acts for them."""
+"""Whose a thread is: the key's, or a random cookie's without keys; and no page of another origin acts for them."""
 
 import hashlib
 import re
@@ -44,12 +44,10 @@ class OwnedRoute(StrictRoute):
 def refuse_other_origin(request: Request) -> None:
     """Raise a refusal for a request that a browser sends for a page of another origin; other clients say none."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None and site not in ("same-origin", "none"):
-        raise Refusal(403, f"a {shown(site)} page may not do this; open the server's own page", code="other_origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
-        raise Refusal(
-            403, f"the origin {shown(origin)} may not do this; open the server's own page", code="other_origin"
-        )
+    elsewhere = site is not None and site not in ("same-origin", "none")
+    if elsewhere or (origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()):
+        found = f"a page of {shown(origin or site)} may not do this; open the server's own page"
+        raise Refusal(403, found, code="other_origin")
 
 
 def owner_of(request: Request) -> str:

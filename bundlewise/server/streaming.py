@@ -1,7 +1,7 @@
 """From a thread that talks to a client that listens: pieces as they come, and an end when the client has gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ _END = object()
 
 async def pieces_of(
     talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, stay: bool = False
-) -> AsyncIterator[Piece]:
+) -> AsyncGenerator[Piece, None]:
     """Yield what an iterator gives that is run to its end on a thread of its own, for a caller.
 
     When whoever listens has gone, what the thread waits for is given up; with `stay` it goes on by itself.

@@ -107,9 +107,8 @@ class Turns:
         """
         key = (owner, thread)
         if len(self._under_way[key]) >= WAITING:
-            raise Refusal(
-                409, f"{WAITING} turns of this thread are under way; wait for one", code="thread_busy", wait=2
-            )
+            found = f"{WAITING} turns of this thread are under way"
+            raise Refusal(409, f"{found}; wait for one", code="thread_busy", wait=2)
         turn, loop = Turn(), asyncio.get_running_loop()
         self._under_way[key].append(turn)
 
