@@ -68,10 +68,9 @@ async def browse_knowledge(
 ) -> Shelf:
     """Browse the distilled knowledge in the order of ids, or search its active records by words, best first."""
     catalogue = catalogue_of(request)
-    if catalogue is None:
-        return Shelf(records=[], total=0)
     if not q.strip():
-        return await run_sync(lambda: _page(catalogue, kind, domain, status, offset, limit))
+        empty = Shelf(records=[], total=0)
+        return await run_sync(lambda: _page(catalogue, kind, domain, status, offset, limit) if catalogue else empty)
     service = service_of(request)
     most = min(offset + limit + 1, MOST)
 

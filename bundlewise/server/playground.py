@@ -82,7 +82,7 @@ class Playground:
     """Edits templates on sessions of a data set, with the student and the knowledge that the server has."""
 
     def __init__(self, live: LiveStudent, sessions: Sequence[Session], folder: Path | None = None) -> None:
-        """Take student, sessions to choose from, and the folder of one's own templates; without one nothing is saved."""
+        """Take a student, sessions to choose from, and the folder to save in; without one nothing is saved."""
         self.live, self.folder = live, folder
         self.sessions = {session.session_id: session for session in sessions}
         self._reader = Reader(live.student.base) if live.student.base else None

@@ -116,7 +116,7 @@ class Turns:
             CALLER.set(caller)
             with plainly():
                 for event in talk():
-                    kind, data = event.type, event.model_dumpjson.dumps()  # type: ignore[attr-defined]  # every event has one
+                    kind, data = event.type, event.model_dump_json()  # type: ignore[attr-defined]  # every event has one
                     loop.call_soon_threadsafe(turn.add, kind, data)
 
         running = asyncio.ensure_future(run_sync(pump, limiter=self._threads))
