@@ -203,7 +203,7 @@ function toEnd(isForced = false) {
 function hints() {
   const held = state.cart.items.length;
   const next = [];
-  if (offers.length) next.push(`Why bundle ${offers.length > 1 ? "1" : ""}?`.replace(" ?", "?"), "Only two items", "What goes with this?");
+  if (offers.length) next.push(offers.length > 1 ? "Why bundle 1?" : "Why this bundle?", "Only two items", "What goes with this?");
   else if (held > 1) next.push("Bundle this", "What goes with this?");
   else if (held) next.push("What goes with this?");
   byId("hints").replaceChildren(...next.map((text) => el("li", {}, button(text, () => say(text), { disabled: state.busy }))));
