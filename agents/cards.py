@@ -24,8 +24,7 @@ def lines_of(event: Event) -> Iterator[str]:
         case ProductsEvent():
             yield from _products(event)
         case CartEvent():
-            left = frozenset(event.excluded)
-            yield from _numbered(event.items, {key: "left out of bundles" for key in left})
+            yield from _numbered(event.items, dict.fromkeys(event.excluded, "left out of bundles"))
         case BundlesEvent():
             yield from _bundles(event)
         case WhyEvent():

@@ -29,6 +29,8 @@ Act = Literal[
 ]
 LONGEST = 4000
 Words = Annotated[str, StringConstraints(max_length=LONGEST)]
+Place = Annotated[int, Field(ge=-1000, le=1000)]
+"""Bounded, for a checkpoint cannot hold an integer of more than 64 bits."""
 Price = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -42,7 +44,7 @@ class Action(Record):
     name: Act
     text: Words = ""
     ids: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=100)] = ()
-    numbers: Annotated[tuple[int, ...], Field(max_length=100)] = ()
+    numbers: Annotated[tuple[Place, ...], Field(max_length=100)] = ()
     titles: Annotated[tuple[Words, ...], Field(max_length=100)] = ()
     least_price: Price | None = None
     max_price: Price | None = None
@@ -156,3 +158,24 @@ class Desk(Record):
             total=round(sum(price for price in prices if price is not None), 2),
             unpriced=prices.count(None),
         )
+
+
+class ThreadView(Record):
+    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
+
+    thread: str
+    messages: tuple[Message, ...]
+    cart: CartEvent
+    bundles: tuple[Offer, ...]
+    found: tuple[Item, ...]
+    pending: bool = False
+
+
+class ThreadLine(Record):
+    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
+
+    thread: str
+    title: str
+    at: str
+    messages: int
+    cart: int

@@ -1,4 +1,4 @@
-"""What an action does to the desk, short of asking the student; a deed that cannot be done says why and changes nothing."""
+"""What an action does to the desk, short of asking the student; what cannot be done says why and changes nothing."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,22 +8,14 @@ from typing import Protocol
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.conversation import Act, Action, Desk, Event, ProductsEvent
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.naming import ALL, at, called
+from bundlewise.agents.naming import ALL, at, called, called_each
+from bundlewise.agents.wording import HELP, UNKNOWN, count_of, in_words, no_place, quoted, titles_of, within_prices
 from bundlewise.domain import Item
 from bundlewise.text import line
 
 SHOWN = 8
 PROMISES_A_MATCH = 0.9
 """Lexical score from which a product of the catalogue is what a pasted title means."""
-HELP = (
-    "I find products in the catalogue, keep your cart, and bundle it. For example: find wireless mouse under 30 · "
-    "add 1 and 3 · paste a list of products, one a line · bundle this · why bundle 1? · only two items · "
-    "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
-)
-UNKNOWN = (
-    "I could not follow that. Without a chat model I understand commands and common phrasings, for example: "
-    "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
-)
 
 
 class Finder(Protocol):
@@ -63,12 +55,12 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     query = line(action.text)
     found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
     what = f" for {query!r}" if query else ""
-    within = _within(action)
+    within = within_prices(action)
     if not found:
         return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
     after = desk.model_copy(update={"found": found, "query": query})
     count = "one product" if len(found) == 1 else f"{len(found)} products"
-    said = f"I found {count}{what}{within}. Say add 1, or add 1 and 2."
+    said = f"I found {count}{what}{within}. Say add 1{', or add 1 and 2' if len(found) > 1 else ''}."
     return Deed(after, said, (ProductsEvent(products=found, query=query),))
 
 
@@ -76,12 +68,12 @@ def add(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put products into the cart: by id, by their places in the list last shown, or by words."""
     if action.ids:
         if unknown := [key for key in action.ids if key not in finder.by_id]:
-            return _refuse(desk, f"There is no product {_quoted(unknown)} in the catalogue.")
+            return _refuse(desk, f"There is no product {quoted(unknown)} in the catalogue.")
         return _put(desk, [finder.by_id[key] for key in action.ids])
     if action.numbers:
         chosen, missing = at(action.numbers, desk.found)
         if missing or not chosen:
-            return _refuse(desk, _no_place(missing or action.numbers, len(desk.found), "in the list"))
+            return _refuse(desk, no_place(missing or action.numbers, len(desk.found), "in the list"))
         return _put(desk, chosen)
     if _means_all(action.text):
         single = action.text.split()[0] in ("it", "this", "that") and len(desk.found) > 1
@@ -92,6 +84,8 @@ def add(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 
 def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
+    if several := called_each(text, desk.found):
+        return _put(desk, several)
     fitting = called(text, desk.found)
     if len(fitting) == 1:
         return _put(desk, fitting)
@@ -129,8 +123,8 @@ def _put(desk: Desk, products: Sequence[Item]) -> Deed:
     after = _changed(desk, cart=(*desk.cart, *new), excluded=kept)
     if not new:
         return Deed(after, "That is in the cart already.", (after.card(),))
-    named = _titles(new) if len(new) <= 3 else f"{len(new)} products"
-    return Deed(after, f"Added {named}. {_count(after)}", (after.card(),))
+    named = titles_of(new) if len(new) <= 3 else f"{len(new)} products"
+    return Deed(after, f"Added {named}. {count_of(after)}", (after.card(),))
 
 
 def remove(desk: Desk, action: Action, _: Finder) -> Deed:
@@ -141,7 +135,7 @@ def remove(desk: Desk, action: Action, _: Finder) -> Deed:
     gone = {item.id for item in chosen}
     cart = tuple(item for item in desk.cart if item.id not in gone)
     after = _changed(desk, cart=cart, excluded=tuple(key for key in desk.excluded if key not in gone))
-    return Deed(after, f"Removed {_titles(chosen)}. {_count(after)}", (after.card(),))
+    return Deed(after, f"Removed {titles_of(chosen)}. {count_of(after)}", (after.card(),))
 
 
 def exclude(desk: Desk, action: Action, _: Finder) -> Deed:
@@ -150,7 +144,7 @@ def exclude(desk: Desk, action: Action, _: Finder) -> Deed:
     if fault:
         return _refuse(desk, fault)
     after = _changed(desk, excluded=tuple(dict.fromkeys((*desk.excluded, *(item.id for item in chosen)))))
-    return Deed(after, f"Leaving out {_titles(chosen)}.", (after.card(),), then=_again(after))
+    return Deed(after, f"Leaving out {titles_of(chosen)}.", (after.card(),), then=_again(after))
 
 
 def include(desk: Desk, action: Action, _: Finder) -> Deed:
@@ -163,7 +157,7 @@ def include(desk: Desk, action: Action, _: Finder) -> Deed:
         )
     back = {item.id for item in chosen}
     after = _changed(desk, excluded=tuple(key for key in desk.excluded if key not in back))
-    return Deed(after, f"Taking {_titles(chosen)} in again.", (after.card(),), then=_again(after))
+    return Deed(after, f"Taking {titles_of(chosen)} in again.", (after.card(),), then=_again(after))
 
 
 def clear(desk: Desk, _: Action, __: Finder) -> Deed:
@@ -192,7 +186,7 @@ def free(desk: Desk, _: Action, __: Finder) -> Deed:
 
 def show(desk: Desk, _: Action, __: Finder) -> Deed:
     """Show the cart."""
-    return Deed(desk, _count(desk), (desk.card(),))
+    return Deed(desk, count_of(desk), (desk.card(),))
 
 
 def _saying(text: str, refused: bool = False) -> Callable[[Desk, Action, Finder], Deed]:
@@ -217,21 +211,6 @@ DEEDS: Mapping[Act, Callable[[Desk, Action, Finder], Deed]] = {
 }
 
 
-def in_words(limits: Limits) -> str:
-    """Return limits as a shopper would say them."""
-    parts = []
-    if limits.most == limits.least:
-        parts.append(f"exactly {limits.most} products")
-    else:
-        parts += [f"at least {limits.least} products"] * (limits.least > 2)
-        parts += [f"at most {limits.most} products"] * (limits.most is not None)
-    if limits.total is not None:
-        parts.append(f"a total of at most {limits.total:.2f}")
-    if limits.bundles is not None:
-        parts.append(f"a number of at most {limits.bundles}")
-    return " and ".join(parts) or "no limits"
-
-
 def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
     """Return the products of the cart that an action names, or why that is not clear."""
     if not desk.cart:
@@ -240,7 +219,7 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
         held = {item.id: item for item in desk.cart}
         missing = [key for key in action.ids if key not in held]
         return (
-            ([], f"There is no product {_quoted(missing)} in the cart.")
+            ([], f"There is no product {quoted(missing)} in the cart.")
             if missing
             else (
                 [held[key] for key in action.ids],
@@ -249,11 +228,13 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
         )
     if action.numbers:
         chosen, absent = at(action.numbers, desk.cart)
-        return ([], _no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
+        return ([], no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
     if _means_all(action.text):
         return (
             (list(desk.cart), "") if len(desk.cart) == 1 else ([], "Which one? Say its number or words of its title.")
         )
+    if several := called_each(action.text, desk.cart):
+        return several, ""
     fitting = called(action.text, desk.cart)
     if len(fitting) == 1 or (fitting and action.text.rstrip().endswith("s") and len(fitting) < len(desk.cart)):
         return fitting, ""
@@ -279,30 +260,3 @@ def _again(desk: Desk) -> tuple[Action, ...]:
 
 def _refuse(desk: Desk, said: str) -> Deed:
     return Deed(desk, said, refused=True)
-
-
-def _within(action: Action) -> str:
-    low = "" if action.least_price is None else f" from {action.least_price:.2f}"
-    return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
-
-
-def _titles(items: Sequence[Item]) -> str:
-    return "; ".join(line(item.title) for item in items)
-
-
-def _quoted(keys: Sequence[str]) -> str:
-    return ", ".join(repr(line(key)[:80]) for key in keys[:5])
-
-
-def _no_place(numbers: Sequence[int], size: int, where: str) -> str:
-    named = ", ".join(map(str, numbers))
-    return f"There is no number {named} {where}, which has {size}." if size else f"There is nothing {where} yet."
-
-
-def _count(desk: Desk) -> str:
-    if not desk.cart:
-        return "The cart is empty."
-    number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
-    card = desk.card()
-    total = f", {card.total:.2f} together" if card.unpriced < len(desk.cart) else ""
-    return f"The cart holds {number}{total}{f' ({card.unpriced} without a price)' if 0 < card.unpriced < len(desk.cart) else ''}."

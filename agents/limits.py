@@ -13,6 +13,8 @@ from pydantic import Field
 from bundlewise.domain import Grouping, Item, Record
 
 Flags = npt.NDArray[np.bool_]
+MOST = 10**6
+"""Counts are bounded, for a checkpoint cannot hold an integer of more than 64 bits."""
 CENT = 1e-6
 """Prices are sums of floats: 49.99 + 0.01 is within 50."""
 
@@ -20,10 +22,10 @@ CENT = 1e-6
 class Limits(Record):
     """Limits of a session's bundles; None allows anything."""
 
-    least: int = Field(default=2, ge=2, description="products that a bundle has at least")
-    most: int | None = Field(default=None, ge=2, description="products that a bundle has at most")
+    least: int = Field(default=2, ge=2, le=MOST, description="products that a bundle has at least")
+    most: int | None = Field(default=None, ge=2, le=MOST, description="products that a bundle has at most")
     total: float | None = Field(default=None, gt=0, description="price of a bundle at most")
-    bundles: int | None = Field(default=None, ge=1, description="bundles at most")
+    bundles: int | None = Field(default=None, ge=1, le=MOST, description="bundles at most")
 
     @property
     def is_none(self) -> bool:

@@ -45,6 +45,7 @@ _NUMBERS = re.compile(
     r"(?:(?:the|number|numbers|no|item|items|product|products|bundle|option|and|one|ones|#)\s*|[,&]\s*)*"
     r"(?:[0-9]{1,2}|first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|6th|seventh|7th|eighth|8th|last)\b"
 )
+_AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 
 
@@ -84,6 +85,14 @@ def called(text: str, among: Sequence[Item]) -> list[Item]:
     scored = [(sum(_meets(word, _words(item.title)) for word in asked), item) for item in among]
     best = max((score for score, _ in scored), default=0.0)
     return [item for score, item in scored if score == best] if best >= 0.5 * len(asked) and best > 0 else []
+
+
+def called_each(text: str, among: Sequence[Item]) -> list[Item]:
+    """Return the products that a list names, `the tablet, the case and the pen`; none if a part is not clear."""
+    parts = [part for part in _AND.split(text) if part.strip()]
+    each = [called(part, among) for part in parts]
+    clear = len(parts) > 1 and all(len(found) == 1 for found in each)
+    return list({item.id: item for found in each for item in found}.values()) if clear else []
 
 
 def _words(text: str) -> list[str]:

@@ -16,9 +16,10 @@ from bundlewise.agents.conversation import (
     WhyEvent,
 )
 from bundlewise.agents.decoding import Matrix
-from bundlewise.agents.deeds import Deed, Finder, in_words
+from bundlewise.agents.deeds import Deed, Finder
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import called
+from bundlewise.agents.wording import in_words
 from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Reason, Session
 from bundlewise.text import line
 
@@ -192,5 +193,5 @@ def _because(offer: Offer, card: WhyEvent) -> str:
     if not carrying:
         return f"{sure} No single record of its knowledge carries it; {len(card.reasons)} were used."
     first = carrying[0]
-    records = "one record" if len(carrying) == 1 else f"{len(carrying)} records"
-    return f"{sure} {records[0].upper()}{records[1:]} of knowledge carry it; without the strongest it loses {first.effect:.1%}."
+    records = "One record" if len(carrying) == 1 else f"{len(carrying)} records"
+    return f"{sure} {records} of knowledge carry it; without the strongest it loses {first.effect:.1%}."

@@ -1,6 +1,6 @@
 """The phrases that are understood without a chat model, as data: what is said, and what is to be done.
 
-A phrase is a regular expression over a whole lower-case message without punctuation at its end and politeness around it.
+A phrase is a regular expression over a whole lower-case message, without politeness around it and its last stop.
 `{these}`, `{cart}`, `{n}` stand for what shoppers say there; the group `what` is the rest. The first that fits counts.
 """
 
@@ -28,18 +28,21 @@ PHRASES: tuple[tuple[Act, str], ...] = (
     (
         "clear",
         r"(?:clear|empty|reset)(?: {these})?|start (?:over|again|from scratch|anew)|new {cart}"
-        r"|(?:remove|delete|drop) (?:everything|all(?: (?:of (?:them|it)|items|products))?)(?: (?:from|in|out of) {cart})?",
+        r"|(?:remove|delete|drop) (?:everything|all(?: (?:of (?:them|it)|items|products))?)(?: (?:from"
+        r"|in|out of) {cart})?",
     ),
     (
         "show",
         r"(?:show|list|view|see|display|open|check)(?: me)?(?: what(?:'s| is) in)? {cart}(?: please)?|{cart}"
-        r"|what(?:'s| is)?(?: there)? in {cart}(?: now)?|what (?:do i|have i)(?: have| got)?(?: so far| now| in {cart})?"
+        r"|what(?:'s| is)?(?: there)? in {cart}(?: now)?|what (?:do i|have i)(?: have| got)?(?: so far"
+        r"| now| in {cart})?"
         r"|how much (?:is|does) {these} (?:cost|come to)?|how much is it(?: all)?|(?:what(?:'s| is) )?the total|total",
     ),
     (
         "free",
         r"(?:drop|remove|forget|lift|clear|reset|cancel)(?: (?:the|all|my|any))?(?: (?:size|price|budget))? "
-        r"(?:limits?|constraints?|filters?|budget|wishes)|(?:no|without) (?:limits?|constraints?|budget)|any (?:size|price)",
+        r"(?:limits?|constraints?|filters?|budget|wishes)|(?:no|without) (?:limits?|constraints?|budget)"
+        r"|any (?:size|price)",
     ),
     (
         "include",
@@ -50,26 +53,33 @@ PHRASES: tuple[tuple[Act, str], ...] = (
         "bundle",
         r"(?:re-?)?(?:bundle|group|combine|package|sort|match)(?: up)?(?: {these})?(?: together| up)?"
         r"(?: (?:into|in|as) (?:bundles|groups|sets))?(?: again)?"
-        r"|(?:make|find|create|build|suggest|propose|show|give|get|see|offer)(?: me)?(?: (?:some|the|my|a|new|any|your))? "
+        r"|(?:make|find|create|build|suggest|propose|show|give|get|see|offer)(?: me)?(?: (?:some|the|my"
+        r"|a|new|any|your))? "
         r"(?:bundles?|groups|sets|combos?)(?: (?:from|of|out of|for|with|in) {these})?(?: again)?"
         r"|(?:what|which|any)(?: (?:good|nice))? (?:bundles?|sets|combos?)(?: .*)?|(?:my |the )?bundles"
-        r"|(?:what|which)(?: of (?:these|them|those)| ones| products| things| items)? (?:go|goes|belong|belongs|fit|fits) together"
+        r"|(?:what|which)(?: of (?:these|them|those)| ones| products| things| items)? (?:go|goes|belong"
+        r"|belongs|fit|fits) together"
         r"|how would you (?:bundle|group) .*|try again|again|bundle",
     ),
     (
         "explain",
-        r"why(?: not)?(?: (?P<what>(?:is|are|do|did|does|this|that|these|those|the|bundle|number|would|have|it|[0-9]).*))?"
-        r"|explain(?: (?P<what2>.+))?|how come(?: (?P<what3>.+))?|(?:what|which) (?:knowledge|evidence|reasons?)(?: .*)?"
-        r"|(?:tell me why|what makes you (?:think|say) so|reasons?|what is (?:this|it) based on)(?: .*)?|why (?P<what4>.+ together)",
+        r"why(?: not)?(?: (?P<what>(?:is|are|do|did|does|this|that|these|those|the|bundle|number|would"
+        r"|have|it|[0-9]).*))?"
+        r"|explain(?: (?P<what2>.+))?|how come(?: (?P<what3>.+))?|(?:what|which) (?:knowledge|evidence"
+        r"|reasons?)(?: .*)?"
+        r"|(?:tell me why|what makes you (?:think|say) so|reasons?|what is (?:this|it) based on)(?: .*)?"
+        r"|why (?P<what4>.+ together)",
     ),
     (
         "complete",
         r"(?:what|which|anything|something)(?: (?:else|products?|things?))?(?: (?:that|which))? "
         r"(?:goes|go|would go|fits|would fit|pairs|works|matches)(?: well| best)?(?: together)? with (?P<what>.+)"
-        r"|(?:what|anything) else(?: (?:do i need|should i (?:buy|get|add|take)|would (?:you (?:add|suggest|recommend)|fit)"
+        r"|(?:what|anything) else(?: (?:do i need|should i (?:buy|get|add|take)|would (?:you (?:add"
+        r"|suggest|recommend)|fit)"
         r"|could i (?:add|buy|get)|(?:goes|fits)))?(?: (?:with|for) (?P<what2>.+))?"
         r"|complete (?P<what3>.+)|what am i missing|what(?:'s| is) missing"
-        r"|(?:suggest|recommend)(?: me)?(?: (?:something|anything|products|more|some more|accessories|things|one more))?"
+        r"|(?:suggest|recommend)(?: me)?(?: (?:something|anything|products|more|some more|accessories"
+        r"|things|one more))?"
         r"(?: (?:to go|that goes|that go|which goes))?(?: (?:with|for|to) (?P<what4>.+))?"
         r"|(?:accessories|add-?ons|extras) (?:for|to) (?P<what5>.+)|what (?:matches|suits) (?P<what6>.+)",
     ),
@@ -86,11 +96,13 @@ PHRASES: tuple[tuple[Act, str], ...] = (
     ),
     (
         "add",
-        r"(?:add|put|throw in|include|place) (?P<what>.+?)(?: (?:to|in|into|on) {cart}| in)?|add to {cart} (?P<what2>.+)",
+        r"(?:add|put|throw in|include|place) (?P<what>.+?)(?: (?:to|in|into|on) {cart}| in)?"
+        r"|add to {cart} (?P<what2>.+)",
     ),
     (
         "search",
-        r"(?:find|search|search for|look for|look up|looking for|browse|show|list|do you (?:have|sell|carry)|have you got"
+        r"(?:find|search|search for|look for|look up|looking for|browse|show|list|do you (?:have|sell"
+        r"|carry)|have you got"
         r"|is there|are there|got|got any|any|where (?:are|is)|i(?:'m| am)(?: am)? looking for|i am after|which|what) "
         r"(?:me )?(?:for )?(?:some |any |a |an |the )?(?P<what>.+)",
     ),
@@ -98,30 +110,38 @@ PHRASES: tuple[tuple[Act, str], ...] = (
 """Acts in the order in which they are tried."""
 
 SOFT = (
-    r"(?:i(?:'ll| will)? (?:take|want|need|buy|like)|i(?:'d| would) like|get me|give me|get|buy|take|grab|order|i choose|choose|pick"
+    r"(?:i(?:'ll| will)? (?:take|want|need|buy|like)|i(?:'d| would) like|get me|give me|get|buy|take"
+    r"|grab|order|i choose|choose|pick"
     r"|i also (?:want|need)|need|want) (?:some |any |a |an )?(?P<what>.+)"
 )
 """Adds what was shown, or searches for what was not."""
 LISTS = (
-    r"(?:(?:bundle|group|combine)(?: up)?|i have|i(?:'ve| have) got|i bought|i(?:'m| am) buying|{cart}(?: is| has| holds| contains)?"
+    r"(?:(?:bundle|group|combine)(?: up)?|i have|i(?:'ve| have) got|i bought|i(?:'m| am) buying"
+    r"|{cart}(?: is| has| holds| contains)?"
     r"|here(?:'s| is| are)(?: {these}| (?:the|my) list)?|(?:the )?(?:list|products|items)(?: are| is)?|in {cart}"
     r"|add|find bundles (?:in|for|among))\s*:?\s*(?P<what>.+)"
 )
 POLITE = (
-    r"^(?:(?:please|pls|ok|okay|now|then|so|and|also|hey|hi|well|great|thanks|let's|lets|can you|could you|would you|will you"
-    r"|can i|could i|may i|i want to|i(?:'d| would) like(?: you)? to|i want you to|go ahead and|just|kindly|maybe|hmm+|um)\b,?\s*)+",
+    r"^(?:(?:please|pls|ok|okay|now|then|so|and|also|hey|hi|well|great|thanks|let's|lets|can you"
+    r"|could you|would you|will you"
+    r"|can i|could i|may i|i want to|i(?:'d| would) like(?: you)? to|i want you to|go ahead and|just"
+    r"|kindly|maybe|hmm+|um)\b,?\s*)+",
     r"\s*,?\s*\b(?:please|pls|for me|thanks|thank you|now|then|today|instead|thx)$",
 )
 NEXT = r"(?:\s*[,;.]\s*(?:and\s+|then\s+|but\s+)*|\s+(?:and then|and|then|but)\s+)"
 STARTS = (
-    r"(?=(?:add|remove|delete|drop|bundle|group|find|search|show|clear|empty|undo|explain|why|what|make|create|put|leave|without"
+    r"(?=(?:add|remove|delete|drop|bundle|group|find|search|show|clear|empty|undo|explain|why|what"
+    r"|make|create|put|leave|without"
     r"|only|exclude|suggest|complete|recommend|start|at most|under|take)\b)"
 )
 ANYTHING = (
     r"(?:(?:show me|give me|find me|find|i want|i need|make it|keep it|keep them|it should be|make them|but)\s*)*"
 )
 ANYTHING += r"(?:something|anything|some|it|them|ones?|things?|stuff|all)?(?: else)?"
-BUNDLED = r"(?:(?:all|each|every|the|keep|make|only|show|show me|find|find me|no|my)\s*)*bundles?(?: (?:that|which|to be|must|should|are|be|cost|costs|is))*"
+BUNDLED = (
+    r"(?:(?:all|each|every|the|keep|make|only|show|show me|find|find me|no|my)\s*)*bundles?(?: "
+    r"(?:that|which|to be|must|should|are|be|cost|costs|is))*"
+)
 PRODUCTS = r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what) )*(?:products?|items?|things?)"
 QUESTIONS = frozenset(
     {"who", "when", "how", "tell", "write", "say", "print", "ignore", "forget", "repeat", "translate", "you", "your"}

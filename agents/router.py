@@ -27,6 +27,8 @@ from bundlewise.text import line, words
 SHORTEST_SLIP = 4
 LONGEST_NAME = 6
 MOST_PRODUCTS = 30
+AGAIN = frozenset({"limit", "free", "exclude", "include"})
+"""Acts after which the cart is bundled anew."""
 BULLET = re.compile(r"^\s*(?:[-*\u2022\u00b7]|[0-9]{1,2}[.):])\s+")
 HEADER = re.compile(r"^.{0,60}:$")
 
@@ -51,8 +53,14 @@ def understand(text: str, seen: Seen) -> list[Action]:
     parts = [part for part in re.split(NEXT + STARTS, said) if part.strip()]
     found = [_one(plain(part), seen) for part in parts] if len(parts) > 1 else []
     if found and all(found):
-        return [action for actions in found for action in actions]
+        return _once([action for actions in found for action in actions])
     return _one(said, seen) or _listed(rows[0], seen) or [Action(name="unknown", text=text)]
+
+
+def _once(actions: list[Action]) -> list[Action]:
+    """Take out a bundling that a later wish about bundles makes again."""
+    last = max((n for n, action in enumerate(actions) if action.name in AGAIN), default=-1)
+    return [action for n, action in enumerate(actions) if n > last or action.name != "bundle"]
 
 
 def plain(text: str) -> str:

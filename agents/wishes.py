@@ -13,10 +13,20 @@ UPTO = r"(?:at most|at max|max(?:imum)?(?: of)?|no more than|not more than|up to
 FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer than|or more|>=?)"
 THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
-MONEY = r"[$\u20ac\u00a3]?\s?(?P<price>[0-9]{1,6}(?:[.,][0-9]{1,2})?)\s?(?:dollars?|bucks|euros?|usd|eur|pounds?|gbp|[$\u20ac\u00a3])?"
-UNDER = r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than|lower than|within|for at most|not over|up to|at most|max(?:imum)?|no more than|not more than|<=?)"
+MONEY = (
+    r"[$\u20ac\u00a3]?\s?(?P<price>[0-9]{1,6}(?:[.,][0-9]{1,2})?)\s?(?:dollars?|bucks|euros?|usd|eur"
+    r"|pounds?|gbp|[$\u20ac\u00a3])?"
+)
+UNDER = (
+    r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than"
+    r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?|no more than|not more than"
+    r"|<=?)"
+)
 OVER = r"(?:over|above|more than|at least|from|>=?)"
-TOTAL = r"(?: (?:in )?(?:total|altogether|all together|per bundle|a bundle|each bundle|for (?:a|each|the) bundle|together|(?:for )?everything))"
+TOTAL = (
+    r"(?: (?:in )?(?:total|altogether|all together|per bundle|a bundle|each bundle|for (?:a|each"
+    r"|the) bundle|together|(?:for )?everything))"
+)
 
 SIZES: tuple[tuple[str, str], ...] = (
     ("bundles", rf"{UPTO} {N} (?:bundles?|sets?|groups?)|{N} (?:bundles?|sets?) only|(?:a )?(?P<one>single) bundle"),
@@ -25,7 +35,8 @@ SIZES: tuple[tuple[str, str], ...] = (
     ("most", r"^(?:at most|no more than|max(?:imum)?) (?P<n>[2-9]|two|three|four|five|six)$"),
     (
         "least",
-        rf"bundles? of {FROM} {N}(?: {THINGS})?|{FROM} {N} {THINGS}{EACH}?|{FROM} {N}{EACH}|{N} or more {THINGS}{EACH}?",
+        rf"bundles? of {FROM} {N}(?: {THINGS})?|{FROM} {N} {THINGS}{EACH}?|{FROM} {N}{EACH}"
+        rf"|{N} or more {THINGS}{EACH}?",
     ),
     ("exact", rf"exactly {N}(?: {THINGS})?{EACH}?|bundles? of(?: exactly)? {N}(?: {THINGS})?|{N} {THINGS}{EACH}"),
 )

@@ -12,47 +12,26 @@ from pydantic import ValidationError
 from bundlewise.agents.conversation import (
     LONGEST,
     Action,
-    CartEvent,
     Event,
     Message,
-    Offer,
     TextEvent,
+    ThreadLine,
+    ThreadView,
 )
 from bundlewise.agents.offering import Student
-from bundlewise.domain import Item, Record
+from bundlewise.domain import Item
 from bundlewise.errors import UsageError
 from bundlewise.feedback import NOTE, Feedback, FeedbackLog
-from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph
+from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph, turn
 from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.finding_products import ProductFinder
-from bundlewise.products import read_products
+from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
+from bundlewise.products import read_products, whole
 
 TITLE = 60
 RECURSION = 200
 MEMORY = 20
 """Messages of a conversation without a thread that are gone through again."""
-
-
-class ThreadView(Record):
-    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
-
-    thread: str
-    messages: tuple[Message, ...]
-    cart: CartEvent
-    bundles: tuple[Offer, ...]
-    found: tuple[Item, ...]
-    pending: bool = False
-
-
-class ThreadLine(Record):
-    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
-
-    thread: str
-    title: str
-    at: str
-    messages: int
-    cart: int
 
 
 class Assistant:
@@ -107,11 +86,9 @@ class Assistant:
         products = read_products(catalogue) if isinstance(catalogue, str) else list(catalogue)
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
-        if wait:
-            finder.index()
-        else:
-            threading.Thread(target=finder.index, name="catalogue", daemon=True).start()
-        return cls(student, finder, threads, pilot, feedback)
+        found = cls(student, finder, threads, pilot, feedback)
+        found._open.enter_context(indexing(finder, wait))
+        return found
 
     def close(self) -> None:
         """Let go of the place of threads."""
@@ -133,7 +110,7 @@ class Assistant:
             raise UsageError("the message is empty; say something")
         if len(message) > LONGEST:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
-        return self._run(thread, {"said": message, "todo": ()}, owner)
+        return self._run(thread, turn(whole(message)), owner)
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
         """Do what was clicked in a thread; stream what comes of it.
@@ -141,7 +118,7 @@ class Assistant:
         Raises:
             UsageError: there is no such action.
         """
-        return self._run(thread, {"said": "", "todo": (_action(action),)}, owner)
+        return self._run(thread, turn(todo=(_action(action),)), owner)
 
     def resume(self, thread: str, owner: str = "") -> Iterator[Event]:
         """Finish a turn that was cut off, and stream what is left of it; nothing if none was.
@@ -216,9 +193,9 @@ class Assistant:
         values: Any = {}
         graph: Any = self._loose
         for text in said[:-1]:
-            state = {**_kept(values), "said": text, "todo": ()}
+            state = _kept(values) | turn(text)
             values = graph.invoke(state, {"recursion_limit": RECURSION}, context=self._context)
-        yield from self._stream(graph, {**_kept(values), "said": said[-1], "todo": ()}, {})
+        yield from self._stream(graph, _kept(values) | turn(said[-1]), {})
 
     def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
         """Return products of the catalogue, best first."""
@@ -244,7 +221,7 @@ class Assistant:
             thread=thread,
             what="bundle" if offer else "reply",
             up=up,
-            note=note,
+            note=whole(note),
             items=tuple(item for item in desk.cart if item.id not in desk.excluded),
             bundle=offer.ids if offer else (),
             intent=offer.intent if offer else "",
@@ -259,7 +236,8 @@ class Assistant:
         snapshot = self._graph.get_state(config_for(owner, thread))
         if not snapshot.values and not snapshot.next:
             raise UsageError(f"no such thread: {thread}")
-        return AssistantState(**snapshot.values), bool(snapshot.next)
+        state = AssistantState(**snapshot.values)
+        return state, state.open
 
     def _run(self, thread: str, given: dict[str, Any], owner: str) -> Iterator[Event]:
         config: Any = config_for(owner, thread) | {"recursion_limit": RECURSION}
@@ -268,7 +246,7 @@ class Assistant:
     def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
         """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix."""
         with self._lock_of(config):
-            if self._graph.get_state(config).next:
+            if self._graph.get_state(config).values.get("open"):
                 self._graph.invoke(None, config, context=self._context)
             yield from self._stream(self._graph, given, config)
             forget_steps(self._saver, config)
@@ -283,10 +261,10 @@ def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of an OpenAI-style message; images and the like are passed over."""
     content = message.get("content")
     if isinstance(content, str):
-        return content
+        return whole(content)
     parts = content if isinstance(content, Sequence) else ()
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    return "\n".join(text for text in texts if isinstance(text, str))
+    return whole("\n".join(text for text in texts if isinstance(text, str)))
 
 
 def reply_text(events: Sequence[Event]) -> str:

@@ -101,7 +101,7 @@ def read_feedback(path: Path) -> list[Feedback]:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What ratings teach: annotated training sessions, remarks on rejected bundles, and why the others teach nothing."""
+    """What ratings teach: training sessions, remarks on rejected bundles, and why the others teach nothing."""
 
     sessions: list[Session]
     remarks: list[Knowledge]
@@ -128,15 +128,25 @@ def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
             left.append(f"{rating.id}: its cart is a session of the {taken[cart]} split")
         else:
             carts.setdefault(cart, []).append(rating)
-    found = [_of_cart(f"{ABOUT}-{cart}", domain, said) for cart, said in sorted(carts.items())]
-    remarks = [remark for _, remarks in found for remark in remarks]
-    silent = [s.session_id for s, remarks in found if not s.bundles and not remarks]
-    left += [f"{session_id}: liked as often as not" for session_id in silent]
-    return Learnt([session for session, _ in found if session.session_id not in silent], remarks, left)
+    sessions: dict[str, Session] = {}
+    remarks: list[Knowledge] = []
+    for cart, said in sorted(carts.items()):
+        session, rejected = _of_cart(cart, domain, said)
+        if session.bundles:
+            sessions[session.session_id] = session
+        for source, ratings in rejected:
+            if source.item_set not in taken:
+                sessions.setdefault(source.session_id, source)
+                remarks.append(_remark(source, ratings))
+        if not session.bundles and not rejected:
+            left.append(f"{session.session_id}: liked as often as not")
+    return Learnt(list(sessions.values()), remarks, left)
 
 
-def _of_cart(name: str, domain: str, said: Sequence[Feedback]) -> tuple[Session, list[Knowledge]]:
-    """Return the session that the ratings of one cart make, and a remark for each bundle that is rejected."""
+def _of_cart(
+    cart: str, domain: str, said: Sequence[Feedback]
+) -> tuple[Session, list[tuple[Session, Sequence[Feedback]]]]:
+    """Return the session that the ratings of one cart make, and each rejected bundle as a session, with its ratings."""
     items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
     by_title = {item.title.casefold(): item.id for item in items}
     votes: dict[tuple[str, ...], list[Feedback]] = {}
@@ -148,19 +158,21 @@ def _of_cart(name: str, domain: str, said: Sequence[Feedback]) -> tuple[Session,
     for group in sorted(votes, key=lambda group: (-score[group], group)):
         if score[group] > 0 and not any(set(group) & set(bundle.item_ids) for bundle in bundles):
             bundles.append(Bundle(item_ids=group, intent=line(votes[group][-1].intent)[:INTENT]))
-    session = Session(session_id=name, domain=domain, split="train", items=items, bundles=tuple(bundles))
-    return session, [_remark(session, group, votes[group]) for group in sorted(votes) if score[group] < 0]
+    session = Session(session_id=f"{ABOUT}-{cart}", domain=domain, split="train", items=items, bundles=tuple(bundles))
+    rejected: list[tuple[Session, Sequence[Feedback]]] = []
+    for group in sorted(group for group in votes if score[group] < 0):
+        apart = tuple(item for item in items if item.id in group)
+        name = f"{ABOUT}-{item_set_of(item.title for item in apart)}"
+        rejected.append((Session(session_id=name, domain=domain, split="train", items=apart), votes[group]))
+    return session, rejected
 
 
-def _remark(session: Session, group: tuple[str, ...], said: Sequence[Feedback]) -> Knowledge:
+def _remark(session: Session, said: Sequence[Feedback]) -> Knowledge:
     """Return a thought about products that were rejected as a bundle, with what was said about them."""
-    titles = tuple(item.title for item in session.items if item.id in group)
-    notes = "; ".join(
-        dict.fromkeys(line(rating.note)[:REMARK] for rating in said if not rating.up and rating.note.strip())
-    )
-    text = f"Shoppers rejected these as a bundle: {'; '.join(titles)}." + (
-        f" They said: {notes[:REMARK]}" if notes else ""
-    )
+    titles = tuple(session.titles)
+    heard = (line(rating.note)[:REMARK] for rating in said if not rating.up and rating.note.strip())
+    notes = "; ".join(dict.fromkeys(heard))[:REMARK]
+    text = f"Shoppers rejected these as a bundle: {'; '.join(titles)}." + (f" They said: {notes}" if notes else "")
     return Knowledge(
         id=Knowledge.content_id("thought", session.domain, text, (session.session_id,)),
         kind="thought",

@@ -120,7 +120,7 @@ class LiveStudent:
         return [_reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
     def companions(self, session: Session, limit: int = 6) -> list[str]:
-        """Return kinds of products that known sessions bundle with kinds like this session's; none without knowledge."""
+        """Return kinds of products that known sessions bundle with kinds like its own; none without knowledge."""
         if self.retriever is None:
             return []
         with self._lock:

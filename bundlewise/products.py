@@ -136,10 +136,15 @@ def _word(value: Any, name: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         found = "is missing" if value is None else f"is {value!r}"
         raise DataError(f"{where}: {name} {found}; write a text")
-    text = " ".join(str(value).split())
+    text = " ".join(whole(str(value)).split())
     if not text:
         raise DataError(f"{where}: {name} is empty; fill it in or remove the row")
     return text
+
+
+def whole(text: str) -> str:
+    """Return text that can be written down: JSON may hold halves of characters, which become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _price(value: Any, where: str) -> float | None:

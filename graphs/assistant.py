@@ -14,9 +14,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
 from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
-from bundlewise.agents.deeds import UNKNOWN, Deed, Finder, do
+from bundlewise.agents.deeds import Deed, Finder, do
 from bundlewise.agents.offering import Student, explained, goes_with, offered
 from bundlewise.agents.router import Seen, understand
+from bundlewise.agents.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
 ROUNDS = 4
@@ -49,8 +50,9 @@ class AssistantContext:
 class AssistantState:
     """A thread: the desk, what was said, and the turn on its way.
 
-    `said` and `todo` come in: a message, or what was clicked. `told` and `cards` are the reply so far, `past` the
-    desks to go back to. `calls` is what chat model and tools said in this turn.
+    `said`, `todo` and `open` come in: a message, or what was clicked, and that there is something to answer; a turn
+    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to. `calls` is
+    what chat model and tools said in this turn.
     """
 
     said: str = ""
@@ -62,6 +64,7 @@ class AssistantState:
     cards: tuple[Event, ...] = ()
     calls: tuple[dict[str, Any], ...] = ()
     rounds: int = 0
+    open: bool = False
 
 
 class Update(TypedDict, total=False):
@@ -75,12 +78,18 @@ class Update(TypedDict, total=False):
     cards: tuple[Event, ...]
     calls: tuple[dict[str, Any], ...]
     rounds: int
+    open: bool
 
 
 Run = Runtime[AssistantContext]
 Step = Literal["understand", "change", "bundle", "complete", "explain", "reply"]
 ASKS: dict[str, Step] = {"bundle": "bundle", "complete": "complete", "explain": "explain"}
 """Actions that are asked of the student."""
+
+
+def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
+    """Return what begins a turn: a message, or what was clicked."""
+    return {"said": said, "todo": todo, "open": True}
 
 
 def listen(state: AssistantState) -> Update:
@@ -145,7 +154,8 @@ def reply(state: AssistantState, runtime: Run) -> Update:
     runtime.stream_writer(DoneEvent())
     message = Message(role="assistant", text=" ".join(told), events=state.cards)
     past = state.past[:-1] if state.past and _wishes(state.past[-1]) == _wishes(state.desk) else state.past
-    return {"messages": (*state.messages, message)[-REMEMBERED:], "todo": (), "calls": (), "past": past}
+    messages = (*state.messages, message)[-REMEMBERED:]
+    return {"messages": messages, "todo": (), "calls": (), "past": past, "open": False}
 
 
 def next_step(state: AssistantState) -> Step:
@@ -179,7 +189,7 @@ def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
 
 
 def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
-    """Stream what came of an action, and go on to the next; what is refused ends the turn, or goes back to the pilot."""
+    """Stream what came of an action and go on to the next; a refusal ends the turn, or goes back to the pilot."""
     again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
     told = state.told if again else _say(state, deed.said, runtime)
     for event in deed.events:
@@ -199,7 +209,7 @@ def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
 def build_assistant_graph(
     checkpointer: Checkpointer = None,
 ) -> CompiledStateGraph[AssistantState, AssistantContext, AssistantState, AssistantState]:
-    """Build the graph; run it with `stream({"said": ...}, config, context=AssistantContext(...))`."""
+    """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`."""
     graph = StateGraph(AssistantState, context_schema=AssistantContext)
     graph.add_node("listen", listen)
     graph.add_node("understand", understand_)

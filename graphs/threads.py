@@ -76,6 +76,8 @@ def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
         raise UsageError("threads in Postgres need more packages; pip install 'bundlewise[postgres]'") from error
     settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     try:
+        # A server that is not there is known at once; a pool would try for long.
+        psycopg.connect(url, connect_timeout=10).close()
         pool: Any = ConnectionPool(url, kwargs=settings, min_size=1, max_size=8, open=False)
         with pool:
             pool.wait(timeout=10)

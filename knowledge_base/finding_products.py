@@ -4,8 +4,9 @@ import io
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.progress import Advance
 from bundlewise.settings import cache_folder
-from bundlewise.text import words
+from bundlewise.text import kind, words
 
 Floats = npt.NDArray[np.float32]
 LIKE = 0.35
@@ -26,7 +27,12 @@ COVERED = 0.34
 TYPO = 0.7
 """What a word counts that is only nearly the query's."""
 SHORTEST_TYPO = 4
+HEAD = 0.2
 MEANING = 0.5
+CHUNK = 64
+"""Titles embedded at once: what a stop waits for."""
+SAVED = 16
+"""Chunks between one write of the vectors and the next."""
 
 
 class ProductFinder:
@@ -38,6 +44,7 @@ class ProductFinder:
         self.by_id = {product.id: product for product in self.products}
         self._embedder = embedder
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
+        self._heads = np.array([stem(kind(product.title).split()[-1]) for product in self.products])
         self._postings = self._invert()
         self._vocabulary = sorted(self._postings)
         self._near: dict[str, list[str]] = defaultdict(list)
@@ -60,18 +67,27 @@ class ProductFinder:
         """Say whether products are found by meaning too."""
         return self._vectors is not None
 
-    def index(self, advance: Advance | None = None) -> "ProductFinder":
-        """Embed the titles, or read their vectors from the cache folder; until then products are found by words."""
+    def index(self, advance: Advance | None = None, stop: Event | None = None) -> "ProductFinder":
+        """Embed the titles, or read their vectors from the cache folder; until then products are found by words.
+
+        Args:
+            advance: hears of every title that is done.
+            stop: set, it ends the work early; the next call goes on from there.
+        """
         titles = [product.title for product in self.products]
         path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
-        vectors = _load(path)
-        if vectors is None or len(vectors) != len(titles):
-            vectors = self._embedder.embed(titles, advance)
-            buffer = io.BytesIO()
-            np.save(buffer, vectors)
-            with suppress(BundlewiseError):  # A cache that cannot be written costs time and nothing else.
-                write_bytes(path, buffer.getvalue())
-        self._vectors = vectors
+        parts = [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
+        done = sum(map(len, parts))
+        if advance and done:
+            advance(done)
+        for start in range(done, len(titles), CHUNK):
+            parts.append(self._embedder.embed(titles[start : start + CHUNK], advance))
+            stopped = stop is not None and stop.is_set()
+            if stopped or start + CHUNK >= len(titles) or len(parts) % SAVED == 0:
+                _save(path, parts)
+            if stopped:
+                return self
+        self._vectors = np.concatenate(parts)
         return self
 
     def knows(self, word: str) -> bool:
@@ -94,10 +110,11 @@ class ProductFinder:
             scores, allowed = -self._prices, within
         else:
             covered = self._covered(terms)
-            scores, allowed = covered, within & (covered >= COVERED)
+            by_words = covered + self._headed(terms)
+            scores, allowed = by_words, within & (covered >= COVERED)
             if self._vectors is not None:
                 meaning = self._vectors @ self._embedder.embed([text])[0]
-                scores, allowed = covered + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
+                scores, allowed = by_words + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
         places = np.flatnonzero(allowed)
         best = places[np.argsort(-scores[places], kind="stable")[:limit]]
         return [(self.products[place], float(scores[place])) for place in best]
@@ -111,6 +128,10 @@ class ProductFinder:
             scores[places] += weight * share
             total += weight
         return scores / total if total else scores
+
+    def _headed(self, terms: Sequence[str]) -> Floats:
+        """Return a bonus for products that are what the terms say, not for it: a tablet before a case for a tablet."""
+        return np.isin(self._heads, terms).astype(np.float32) * HEAD
 
     def _places(self, term: str) -> tuple[npt.NDArray[np.intp], float]:
         if term in self._postings:
@@ -137,6 +158,22 @@ class ProductFinder:
         return list(dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())))[:10]
 
 
+@contextmanager
+def indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
+    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
+    stop = Event()
+    worker = Thread(target=finder.index, kwargs={"stop": stop}, name="catalogue", daemon=True)
+    worker.start()
+    if wait:
+        worker.join()
+    try:
+        yield
+    finally:
+        # A thread within native code when the interpreter ends would take the process down.
+        stop.set()
+        worker.join()
+
+
 def stem(word: str) -> str:
     """Return a word without its plural ending: cases and case are one word to a shopper."""
     if len(word) > 4 and word.endswith("ies"):
@@ -151,6 +188,13 @@ def _shorter(word: str) -> Iterator[str]:
     yield word
     if len(word) >= SHORTEST_TYPO and not word.isdigit():
         yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
+
+
+def _save(path: Path, parts: list[Vectors]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate(parts))
+    with suppress(BundlewiseError):  # A cache that cannot be written costs time and nothing else.
+        write_bytes(path, buffer.getvalue())
 
 
 def _load(path: Path) -> Vectors | None:

@@ -1,4 +1,4 @@
-"""What is understood without a chat model: one row a phrasing, with slips of the keyboard and with what is not followed."""
+"""What is understood without a chat model: a row a phrasing, with slips of the keyboard, and what is not followed."""
 
 from typing import Any
 

@@ -54,7 +54,12 @@ def test_a_click_does_what_it_says() -> None:
     with TestClient(app_of()) as client:
         found = client.post("/api/threads/t/actions", json={"name": "add", "ids": ["p0"]})
         assert dict(events_of(found))["cart"]["items"][0]["title"] == TITLES[0]
-        assert client.post("/api/threads/t/actions", json={"name": "format_disk"}).status_code == 400
+        for wrong in (
+            {"name": "format_disk"},
+            {"name": "add", "numbers": [2**80]},
+            {"name": "limit", "limits": {"most": 2**80}},
+        ):
+            assert client.post("/api/threads/t/actions", json=wrong).status_code == 400
 
 
 def test_a_thread_belongs_to_its_key() -> None:

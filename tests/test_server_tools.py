@@ -27,7 +27,7 @@ RULE = record("rule", "Put a tablet together with its folio case. <script>alert(
 @pytest.fixture(scope="module")
 def student(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
     store = KnowledgeStore(tmp_path_factory.mktemp("kb"), BagOfWords())
-    store.write([RULE])
+    store.replace([RULE], [])
     retriever = Retriever(store, Policy(rules=1))
     return LiveStudent(Student(StudentEngine.load(tiny_student), None, tiny_student, "tiny"), retriever)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request, Security
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -14,17 +14,20 @@ from bundlewise.assistant import Assistant, ThreadLine, ThreadView
 from bundlewise.domain import Item
 from bundlewise.feedback import NOTE
 from bundlewise.server.owning import OwnedRoute, Owner
-from bundlewise.server.refusals import ErrorBody, Refusal
+from bundlewise.server.refusals import BEARER, REFUSALS, Refusal
 from bundlewise.server.service import caller_of
 from bundlewise.server.shapes import Shape
-from bundlewise.server.streaming import plainly
+from bundlewise.server.streaming import EVENTS, plainly
 from bundlewise.server.turns import Turn, Turns
 
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events of the reply"}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS, "description": "Events of the reply"}}
+COMMON: dict[str, Any] = {
+    "prefix": "/api",
+    "route_class": OwnedRoute,
+    "responses": REFUSALS,
+    "dependencies": [Security(BEARER)],
 }
-REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
-router = APIRouter(prefix="/api", route_class=OwnedRoute, tags=["assistant"], responses=REFUSALS)
+router = APIRouter(tags=["assistant"], **COMMON)
 Result = TypeVar("Result")
 
 

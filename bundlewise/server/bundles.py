@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Security
 
 from bundlewise.domain import Knowledge, Prediction, Reason, Session
-from bundlewise.server.refusals import ErrorBody
+from bundlewise.server.refusals import BEARER, REFUSALS
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
     BundledItem,
@@ -26,7 +26,8 @@ router = APIRouter(
     prefix="/v1",
     route_class=StrictRoute,
     tags=["bundles"],
-    responses={"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}},
+    responses=REFUSALS,
+    dependencies=[Security(BEARER)],
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Security
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
@@ -24,10 +24,10 @@ from bundlewise.server.chat_shapes import (
     Models,
     Reply,
 )
-from bundlewise.server.refusals import ErrorBody, Refusal, error_body, shown
+from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, error_body, shown
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import Usage
-from bundlewise.server.streaming import pieces_of
+from bundlewise.server.streaming import EVENTS, pieces_of
 from bundlewise.server.strict import StrictRoute
 from bundlewise.server.wording import spoken
 
@@ -37,7 +37,8 @@ router = APIRouter(
     prefix="/v1",
     route_class=StrictRoute,
     tags=["OpenAI"],
-    responses={"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}},
+    responses=REFUSALS,
+    dependencies=[Security(BEARER)],
 )
 
 
@@ -62,7 +63,7 @@ def _require_model(name: str) -> None:
 @router.post(
     "/chat/completions",
     response_model=ChatResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": EVENTS}},
 )
 async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> Response | ChatResponse:
     """Answer a conversation, whole or as a stream of server-sent events."""

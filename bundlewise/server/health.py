@@ -1,11 +1,12 @@
 """The routes of those who run a server: /healthz, /readyz and /metrics."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
+from bundlewise.server.refusals import BEARER, ErrorBody
 from bundlewise.server.service import service_of
 
 router = APIRouter(tags=["operation"])
@@ -36,9 +37,13 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
-@router.get(
-    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-)
+TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+    401: {"model": ErrorBody},
+}
+
+
+@router.get("/metrics", response_class=Response, responses=TEXT, dependencies=[Security(BEARER)])
 async def metrics(request: Request) -> Response:
     """Return the meters in Prometheus' text format."""
     return Response(service_of(request).meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

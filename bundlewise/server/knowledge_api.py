@@ -13,8 +13,8 @@ from bundlewise.assistant import Assistant
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
 from bundlewise.knowledge_base.catalogue import Catalogue
 from bundlewise.live import LiveStudent
-from bundlewise.server.assistant_api import REFUSALS, Threads
-from bundlewise.server.owning import OwnedRoute, Owner
+from bundlewise.server.assistant_api import COMMON, Threads
+from bundlewise.server.owning import Owner
 from bundlewise.server.playground import Playground
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import caller_of, service_of, while_there
@@ -24,7 +24,7 @@ from bundlewise.text import head_noun, kind, short
 MOST = 200
 """Records that a search ranks; whoever wants more says it in other words."""
 EXAMPLES = 5
-router = APIRouter(prefix="/api", route_class=OwnedRoute, tags=["knowledge"], responses=REFUSALS)
+router = APIRouter(tags=["knowledge"], **COMMON)
 
 
 class Shelf(BaseModel):

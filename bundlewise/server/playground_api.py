@@ -9,16 +9,16 @@ from pydantic import BaseModel, Field
 from bundlewise.domain import Item, Session
 from bundlewise.errors import DataError
 from bundlewise.prompts.template import MOST_BYTES
-from bundlewise.server.assistant_api import REFUSALS, beside
+from bundlewise.server.assistant_api import COMMON, beside
 from bundlewise.server.limits import MAX_ITEMS
-from bundlewise.server.owning import OwnedRoute, Owner
+from bundlewise.server.owning import Owner
 from bundlewise.server.playground import Playground, Shown, Source, TemplateLine, Tried
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import caller_of, service_of, while_there
 from bundlewise.server.shapes import Shape, Title
 from bundlewise.server.streaming import plainly
 
-router = APIRouter(prefix="/api", route_class=OwnedRoute, tags=["playground"], responses=REFUSALS)
+router = APIRouter(tags=["playground"], **COMMON)
 Result = TypeVar("Result")
 
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -30,6 +31,11 @@ class ErrorBody(BaseModel):
     """The body of every answer that is none."""
 
     error: ErrorDetail
+
+
+BEARER = HTTPBearer(auto_error=False, description="a key of the server's; none where it runs without keys")
+"""Says in the OpenAPI what the gate asks for: the routes themselves need not look."""
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
 
 
 class Refusal(HTTPException):

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import logging
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bundlewise.errors import UsageError
 from bundlewise.server.limits import Limits
+from bundlewise.server.refusals import error_body
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -63,6 +65,15 @@ class PatientProtocol(H11Protocol):
         """Stop the clock."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP in the shape of every other refusal."""
+        body = json.dumps(error_body(400, msg, "invalid_http")).encode()
+        head = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        answer = h11.Response(status_code=400, headers=head, reason=b"Bad Request")
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _wait_for_headers(self) -> None:
         if self._deadline is None:

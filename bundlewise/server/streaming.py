@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -13,6 +13,20 @@ from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import CALLER, Caller
 
 Piece = TypeVar("Piece")
+EVENTS: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "description": "One server-sent event",
+            "properties": {
+                "event": {"type": "string"},
+                "data": {"type": "string", "contentMediaType": "application/json"},
+            },
+            "required": ["data"],
+        }
+    }
+}
+"""What a stream's content is, for the OpenAPI."""
 _END = object()
 
 

@@ -1,0 +1,136 @@
+"""Catalogues: what is read as a product, and which message each fault gets."""
+
+from pathlib import Path
+
+import pytest
+
+from bundlewise.domain import Item
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.products import price_of, read_products
+
+MOUSE = Item(id="a", title="Red mouse, small", price=12.99, category=("Desk", "Mice"))
+PAD = Item(id="b", title="Blue pad")
+
+
+def written(folder: Path, name: str, content: str | bytes) -> str:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.csv", 'id,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'),
+        ("c.csv", "\ufeffID;Title;Price;Category\r\na;Red mouse, small;12,99;Desk > Mice\r\nb;Blue pad;;\r\n"),
+        (
+            "c.tsv",
+            "title\tid\tcategory\tprice\tstock\nRed mouse, small\ta\tDesk > Mice\t$12.99\t7\nBlue pad\tb\t\t\t0\n",
+        ),
+        ("c.csv", 'id|title|price|category\na|"Red mouse,\n small"|12.99|Desk>Mice\n\nb|Blue pad||\n'),
+        ("c.csv", 'id,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'.encode("utf-16")),
+        (
+            "c.jsonl",
+            '{"id": "a", "title": "Red mouse, small", "price": 12.99, "category": ["Desk", "Mice"], "stock": 3}\n\n'
+            '{"id": "b", "title": "Blue pad", "price": null}\n',
+        ),
+    ],
+    ids=["comma", "semicolon, BOM, CRLF", "tab, other order, more columns", "bar, broken line", "utf-16", "json lines"],
+)
+def test_products_are_read_however_they_are_written(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert read_products(written(tmp_path, name, content)) == [MOUSE, PAD]
+
+
+def test_parquet_is_read_by_its_columns(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table(
+        {
+            "Id": ["a", "b"],
+            "title": [MOUSE.title, PAD.title],
+            "price": [12.99, None],
+            "category": [["Desk", "Mice"], None],
+        }
+    )
+    parquet.write_table(table, tmp_path / "c.parquet")
+    assert read_products(str(tmp_path / "c.parquet")) == [MOUSE, PAD]
+
+
+def test_starter_domains_are_catalogues() -> None:
+    products = read_products("electronics")
+    assert len(products) == len({p.id for p in products}) > 1000 and all(p.price for p in products)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("c.csv", "", "empty; the first line names the columns"),
+        ("c.csv", "id,title\n", "holds no products"),
+        ("c.csv", "id,name\na,b\n", "line 1: no column 'title' among id, name"),
+        ("c.csv", "id,title\na,Mouse\nb\n", "line 3: 1 fields under 2 columns"),
+        ("c.csv", "id,title\na,Red, small\n", "line 2: 3 fields under 2 columns; put fields that hold ','"),
+        ("c.csv", "id,title\na,Mouse\na,Pad\n", "line 3: id 'a' stands already in line 2"),
+        ("c.csv", "id,title\n,Mouse\n", "line 2: id is empty"),
+        ("c.csv", "id,title\na,  \n", "line 2: title is empty"),
+        ("c.csv", "id,title,price\na,Mouse,cheap\n", "line 2: price is 'cheap'; write a number"),
+        ("c.csv", "id,title,price\na,Mouse,-3\n", "line 2: price is '-3'"),
+        ("c.csv", 'id,title\na,Pad\nb,"Mouse\n', "line 3: "),
+        ("c.csv", b"id,title\na,Pad\nb,M\xe4use\n", "line 3: not UTF-8 at byte 18"),
+        ("c.jsonl", '{"id": "a", "title": "x"}\nnope\n', "line 2: not JSON"),
+        ("c.jsonl", "[1]\n", "line 1: list instead of an object"),
+        ("c.jsonl", '{"title": "x"}\n', "line 1: id is missing"),
+        ("c.jsonl", '{"id": "a", "title": ["x"]}\n', "line 1: title is ['x']"),
+        ("c.jsonl", '{"id": "a", "title": "x", "price": true}\n', "line 1: price is 'True'"),
+        ("c.jsonl", '{"id": "a", "title": "x", "price": NaN}\n', "line 1: price is 'nan'"),
+        ("c.jsonl", '{"id": "a", "title": "x", "category": 3}\n', "line 1: category is '3'"),
+        ("c.jsonl", f'{{"id": "a", "title": "{"x" * 3000}"}}\n', "title has 3,000 characters"),
+        ("c.parquet", "no parquet", "no Parquet file"),
+    ],
+)
+def test_a_fault_is_told_with_its_line_and_the_remedy(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
+    path = written(tmp_path, name, content)
+    with pytest.raises(DataError) as told:
+        read_products(path)
+    assert said in str(told.value) and path in str(told.value)
+
+
+@pytest.mark.parametrize(("name", "said"), [("none.csv", "no catalogue"), ("c.xlsx", "save the catalogue as CSV")])
+def test_what_is_no_catalogue_is_a_usage_error(tmp_path: Path, name: str, said: str) -> None:
+    if name == "c.xlsx":
+        written(tmp_path, name, "x")
+    with pytest.raises(UsageError, match=said):
+        read_products(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [
+        ("12.99", 12.99),
+        ("$12.99", 12.99),
+        ("12,99", 12.99),
+        ("12,99 €", 12.99),
+        ("1,299.00", 1299.0),
+        ("1,299", 1299.0),
+        ("1.299,00", 1299.0),
+        ("EUR 5", 5.0),
+        ("0", 0.0),
+        ("", None),
+        ("free", None),
+        ("1.2.3", None),
+        ("1e5", None),
+    ],
+)
+def test_prices_are_read_as_shops_write_them(text: str, price: float | None) -> None:
+    assert price_of(text) == price
+
+
+def test_hostile_files_end_in_a_message(tmp_path: Path) -> None:
+    for number, content in enumerate(
+        [b"\x00" * 100, b"id,title\n" + b'"' * 5000, b"\xff\xfeid,title\n", b"{" * 100_000]
+    ):
+        for suffix in ("csv", "jsonl", "parquet"):
+            with pytest.raises(BundlewiseError):
+                read_products(written(tmp_path, f"{number}.{suffix}", content))

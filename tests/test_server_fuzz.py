@@ -1,0 +1,68 @@
+"""Fuzzing: requests made from the OpenAPI, right and wrong ones, against the real server."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from server_samples import KEY, WordStudent, app_of, served
+from test_server_running import until
+
+from bundlewise.server.keys import Keys
+
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+WANTED = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "ignored_auth",
+    "unsupported_method",
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(app_of(WordStudent(), keys=Keys([KEY]))) as address:
+        until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+        yield address
+
+
+def fuzz(address: str, examples: int) -> int:
+    """Send so many requests to every operation, half of them wrong by intent; return how many there were."""
+    load_all_checks()
+    checks = CHECKS.get_by_names(WANTED)
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    sent = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        for mode in GenerationMode:
+
+            @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case: Any) -> None:
+                nonlocal sent
+                sent += 1
+                case.call_and_validate(base_url=address, headers=HEADERS, checks=checks)
+
+            with suppress(Unsatisfiable):  # What takes nothing cannot be asked wrongly.
+                ask()
+    return sent
+
+
+def test_a_few_hundred_requests_find_no_fault_of_the_server(address: str) -> None:
+    assert fuzz(address, 8) > 150
+    assert httpx.get(f"{address}/readyz").json() == {"status": "ready"}
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_find_no_fault_of_the_server(address: str) -> None:
+    assert fuzz(address, 450) >= 10_000
+    found = httpx.get(f"{address}/metrics", headers=HEADERS).text
+    assert "bundlewise_failures_total{" not in found and 'status="500"' not in found
