@@ -11,6 +11,7 @@ from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.domain import Prediction, Session
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
+from bundlewise.prompts.render import student_fingerprints
 
 if TYPE_CHECKING:
     from bundlewise.agents.engine import Engine
@@ -107,13 +108,13 @@ def _answer_to_file(
     predictions = [done[session.session_id] for session in sessions]
     # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
     write_jsonl(output, (prediction.model_dump(mode="json", exclude={"seconds"}) for prediction in predictions))
-    write_json(cost_path(output), cost_of(predictions))
+    write_json(cost_path(output), {**cost_of(predictions), "prompts": student_fingerprints()})
     partial.unlink(missing_ok=True)
     return predictions
 
 
 def cost_path(output: Path) -> Path:
-    """Return the file beside predictions that tells what they cost."""
+    """Return the file beside predictions that tells what they cost, and the fingerprints of their prompts."""
     return output.with_name(f"{output.stem}.cost.json")
 
 

@@ -91,7 +91,8 @@ class Library:
             for found in self.tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
                 self._check_reference(template, found)
         if name in TEMPLATES:
-            known = {variable for each in (shipped(name).front, template.front) if each for variable in each.variables}
+            given = shipped(name).front
+            known = given.variables if given else {}
             for variable, line in self.undeclared(name):
                 if variable not in known:
                     has = f"it has {', '.join(sorted(known)) or 'none'}"

@@ -338,14 +338,13 @@ def test_only_the_formats_wanted_are_paid_for(place: Lab, formats: str, stages: 
 def test_an_edited_template_is_paid_for_again_with_what_builds_on_it_and_nothing_else(
     place: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bundlewise.agents import asking
+    from bundlewise.prompts.library import VARIABLE, shipped
 
     place.run(lab(6))
     before = set(place.server.answered)
-    rendered = asking.render
-    monkeypatch.setattr(
-        asking, "render", lambda name, **v: rendered(name, **v) + (" Be brief." if name == "teacher_reflect" else "")
-    )
+    (place.folder / "mine").mkdir()
+    (place.folder / "mine" / "teacher_reflect.jinja").write_text(shipped("teacher_reflect").body + "Be brief.")
+    monkeypatch.setenv(VARIABLE, str(place.folder / "mine"))
     pay = Payment(ledger=place.folder / "calls.sqlite")
     planned = {
         row["stage"]: row["calls"] for row in plan(lab(6), place.server.spec, embedder=BagOfWords(), payment=pay)

@@ -82,11 +82,11 @@ def optimise(
         write_jsonl(log, [row.model_dump(mode="json") for row in done])
         click.echo(f"rewrite {each.number}: {outcome_of(each)}", err=True)
 
-    payment = distilling.Payment(**({"ledger": ledger} if ledger else {}), max_cost=max_cost, max_calls=max_calls)
-    with (
-        bench_of(known, [Variant("now", library)], "pairs", options) as (bench, _),
-        distilling.asking(teacher, payment) as asker,
-    ):
+    payment = distilling.Payment(ledger or distilling.LEDGER, max_cost=max_cost, max_calls=max_calls)
+    opening, now = opening_of(options), [Variant("now", library)]
+    with opening.bench(now) as bench, distilling.asking(teacher, payment) as asker:
+        if options["calibrate"]:
+            opening.calibrate(bench, now, known, options["seed"])
         run = Optimiser(name, library, bench, asker, training, validation, rewrites, log=noted)
         kept = run.run()
     if run.stopped:

@@ -153,7 +153,7 @@ def run(template: str, case: Case, world: World, answers: Answers | None = None)
 def _rendered(template: str, case: Case, world: World) -> tuple[str, Session | None, Retrieved]:
     if case.variables is not None:
         variables = {name: as_object(value) for name, value in case.variables.items()}
-        return current().render(template, variables), None, Retrieved()
+        return current().render(template, variables).rstrip("\n"), None, Retrieved()
     assert case.session is not None
     session, known = _session(case.session), world.known
     if case.session.data:

@@ -55,7 +55,7 @@ def _pair(name: str, a: Variant, b: Variant, session: Session, world: World) -> 
 
 
 def _text(prompts: Sequence[Rendered]) -> str:
-    return "".join(f"--- {prompt.about}\n{prompt.text.rstrip()}\n" for prompt in prompts)
+    return "".join(f"# {prompt.about}\n{prompt.text.rstrip()}\n" for prompt in prompts)
 
 
 def _tokens(prompts: Sequence[Rendered]) -> int | None:

@@ -9,6 +9,7 @@ from bundlewise.files import write_bytes, write_text
 from bundlewise.prompts.library import check_name, current, forget, shipped
 from bundlewise.prompts.template import SUFFIX, Template, parse_template
 from bundlewise.workbench.cases import ENDING
+from bundlewise.workbench.questions import as_object
 
 
 def copy_template(name: str, folder: Path, variant: str | None = None) -> list[Path]:
@@ -47,7 +48,9 @@ def edited(name: str, text: str) -> Template:
     """
     check_name(name)
     found = parse_template(name, f"{name}{SUFFIX}", text.encode(errors="replace"))
-    current().replacing(found)
+    library = current().replacing(found)
+    # What only rendering shows is seen on the examples.
+    library.render(name, {key: as_object(told.example) for key, told in library.front(name).variables.items()})
     return found
 
 
