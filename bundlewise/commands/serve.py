@@ -36,6 +36,9 @@ from bundlewise.commands.options import dials_of, knowledge_option, policy_optio
     help="File for ratings.",
 )
 @click.option(
+    "--data", default="electronics", show_default=True, help="Sessions to try prompts on, in the page's playground."
+)
+@click.option(
     "--keys",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
@@ -56,11 +59,12 @@ def command(
     threads: str,
     chat_model: str | None,
     feedback: Path,
+    data: str,
     keys: Path | None,
     insecure_no_keys: bool,
     **options: Any,
 ) -> None:
-    """Serve the student: /v1/bundles, OpenAI's /v1/chat/completions and /v1/models, the assistant under /api.
+    """Serve the student: the page at /, /v1/bundles, OpenAI's /v1/chat/completions, the assistant under /api.
 
     Clients, limits and what the answers look like: docs/api.md.
     """
@@ -75,8 +79,11 @@ def command(
     refuse_open(host, bool(known), insecure_no_keys)
     quiet_libraries()
     from bundlewise.assistant import Assistant
+    from bundlewise.dataset import load
     from bundlewise.live import LiveStudent
+    from bundlewise.prompts.library import current
     from bundlewise.server.app import create_app
+    from bundlewise.server.playground import Playground
 
     live = LiveStudent.open(
         kb=kb, adapter=adapter, student=student, dials=given, note=lambda text: click.echo(text, err=True)
@@ -84,6 +91,8 @@ def command(
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
     assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
-    app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant)
+    # Whoever edits prompts runs templates and may write files: not for everybody.
+    playground = Playground(live, load(data), current().folder) if known or is_loopback(host) else None
+    app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant, playground=playground)
     click.echo(f"{'keys' if known else 'no key'} asked for; Ctrl-C stops", err=True)
     serve(app, host, port, limits)

@@ -13,14 +13,16 @@ from starlette.types import Message, Receive, Scope, Send
 from bundlewise import __version__
 from bundlewise.agents import offering
 from bundlewise.assistant import Assistant
-from bundlewise.server import assistant_api, bundles, completions, health
+from bundlewise.server import assistant_api, bundles, completions, health, knowledge_api, playground_api
 from bundlewise.server.gate import Gate
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
+from bundlewise.server.playground import Playground
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.service import Service, Student
+from bundlewise.server.turns import Turns
 
 PAGE = Path(__file__).parent / "web"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
@@ -34,6 +36,7 @@ def create_app(
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
     assistant: Callable[[offering.Student], Assistant] = Assistant.open,
+    playground: Playground | None = None,
     page: Path = PAGE,
 ) -> FastAPI:
     """Return the app that serves a student.
@@ -44,6 +47,7 @@ def create_app(
         limits: the dials that protect it.
         hosts: names in the header Host that are answered, None for any.
         assistant: opens what answers conversations, over the student as the queue serves it.
+        playground: where prompts are edited; None closes it, as on a server that anybody can use.
         page: folder with the page's files; served at / if it holds an index.html.
     """
     meters, limits = Meters(), limits or Limits()
@@ -61,8 +65,9 @@ def create_app(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
-    for router in (bundles.router, completions.router, assistant_api.router, health.router):
-        app.include_router(router)
+    app.state.turns, app.state.playground = Turns(service.threads), playground
+    for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
+        app.include_router(part.router)
     if (page / "index.html").is_file():
         app.mount("/", Page(page), name="page")
     app.add_exception_handler(HTTPException, refuse)
@@ -82,7 +87,8 @@ class Page:
 
         async def send_under_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                own = [(b"content-security-policy", POLICY.encode()), (b"cache-control", b"no-cache")]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         await self._files(scope, receive, send_under_policy)

@@ -1,0 +1,151 @@
+"""The routes under /api that show what answers rest on: the knowledge, record by record, and all that is open here."""
+
+from itertools import islice
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from bundlewise import __version__
+from bundlewise.agents.compose import MAX_PRODUCTS
+from bundlewise.assistant import Assistant
+from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
+from bundlewise.knowledge_base.catalogue import Catalogue
+from bundlewise.live import LiveStudent
+from bundlewise.server.assistant_api import COMMON, Threads
+from bundlewise.server.owning import Owner
+from bundlewise.server.playground import Playground
+from bundlewise.server.refusals import Refusal
+from bundlewise.server.service import caller_of, service_of, while_there
+from bundlewise.server.streaming import plainly
+from bundlewise.text import head_noun, kind, short
+
+MOST = 200
+"""Records that a search ranks; whoever wants more says it in other words."""
+EXAMPLES = 5
+router = APIRouter(tags=["knowledge"], **COMMON)
+
+
+class Shelf(BaseModel):
+    """Some records of the knowledge base, how many there are in all, and how many of which kind and domain.
+
+    `score` says how well each record fits the words, where there are any; `total` is None then.
+    """
+
+    records: list[Knowledge]
+    scores: list[float] = []
+    total: int | None = None
+    more: bool = False
+    kinds: dict[str, int] = {}
+    domains: dict[str, int] = {}
+
+
+class About(BaseModel):
+    """What this server has: student, catalogue, knowledge, playground; and things to say that fit its catalogue."""
+
+    version: str
+    student: str
+    adapter: bool
+    knowledge: int
+    products: int
+    cart: int
+    examples: list[str]
+    playground: bool
+    saves: bool
+
+
+@router.get("/knowledge")
+async def browse_knowledge(
+    request: Request,
+    owner: Owner,
+    q: Annotated[str, Query(max_length=500)] = "",
+    kind: KnowledgeKind | None = None,
+    domain: Annotated[str, Query(max_length=100)] = "",
+    status: Status | None = "active",
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=50)] = 20,
+) -> Shelf:
+    """Browse the distilled knowledge in the order of ids, or search its active records by words, best first."""
+    catalogue = catalogue_of(request)
+    if not q.strip():
+        empty = Shelf(records=[], total=0)
+        return await run_sync(lambda: _page(catalogue, kind, domain, status, offset, limit) if catalogue else empty)
+    service = service_of(request)
+    most = min(offset + limit + 1, MOST)
+
+    def look() -> list[tuple[Knowledge, float]]:
+        with plainly():
+            return service.student.find(q, kind, domain, most)
+
+    found = (await while_there(request, service.queue.do(caller_of(request).client, look)))[offset:]
+    rows = found[:limit]
+    return Shelf(records=[r for r, _ in rows], scores=[score for _, score in rows], more=len(found) > limit)
+
+
+@router.get("/knowledge/{key}")
+async def show_knowledge(request: Request, owner: Owner, key: str) -> Knowledge:
+    """Show a record whole, whatever its status."""
+    catalogue = catalogue_of(request)
+    found = await run_sync(lambda: catalogue.get([key]) if catalogue else {})
+    if key not in found:
+        raise Refusal(404, "no such record in the knowledge base; look for it by words", code="not_found")
+    return found[key]
+
+
+@router.get("/about")
+async def show_about(request: Request, assistant: Threads, owner: Owner) -> About:
+    """Say what is open here."""
+    catalogue, student = catalogue_of(request), service_of(request).student
+    playground: Playground | None = request.app.state.playground
+    counts = await run_sync(catalogue.counts) if catalogue else {}
+    about = student.about
+    return About(
+        version=__version__,
+        student=str(about.get("student", "")),
+        adapter=bool(about.get("adapter")),
+        knowledge=sum(number for (_, _, status), number in counts.items() if status == "active"),
+        products=len(assistant.finder.products),
+        cart=MAX_PRODUCTS,
+        examples=examples_of(assistant),
+        playground=playground is not None,
+        saves=playground is not None and playground.folder is not None,
+    )
+
+
+def catalogue_of(request: Request) -> Catalogue | None:
+    """Return the records of the student's knowledge base, if it has one."""
+    student = service_of(request).student
+    return student.retriever.store.catalogue if isinstance(student, LiveStudent) and student.retriever else None
+
+
+def _page(
+    catalogue: Catalogue, kind: KnowledgeKind | None, domain: str, status: Status | None, offset: int, limit: int
+) -> Shelf:
+    records = list(islice(catalogue.records(kind, domain or None, status, offset + limit), offset, None))
+    kinds: dict[str, int] = {}
+    domains: dict[str, int] = {}
+    total = 0
+    for (of_kind, of_domain, of_status), number in catalogue.counts().items():
+        if of_status == status or status is None:
+            in_kind, in_domain = kind in (None, of_kind), domain in ("", of_domain)
+            kinds[of_kind] = kinds.get(of_kind, 0) + number * in_domain
+            domains[of_domain] = domains.get(of_domain, 0) + number * in_kind
+            total += number * (in_kind and in_domain)
+    return Shelf(records=records, total=total, more=offset + limit < total, kinds=kinds, domains=domains)
+
+
+def examples_of(assistant: Assistant) -> list[str]:
+    """Return things to say that this catalogue answers: a search, a list to paste, a question of what goes with it."""
+    products = assistant.finder.products[:EXAMPLES]
+    if not products:
+        return []
+    noun = head_noun(kind(products[0].title))
+    pasted = "\n".join(f"- {item.title}" for item in products)
+    goes = f"What goes with {short(products[0].title, 4)}?"
+    return [f"Find a {noun}{_under(products)}", f"Bundle these:\n{pasted}", goes]
+
+
+def _under(products: tuple[Item, ...]) -> str:
+    price = products[0].price
+    return "" if price is None else f" under {10 * (int(price) // 10 + 1)}"

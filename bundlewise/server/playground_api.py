@@ -1,0 +1,140 @@
+"""The routes under /api of the playground: templates as they are, rendered, tried on the student, and saved."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Body, Depends, Query, Request
+from pydantic import BaseModel, Field
+
+from bundlewise.domain import Item, Session
+from bundlewise.errors import DataError
+from bundlewise.prompts.template import MOST_BYTES
+from bundlewise.server.assistant_api import COMMON, beside
+from bundlewise.server.limits import MAX_ITEMS
+from bundlewise.server.owning import Owner
+from bundlewise.server.playground import Playground, Shown, Source, TemplateLine, Tried
+from bundlewise.server.refusals import Refusal
+from bundlewise.server.service import caller_of, service_of, while_there
+from bundlewise.server.shapes import Shape, Title
+from bundlewise.server.streaming import plainly
+
+router = APIRouter(tags=["playground"], **COMMON)
+Result = TypeVar("Result")
+
+
+class Edit(Shape):
+    """An edited template, and the session to see it on: one of the data set by its id, or titles."""
+
+    text: str = Field(max_length=MOST_BYTES)
+    session: str = Field(default="", max_length=200)
+    titles: list[Title] = Field(default=[], max_length=MAX_ITEMS)
+
+
+class Save(Shape):
+    """An edited template, and the mark of the text that the edit began with."""
+
+    text: str = Field(max_length=MOST_BYTES)
+    mark: str = Field(max_length=16)
+
+
+class SessionLine(BaseModel):
+    """A session in a list: its products, and how many bundles are annotated."""
+
+    id: str
+    domain: str
+    split: str
+    items: list[Item]
+    bundles: int
+
+
+def playground_of(request: Request) -> Playground:
+    """Return the playground of the app that a request came to.
+
+    Raises:
+        Refusal: it is closed, as anybody could use it.
+    """
+    playground: Playground | None = request.app.state.playground
+    if playground is None:
+        found = "the playground is closed; start the server on 127.0.0.1 or with keys"
+        raise Refusal(403, found, code="playground_closed")
+    return playground
+
+
+Ground = Annotated[Playground, Depends(playground_of)]
+
+
+@router.get("/prompts")
+async def list_prompts(ground: Ground, owner: Owner) -> list[TemplateLine]:
+    """List the prompt templates in force."""
+    return await _checked(ground.templates)
+
+
+@router.get("/prompts/{name}")
+async def show_prompt(ground: Ground, owner: Owner, name: str) -> Source:
+    """Show a template in force with its variables."""
+    return await _checked(lambda: ground.source(name))
+
+
+@router.get("/sessions")
+async def list_sessions(
+    ground: Ground,
+    owner: Owner,
+    q: Annotated[str, Query(max_length=500)] = "",
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> list[SessionLine]:
+    """List sessions of the data set to see a template on; words must stand in their ids or titles."""
+    words = q.casefold().split()
+    found = [each for each in ground.sessions.values() if _holds(each, words)]
+    return [
+        SessionLine(id=s.session_id, domain=s.domain, split=s.split, items=list(s.items), bundles=len(s.bundles))
+        for s in found[:limit]
+    ]
+
+
+@router.post("/prompts/{name}/render")
+async def render_prompt(
+    request: Request, ground: Ground, owner: Owner, name: str, edit: Annotated[Edit, Body()]
+) -> Shown:
+    """Show what a model gets for a session under an edited template, part by part, with token counts."""
+    return await _alone(request, lambda: ground.render(name, edit.text, ground.session(edit.session, edit.titles)))
+
+
+@router.post("/prompts/{name}/try")
+async def try_prompt(request: Request, ground: Ground, owner: Owner, name: str, edit: Annotated[Edit, Body()]) -> Tried:
+    """Answer a session under the template in force and under the edited one."""
+    if len(edit.titles) == 1:
+        raise Refusal(400, "a bundle needs two products; paste one more", code="invalid_value", param="titles")
+    return await _alone(request, lambda: ground.attempt(name, edit.text, ground.session(edit.session, edit.titles)))
+
+
+@router.put("/prompts/{name}")
+async def save_prompt(ground: Ground, owner: Owner, name: str, save: Annotated[Save, Body()]) -> Source:
+    """Keep an edited template in the folder that the server was started with."""
+    return await _checked(lambda: ground.save(name, save.text, save.mark))
+
+
+async def _checked(work: Callable[[], Result]) -> Result:
+    """Run what touches the disk beside the loop; a template that cannot be used is the client's to mend."""
+
+    def run() -> Result:
+        try:
+            return work()
+        except DataError as error:
+            raise Refusal(422, str(error), code="invalid_template") from error
+
+    return await beside(run)
+
+
+async def _alone(request: Request, work: Callable[[], Result]) -> Result:
+    """Run work in the caller's turn where the student is alone, as long as the caller waits for it."""
+
+    def run() -> Result:
+        with plainly():
+            return work()
+
+    return await while_there(request, service_of(request).queue.do(caller_of(request).client, run))
+
+
+def _holds(session: Session, words: list[str]) -> bool:
+    text = " ".join((session.session_id, *session.titles)).casefold()
+    return all(word in text for word in words)

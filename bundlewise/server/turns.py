@@ -1,0 +1,132 @@
+"""Turns of conversations: each runs on a thread of its own to its end, and whoever listens hears it from the start."""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from pydantic import BaseModel
+
+from bundlewise.errors import BundlewiseError
+from bundlewise.server.refusals import Refusal, error_body
+from bundlewise.server.service import CALLER, Caller
+from bundlewise.server.streaming import plainly
+
+log = logging.getLogger("bundlewise.server")
+WAITING = 4
+"""Turns of one thread that may be under way, the running one too."""
+SILENCE = 15.0
+"""Seconds after which a listener is told that the line still stands."""
+
+
+class Turn:
+    """One turn: its events so far as rows of a stream, and whether it is over."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self.error: BaseException | None = None
+        self.is_over = False
+        self._news = asyncio.Event()
+
+    def add(self, kind: str, data: str) -> None:
+        """Add an event, and wake whoever listens."""
+        self.rows.append(f"event: {kind}\ndata: {data}\n\n")
+        self._wake()
+
+    def end(self, running: "asyncio.Future[None]") -> None:
+        """Note how the thread ended; a fault is an event too, and one of ours is in the log."""
+        self.error = None if running.cancelled() else running.exception()
+        if self.error is not None:
+            self.add("error", _told(self.error))
+        self.is_over = True
+        self._wake()
+
+    async def begun(self) -> None:
+        """Wait for the first event.
+
+        Raises:
+            Refusal: there is none, as the turn is refused.
+        """
+        while not (self.rows or self.is_over):
+            await self._news.wait()
+        if isinstance(self.error, Refusal) and len(self.rows) == 1:
+            raise self.error
+
+    async def follow(self) -> AsyncIterator[str]:
+        """Yield the rows from the first on, to the end of the turn."""
+        place = 0
+        while True:
+            while place < len(self.rows):
+                yield self.rows[place]
+                place += 1
+            if self.is_over:
+                return
+            try:
+                await asyncio.wait_for(self._news.wait(), SILENCE)
+            except TimeoutError:
+                yield ": still at it\n\n"
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _told(error: BaseException) -> str:
+    """Return a fault as the body of a refusal; what is not meant for clients goes to the log."""
+    if isinstance(error, Refusal):
+        return json.dumps(error_body(error.status_code, str(error.detail), error.code))
+    if isinstance(error, BundlewiseError):
+        return json.dumps(error_body(500, str(error), "failed"))
+    if not isinstance(error, ConnectionError):
+        log.error("a turn failed", exc_info=error)
+    return json.dumps(error_body(500, "the answer broke off; ask for the thread again to finish it", "broke_off"))
+
+
+class Turns:
+    """The turns under way, by owner and thread."""
+
+    def __init__(self, threads: CapacityLimiter) -> None:
+        self._threads = threads
+        self._under_way: dict[tuple[str, str], deque[Turn]] = defaultdict(deque)
+        self._running: set[asyncio.Future[None]] = set()
+
+    def of(self, owner: str, thread: str) -> Turn | None:
+        """Return the turn of a thread that runs now."""
+        turns = self._under_way.get((owner, thread))
+        return turns[0] if turns else None
+
+    def start(self, owner: str, thread: str, talk: Callable[[], Iterator[BaseModel]], caller: Caller) -> Turn:
+        """Start a turn; it ends even if nobody listens.
+
+        Raises:
+            Refusal: 409, too many turns of the thread are under way.
+        """
+        key = (owner, thread)
+        if len(self._under_way[key]) >= WAITING:
+            found = f"{WAITING} turns of this thread are under way"
+            raise Refusal(409, f"{found}; wait for one", code="thread_busy", wait=2)
+        turn, loop = Turn(), asyncio.get_running_loop()
+        self._under_way[key].append(turn)
+
+        def pump() -> None:
+            CALLER.set(caller)
+            with plainly():
+                for event in talk():
+                    kind, data = event.type, event.model_dump_json()  # type: ignore[attr-defined]  # every event has one
+                    loop.call_soon_threadsafe(turn.add, kind, data)
+
+        running = asyncio.ensure_future(run_sync(pump, limiter=self._threads))
+        self._running.add(running)
+        running.add_done_callback(partial(self._ended, key, turn))
+        return turn
+
+    def _ended(self, key: tuple[str, str], turn: Turn, running: "asyncio.Future[None]") -> None:
+        self._running.discard(running)
+        self._under_way[key].remove(turn)
+        if not self._under_way[key]:
+            del self._under_way[key]
+        turn.end(running)

@@ -1,0 +1,253 @@
+// The conversation: what is said and clicked goes to the thread, what comes back is shown as it comes.
+
+import { ApiError, call, stream } from "./api.js";
+import { bundlesCard, markAllAdded, markPast, productsCard, whyLine } from "./cards.js";
+import { button, byId, el, errorCard, icon, plural } from "./dom.js";
+import { closeDrawers } from "./panel.js";
+import { openReasons } from "./sheet.js";
+import { EMPTY, newName, on, state, tell } from "./state.js";
+
+const log = byId("log"), scroller = byId("scroller"), field = byId("say"), channel = new BroadcastChannel("bundlewise");
+const WAYS = { say: (text) => ({ path: "messages", body: { text } }), act: (action) => ({ path: "actions", body: action }) };
+let offers = [], visit = 0;
+
+/** Open a thread, or an empty one of a new name. */
+export async function openThread(name) {
+  visit += 1;
+  state.thread = name;
+  tell("threads");
+  await load(visit);
+}
+
+async function load(mine, isQuiet = false) {
+  if (!isQuiet) { log.replaceChildren(); setCart(EMPTY); byId("welcome").hidden = true; }
+  let view;
+  try {
+    view = await call(`threads/${encodeURIComponent(state.thread)}`);
+  } catch (error) {
+    if (mine !== visit) return;
+    if (error.status === 404) return showNothing();
+    log.replaceChildren(errorCard(error, () => load(mine)));
+    return;
+  }
+  if (mine !== visit) return;
+  showView(view);
+  if (view.pending) await follow(mine);
+}
+
+function showNothing() {
+  log.replaceChildren();
+  setCart(EMPTY);
+  setBusy(false);
+  hints();
+  byId("welcome").hidden = false;
+}
+
+function showView(view) {
+  log.setAttribute("aria-live", "off");
+  byId("welcome").hidden = true;
+  state.cart = view.cart;
+  log.replaceChildren();
+  offers = [];
+  let isAnswer = false;
+  for (const message of view.messages) {
+    if (message.role === "user") { log.append(said(message.text)); isAnswer = true; continue; }
+    const reply = new Reply(!isAnswer);
+    reply.text(message.text);
+    message.events.forEach((event) => reply.card(event));
+    isAnswer = false;
+  }
+  offers = view.bundles;
+  if (!offers.length) markPast(log);
+  setCart(view.cart);
+  hints();
+  toEnd(true);
+  requestAnimationFrame(() => log.setAttribute("aria-live", "polite"));
+}
+
+/** Listen to an answer that is on its way, as after a reload, and show the thread as it is then. */
+async function follow(mine) {
+  const reply = new Reply(log.lastElementChild?.classList.contains("user") !== true);
+  setBusy(true);
+  try {
+    for await (const event of stream(`threads/${encodeURIComponent(state.thread)}/events`)) {
+      if (mine !== visit) return;
+      reply.take(event);
+    }
+    if (mine === visit) { setBusy(false); await load(mine, true); }
+  } catch (error) {
+    if (mine === visit) reply.fail(error, () => load(mine, true));
+  } finally {
+    if (mine === visit) setBusy(false);
+    reply.end();
+  }
+}
+
+const said = (text) => el("div", { class: "message user" }, text);
+
+/** Say something. */
+export const say = (text) => send(WAYS.say(text), text);
+
+async function send({ path, body }, text) {
+  if (state.busy) return;
+  const mine = visit, thread = state.thread;
+  byId("welcome").hidden = true;
+  if (text) log.append(said(text));
+  setBusy(true);
+  hints();
+  const reply = new Reply(!text);
+  toEnd(true);
+  channel.postMessage({ thread, kind: "begun" });
+  try {
+    let isDone = false;
+    for await (const event of stream(`threads/${encodeURIComponent(thread)}/${path}`, { method: "POST", body })) {
+      if (mine !== visit) continue;
+      reply.take(event, path === "actions" && body.name === "explain");
+      isDone ||= event.type === "done";
+    }
+    if (!isDone) throw new ApiError("The answer broke off.", 0, "broken");
+  } catch (error) {
+    if (mine === visit) recover(error, reply, () => { reply.node.remove(); send({ path, body }, ""); });
+  } finally {
+    reply.end();
+    if (mine === visit) { setBusy(false); hints(); }
+    channel.postMessage({ thread, kind: "changed" });
+    tell("threads");
+  }
+}
+
+/** Go on after an error: what has reached the server goes on there; what has not is sent again. */
+function recover(error, reply, again) {
+  const isUnderWay = ["broken", "broke_off", "queue_full"].includes(error.code);
+  reply.fail(error, isUnderWay ? () => load(visit, true) : again);
+}
+
+/** One reply as it grows: text, cards, and a sign that it is still on its way. */
+class Reply {
+  constructor(isClick) {
+    this.words = el("p", { hidden: true });
+    this.clock = el("span", {}, "Working");
+    this.waiting = el("div", { class: "waiting", hidden: true }, el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")), this.clock);
+    this.node = el("div", { class: `message assistant${isClick ? " click" : ""}` }, this.words, this.waiting);
+    log.append(this.node);
+  }
+
+  take(event, openWhy = false) {
+    this.wait();
+    if (event.type === "text") this.text(event.text);
+    else if (event.type === "done") this.end();
+    else this.card(event, openWhy);
+    toEnd();
+  }
+
+  wait() {
+    if (this.timer) return;
+    this.waiting.hidden = false;
+    const begun = Date.now();
+    this.timer = setInterval(() => {
+      const seconds = Math.round((Date.now() - begun) / 1000);
+      if (seconds > 2) this.clock.textContent = `Working · ${seconds} s`;
+    }, 1000);
+  }
+
+  text(piece) {
+    if (!piece) return;
+    this.words.hidden = false;
+    this.words.append(this.words.textContent ? piece : piece.trimStart());
+  }
+
+  card(event, openWhy = false) {
+    if (event.type === "cart") return setCart(event, true);
+    if (event.type === "bundles") { markPast(log); offers = event.bundles; }
+    if (event.type === "why" && openWhy) openReasons(event, offers[event.bundle - 1]);
+    const made = { products: productsCard, bundles: bundlesCard, why: (given) => whyLine(given, offers) }[event.type]?.(event);
+    if (made) this.node.insertBefore(made, this.waiting);
+  }
+
+  fail(error, again) {
+    this.end();
+    const card = errorCard(error, () => { card.remove(); again(); });
+    this.node.append(card);
+    toEnd(true);
+  }
+
+  end() {
+    clearInterval(this.timer);
+    this.waiting.remove();
+  }
+}
+
+function setCart(cart, isNews = false) {
+  if (isNews && JSON.stringify(cart.items.map((i) => i.id)) + JSON.stringify([cart.excluded, cart.limits]) !== JSON.stringify(state.cart.items.map((i) => i.id)) + JSON.stringify([state.cart.excluded, state.cart.limits])) {
+    markPast(log);
+    offers = [];
+  }
+  state.cart = cart;
+  tell("cart");
+}
+
+function setBusy(isBusy) {
+  state.busy = isBusy;
+  byId("send").disabled = isBusy;
+  log.setAttribute("aria-busy", String(isBusy));
+  document.querySelectorAll("#hints button, #examples button").forEach((node) => { node.disabled = isBusy; });
+  tell("busy");
+}
+
+function toEnd(isForced = false) {
+  const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 240;
+  if (isForced || isNear) scroller.scrollTop = scroller.scrollHeight;
+}
+
+/** Offer what can be said next. */
+function hints() {
+  const held = state.cart.items.length;
+  const next = [];
+  if (offers.length) next.push(offers.length > 1 ? "Why bundle 1?" : "Why this bundle?", "Only two items", "What goes with this?");
+  else if (held > 1) next.push("Bundle this", "What goes with this?");
+  else if (held) next.push("What goes with this?");
+  byId("hints").replaceChildren(...next.map((text) => el("li", {}, button(text, () => say(text), { disabled: state.busy }))));
+}
+
+function examples() {
+  const rows = (state.about?.examples ?? []).map((text) => {
+    const [first, ...rest] = text.split("\n");
+    const made = el("button", { type: "button" }, el("strong", {}, first), rest.length ? el("span", {}, `${plural(rest.length, "product")}, ${rest[0].replace(/^- /, "")} …`) : null, icon("send"));
+    made.addEventListener("click", () => say(text));
+    return el("li", {}, made);
+  });
+  byId("examples").replaceChildren(...rows);
+}
+
+byId("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = field.value.trim();
+  if (!text || state.busy) return;
+  field.value = "";
+  grow();
+  say(text);
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); byId("composer").requestSubmit(); }
+});
+
+/** Let the field grow with its text where the browser does not do so by itself. */
+function grow() {
+  if (CSS.supports("field-sizing", "content")) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+field.addEventListener("input", grow);
+
+channel.addEventListener("message", ({ data }) => {
+  tell("threads");
+  if (data.thread === state.thread && !state.busy) load(visit, true);
+});
+on("act", (action) => send(WAYS.act(action), ""));
+on("about", examples);
+on("forgotten", (thread) => {
+  channel.postMessage({ thread, kind: "forgotten" });
+  if (thread === state.thread) location.hash = `#/t/${newName()}`;
+});
+on("cart", markAllAdded);
+on("act", () => { if (innerWidth <= 780) closeDrawers(); });
