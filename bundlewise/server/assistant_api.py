@@ -147,9 +147,10 @@ async def act(
 
 
 @router.post("/threads/{thread}/resume", response_class=StreamingResponse, responses=STREAM)
-async def resume(request: Request, thread: str, assistant: Threads, owner: Owner) -> StreamingResponse:
+async def resume(request: Request, thread: str, assistant: Threads, turns: UnderWay, owner: Owner) -> StreamingResponse:
     """Finish a turn that a kill has cut off; nothing but the end of the stream if none was."""
-    return await _streamed(request, lambda: assistant.resume(thread, owner))
+    turn = turns.start(owner, thread, lambda: assistant.resume(thread, owner), caller_of(request))
+    return await _streamed(turn)
 
 
 @router.post("/threads/{thread}/ratings")
