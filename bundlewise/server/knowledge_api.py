@@ -142,7 +142,7 @@ def examples_of(assistant: Assistant) -> list[str]:
         return []
     noun = head_noun(kind(products[0].title))
     pasted = "\n".join(f"- {item.title}" for item in products)
-    goes = f"What goes with {short(products[0].title, 4)}?"
+    goes = f"What goes with {short(products[0].title, 4).rstrip(',;:')}?"
     return [f"Find a {noun}{_under(products)}", f"Bundle these:\n{pasted}", goes]
 
 

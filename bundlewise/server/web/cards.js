@@ -155,6 +155,6 @@ export function markPast(root) {
   root.querySelectorAll(".bundle:not(.is-past)").forEach((card) => {
     card.classList.add("is-past");
     card.querySelector(".note-form")?.remove();
-    card.querySelector(".bundle-foot").replaceChildren(el("span", { class: "small soft" }, "of an earlier cart"));
+    card.querySelector(".bundle-foot").replaceChildren(el("span", { class: "small soft" }, "replaced by later bundles or another cart"));
   });
 }

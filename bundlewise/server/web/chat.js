@@ -23,6 +23,10 @@ async function load(mine, isQuiet = false) {
   if (!isQuiet) { log.replaceChildren(); setCart(EMPTY); byId("welcome").hidden = true; }
   let view;
   try {
+    // A thread that nothing has been said in is not there to be shown.
+    const known = isQuiet || (await call("threads")).some((row) => row.thread === state.thread);
+    if (mine !== visit) return;
+    if (!known) return showNothing();
     view = await call(`threads/${encodeURIComponent(state.thread)}`);
   } catch (error) {
     if (mine !== visit) return;
@@ -55,13 +59,14 @@ function showView(view) {
     const reply = new Reply(!isAnswer);
     reply.text(message.text);
     message.events.forEach((event) => reply.card(event));
+    reply.end();
     isAnswer = false;
   }
   offers = view.bundles;
   if (!offers.length) markPast(log);
   setCart(view.cart);
   hints();
-  toEnd(true);
+  toEnd();
   requestAnimationFrame(() => log.setAttribute("aria-live", "polite"));
 }
 
@@ -96,7 +101,7 @@ async function send({ path, body }, text) {
   setBusy(true);
   hints();
   const reply = new Reply(!text);
-  toEnd(true);
+  toEnd();
   channel.postMessage({ thread, kind: "begun" });
   try {
     let isDone = false;
@@ -110,7 +115,12 @@ async function send({ path, body }, text) {
     if (mine === visit) recover(error, reply, () => { reply.node.remove(); send({ path, body }, ""); });
   } finally {
     reply.end();
-    if (mine === visit) { setBusy(false); hints(); }
+    if (mine === visit) {
+      const wasNear = isNear();
+      setBusy(false);
+      hints();
+      if (wasNear) toEnd();
+    }
     channel.postMessage({ thread, kind: "changed" });
     tell("threads");
   }
@@ -127,22 +137,21 @@ class Reply {
   constructor(isClick) {
     this.words = el("p", { hidden: true });
     this.clock = el("span", {}, "Working");
-    this.waiting = el("div", { class: "waiting", hidden: true }, el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")), this.clock);
+    this.waiting = el("div", { class: "waiting" }, el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")), this.clock);
     this.node = el("div", { class: `message assistant${isClick ? " click" : ""}` }, this.words, this.waiting);
     log.append(this.node);
+    this.wait();
   }
 
   take(event, openWhy = false) {
-    this.wait();
+    const wasNear = isNear();
     if (event.type === "text") this.text(event.text);
     else if (event.type === "done") this.end();
     else this.card(event, openWhy);
-    toEnd();
+    if (wasNear) toEnd();
   }
 
   wait() {
-    if (this.timer) return;
-    this.waiting.hidden = false;
     const begun = Date.now();
     this.timer = setInterval(() => {
       const seconds = Math.round((Date.now() - begun) / 1000);
@@ -168,7 +177,7 @@ class Reply {
     this.end();
     const card = errorCard(error, () => { card.remove(); again(); });
     this.node.append(card);
-    toEnd(true);
+    toEnd();
   }
 
   end() {
@@ -194,9 +203,10 @@ function setBusy(isBusy) {
   tell("busy");
 }
 
-function toEnd(isForced = false) {
-  const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 240;
-  if (isForced || isNear) scroller.scrollTop = scroller.scrollHeight;
+const isNear = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120;
+
+function toEnd() {
+  scroller.scrollTop = scroller.scrollHeight;
 }
 
 /** Offer what can be said next. */
@@ -212,7 +222,8 @@ function hints() {
 function examples() {
   const rows = (state.about?.examples ?? []).map((text) => {
     const [first, ...rest] = text.split("\n");
-    const made = el("button", { type: "button" }, el("strong", {}, first), rest.length ? el("span", {}, `${plural(rest.length, "product")}, ${rest[0].replace(/^- /, "")} …`) : null, icon("send"));
+    const made = el("button", { type: "button" }, el("div", {}, el("strong", {}, first),
+      rest.length ? el("span", {}, `${plural(rest.length, "product")}, ${rest[0].replace(/^- /, "")} …`) : null), icon("send"));
     made.addEventListener("click", () => say(text));
     return el("li", {}, made);
   });
