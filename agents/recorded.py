@@ -82,14 +82,14 @@ def _rule(row: dict[str, Any], where: str) -> Rule:
         return rule
     if not isinstance(row.get("together"), bool):
         raise DataError(f"{where}: a rule with a condition says together: true or false, got {row.get('together')!r}")
+    if not isinstance(row["condition"], dict):
+        raise DataError(f"{where}: condition: must be an object; correct it, or leave the condition out")
     try:
         condition = Condition.model_validate(ANY | row["condition"])
-    except (ValidationError, TypeError) as error:
-        named = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "must be an object"}
-        place = ".".join(map(str, ("condition", *named["loc"])))
-        raise DataError(
-            f"{where}: {place}: {str(named['msg']).lower()}; correct it, or leave the condition out"
-        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("condition", *first["loc"])))
+        raise DataError(f"{where}: {place}: {first['msg'].lower()}; correct it, or leave the condition out") from error
     if condition.is_empty:
         raise DataError(f"{where}: the condition holds for all products; say for which ones, or leave it out")
     return replace(rule, joins=row["together"], condition=condition)

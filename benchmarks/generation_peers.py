@@ -1,0 +1,161 @@
+"""Writing beside llama.cpp and OpenVINO on the same weights: the same prompts, greedy, as many new tokens for each.
+
+The peers are no dependencies: `pip install xllamacpp openvino-genai` (llama.cpp with its server inside), or name a
+folder they were installed into with --site. Both read the quantised file that the default student is made from; ours
+are the same weights, dequantised once. All are loaded in one process and take turns, so that they meet the same
+machine; seconds of the processor stand beside those of the clock, which other work on the machine stretches, most of
+all where threads wait for each other: then give --threads 1. Arithmetic differs, so that texts part sooner or later.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+
+from measuring import Numbers, show
+
+from bundlewise import dataset, models
+from bundlewise.agents.compose import name_prompt
+from bundlewise.agents.engine import WRITE_ROWS, StudentEngine, start_ids, token_ids
+from bundlewise.domain import Session
+
+SLOTS = 8
+INTENT, JSON = 10, 60
+"""New tokens of an intent, and of the beginning of a JSON answer."""
+
+Writer = Callable[[Sequence[str], int], list[str]]
+
+
+def ours(student: str, threads: int) -> tuple[Writer, str]:
+    """Return the student as it is served, without its grammar, which the others lack too; and what opens a text."""
+    import torch
+
+    torch.set_num_threads(threads)
+    engine = StudentEngine.load(models.resolve(student))
+    end = engine.tokenizer.eos_token_id
+
+    def batch(ids: list[list[int]], count: int) -> list[str]:
+        longest = max(map(len, ids))
+        asked = torch.tensor([[end] * (longest - len(row)) + row for row in ids])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+        with torch.inference_mode():
+            found = engine.model.generate(
+                input_ids=asked,
+                attention_mask=mask,
+                min_new_tokens=count,
+                max_new_tokens=count,
+                do_sample=False,
+                pad_token_id=end,
+            )
+        return [engine.tokenizer.decode(row) for row in found[:, longest:]]
+
+    def write(prompts: Sequence[str], count: int) -> list[str]:
+        ids = [start_ids(engine.tokenizer) + token_ids(engine.tokenizer, prompt) for prompt in prompts]
+        return [t for at in range(0, len(ids), WRITE_ROWS) for t in batch(ids[at : at + WRITE_ROWS], count)]
+
+    return write, engine.tokenizer.bos_token
+
+
+def openvino(file: Path, opening: str, threads: int) -> Writer:
+    """Return OpenVINO's pipeline, as it reads the quantised file; it answers a list of prompts side by side."""
+    import openvino_genai
+
+    pipeline = openvino_genai.LLMPipeline(str(file), "CPU", INFERENCE_NUM_THREADS=threads)
+    settings = openvino_genai.GenerationConfig()
+    settings.do_sample, settings.ignore_eos, settings.apply_chat_template = False, True, False
+
+    def write(prompts: Sequence[str], count: int) -> list[str]:
+        settings.max_new_tokens = count
+        asked = [opening + prompt for prompt in prompts]
+        return [
+            text
+            for at in range(0, len(asked), WRITE_ROWS)
+            for text in pipeline.generate(asked[at : at + WRITE_ROWS], settings).texts
+        ]
+
+    return write
+
+
+def llama_cpp(file: Path, opening: str, threads: int) -> Writer:
+    """Return llama.cpp's server, in this process, with some places to answer side by side."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(file)
+    settings.n_parallel, settings.n_ctx = SLOTS, 1024 * SLOTS
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    server = xllamacpp.Server(settings)
+
+    def write(prompts: Sequence[str], count: int) -> list[str]:
+        asked = {"prompt": [opening + prompt for prompt in prompts], "max_tokens": count, "temperature": 0}
+        # Otherwise a second round would find the prompts read already, which ours does not.
+        found = server.handle_completions(asked | {"ignore_eos": True, "cache_prompt": False})
+        return [choice["text"] for choice in sorted(found["choices"], key=lambda choice: choice["index"])]
+
+    return write
+
+
+def json_prompt(session: Session) -> str:
+    """Return what a plain loop would ask."""
+    listed = "\n".join(f"{n}. {title}" for n, title in enumerate(session.titles, 1))
+    return f'Products:\n{listed}\nTheir bundles as JSON, {{"bundles": [{{"items": [1, 2], "intent": "..."}}]}}:\n'
+
+
+def race(writers: dict[str, Writer], prompts: Sequence[str], count: int, rounds: int) -> dict[str, Numbers]:
+    """Let all write in turn, some rounds after one that warms up; return medians, and how the texts compare."""
+    clock: dict[str, list[float]] = {name: [] for name in writers}
+    work: dict[str, list[float]] = {name: [] for name in writers}
+    texts: dict[str, list[str]] = {}
+    for turn in range(rounds + 1):
+        for name, write in writers.items():
+            start, spent = perf_counter(), process_time()
+            texts[name] = write(prompts, count)
+            if turn:
+                clock[name].append(perf_counter() - start)
+                work[name].append(process_time() - spent)
+    first, rows = next(iter(writers)), {}
+    for name in writers:
+        seconds, spent = median(clock[name]), median(work[name])
+        rows[name] = {
+            "tokens/s": round(len(prompts) * count / seconds, 1),
+            "prompts/s": round(len(prompts) / seconds, 2),
+            "processor s": round(spent, 2),
+            "times as fast": round(median(clock[first]) / seconds, 2),
+            "of the processor": round(median(work[first]) / spent, 2),
+            "same texts": sum(a.strip() == b.strip() for a, b in zip(texts[name], texts[first], strict=True)),
+        }
+    return rows
+
+
+def main() -> None:
+    """Run both kinds of prompts and print tables, and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gguf", type=Path, help="The student's own file, for the peers.")
+    parser.add_argument("--site", type=Path, action="append", default=[], help="A folder that peers are installed in.")
+    parser.add_argument("--student", default="smollm2-135m")
+    parser.add_argument("--data", default="electronics")
+    parser.add_argument("--limit", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    sys.path += [str(folder) for folder in given.site]
+    sessions = dataset.load(given.data, "validation")[: given.limit]
+    write, opening = ours(given.student, given.threads)
+    writers = {"bundlewise": write}
+    for module, name, peer in (("openvino_genai", "OpenVINO", openvino), ("xllamacpp", "llama.cpp", llama_cpp)):
+        if given.gguf and find_spec(module):
+            writers[name] = peer(given.gguf, opening, given.threads)
+    found: Numbers = {
+        "intents": race(writers, [name_prompt(s, (0, 1)) for s in sessions], INTENT, given.rounds),
+        "JSON answers": race(writers, [json_prompt(s) for s in sessions], JSON, given.rounds),
+    }
+    show(found)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
