@@ -138,7 +138,8 @@ function askNote(card, offer, number, up) {
     toast("Thank you. The rating is kept.");
   }
   card.append(form);
-  note.focus();
+  form.scrollIntoView({ block: "nearest" });
+  note.focus({ preventScroll: true });
 }
 
 /** Return a line that opens what a bundle rests on. */
