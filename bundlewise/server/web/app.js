@@ -1,6 +1,6 @@
 // The frame: which view is shown, keys, theme, and what the server is.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { openThread } from "./chat.js";
 import { byId, count, errorCard, plural, setIcon } from "./dom.js";
 import { showKnowledge } from "./knowledge.js";

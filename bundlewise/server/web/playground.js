@@ -1,6 +1,6 @@
 // The playground: a template is edited, seen as a model gets it, tried on the student, and kept.
 
-import { call, sentence } from "./api.js";
+import { call, sentence } from "./server.js";
 import { sureness } from "./cards.js";
 import { button, byId, calmly, count, el, errorCard, plural, toast } from "./dom.js";
 import { state } from "./state.js";
