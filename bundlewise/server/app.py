@@ -69,7 +69,8 @@ def create_app(
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)
     if (page / "index.html").is_file():
-        app.mount("/", Page(page), name="page")
+        # Not a mount: one at the root would hide which methods a path of the API takes.
+        app.router.default = Page(page)
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.add_middleware(Gate, keys=keys or Keys(), limits=limits, meters=meters, hosts=hosts)
