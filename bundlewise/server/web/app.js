@@ -1,6 +1,6 @@
 // The frame: which view is shown, keys, theme, and what the server is.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { openThread } from "./chat.js";
 import { byId, count, errorCard, plural, setIcon } from "./dom.js";
 import { showKnowledge } from "./knowledge.js";
@@ -56,8 +56,8 @@ async function about() {
     byId("about").replaceChildren(errorCard(error, start));
     return false;
   }
-  const { products, knowledge, student, playground } = state.about;
-  byId("about").textContent = `${plural(products, "product")} · ${count(knowledge)} knowledge records · ${student.split("/").at(-1).slice(0, 60)}`;
+  const { products, knowledge, adapter, version, playground } = state.about;
+  byId("about").textContent = `${plural(products, "product")} · ${count(knowledge)} knowledge records · ${adapter ? "tuned" : "untuned"} student · ${version}`;
   byId("playground-link").parentElement.hidden = !playground;
   tell("about");
   return true;

@@ -1,6 +1,6 @@
 // Cards in a conversation: products with buttons to add, bundles with price and confidence, what a bundle rests on.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { button, el, errorCard, icon, iconButton, money, percent, plural, toast } from "./dom.js";
 import { openReasons } from "./sheet.js";
 import { state, tell } from "./state.js";
@@ -138,7 +138,8 @@ function askNote(card, offer, number, up) {
     toast("Thank you. The rating is kept.");
   }
   card.append(form);
-  note.focus();
+  form.scrollIntoView({ block: "nearest" });
+  note.focus({ preventScroll: true });
 }
 
 /** Return a line that opens what a bundle rests on. */

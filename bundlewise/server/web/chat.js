@@ -1,6 +1,6 @@
 // The conversation: what is said and clicked goes to the thread, what comes back is shown as it comes.
 
-import { ApiError, call, stream } from "./api.js";
+import { ApiError, call, stream } from "./server.js";
 import { bundlesCard, markAllAdded, markPast, productsCard, whyLine } from "./cards.js";
 import { button, byId, el, errorCard, icon, plural } from "./dom.js";
 import { closeDrawers } from "./panel.js";

@@ -1,6 +1,6 @@
 // The knowledge browser: records by words, kind, domain and status, a page at a time.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { button, byId, calmly, count, el, errorCard, icon } from "./dom.js";
 import { measuresOf, openRecord } from "./sheet.js";
 

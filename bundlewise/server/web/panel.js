@@ -1,6 +1,6 @@
 // The panel beside the conversation: the catalogue's search and the cart; and the drawers of small windows.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { addButton, markAllAdded, price } from "./cards.js";
 import { button, byId, calmly, count, el, errorCard, icon, iconButton, money, plural } from "./dom.js";
 import { on, state, tell } from "./state.js";

@@ -1,6 +1,6 @@
 // The playground: a template is edited, seen as a model gets it, tried on the student, and kept.
 
-import { call } from "./api.js";
+import { call, sentence } from "./server.js";
 import { sureness } from "./cards.js";
 import { button, byId, calmly, count, el, errorCard, plural, toast } from "./dom.js";
 import { state } from "./state.js";
@@ -37,7 +37,7 @@ async function build() {
   const editor = editorOf();
   const prompts = el("div", { class: "prompt-scroller", tabIndex: 0, role: "region", "aria-label": "Rendered prompt" });
   const tokens = el("span", { class: "pill num" }), edited = el("span", { class: "pill" });
-  const outcome = el("div", { "aria-live": "polite" });
+  const outcome = el("div", { class: "results", "aria-live": "polite" });
   byId("playground").replaceChildren(el("div", { class: "bench" },
     el("header", { class: "page-head" }, el("h1", {}, "Playground"), el("p", {}, "Edit a prompt template, see exactly what the model gets for a session, and what the student answers before and after.")),
     el("div", { class: "bench-bar" }, el("label", { for: "template" }, "Template", template), el("label", { for: "session" }, "Session", session), el("span", { class: "spacer" }), save, attempt),
@@ -167,7 +167,7 @@ function showOutcome(tried) {
     el("div", { class: "answer" }, tried.truth.map((group) => el("div", { class: "truth" }, titlesOf(tried.items, group))))));
   bench.outcome.replaceChildren(...[
     !tried.changes && el("p", { class: "bench-purpose" }, "The edit changes nothing that the student’s answer depends on, so there is one answer."),
-    tried.warning && el("p", { class: "bench-purpose" }, tried.warning),
+    tried.warning && el("p", { class: "bench-purpose" }, sentence(tried.warning)),
     el("div", { class: "outcome" }, panes), scoresOf(tried),
   ].filter(Boolean));
 }

@@ -1,6 +1,6 @@
 // The sheet at the side: why a bundle is one, and a knowledge record with all that is known of it.
 
-import { call } from "./api.js";
+import { call } from "./server.js";
 import { byId, el, errorCard, percent, plural } from "./dom.js";
 
 const sheet = byId("sheet");

@@ -1,6 +1,6 @@
 // The list of threads in the sidebar.
 
-import { call, confirmed } from "./api.js";
+import { call, confirmed } from "./server.js";
 import { byId, calmly, el, errorCard, iconButton, since, toast } from "./dom.js";
 import { on, state, tell } from "./state.js";
 
