@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from bundlewise.baselines import choose_threshold, clusters, cosine, overlap, whole_session
+from bundlewise.baselines import choose_threshold, clusters, copied, cosine, overlap, whole_session
 from bundlewise.dataset import load
 from bundlewise.domain import Grouping
 from bundlewise.errors import UsageError
@@ -98,3 +98,19 @@ def test_importing_the_baselines_imports_neither_torch_nor_scipy() -> None:
     code = "import sys, bundlewise.baselines; print(*{'torch', 'scipy', 'numpy'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("bags", "expected"),
+    [
+        ([], ()),
+        ([0, 0], ((0, 1),)),
+        ([1, 0, 1, 0], ((0, 2), (1, 3))),
+        ([None, None], ()),
+        ([0, None, 1, 0], ((0, 3),)),
+    ],
+)
+def test_products_that_were_given_one_bundle_are_one_if_they_are_two_or_more(
+    bags: list[int | None], expected: Grouping
+) -> None:
+    assert copied(bags) == expected

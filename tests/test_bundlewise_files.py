@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
-from bundlewise.files import atomic_writer, fingerprint, read_rows, write_json, write_jsonl, write_text
+from bundlewise.files import (
+    atomic_writer,
+    code_fingerprint,
+    fingerprint,
+    read_rows,
+    slug,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -98,3 +107,20 @@ def test_json_is_written_in_one_order(tmp_path: Path) -> None:
 def test_fingerprints_differ_exactly_where_values_do(a: Any, b: Any) -> None:
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     assert (fingerprint(a) == fingerprint(b)) == same
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("ICL+SFT (large LLM)", "icl-sft-large-llm"), ("plain", "plain"), ("a/../b", "a-b"), ("--", "")],
+)
+def test_a_slug_is_a_file_name_that_needs_no_quotes(name: str, expected: str) -> None:
+    assert slug(name) == expected
+
+
+def test_the_fingerprint_of_the_code_is_that_of_what_determines_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    once = code_fingerprint()
+    assert code_fingerprint() == once and len(once) == 12
+    monkeypatch.setattr("bundlewise.files.KERNEL", ("text",))
+    assert code_fingerprint() != once

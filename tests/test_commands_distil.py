@@ -91,3 +91,9 @@ def test_a_recorded_teacher_gives_what_a_large_model_wrote(distil: Distil, tmp_p
     rows = [row for row in read_rows(tmp_path / "pack.jsonl")[1:] if row["kind"] == "thought"]
     assert rows and all(any(row["text"].startswith(said["text"].strip()) for said in whole) for row in rows)
     assert {row["provenance"]["teacher"] for row in rows} == {json.loads(out)["teacher"]}
+
+
+def test_distilling_is_not_spread_and_says_why(distil: Distil, tmp_path: Path) -> None:
+    code, _, err = distil("--engine", "ray")
+    assert code == 2 and "one ledger (raise --concurrency)" in err and "leave out --engine ray" in err
+    assert not (tmp_path / "kb").exists()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kb_samples import fill, use_words
 
 from bundlewise.cli import main
 from bundlewise.dataset import load, write_sessions
@@ -122,3 +123,19 @@ def test_the_presets_offered_are_the_presets_there_are() -> None:
     from bundlewise.finetune.presets import PRESETS
 
     assert list(PRESETS) == PRESET_NAMES
+
+
+def test_taught_records_are_learnt_too_and_need_a_knowledge_base(
+    finetune: Finetune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_words(monkeypatch)
+    fill(tmp_path / "kb")
+    plain = json.loads(finetune("--json")[1])
+    (tmp_path / "adapter").rename(tmp_path / "plain")
+    taught = json.loads(finetune("--json", "--kb", tmp_path / "kb", "--hints", 0, "--teach", "rules,patterns")[1])
+    assert not taught["policy"] and taught["tokens"] > plain["tokens"]
+
+    code, _, err = finetune("--teach", "rules")
+    assert code == 2 and "--teach needs a knowledge base: add --kb, or leave it out" in err
+    code, _, err = finetune("--teach", "ideas", "--kb", tmp_path / "kb")
+    assert code == 2 and "no format named 'ideas'; choose any of patterns, rules, thoughts" in err

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.domain import SPLITS
 from bundlewise.errors import BundlewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def file_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells (YAML)."),
         click.option("--seeds", help="Seeds, with commas between."),
         click.option("--limit", type=click.IntRange(min=2), help="Score only so many sessions, chosen by chance."),
-        click.option("--split", type=click.Choice(SPLITS), help="Sessions to score."),
+        click.option("--split", type=click.Choice(["validation", "test"]), help="Sessions to score."),
         click.option("--teacher", "teachers", multiple=True, metavar="NAME=FILE", help="A teacher's predictions."),
         click.option("--pack", "packs", multiple=True, metavar="DOMAIN=FILE", help="Recorded knowledge of a domain."),
         click.option("--data", multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain is scored."),
@@ -49,8 +48,6 @@ def file_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
 
 def opened(file: str, options: dict[str, Any]) -> "Experiment":
     """Read an experiment with the changes that options make, and check every cell."""
-    import yaml
-
     from bundlewise.experiment.file import find, read
     from bundlewise.experiment.grid import cells_of
 
@@ -64,8 +61,10 @@ def opened(file: str, options: dict[str, Any]) -> "Experiment":
     if options["seeds"] is not None:
         changes["seeds"] = [_number(seed) for seed in options["seeds"].split(",")]
     path = find(file)
+    if "data" in changes and "packs" not in changes:
+        changes["packs"] = {name: pack for name, pack in read(path).packs.items() if name in changes["data"]}
     if settings := _pairs(options["settings"], "--set"):
-        values = {name: yaml.safe_load(value) for name, value in settings.items()}
+        values = {name: _value(name, value) for name, value in settings.items()}
         changes["settings"] = {**read(path).settings, **values}
     experiment = read(path, changes)
     cells_of(experiment)
@@ -77,6 +76,15 @@ def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
         if "=" not in one or one.startswith("="):
             raise UsageError(f"{option} needs NAME=VALUE, got {one!r}")
     return dict(one.split("=", 1) for one in given)
+
+
+def _value(name: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {name}: {text!r} is not YAML; write a value such as 2 or [a, b]") from error
 
 
 def _number(text: str) -> int:

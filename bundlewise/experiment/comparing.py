@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.errors import UsageError
-from bundlewise.experiment.report import interval
+from bundlewise.experiment.report import cell, interval
 from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
 from bundlewise.metrics import paired_bootstrap, paired_p
@@ -42,7 +42,9 @@ def comparison(ours: Results, theirs: Results) -> str:
     """Return the comparison as a Markdown table, what is in one run only named below."""
     lines = ["| row | first | second | difference | p |", "|---|---|---|---|---|"]
     for name, a, b, gap in compare(ours, theirs):
-        lines.append(f"| {name} | {interval(a.gjs)} | {interval(b.gjs)} | {interval(gap, '+')} | {decimal(gap.p)} |")
+        lines.append(
+            f"| {cell(name)} | {interval(a.gjs)} | {interval(b.gjs)} | {interval(gap, '+')} | {decimal(gap.p)} |"
+        )
     first, second = {row.name for row in ours.rows}, {row.name for row in theirs.rows}
     for which, names in (("first", first - second), ("second", second - first)):
         if names:
@@ -77,8 +79,8 @@ def flat(results: Results) -> Iterator[dict[str, Any]]:
         record |= row.cost.model_dump() | {"cost_reduction": row.cost_reduction}
         for name in ("utilisation", "teacher", "sampler", "ratio", "k", "hints", "student", "tuned"):
             record[name] = row.settings.get(name)
-        for name in ("formats", "domains"):
-            record[name] = "+".join(row.settings.get(name) or ())
+        for name, usual in (("formats", "none"), ("domains", results.experiment.target)):
+            record[name] = ("+".join(row.settings[name]) or usual) if name in row.settings else None
         yield record
 
 
@@ -90,12 +92,13 @@ def export(results: Results, path: Path) -> None:
     """
     import pandas as pd
 
-    table = pd.DataFrame(list(flat(results)))
-    if path.suffix not in (".csv", ".parquet"):
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
         raise UsageError(f"{path} must end with .csv or .parquet")
+    table = pd.DataFrame(list(flat(results)))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".csv":
+    if kind == ".csv":
         table.to_csv(temporary, index=False)
     else:
         table.to_parquet(temporary, index=False)
@@ -106,20 +109,30 @@ def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
     """Log every row as a run of MLflow, and the reports with the first; return the number of runs.
 
     Raises:
-        UsageError: MLflow is not installed.
+        UsageError: MLflow is not installed, or cannot write there.
     """
     try:
         import mlflow
+        from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise UsageError("MLflow is not installed; pip install 'bundlewise[mlflow]'") from error
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(f"bundlewise-{results.experiment.name}")
-    records = list(flat(results))
-    for number, record in enumerate(records):
-        numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        with mlflow.start_run(run_name=record["row"]):
-            mlflow.log_metrics(numbers)
-            mlflow.log_params({k: v for k, v in record.items() if isinstance(v, str)})
-            if number == 0:
-                mlflow.log_artifacts(str(folder))
-    return len(records)
+    try:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment(f"bundlewise-{results.experiment.name}")
+        return sum(_logged(mlflow, record, None if number else folder) for number, record in enumerate(flat(results)))
+    except MlflowException as error:
+        said = " ".join(str(error).split())[:160]
+        raise UsageError(
+            f"MLflow cannot write to {uri} ({said}...); give a server's http address, set MLFLOW_ALLOW_FILE_STORE=true "
+            "for a folder, or pip install sqlalchemy alembic for sqlite:///"
+        ) from error
+
+
+def _logged(mlflow: Any, record: dict[str, Any], folder: Path | None) -> int:
+    numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    with mlflow.start_run(run_name=record["row"]):
+        mlflow.log_metrics(numbers)
+        mlflow.log_params({k: v for k, v in record.items() if isinstance(v, str)})
+        for path in sorted(folder.glob("re*.*")) if folder else ():  # results.json, report.html, report.md
+            mlflow.log_artifact(str(path))
+    return 1

@@ -25,7 +25,7 @@ def write_reports(results: Results, folder: Path) -> list[Path]:
     for name, escape in ((HTML, True), (MARKDOWN, False)):
         spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
         environment = Environment(autoescape=escape, undefined=StrictUndefined, **spaces)
-        environment.filters |= {"cell": _cell, "decimal": decimal}
+        environment.filters |= {"cell": cell, "decimal": decimal}
         source = files("bundlewise.experiment").joinpath(f"{name}.jinja").read_text("utf-8")
         write_text(folder / name, environment.from_string(source).render(told))
         paths.append(folder / name)
@@ -125,7 +125,7 @@ def _slashed(row: Row, *names: str) -> str:
     return " / ".join(decimal(row.metrics[name].value) for name in names)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Return text as a cell of a Markdown table."""
     escaped = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
     return escaped.replace("<", "&lt;").replace("`", "\\`")
