@@ -119,7 +119,8 @@ class Workshop(Material):
         retriever = self._retriever(known.folder, cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
         predictions, score = self._answered(cell, retriever, adapter, manifest)
-        cost = json.loads(chain.cost_path(predictions).read_text("utf-8"))
+        told = json.loads(chain.cost_path(predictions).read_text("utf-8"))
+        cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
         tuned = {
             "trainable_parameters": manifest.trainable_parameters,
             "tuned_sessions": manifest.sessions,
