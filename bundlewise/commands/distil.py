@@ -46,7 +46,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--patience", type=click.FloatRange(min=0), help="Seconds a call is tried again.  [default: 600]")
 @click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
 @click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray brings nothing here.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
 @click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
@@ -80,7 +80,7 @@ def command(
     if engine == "ray":
         raise UsageError(
             "distilling is not spread over a cluster: a large teacher's calls wait for its endpoint and go through one "
-            "ledger (raise --concurrency), the other teachers take seconds; leave out --engine ray"
+            "ledger (raise --concurrency), the other teachers need all sessions at once; leave out --engine ray"
         )
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")

@@ -141,5 +141,5 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
 def written(experiment: Experiment) -> str:
     """Return an experiment as the file that would be read as it."""
     settled = experiment.model_dump(mode="json", exclude_defaults=True)
-    content: str = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=110)
+    content: str = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return content

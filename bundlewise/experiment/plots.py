@@ -65,7 +65,7 @@ def series(rows: Sequence[Row], dial: str) -> dict[str, list[Row]]:
     for group in groups.values():
         if len(group) > 1:
             ordered = sorted(group, key=lambda row: quantity_of(row, dial) or 0)
-            found[_common(ordered)] = ordered
+            found[_common(ordered, dial)] = ordered
     return found
 
 
@@ -73,9 +73,9 @@ def _rest(row: Row, *dials: str) -> str:
     return repr(sorted(((name, value) for name, value in row.settings.items() if name not in dials), key=str))
 
 
-def _common(rows: Sequence[Row]) -> str:
+def _common(rows: Sequence[Row], dial: str) -> str:
     parts = [row.name.split(", ") for row in rows[:-1]]
-    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    shared = [part for part in parts[0] if all(part in other for other in parts) and not part.startswith(f"{dial} ")]
     return ", ".join(shared) or "all else equal"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from bundlewise.experiment import plots
+from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import PLAIN, written
 from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
@@ -153,11 +154,13 @@ def verdicts(results: Results) -> list[str]:
 
 
 def shared_settings(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the settings that all cells with knowledge have in common."""
+    """Return the settings that all cells with knowledge or tuning have in common, and that do something there."""
     cells = [row.settings for row in rows if row.role == "cell" and row.settings.get("utilisation") != "plain"]
     if not cells:
         return {}
+    idle = set[str].intersection(*(Cell.model_validate(cell).idle for cell in cells))
     same = {name: value for name, value in cells[0].items() if all(cell.get(name) == value for cell in cells)}
+    same = {name: value for name, value in same.items() if name not in idle}
     return {name: _told_as(value) for name, value in same.items() if value not in (None, {}, [], ())}
 
 
