@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 from bundlewise.agents import answers
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
-from bundlewise.agents.engine import Engine, Progress
+from bundlewise.agents.engine import Engine, Judgement, Progress
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Judged, Reading, affinity_of, cohesion, fit_reading
 from bundlewise.domain import Retrieved, Session
@@ -41,7 +43,7 @@ def reply_by_pairs(
     limits: Mapping[str, Limits] = NO_LIMITS,
 ) -> list[Reply]:
     """Ask about every pair, read the answers as bundles within a session's limits, then ask for the intents."""
-    judged = engine.judge(prompts, progress)
+    judged = judge_as_read(engine, prompts, reading, progress)
     bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
     groups = [
         reading.bundles(judgement.log_odds, affinity_of(found, len(session.items)), bound)
@@ -54,13 +56,25 @@ def reply_by_pairs(
     replies = []
     for number, (session, judgement) in enumerate(zip(sessions, judged, strict=True)):
         mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
-        # One token, yes or no, answers each question.
-        spent = len(session.items) * (len(session.items) - 1) // 2 + sum(text.tokens_out for text in mine)
+        # One token, yes or no, answers each question that was asked.
+        answered = len(prompts[number].questions) if judgement.tokens_in else 0
+        spent = answered + sum(text.tokens_out for text in mine)
         text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
         likely = reading.likely(judgement.log_odds, affinity_of(retrieved[number], len(session.items)))
         sure = {tuple(sorted(group)): round(cohesion(likely, group), 4) for group in groups[number]}
         replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent, sure))
     return replies
+
+
+def judge_as_read(
+    engine: Engine, prompts: Sequence[JudgePrompt], reading: Reading, progress: Progress | None = None
+) -> list[Judgement]:
+    """Let the student judge pairs; where its judgement has no weight in the reading, it is not asked."""
+    if reading.student:
+        return engine.judge(prompts, progress)
+    if progress:
+        progress(len(prompts))
+    return [Judgement(np.zeros((prompt.products, prompt.products)), 0) for prompt in prompts]
 
 
 def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:

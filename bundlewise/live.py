@@ -10,7 +10,7 @@ from bundlewise.agents.compose import fitting, judge_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, affinity_of, cohesion
-from bundlewise.agents.student import NO_LIMITS
+from bundlewise.agents.student import NO_LIMITS, judge_as_read
 from bundlewise.agents.utilisation import require_utilisation
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Retrieved, Session
 from bundlewise.errors import UsageError
@@ -146,7 +146,7 @@ class LiveStudent:
     def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
         engine, rows = self.student.engine, list(zip(sessions, retrieved, strict=True))
         prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
-        judged = engine.judge(prompts)
+        judged = judge_as_read(engine, prompts, self.reading)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
             found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))

@@ -10,6 +10,7 @@ import samples
 
 from bundlewise.agents import answers
 from bundlewise.agents.engine import StudentEngine, Written
+from bundlewise.agents.reading import Reading
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Prediction, Session
 from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
@@ -168,3 +169,13 @@ def test_what_is_too_long_is_cut_answered_and_told(tiny_student: Path) -> None:
         engine.model.config.max_position_embeddings = limit
     (prediction,) = state["predictions"]
     assert prediction.cut.startswith("titles cut to ") and prediction.tokens_in <= 2 * 4000
+
+
+def test_a_student_whose_judgement_has_no_weight_is_not_asked_for_it(
+    engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unasked = Reading(student=0.0, evidence=1.0, bias=0.5)
+    monkeypatch.setattr(StudentEngine, "judge", lambda *_: pytest.fail("asked"))
+    predictions = ask(engine, reading=unasked)
+    assert all(p.outcome == "ok" and len(p.bundles) == 1 for p in predictions)
+    assert [len(p.groups[0]) for p in predictions] == [len(session.items) for session in SESSIONS]

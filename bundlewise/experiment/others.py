@@ -60,7 +60,7 @@ def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
         count = models.token_counter(models.resolve(models.SMOLLM2.name))
         read = sum(map(count, (_question(session) for session in workshop.scored)))
         tokens = (read, sum(map(count, answers)))
-        note = "predictions from a file, tokens estimated"
+        note = "predictions from a file, tokens estimated from titles and bundles alone"
     else:
         groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
     return row_of(

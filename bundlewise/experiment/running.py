@@ -20,6 +20,7 @@ from bundlewise.files import only_process, write_json, write_text
 from bundlewise.intents import intent_similarity
 
 BEGUN, FILE = "begun.json", "experiment.yaml"
+NO_WEIGHT = "bundles by the evidence alone: validation gave the language model no weight"
 
 
 @dataclass
@@ -129,6 +130,7 @@ class Run:
             self.workshop.scored,
             **failures_of(answers),
             intent=round(sum(similarity) / len(similarity), 4),
+            note=NO_WEIGHT if all(one.student_weight == 0 for one in made) else "",
             validation_gjs=round(sum(scores) / len(scores), 4) if scores else None,
             cost=self._cost(made),
             knowledge=made[0].knowledge,

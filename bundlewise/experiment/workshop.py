@@ -41,6 +41,7 @@ class Made(Record):
     tokens_out: int
     seconds: float
     validation_gjs: float | None = None
+    student_weight: float | None = None
     trainable_parameters: int = 0
     tuned_sessions: int = 0
     tuning_seconds: float = 0.0
@@ -118,7 +119,7 @@ class Workshop(Material):
         known = self._distilled(cell) if cell.knows else KnowledgeBase(Path())
         retriever = self._retriever(known.folder, cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
-        predictions, score = self._answered(cell, retriever, adapter, manifest)
+        predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
         told = json.loads(chain.cost_path(predictions).read_text("utf-8"))
         cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
         tuned = {
@@ -130,6 +131,7 @@ class Workshop(Material):
         return Made(
             predictions=predictions.name,
             validation_gjs=score,
+            student_weight=reading.student,
             distil_seconds=known.seconds,
             teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
             knowledge=known.counts,
@@ -211,7 +213,7 @@ class Workshop(Material):
 
     def _answered(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
-    ) -> tuple[Path, float | None]:
+    ) -> "tuple[Path, Reading, float | None]":
         from bundlewise.finetune.students import open_student
 
         key = self.key(cell)
@@ -221,7 +223,7 @@ class Workshop(Material):
         chain.answer_to_file(
             self.scored, student.engine, output, [key, reading.model_dump()], retriever=retriever, reading=reading
         )
-        return output, score
+        return output, reading, score
 
     def _reading(
         self, cell: Cell, engine: Any, retriever: "Retriever | None", manifest: "Manifest | None"
