@@ -90,8 +90,8 @@ def test_kinds_are_normalised() -> None:
 def test_kinds_that_stay_faulty_are_none_and_counted(answer: Any, reason: str) -> None:
     teacher, asks = scripted(describe=[answer])
     assert teacher.kinds(DESK) is None
-    assert asks.failures == [("describe", "desk", reason)]
-    assert len(asks.asked) == 1 + asks.repairs
+    assert asks.failures == [("describe", "desk", f"{reason} (the same answer came again)")]
+    assert len(asks.asked) == 2, "a question that was answered so before is not asked again"
 
 
 def test_a_proposal_is_read_as_positions_in_order() -> None:
@@ -201,7 +201,7 @@ def test_a_part_whose_rules_stay_faulty_gives_none_and_the_next_part_its_own() -
     bad, good = {"rules": [drawn("A.", [99])]}, {"rules": [drawn("B.", [1])]}
     teacher, asks = scripted(formalise=[bad, bad, bad, good])
     assert [rule.text for rule in teacher.formalise(taught(*[1] * 41), [])] == ["B."]
-    assert [reason for _, _, reason in asks.failures] == ["rule 1: there is no lesson 99"]
+    assert [reason for _, _, reason in asks.failures] == ["rule 1: there is no lesson 99 (the same answer came again)"]
 
 
 def test_a_thought_is_worded_from_its_parts_and_has_the_kinds_of_the_answer() -> None:
@@ -369,7 +369,9 @@ def test_a_session_goes_as_far_as_it_can_and_where_it_failed_is_counted(
     found = through_the_graph(asker, SHOP, asker.tally)
     stages = asker.tally.stages
     assert {name: row.failed for name, row in stages.items() if row.failed} == {stage: 1}
-    assert [event["reason"] for event in heard if event["event"] == "failed"] == [reason]
+    assert [event["reason"] for event in heard if event["event"] == "failed"] == [
+        f"{reason} (the same answer came again)"
+    ]
     assert all(row.done == row.total for name, row in stages.items() if row.total)
     assert stages["propose"].total == stages["think"].total == (4 if stage == "describe" else 5)
     assert sum(r is not None for r in found.reflections.values()) == studied

@@ -96,7 +96,7 @@ def test_listeners_hear_of_every_event_what_it_was() -> None:
     assert heard[::2] == [
         {"event": "stage", "stage": "kinds", "total": 3},
         {"event": "call", "stage": "kinds", "subject": "a", "seconds": 1.235, "calls": 1} | tokens,
-        {"event": "cached", "stage": "kinds", "subject": "b", "cached": 1},
+        {"event": "cached", "stage": "kinds", "subject": "b", "cached": 1, "held": (1000, 200)},
         {"event": "failed", "stage": "kinds", "subject": "b", "reason": "it was no JSON", "failed": 1},
         {"event": "done", "stage": "kinds", "subject": "b", "done": 1},
     ]

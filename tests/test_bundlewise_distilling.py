@@ -313,7 +313,7 @@ def test_a_session_whose_answers_are_no_use_is_left_out_and_counted(place: Lab) 
     assert thought_about(place, "a") == {f"s{n}" for n in (0, 1, 2, 4, 5)}
     failed = [row for row in read_rows(place.folder / "log.jsonl") if row["event"] == "failed"]
     assert [(row["stage"], row["subject"]) for row in failed] == [("describe", "s3")]
-    assert failed[0]["reason"] == "there is no JSON object in it"
+    assert failed[0]["reason"] == "there is no JSON object in it (the same answer came again)"
 
 
 def test_rules_are_tested_on_validation_sessions_and_what_harms_is_quarantined(place: Lab) -> None:

@@ -82,14 +82,14 @@ def lesson(source: str, kind: Any = "thought") -> Knowledge:
 
 
 def test_lessons_are_part_of_what_determines_an_adapter_and_move_its_weights(
-    adapter: Path, tiny_student: Path, retriever: Hints, tmp_path: Path
+    adapter: Path, tiny_student: Path, tmp_path: Path
 ) -> None:
     taught = [lesson(session.session_id) for session in small_sessions() if session.split == "train"]
-    manifest = run(tmp_path / "taught", tiny_student, retriever=retriever, lessons=taught)
+    manifest = run(tmp_path / "taught", tiny_student, retriever=Hints(), lessons=taught)
     assert manifest.lessons and not read_manifest(adapter).lessons
     assert manifest.files != read_manifest(adapter).files
     with pytest.raises(UsageError, match="another lessons"):
-        run(tmp_path / "taught", tiny_student, retriever=retriever)
+        run(tmp_path / "taught", tiny_student, retriever=Hints())
 
 
 def test_thoughts_about_sessions_that_are_not_tuned_on_are_not_taught(tiny_student: Path, tmp_path: Path) -> None:
