@@ -49,6 +49,7 @@ def small(tiny_student: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.
     return found
 
 
+@pytest.mark.slow
 def test_the_demo_makes_every_row_and_reads_it_back_the_second_time(
     small: Demo, capsys: pytest.CaptureFixture[str]
 ) -> None:

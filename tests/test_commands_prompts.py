@@ -145,6 +145,7 @@ def test_a_broken_template_of_ones_own_stops_every_command_that_uses_prompts(
     assert call("generate", *data, "--split", "train", "--student", tiny_student)[0] == 0
 
 
+@pytest.mark.slow
 def test_an_adapter_is_refused_under_prompts_it_was_not_tuned_on_and_compared_with_a_warning(
     call: Call, tiny_student: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_cells_stand_beside_baselines_with_all_that_they_took(
     assert read(tmp_path / "run" / "experiment.yaml") == experiment
 
 
+@pytest.mark.slow
 def test_cells_share_one_knowledge_base_and_equal_adapters(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:

@@ -24,6 +24,8 @@ from bundlewise.finetune.publishing import compare, probe, publish
 from bundlewise.finetune.students import opening_of
 from bundlewise.finetune.tuning import Tuning
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def adapter(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
