@@ -65,17 +65,13 @@ def _tree(similarity: NDArray[Any]) -> NDArray[Any]:
 def _cut(tree: NDArray[Any], threshold: float) -> Grouping:
     from scipy.cluster.hierarchy import fcluster
 
-    labels = fcluster(tree, 1 - threshold + ROUNDING, "distance").tolist()
-    members: dict[int, list[int]] = {}
-    for position, label in enumerate(labels):
-        members.setdefault(label, []).append(position)
-    return tuple(tuple(group) for group in members.values() if len(group) > 1)
+    return labelled(fcluster(tree, 1 - threshold + ROUNDING, "distance").tolist())
 
 
-def copied(bags: Sequence[int | None]) -> Grouping:
-    """Return the bundles of products that were each given the number of a bundle, or None to stay out."""
+def labelled(labels: Sequence[int | None]) -> Grouping:
+    """Return the bundles of products that each bear the number of one, or None to stay out; of one product, none."""
     members: dict[int, list[int]] = {}
-    for place, number in enumerate(bags):
+    for place, number in enumerate(labels):
         if number is not None:
             members.setdefault(number, []).append(place)
     return tuple(tuple(group) for group in members.values() if len(group) > 1)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ LARGE = "openai:"
 TEACHERS = "grounded, recorded:FILE, or openai:MODEL[@URL] for an OpenAI-compatible endpoint"
 LEDGER = Path("bundlewise-calls.sqlite")
 MANY_STEPS = 10**7
+FORMATS: Mapping[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_KINDS}
+"""The kinds of knowledge by the names of their formats."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,10 @@ def formats_named(formats: str) -> tuple[KnowledgeKind, ...]:
     Raises:
         UsageError: there is no such format.
     """
-    named: dict[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_KINDS}
     wanted = [name.strip() for name in formats.split(",")]
-    if unknown := [name for name in wanted if name not in named]:
-        raise UsageError(f"no format named {unknown[0]!r}; choose any of {', '.join(named)}, with commas between")
-    return tuple(named[name] for name in named if name in wanted)
+    if unknown := [name for name in wanted if name not in FORMATS]:
+        raise UsageError(f"no format named {unknown[0]!r}; choose any of {', '.join(FORMATS)}, with commas between")
+    return tuple(FORMATS[name] for name in FORMATS if name in wanted)
 
 
 def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":

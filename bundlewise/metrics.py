@@ -182,11 +182,7 @@ def summarise(scores: Sequence[SessionScore]) -> Summary:
 
 def intervals(scores: Sequence[SessionScore], *, seed: int = 0, samples: int = 10_000) -> dict[str, Interval]:
     """Return the 95 % interval of each metric, all from the same resampled sessions."""
-    terms = [_terms(score) for score in scores]
-    parts = [[part for part, _ in row.values()] for row in terms]
-    wholes = [[whole for _, whole in row.values()] for row in terms]
-    bounds = _resampled(parts, wholes, seed, samples).T.tolist()
-    return {name: (low, high) for name, (low, high) in zip(terms[0], bounds, strict=True)}
+    return {name: interval for name, (_, interval) in pooled([scores], seed=seed, samples=samples).items()}
 
 
 def pooled(

@@ -64,7 +64,7 @@ class References:
             place = int(np.argmax(centres @ rows.mean(axis=0)))
             bundle_of = {p: number for number, group in reversed([*enumerate(training[place].groups)]) for p in group}
             alike = np.argmax(rows @ known[place].T, axis=1).tolist()
-            groups.append(baselines.copied([bundle_of.get(product) for product in alike]))
+            groups.append(baselines.labelled([bundle_of.get(product) for product in alike]))
         return Reference("nearest training session", groups)
 
     def pair_classifier(self, retriever: "Retriever", name: str = "pair evidence") -> Reference:

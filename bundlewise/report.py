@@ -1,7 +1,5 @@
 """The demo's report: one self-contained HTML file with the table, two plots, verdicts and three sessions."""
 
-import base64
-import io
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bundlewise import scoring
 from bundlewise.domain import Knowledge, Prediction, Session
+from bundlewise.figures import data_url, new_figure
 from bundlewise.files import write_text
 from bundlewise.scoring import decimal
 
@@ -73,11 +72,8 @@ def best_tuned(entries: "dict[str, Entry]") -> "Entry":
 
 def plot_quality(entries: "dict[str, Entry]") -> str:
     """Draw GJS with its interval for every row; return the picture as a data URL."""
-    from matplotlib.figure import Figure
-
     names = list(entries)[::-1]
-    figure = Figure(figsize=(7, 0.36 * len(names) + 0.9), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(0.36 * len(names) + 0.9)
     for place, name in enumerate(names):
         row = entries[name].row
         low, high = row.ci["gjs"]
@@ -86,16 +82,12 @@ def plot_quality(entries: "dict[str, Entry]") -> str:
         axes.plot(row.summary.gjs, place, "o", color=colour)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("GJS on test, 95 % bootstrap interval")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _data_url(figure)
+    return data_url(figure)
 
 
 def plot_cost(entries: "dict[str, Entry]") -> str:
     """Draw GJS against seconds per session for the students; return the picture as a data URL."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(3.2)
     for name, entry in entries.items():
         if entry.predictions and entry.row.seconds is not None:
             seconds = entry.row.seconds / len(entry.predictions)
@@ -103,14 +95,7 @@ def plot_cost(entries: "dict[str, Entry]") -> str:
             axes.annotate(name, (seconds, entry.row.summary.gjs), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.25, y=0.2)
     axes.set(xlabel="seconds per session on this machine", ylabel="GJS on test")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _data_url(figure)
-
-
-def _data_url(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_url(figure)
 
 
 def _table(entries: "dict[str, Entry]") -> list[dict[str, str]]:

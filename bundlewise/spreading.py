@@ -103,14 +103,13 @@ class _Worker:
     def __init__(self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None"):
         quiet_libraries()
         os.chdir(folder)
-        from bundlewise import chain
-        from bundlewise.finetune.students import manifest_for, open_student
+        from bundlewise.live import LiveStudent
 
-        opened = open_student(student, adapter, manifest_for(student, adapter))
-        self.engine = opened.engine
-        self.retriever = chain.open_retriever(kb, policy, opened.base) if kb and policy else None
+        self.live = LiveStudent.open(
+            kb=kb, adapter=adapter, student=student, dials=policy.model_dump() if policy else None
+        )
 
     def answer(self, sessions: Sequence[Session], settings: dict[str, Any]) -> list[Prediction]:
         from bundlewise import chain
 
-        return chain.answer(sessions, self.engine, retriever=self.retriever, **settings)
+        return chain.answer(sessions, self.live.student.engine, retriever=self.live.retriever, **settings)

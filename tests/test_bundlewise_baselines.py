@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from bundlewise.baselines import choose_threshold, clusters, copied, cosine, overlap, whole_session
+from bundlewise.baselines import choose_threshold, clusters, cosine, labelled, overlap, whole_session
 from bundlewise.dataset import load
 from bundlewise.domain import Grouping
 from bundlewise.errors import UsageError
@@ -113,4 +113,4 @@ def test_importing_the_baselines_imports_neither_torch_nor_scipy() -> None:
 def test_products_that_were_given_one_bundle_are_one_if_they_are_two_or_more(
     bags: list[int | None], expected: Grouping
 ) -> None:
-    assert copied(bags) == expected
+    assert labelled(bags) == expected

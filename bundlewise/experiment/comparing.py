@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.errors import UsageError
-from bundlewise.experiment.report import cell, interval
+from bundlewise.experiment.report import cell, interval, probability
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.rows import Difference, Estimate, Row
-from bundlewise.metrics import paired_bootstrap, paired_p
-from bundlewise.scoring import decimal
+from bundlewise.experiment.rows import Difference, Row
+from bundlewise.files import atomic_writer
 
 
 def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Difference]]:
@@ -29,13 +28,7 @@ def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Differe
     pairs = [(row, known[row.name]) for row in ours.rows if row.name in known]
     if not pairs:
         raise UsageError("the runs have no row in common; compare two runs of one experiment")
-    return [(a.name, a, b, difference(a, b)) for a, b in pairs]
-
-
-def difference(a: Row, b: Row) -> Difference:
-    """Return how much higher the GJS of b is, over the same sessions."""
-    estimate = Estimate.of(b.gjs.value - a.gjs.value, paired_bootstrap(b.by_session, a.by_session))
-    return Difference(**estimate.model_dump(), p=round(paired_p(b.by_session, a.by_session), 4))
+    return [(a.name, a, b, Difference.between(b, a)) for a, b in pairs]
 
 
 def comparison(ours: Results, theirs: Results) -> str:
@@ -43,7 +36,7 @@ def comparison(ours: Results, theirs: Results) -> str:
     lines = ["| row | first | second | difference | p |", "|---|---|---|---|---|"]
     for name, a, b, gap in compare(ours, theirs):
         lines.append(
-            f"| {cell(name)} | {interval(a.gjs)} | {interval(b.gjs)} | {interval(gap, '+')} | {decimal(gap.p)} |"
+            f"| {cell(name)} | {interval(a.gjs)} | {interval(b.gjs)} | {interval(gap, '+')} | {probability(gap.p)} |"
         )
     first, second = {row.name for row in ours.rows}, {row.name for row in theirs.rows}
     for which, names in (("first", first - second), ("second", second - first)):
@@ -96,13 +89,11 @@ def export(results: Results, path: Path) -> None:
     if kind not in (".csv", ".parquet"):
         raise UsageError(f"{path} must end with .csv or .parquet")
     table = pd.DataFrame(list(flat(results)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    if kind == ".csv":
-        table.to_csv(temporary, index=False)
-    else:
-        table.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    with atomic_writer(path) as stream:
+        if kind == ".csv":
+            table.to_csv(stream, index=False)
+        else:
+            table.to_parquet(stream, index=False)
 
 
 def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:

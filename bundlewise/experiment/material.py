@@ -60,8 +60,8 @@ class Material:
             UsageError: they have not; the message names what is missing and where.
         """
         target = self.experiment.target
+        _ = self.scored  # It refuses a split without annotated sessions.
         used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self._domains(cell))
-        assert self.scored
         for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
             if not any(s.split == split and s.bundles for s in self.data[domain]):
                 name = self.experiment.data[domain]

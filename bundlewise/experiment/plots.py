@@ -1,11 +1,9 @@
 """Plots of an experiment as PNG data: rows with intervals, quality against quantity, quality against cost."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from bundlewise.experiment.rows import Row
+from bundlewise.figures import data_url, new_figure
 
 COLOURS: Mapping[str, str] = {"cell": "#c8553d", "baseline": "#9db4c0", "teacher": "#12343b"}
 ROLES: Mapping[str, str] = {"cell": "student", "baseline": "no language model", "teacher": "large teacher"}
@@ -24,7 +22,7 @@ LABELS: Mapping[str, str] = {
 
 def quality(rows: Sequence[Row]) -> str:
     """Draw every row's GJS with its interval; return a data URL."""
-    figure, axes = _figure(0.34 * len(rows) + 1)
+    figure, axes = new_figure(0.34 * len(rows) + 1)
     for place, row in enumerate(reversed(rows)):
         colour = COLOURS[row.role]
         axes.plot([row.gjs.low, row.gjs.high], [place, place], color=colour, linewidth=2)
@@ -32,7 +30,7 @@ def quality(rows: Sequence[Row]) -> str:
     names = [f"{number}. {row.name}" for number, row in enumerate(rows, 1)]
     axes.set_yticks(range(len(rows)), list(reversed(names)))
     axes.set_xlabel("GJS, 95 % bootstrap interval over sessions")
-    return _data_url(figure)
+    return data_url(figure)
 
 
 def quantity_of(row: Row, dial: str) -> float | None:
@@ -81,7 +79,7 @@ def _common(rows: Sequence[Row], dial: str) -> str:
 
 def quantity(rows: Sequence[Row], dial: str) -> str:
     """Draw GJS against a dial of quantity, a line for each setting of the others, with intervals; a data URL."""
-    figure, axes = _figure(3.6)
+    figure, axes = new_figure(3.6)
     lines = series(rows, dial)
     for number, (name, line) in enumerate(lines.items()):
         colour = LINES[number % len(LINES)]
@@ -98,7 +96,7 @@ def quantity(rows: Sequence[Row], dial: str) -> str:
     columns = 2 if max(map(len, lines)) < LONG_LABEL else 1
     figure.set_figheight(3.6 + 0.2 * -(-len(lines) // columns))
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=columns)
-    return _data_url(figure)
+    return data_url(figure)
 
 
 def _span(rows: Sequence[Row], dial: str) -> float:
@@ -114,7 +112,7 @@ def cost(rows: Sequence[Row]) -> str:
     from matplotlib.lines import Line2D
 
     dollars = sum(bool(row.cost.dollars) for row in rows) > 1
-    figure, axes = _figure(3.8)
+    figure, axes = new_figure(3.8)
     for number, row in enumerate(rows, 1):
         at = row.cost.dollars if dollars else row.cost.seconds
         if at:
@@ -127,20 +125,4 @@ def cost(rows: Sequence[Row]) -> str:
     roles = list(dict.fromkeys(row.role for row in rows if (row.cost.dollars if dollars else row.cost.seconds)))
     points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[role], label=ROLES[role]) for role in roles]
     axes.legend(handles=points, fontsize=8, frameon=False)
-    return _data_url(figure)
-
-
-def _figure(height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _data_url(figure: Any) -> str:
-    buffer = io.BytesIO()
-    # Without a date the same rows give the same bytes.
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_url(figure)

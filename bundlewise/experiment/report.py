@@ -48,7 +48,7 @@ def _told(results: Results) -> dict[str, Any]:
         "verdicts": verdicts(results),
         "file": written(results.experiment),
         "shared": shared_settings(results.rows),
-        "chosen": "validation" if results.experiment.split == "validation" else "",
+        "chosen": results.experiment.split == "validation",
     }
 
 
@@ -114,11 +114,12 @@ def interval(estimate: Estimate, sign: str = "") -> str:
 def _p(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    corrected = "" if difference.holm is None else f" ({_small(difference.holm)})"
-    return f"{_small(difference.p)}{corrected}"
+    corrected = "" if difference.holm is None else f" ({probability(difference.holm)})"
+    return f"{probability(difference.p)}{corrected}"
 
 
-def _small(p: float) -> str:
+def probability(p: float) -> str:
+    """Write a p-value, one below .001 as that."""
     return decimal(p) if p >= 0.001 else "< .001"
 
 

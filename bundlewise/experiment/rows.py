@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any, Literal, Self
 
 from bundlewise.domain import Grouping, Prediction, Record, Session
-from bundlewise.metrics import Interval, SessionScore, holm, paired_bootstrap, paired_p, pooled, ratio, score_session
+from bundlewise.metrics import Interval, holm, paired_bootstrap, paired_p, pooled, ratio, score_session
 
 Role = Literal["cell", "baseline", "teacher"]
 FAILURES_SHOWN = 20
@@ -25,10 +25,16 @@ class Estimate(Record):
 
 
 class Difference(Estimate):
-    """A paired difference in GJS to the reference; `holm` is corrected for all cells of the experiment."""
+    """A paired difference in GJS to another row; `holm` is corrected for all cells of the experiment."""
 
     p: float
     holm: float | None = None
+
+    @classmethod
+    def between(cls, row: "Row", base: "Row") -> Self:
+        """Return how much higher the GJS of a row is than another's, over the same sessions."""
+        estimate = Estimate.of(row.gjs.value - base.gjs.value, paired_bootstrap(row.by_session, base.by_session))
+        return cls(**estimate.model_dump(), p=round(paired_p(row.by_session, base.by_session), 4))
 
 
 class Cost(Record):
@@ -99,15 +105,11 @@ def row_of(
         sessions=len(sessions),
         metrics={metric: Estimate.of(value, interval) for metric, (value, interval) in pooled(scored).items()},
         by_session=tuple(round(fmean(score.gjs for score in scores), 6) for scores in zip(*scored, strict=True)),
-        by_repeat=tuple(round(_mean_gjs(scores), 4) for scores in scored),
+        by_repeat=tuple(round(fmean(score.gjs for score in scores), 4) for scores in scored),
         bundles=round(fmean(len(groups) for repeat in repeats for groups in repeat), 2),
         unanswered=sum(not score.answered for scores in scored for score in scores),
         **known,
     )
-
-
-def _mean_gjs(scores: Sequence[SessionScore]) -> float:
-    return fmean(score.gjs for score in scores)
 
 
 def failures_of(repeats: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
@@ -127,20 +129,15 @@ def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[R
     base = next((row for row in rows if row.name == reference), None)
     against = next((row for row in rows if row.name == teacher), None)
     found = [_against(row, base, against) for row in rows]
-    cells = [row for row in found if row.role == "cell" and row.difference]
-    corrected = dict(
-        zip((row.name for row in cells), holm([row.difference.p for row in cells if row.difference]), strict=True)
-    )
-    return [_corrected(row, corrected) for row in found]
+    p_values = {row.name: row.difference.p for row in found if row.role == "cell" and row.difference}
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [_corrected(row, corrected) if row.role == "cell" else row for row in found]
 
 
 def _against(row: Row, base: Row | None, teacher: Row | None) -> Row:
     changes: dict[str, Any] = {}
     if base is not None and row.name != base.name:
-        interval = paired_bootstrap(row.by_session, base.by_session)
-        estimate = Estimate.of(row.gjs.value - base.gjs.value, interval)
-        p = round(paired_p(row.by_session, base.by_session), 4)
-        changes["difference"] = Difference(**estimate.model_dump(), p=p)
+        changes["difference"] = Difference.between(row, base)
     if teacher is not None and row.role != "teacher":
         changes["retention"] = Estimate.of(*ratio(row.by_session, teacher.by_session))
         if row.role == "cell" and row.cost.dollars is not None and teacher.cost.dollars:
@@ -149,8 +146,7 @@ def _against(row: Row, base: Row | None, teacher: Row | None) -> Row:
 
 
 def _corrected(row: Row, corrected: Mapping[str, float]) -> Row:
-    if row.difference is None or row.name not in corrected or row.role != "cell":
+    if row.difference is None:
         return row
-    return row.model_copy(
-        update={"difference": row.difference.model_copy(update={"holm": round(corrected[row.name], 4)})}
-    )
+    difference = row.difference.model_copy(update={"holm": round(corrected[row.name], 4)})
+    return row.model_copy(update={"difference": difference})

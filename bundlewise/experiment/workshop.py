@@ -68,8 +68,11 @@ class Workshop(Material):
     def __init__(self, experiment: Experiment, cache: Path) -> None:
         super().__init__(experiment)
         self.cache = cache
-        self._retrievers: dict[str, Retriever] = {}
+        self._latest: tuple[str, Retriever] | None = None
         self._students: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+        self._answers: dict[str, list[Prediction]] = {}
+        self._records: dict[str, dict[str, Knowledge]] = {}
 
     def key(self, cell: Cell) -> str:
         """Return the name of a cell's predictions: a hash of all that determines them."""
@@ -143,6 +146,11 @@ class Workshop(Material):
         """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
         if not cell.knows and not cell.is_tuned:
             return ""
+        if cell.key not in self._known:
+            self._known[cell.key] = self._fingerprint_of_knowledge(cell)
+        return self._known[cell.key]
+
+    def _fingerprint_of_knowledge(self, cell: Cell) -> str:
         sessions = [session.model_dump() for session in self.sessions(cell)]
         told: list[Any] = [cell.teacher] if cell.knows else []
         if cell.knows and cell.teacher == "recorded":
@@ -190,13 +198,13 @@ class Workshop(Material):
         from bundlewise.knowledge_base.store import KnowledgeStore
 
         name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
-        if name not in self._retrievers:
+        if self._latest is None or self._latest[0] != name:
             # One at a time: the evidence of a large knowledge base takes memory.
-            self._retrievers.clear()
+            self._latest = None
             budget = cell.policy.budget is not None
             count = models.token_counter(models.resolve(cell.student)) if budget else None
-            self._retrievers[name] = Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
-        return self._retrievers[name]
+            self._latest = name, Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
+        return self._latest[1]
 
     def _tuned(self, cell: Cell, retriever: "Retriever | None", known: KnowledgeBase) -> "tuple[Path, Manifest]":
         from bundlewise.finetune.tuning import Tuning
@@ -204,7 +212,7 @@ class Workshop(Material):
         wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
         key = fingerprint([*wanted, self._student_key(cell), cell.tuned, cell.taught])
         folder = self.cache / "adapters" / key
-        kinds = distilling.formats_named(",".join(cell.taught)) if cell.taught else ()
+        kinds = [distilling.FORMATS[name] for name in cell.taught]
         lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
         tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=lessons)
         manifest = tuning.run()
@@ -237,8 +245,15 @@ class Workshop(Material):
         """Return the records that a cell's student could be given, by id; none where it reads none."""
         if not cell.reads:
             return {}
-        store = self._retriever(self._distilled(cell).folder, cell).store
-        return {record.id: record for record in store.catalogue.records()}
+        return self._records_of(self._distilled(cell).folder)
+
+    def _records_of(self, kb: Path) -> dict[str, Knowledge]:
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        if str(kb) not in self._records:
+            store = KnowledgeStore.open(kb, self.embedder)
+            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
+        return self._records[str(kb)]
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.
@@ -246,8 +261,10 @@ class Workshop(Material):
         Raises:
             DataError: the file is gone or is not that of these sessions.
         """
-        path = self.cache / "predictions" / made.predictions
-        rows = [Prediction.model_validate(row) for row in read_rows(path)]
-        if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
-            raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
-        return rows
+        if made.predictions not in self._answers:
+            path = self.cache / "predictions" / made.predictions
+            rows = [Prediction.model_validate(row) for row in read_rows(path)]
+            if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
+                raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
+            self._answers[made.predictions] = rows
+        return self._answers[made.predictions]

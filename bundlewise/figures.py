@@ -1,0 +1,22 @@
+"""Figures of reports: plain axes, and a picture as data that a page carries in itself."""
+
+import base64
+import io
+from typing import Any
+
+
+def new_figure(height: float) -> tuple[Any, Any]:
+    """Return a figure of a page's width and so many inches high, and its axes without a box."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def data_url(figure: Any) -> str:
+    """Return a figure as a PNG in a data URL; the same figure gives the same bytes, as no version is in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
