@@ -106,26 +106,33 @@ def answer_to_file(
     that determines the answers; a partial file of another key is dropped. `spread` answers elsewhere.
     """
 
-    def here(batches: Sequence[Sequence[Session]], settings: dict[str, Any]) -> Iterator[list[Prediction]]:
-        return (answer(batch, engine, **settings) for batch in batches)
+    def answered(batches: Sequence[Sequence[Session]], advance: Advance) -> Iterator[list[Prediction]]:
+        if spread is None:
+            yield from (answer(batch, engine, advance=advance, **settings) for batch in batches)
+            return
+        for found in spread(batches, settings):
+            advance(len(found))
+            yield found
 
     with only_process(output):
-        return _answer_to_file(sessions, output, fingerprint(key), spread or here, settings)
+        return _answer_to_file(sessions, output, fingerprint(key), answered)
 
 
 def _answer_to_file(
-    sessions: Sequence[Session], output: Path, key: str, spread: Spread, settings: dict[str, Any]
+    sessions: Sequence[Session],
+    output: Path,
+    key: str,
+    answered: Callable[[Sequence[Sequence[Session]], Advance], Iterator[list[Prediction]]],
 ) -> list[Prediction]:
     partial = output.with_name(f".{output.name}.partial")
     done = _read_partial(partial, key)
     todo = [session for session in sessions if session.session_id not in done]
     batches = [todo[start : start + GENERATE_BATCH] for start in range(0, len(todo), GENERATE_BATCH)]
     with progress("generate", len(todo)) as advance:
-        for found in spread(batches, settings):
+        for found in answered(batches, advance):
             done |= {prediction.session_id: prediction for prediction in found}
             with partial.open("a", encoding="utf-8") as stream:
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
-            advance(len(found))
     predictions = [done[session.session_id] for session in sessions]
     # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
     write_jsonl(output, (prediction.model_dump(mode="json", exclude={"seconds"}) for prediction in predictions))

@@ -1,7 +1,8 @@
 """The links of the chain: a stopped run goes on to the same file, and the file is whole or not there."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,27 @@ def test_an_older_output_stays_whole_until_the_new_one_is_complete(engine: Stude
     with pytest.raises(KeyboardInterrupt):
         answer_to_file(SESSIONS, Counting(engine, stop_before=1), output, KEY)
     assert output.read_text() == "old\n"
+
+
+def test_the_bar_hears_of_every_session_wherever_it_is_answered(
+    engine: StudentEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    @contextmanager
+    def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
+        assert (title, total) == ("generate", len(SESSIONS))
+        yield steps.append
+
+    monkeypatch.setattr(chain, "progress", bar)
+    answer_to_file(SESSIONS, engine, tmp_path / "here.jsonl", KEY)
+    assert sum(steps) == len(SESSIONS)
+    steps.clear()
+    answer_to_file(
+        SESSIONS,
+        engine,
+        tmp_path / "there.jsonl",
+        KEY,
+        spread=lambda batches, _: (chain.answer(b, engine) for b in batches),
+    )
+    assert steps == [BATCH, BATCH, 1]
