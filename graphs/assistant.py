@@ -51,8 +51,8 @@ class AssistantState:
     """A thread: the desk, what was said, and the turn on its way.
 
     `said`, `todo` and `open` come in: a message, or what was clicked, and that there is something to answer; a turn
-    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to. `calls` is
-    what chat model and tools said in this turn.
+    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to, the one that
+    the turn began with last. `calls` is what chat model and tools said in this turn.
     """
 
     said: str = ""
@@ -93,9 +93,10 @@ def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
 
 
 def listen(state: AssistantState) -> Update:
-    """Write down what was said, and begin a turn."""
+    """Write down what was said and the desk as it is, and begin a turn; a turn that changed nothing is not undone."""
     said = (Message(role="user", text=state.said),) if state.said else ()
-    past = (*state.past, state.desk)[-UNDOABLE:]
+    same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
+    past = (*(state.past[:-1] if same else state.past), state.desk)[-UNDOABLE - 1 :]
     messages = (*state.messages, *said)[-REMEMBERED:]
     rounds = 0 if state.said else ROUNDS
     return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
@@ -126,7 +127,7 @@ def change(state: AssistantState, runtime: Run) -> Update:
     action = state.todo[0]
     if action.name == "undo":
         update = _done(state, _undone(state), runtime)
-        update["past"] = state.past[:-2] if len(state.past) > 1 else state.past
+        update["past"] = state.past[:-1] or state.past
         return update
     return _done(state, do(state.desk, action, runtime.context.finder), runtime)
 
@@ -153,9 +154,8 @@ def reply(state: AssistantState, runtime: Run) -> Update:
     told = state.told or _say(state, refusals[-1] if refusals else UNKNOWN, runtime)
     runtime.stream_writer(DoneEvent())
     message = Message(role="assistant", text=" ".join(told), events=state.cards)
-    past = state.past[:-1] if state.past and _wishes(state.past[-1]) == _wishes(state.desk) else state.past
     messages = (*state.messages, message)[-REMEMBERED:]
-    return {"messages": messages, "todo": (), "calls": (), "past": past, "open": False}
+    return {"messages": messages, "todo": (), "calls": (), "open": False}
 
 
 def next_step(state: AssistantState) -> Step:

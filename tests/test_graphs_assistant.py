@@ -115,6 +115,18 @@ def test_remove_the_red_one_takes_it_out_and_undo_brings_it_back(say: Say, assis
     assert len(cart(assistant)) == 6
 
 
+def test_undo_goes_back_twenty_changes_a_step_at_a_time(say: Say, assistant: Assistant) -> None:
+    for number in range(25):
+        list(assistant.act("t", Action(name="paste", titles=(f"thing {number}",))))
+        say("show cart")
+    say("undo and undo")
+    assert len(cart(assistant)) == 23
+    for left in range(22, 4, -1):
+        say("undo")
+        assert len(cart(assistant)) == left
+    assert "nothing to undo" in said(say("undo")) and len(cart(assistant)) == 5
+
+
 @pytest.mark.usefixtures("full")
 def test_what_is_not_clear_is_asked_back(say: Say, assistant: Assistant) -> None:
     before = view(assistant).cart
