@@ -244,9 +244,13 @@ class Assistant:
         return self._turn(given, config)
 
     def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
-        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix."""
+        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix.
+
+        One that failed is given up: whoever asked was told, and it would fail again before anything else is done.
+        """
         with self._lock_of(config):
-            if self._graph.get_state(config).values.get("open"):
+            before = self._graph.get_state(config)
+            if before.values.get("open") and not any(task.error for task in before.tasks):
                 self._graph.invoke(None, config, context=self._context)
             yield from self._stream(self._graph, given, config)
             forget_steps(self._saver, config)
