@@ -171,7 +171,7 @@ def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
     """Return the numbers of the bundles that an action means: those named, those with a product named, or all."""
     size = len(desk.bundles)
     numbers = [size if number == -1 else number for number in action.numbers]
-    numbers = numbers or [int(word) for word in action.text.split() if word.isdigit()]
+    numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
     if numbers:
         absent = [number for number in numbers if not 1 <= number <= size]
         return (

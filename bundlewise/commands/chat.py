@@ -88,7 +88,7 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]
 
 def _rate(assistant: "Assistant", thread: str, said: str) -> str:
     word, *rest = said.split(maxsplit=2)
-    number = int(rest[0]) if rest and rest[0].isdigit() else None
+    number = int(rest[0]) if rest and rest[0].isdecimal() else None
     note = " ".join(rest[1:] if number is not None else rest)
     assistant.rate(thread, OWNER, number, up=word == "/good", note=note)
     return f"Thank you, kept: {'bundle ' + str(number) if number else 'the reply'} is {word[1:]}."
