@@ -148,11 +148,11 @@ def _of_cart(
 ) -> tuple[Session, list[tuple[Session, Sequence[Feedback]]]]:
     """Return the session that the ratings of one cart make, and each rejected bundle as a session, with its ratings."""
     items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
-    by_title = {item.title.casefold(): item.id for item in items}
+    ids = {mark: key for key, mark in _marks(items).items()}
     votes: dict[tuple[str, ...], list[Feedback]] = {}
     for rating in said:
-        titles = {item.id: line(item.title).casefold() for item in rating.items}
-        votes.setdefault(tuple(sorted(by_title[titles[key]] for key in rating.bundle)), []).append(rating)
+        marks = _marks(rating.items)
+        votes.setdefault(tuple(sorted(ids[marks[key]] for key in rating.bundle)), []).append(rating)
     score = {group: sum(1 if rating.up else -1 for rating in ratings) for group, ratings in votes.items()}
     bundles: list[Bundle] = []
     for group in sorted(votes, key=lambda group: (-score[group], group)):
@@ -165,6 +165,14 @@ def _of_cart(
         name = f"{ABOUT}-{item_set_of(item.title for item in apart)}"
         rejected.append((Session(session_id=name, domain=domain, split="train", items=apart), votes[group]))
     return session, rejected
+
+
+def _marks(items: Sequence[Item]) -> dict[str, tuple[str, int]]:
+    """Return what each product of a cart is in every cart of these titles: its title, and how many came before it."""
+    titles = [line(item.title).casefold() for item in items]
+    return {
+        item.id: (title, titles[:n].count(title)) for n, (item, title) in enumerate(zip(items, titles, strict=True))
+    }
 
 
 def _remark(session: Session, said: Sequence[Feedback]) -> Knowledge:

@@ -126,6 +126,17 @@ def test_what_was_disliked_is_a_remark_with_the_note_in_which_nothing_is_bundled
     assert (source.split, source.bundles, tuple(source.titles)) == ("train", (), remark.titles)
 
 
+@pytest.mark.parametrize("bundle", [("a", "b"), ("a", "c"), ("a", "b", "c")])
+def test_products_of_one_title_are_products_each(bundle: tuple[str, ...]) -> None:
+    cart = tuple(
+        Item(id=key, title=title) for key, title in [("a", "AA Batteries"), ("b", "AA  batteries"), ("c", "Mouse")]
+    )
+    (liked,) = learn([rating(*bundle, cart=cart)]).sessions
+    assert liked.bundles[0].item_ids == bundle
+    (disliked,) = learn([rating(*bundle, cart=cart, up=False)]).sessions
+    assert tuple(item.id for item in disliked.items) == bundle
+
+
 def test_people_who_disagree_teach_nothing() -> None:
     found = learn([rating("t1", "c1"), rating("t1", "c1", up=False)])
     assert not found.sessions and not found.remarks and "liked as often as not" in found.left_out[0]
