@@ -15,7 +15,6 @@ from bundlewise.agents.conversation import (
     ProductsEvent,
     WhyEvent,
 )
-from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.deeds import Deed, Finder
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import called
@@ -36,10 +35,7 @@ class Student(Protocol):
     """What the assistant asks of a student."""
 
     def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
-        """Return the bundles of sessions."""
-
-    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
-        """Return how likely products go together."""
+        """Return the bundles of sessions, with their confidence."""
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return what bundles rest on."""
@@ -61,8 +57,7 @@ def offered(desk: Desk, student: Student) -> Deed:
     if not found.bundles:
         why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
-    (likely,) = student.pairs([session])
-    offers = tuple(_offer(session, bundle, likely, found) for bundle in found.bundles)
+    offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
     after = desk.model_copy(update={"bundles": offers})
     count = "one bundle" if len(offers) == 1 else f"{len(offers)} bundles"
     left = len(session.items) - len({key for offer in offers for key in offer.ids})
@@ -123,15 +118,14 @@ def _why_none(found: Prediction) -> str:
     return f"The student found no bundle among these ({found.reason})."
 
 
-def _offer(session: Session, bundle: PredictedBundle, likely: Matrix, found: Prediction) -> Offer:
-    places = [number - 1 for number in bundle.items]
-    items = tuple(session.items[place] for place in places)
+def _offer(session: Session, bundle: PredictedBundle, found: Prediction) -> Offer:
+    assert bundle.confidence is not None, "a student that judges pairs is needed"
+    items = tuple(session.items[number - 1] for number in bundle.items)
     prices = [item.price for item in items if item.price is not None]
-    block = likely[np.ix_(places, places)]
     return Offer(
         items=items,
         intent=bundle.intent,
-        confidence=round(float(block[np.triu_indices(len(places), 1)].mean()), 4),
+        confidence=bundle.confidence,
         total=round(sum(prices), 2) if len(prices) == len(items) else None,
         knowledge=tuple(use.id for use in found.knowledge),
     )
