@@ -167,11 +167,9 @@ def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
     numbers = [size if number == -1 else number for number in action.numbers]
     numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
     if numbers:
-        absent = [number for number in numbers if not 1 <= number <= size]
-        return (
-            numbers,
-            f"There is no bundle {absent[0]}; there {'is one' if size == 1 else f'are {size}'}." if absent else "",
-        )
+        there = "is one" if size == 1 else f"are {size}"
+        absent = [f"There is no bundle {number}; there {there}." for number in numbers if not 1 <= number <= size]
+        return numbers, absent[0] if absent else ""
     held = {key for offer in desk.bundles for key in offer.ids}
     meant = {item.id for item in called(action.text, [i for i in desk.cart if i.id in held])} if action.text else set()
     named = [n for n, offer in enumerate(desk.bundles, 1) if meant & set(offer.ids)]

@@ -180,7 +180,7 @@ def _pasted(rows: list[str], seen: Seen) -> list[Action]:
     """Return a pasted list as products, with what its first and last line ask for."""
     first = last = list[Action]()
     if HEADER.match(rows[0]) or _asks(rows[0], seen):
-        first, rows = (_one(corrected(plain(rows[0].rstrip(":")), seen), seen)), rows[1:]
+        first, rows = _one(corrected(plain(rows[0].rstrip(":")), seen), seen), rows[1:]
     if len(rows) > 1 and _asks(rows[-1], seen):
         last, rows = _one(corrected(plain(rows[-1]), seen), seen), rows[:-1]
     titles = tuple(title for row in rows if (title := BULLET.sub("", row).strip(" \t,;")))
