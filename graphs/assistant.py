@@ -13,10 +13,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
+from bundlewise.agents import router
 from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
 from bundlewise.agents.deeds import Deed, Finder, do
 from bundlewise.agents.offering import Student, explained, goes_with, offered
-from bundlewise.agents.router import Seen, understand
 from bundlewise.agents.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
@@ -24,6 +24,8 @@ ROUNDS = 4
 """Times a chat model is asked in one turn."""
 REMEMBERED = 400
 UNDOABLE = 20
+STEPS = 200
+"""Steps that a turn may take: a message may ask for many things."""
 
 
 class Pilot(Protocol):
@@ -102,7 +104,7 @@ def listen(state: AssistantState) -> Update:
     return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
 
 
-def understand_(state: AssistantState, runtime: Run) -> Update:
+def understand(state: AssistantState, runtime: Run) -> Update:
     """Find out what is to be done: by the chat model, or by the router where there is none or it fails."""
     context = runtime.context
     if context.pilot is not None:
@@ -119,7 +121,7 @@ def understand_(state: AssistantState, runtime: Run) -> Update:
 
 
 def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, ...]:
-    return tuple(understand(state.said, Seen(state.desk, context.finder.knows)))
+    return tuple(router.understand(state.said, router.Seen(state.desk, context.finder.knows)))
 
 
 def change(state: AssistantState, runtime: Run) -> Update:
@@ -212,7 +214,7 @@ def build_assistant_graph(
     """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`."""
     graph = StateGraph(AssistantState, context_schema=AssistantContext)
     graph.add_node("listen", listen)
-    graph.add_node("understand", understand_)
+    graph.add_node("understand", understand)
     graph.add_node("change", change)
     graph.add_node("bundle", bundle)
     graph.add_node("complete", complete)
@@ -223,7 +225,7 @@ def build_assistant_graph(
     for name in ("understand", "change", "bundle", "complete", "explain"):
         graph.add_conditional_edges(name, next_step)
     graph.add_edge("reply", END)
-    return graph.compile(checkpointer=checkpointer)
+    return graph.compile(checkpointer=checkpointer).with_config(recursion_limit=STEPS)
 
 
 graph = build_assistant_graph()

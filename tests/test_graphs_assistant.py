@@ -246,6 +246,19 @@ def test_a_conversation_kept_elsewhere_is_gone_through_again(assistant: Assistan
     assert assistant.threads() == []
 
 
+def test_what_a_conversation_has_come_to_is_not_gone_through_again(assistant: Assistant, student: WordStudent) -> None:
+    words = ["find folio case", "add 1 and 2", "bundle this", "only one bundle", "show cart", "why?"]
+    messages = [{"role": "user", "content": word} for word in words]
+    replies = [list(assistant.complete(messages[: n + 1])) for n in range(len(words))]
+    assert len(student.asked) == 2
+    assert list(assistant.complete(messages)) == replies[-1] and len(student.asked) == 2
+    other = [*messages[:2], {"role": "user", "content": "remove 1"}, messages[4]]
+    (card,) = cards(assistant.complete(other), "cart")
+    assert [item.id for item in card.items] == ["c2"] and len(student.asked) == 2
+    with Assistant(WordStudent(), ProductFinder(SHOP, BagOfWords())) as fresh:
+        assert list(fresh.complete(messages)) == replies[-1]
+
+
 def test_the_answer_streams_as_it_comes(assistant: Assistant, student: WordStudent) -> None:
     list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
     events = assistant.send("t", "only two items")
