@@ -19,6 +19,7 @@ from bundlewise.domain import Prediction
 from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.graphs.threads import config_for, thread_saver
 from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.live import LiveStudent
 
 POSTGRES = os.environ.get("BUNDLEWISE_TEST_POSTGRES")
 PLACES = [None, "threads.sqlite", "postgres"]
@@ -146,6 +147,24 @@ def test_killed_in_mid_answer_a_thread_is_all_there_and_the_answer_is_finished(t
         after = assistant.view("t", "anna")
         assert not after.pending and len(after.bundles) == 1
         assert [m.role for m in after.messages] == ["user", "assistant"] * 3
+
+
+def test_stopped_while_the_real_student_thinks_the_answer_is_finished(
+    tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    live = LiveStudent.open(student=str(tiny_student))
+    with Assistant(live, ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
+        list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
+        with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+            stopped.setattr(live.student.engine, "judge", interrupted)
+            list(assistant.send("t", "bundle this"))
+        with sqlite3.connect(tmp_path / "t.sqlite") as db:
+            assert db.execute("SELECT count(*) FROM checkpoints WHERE checkpoint_ns != ''").fetchone() == (0,)
+    with Assistant(live, ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
+        assert "one bundle" in said(assistant.resume("t")) and len(assistant.view("t").bundles) == 1
 
 
 def test_the_next_message_finishes_a_turn_that_was_left(tmp_path: Path) -> None:
