@@ -185,5 +185,5 @@ def _because(offer: Offer, card: WhyEvent) -> str:
     if not carrying:
         return f"{sure} No single record of its knowledge carries it; {len(card.reasons)} were used."
     first = carrying[0]
-    records = "One record" if len(carrying) == 1 else f"{len(carrying)} records"
-    return f"{sure} {records} of knowledge carry it; without the strongest it loses {first.effect:.1%}."
+    carry = "One record of knowledge carries" if len(carrying) == 1 else f"{len(carrying)} records of knowledge carry"
+    return f"{sure} {carry} it; without the strongest it loses {first.effect:.1%}."

@@ -141,7 +141,7 @@ def test_what_is_not_clear_is_asked_back(say: Say, assistant: Assistant) -> None
 def test_why_names_the_knowledge_of_the_bundle_asked_for(say: Say) -> None:
     (why,) = cards(say("why this bundle?"), "why")
     assert (why.bundle, why.reasons[0].id, why.reasons[0].effect) == (1, "rule-1", 0.25)
-    assert "without the strongest it loses 25.0%" in said(say("explain bundle 1"))
+    assert "One record of knowledge carries it; without the strongest it loses 25.0%" in said(say("explain bundle 1"))
     assert "There is no bundle 7" in said(say("why bundle 7?"))
     assert len(cards(say("only two items", "why?"), "why")) == 2
     assert [c.bundle for c in cards(say("why bundle 2"), "why")] == [2]
