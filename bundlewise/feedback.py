@@ -81,15 +81,13 @@ def read_feedback(path: Path) -> list[Feedback]:
 
     Raises:
         UsageError: there is no such file.
-        DataError: a whole line is no rating.
+        DataError: a line is no rating, nor the beginning of one.
     """
     if not path.is_file():
         raise UsageError(f"no feedback file {path}; check the path")
     found = []
     for number, row in enumerate(path.read_bytes().split(b"\n"), 1):
-        try:
-            json.loads(row)
-        except ValueError:
+        if _is_torn(row):
             continue
         try:
             found.append(Feedback.model_validate_json(row))
@@ -97,6 +95,15 @@ def read_feedback(path: Path) -> list[Feedback]:
             field = ".".join(map(str, error.errors()[0]["loc"]))
             raise DataError(f"{path}, line {number}: no rating ({field}); give a file that bundlewise wrote") from error
     return found
+
+
+def _is_torn(row: bytes) -> bool:
+    """Say whether a row is the beginning of a rating, or nothing."""
+    try:
+        json.loads(row)
+    except (ValueError, RecursionError):
+        return not row.strip() or row.startswith(b"{")
+    return False
 
 
 @dataclass(frozen=True)
