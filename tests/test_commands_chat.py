@@ -89,6 +89,7 @@ def test_stopped_by_ctrl_c_the_same_command_goes_on(
         (["--kb", "nowhere"], 2, "nowhere"),
         (["--patterns", "3"], 2, "--patterns needs a knowledge base"),
         (["--threads", "."], 1, "cannot keep threads in"),
+        (["--thread", "a b"], 2, "a thread is named by 1 to 100 letters"),
     ],
 )
 def test_a_mistake_gets_a_line(talk: Talk, minilm: Path, more: list[str], code: int, said: str) -> None:
