@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from bundlewise.domain import Item
-from bundlewise.text import STOP_WORDS
+from bundlewise.text import STOP_WORDS, head_noun
 
 ORDINALS = {
     "first": 1,
@@ -97,12 +97,7 @@ def called_each(text: str, among: Sequence[Item]) -> list[Item]:
 
 
 def _words(text: str) -> list[str]:
-    return [singular(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
-
-
-def singular(word: str) -> str:
-    """Return a word without a plural s."""
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+    return [head_noun(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
 
 
 def _meets(word: str, title: Sequence[str]) -> float:

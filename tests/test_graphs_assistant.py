@@ -196,6 +196,8 @@ def test_several_products_are_named_at_once(say: Say, assistant: Assistant) -> N
     assert cart(assistant) == ["t1", "g1", "c1"]
     say("remove the glass and the red one")
     assert cart(assistant) == ["t1"]
+    say("find batteries", "add 1", "remove the battery")
+    assert cart(assistant) == ["t1"]
 
 
 def test_several_orders_in_one_message_are_done_in_turn(say: Say, assistant: Assistant) -> None:
