@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from bundlewise.agents.limits import Limits
+from bundlewise.agents.naming import MOST_PLACES
 from bundlewise.domain import Item, Reason, Record
 
 Act = Literal[
@@ -44,7 +45,7 @@ class Action(Record):
     name: Act
     text: Words = ""
     ids: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=100)] = ()
-    numbers: Annotated[tuple[Place, ...], Field(max_length=100)] = ()
+    numbers: Annotated[tuple[Place, ...], Field(max_length=MOST_PLACES)] = ()
     titles: Annotated[tuple[Words, ...], Field(max_length=100)] = ()
     least_price: Price | None = None
     max_price: Price | None = None

@@ -14,8 +14,6 @@ from bundlewise.domain import Item
 from bundlewise.text import line
 
 SHOWN = 8
-PROMISES_A_MATCH = 0.9
-"""Lexical score from which a product of the catalogue is what a pasted title means."""
 
 
 class Finder(Protocol):
@@ -217,22 +215,14 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
         return [], "The cart is empty."
     if action.ids:
         held = {item.id: item for item in desk.cart}
-        missing = [key for key in action.ids if key not in held]
-        return (
-            ([], f"There is no product {quoted(missing)} in the cart.")
-            if missing
-            else (
-                [held[key] for key in action.ids],
-                "",
-            )
-        )
+        if missing := [key for key in action.ids if key not in held]:
+            return [], f"There is no product {quoted(missing)} in the cart."
+        return [held[key] for key in action.ids], ""
     if action.numbers:
         chosen, absent = at(action.numbers, desk.cart)
         return ([], no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
     if _means_all(action.text):
-        return (
-            (list(desk.cart), "") if len(desk.cart) == 1 else ([], "Which one? Say its number or words of its title.")
-        )
+        return ([], "Which one? Say its number or words of its title.") if len(desk.cart) > 1 else (list(desk.cart), "")
     if several := called_each(action.text, desk.cart):
         return several, ""
     fitting = called(action.text, desk.cart)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from bundlewise.domain import Item
-from bundlewise.text import STOP_WORDS
+from bundlewise.text import STOP_WORDS, head_noun
 
 ORDINALS = {
     "first": 1,
@@ -40,31 +40,32 @@ COUNTS = {
     "pair": 2,
 }
 ALL = frozenset({"all", "everything", "both", "these", "those", "them", "it", "this", "that"})
+MOST_PLACES = 100
+"""Places that a message may name; no list is as long."""
 FILLER = STOP_WORDS | ALL | frozenset({"a", "an", "one", "ones", "my", "some", "please", "thing", "product", "item"})
 _NUMBERS = re.compile(
     r"(?:(?:the|number|numbers|no|item|items|product|products|bundle|option|and|one|ones|#)\s*|[,&]\s*)*"
-    r"(?:[0-9]{1,2}|first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|6th|seventh|7th|eighth|8th|last)\b"
+    rf"(?:[0-9]{{1,2}}|{'|'.join(ORDINALS)})\b"
 )
 _AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
-    """Return the places that a text names if it names nothing else: `2`, `the first and third`, `1, 2 and 4`."""
+    """Return the places that a text names, each once, if it names nothing else: `the first and third`, `1, 2 and 4`."""
     rest = re.sub(r"(?:\s*\b(?:one|ones|product|products|item|items|two|of them)\b)+\s*$", "", text.strip().lower())
-    found, place = [], 0
+    found: dict[int, None] = {}
     span = re.fullmatch(r"(?:items?|products?|numbers?)?\s*([0-9]{1,2})\s*(?:-|to)\s*([0-9]{1,2})", rest)
     if span:
         return tuple(range(int(span[1]), int(span[2]) + 1))
-    while place < len(rest):
-        match = _NUMBERS.match(rest, place)
+    while rest:
+        match = _NUMBERS.match(rest)
         if not match:
             return ()
         word = re.split(r"[^a-z0-9]+", match[0])[-1]
-        found.append(ORDINALS.get(word) or int(word))
-        gap = re.compile(r"\s*").match(rest, match.end())
-        place = gap.end() if gap else match.end()
-    return tuple(found)
+        found[ORDINALS.get(word) or int(word)] = None
+        rest = rest[match.end() :].lstrip()
+    return tuple(found)[:MOST_PLACES]
 
 
 def at(numbers: Sequence[int], listed: Sequence[Item]) -> tuple[list[Item], list[int]]:
@@ -96,12 +97,7 @@ def called_each(text: str, among: Sequence[Item]) -> list[Item]:
 
 
 def _words(text: str) -> list[str]:
-    return [singular(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
-
-
-def singular(word: str) -> str:
-    """Return a word without a plural s."""
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+    return [head_noun(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
 
 
 def _meets(word: str, title: Sequence[str]) -> float:

@@ -15,7 +15,6 @@ from bundlewise.agents.conversation import (
     ProductsEvent,
     WhyEvent,
 )
-from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.deeds import Deed, Finder
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import called
@@ -36,10 +35,7 @@ class Student(Protocol):
     """What the assistant asks of a student."""
 
     def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
-        """Return the bundles of sessions."""
-
-    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
-        """Return how likely products go together."""
+        """Return the bundles of sessions, with their confidence."""
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return what bundles rest on."""
@@ -61,8 +57,7 @@ def offered(desk: Desk, student: Student) -> Deed:
     if not found.bundles:
         why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
-    (likely,) = student.pairs([session])
-    offers = tuple(_offer(session, bundle, likely, found) for bundle in found.bundles)
+    offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
     after = desk.model_copy(update={"bundles": offers})
     count = "one bundle" if len(offers) == 1 else f"{len(offers)} bundles"
     left = len(session.items) - len({key for offer in offers for key in offer.ids})
@@ -123,15 +118,14 @@ def _why_none(found: Prediction) -> str:
     return f"The student found no bundle among these ({found.reason})."
 
 
-def _offer(session: Session, bundle: PredictedBundle, likely: Matrix, found: Prediction) -> Offer:
-    places = [number - 1 for number in bundle.items]
-    items = tuple(session.items[place] for place in places)
+def _offer(session: Session, bundle: PredictedBundle, found: Prediction) -> Offer:
+    assert bundle.confidence is not None, "a student that judges pairs is needed"
+    items = tuple(session.items[number - 1] for number in bundle.items)
     prices = [item.price for item in items if item.price is not None]
-    block = likely[np.ix_(places, places)]
     return Offer(
         items=items,
         intent=bundle.intent,
-        confidence=round(float(block[np.triu_indices(len(places), 1)].mean()), 4),
+        confidence=bundle.confidence,
         total=round(sum(prices), 2) if len(prices) == len(items) else None,
         knowledge=tuple(use.id for use in found.knowledge),
     )
@@ -171,13 +165,11 @@ def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
     """Return the numbers of the bundles that an action means: those named, those with a product named, or all."""
     size = len(desk.bundles)
     numbers = [size if number == -1 else number for number in action.numbers]
-    numbers = numbers or [int(word) for word in action.text.split() if word.isdigit()]
+    numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
     if numbers:
-        absent = [number for number in numbers if not 1 <= number <= size]
-        return (
-            numbers,
-            f"There is no bundle {absent[0]}; there {'is one' if size == 1 else f'are {size}'}." if absent else "",
-        )
+        there = "is one" if size == 1 else f"are {size}"
+        absent = [f"There is no bundle {number}; there {there}." for number in numbers if not 1 <= number <= size]
+        return numbers, absent[0] if absent else ""
     held = {key for offer in desk.bundles for key in offer.ids}
     meant = {item.id for item in called(action.text, [i for i in desk.cart if i.id in held])} if action.text else set()
     named = [n for n, offer in enumerate(desk.bundles, 1) if meant & set(offer.ids)]
@@ -193,5 +185,5 @@ def _because(offer: Offer, card: WhyEvent) -> str:
     if not carrying:
         return f"{sure} No single record of its knowledge carries it; {len(card.reasons)} were used."
     first = carrying[0]
-    records = "One record" if len(carrying) == 1 else f"{len(carrying)} records"
-    return f"{sure} {records} of knowledge carry it; without the strongest it loses {first.effect:.1%}."
+    carry = "One record of knowledge carries" if len(carrying) == 1 else f"{len(carrying)} records of knowledge carry"
+    return f"{sure} {carry} it; without the strongest it loses {first.effect:.1%}."

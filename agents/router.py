@@ -27,6 +27,8 @@ from bundlewise.text import line, words
 SHORTEST_SLIP = 4
 LONGEST_NAME = 6
 MOST_PRODUCTS = 30
+MOST_ORDERS = 30
+"""Orders that a message may give; a turn has a limited number of steps."""
 AGAIN = frozenset({"limit", "free", "exclude", "include"})
 """Acts after which the cart is bundled anew."""
 BULLET = re.compile(r"^\s*(?:[-*\u2022\u00b7]|[0-9]{1,2}[.):])\s+")
@@ -51,6 +53,8 @@ def understand(text: str, seen: Seen) -> list[Action]:
     if not said:
         return [Action(name="unknown", text=text)]
     parts = [part for part in re.split(NEXT + STARTS, said) if part.strip()]
+    if len(parts) > MOST_ORDERS:
+        return [Action(name="unknown", text=text)]
     found = [_one(plain(part), seen) for part in parts] if len(parts) > 1 else []
     if found and all(found):
         return _once([action for actions in found for action in actions])
@@ -180,7 +184,7 @@ def _pasted(rows: list[str], seen: Seen) -> list[Action]:
     """Return a pasted list as products, with what its first and last line ask for."""
     first = last = list[Action]()
     if HEADER.match(rows[0]) or _asks(rows[0], seen):
-        first, rows = (_one(corrected(plain(rows[0].rstrip(":")), seen), seen)), rows[1:]
+        first, rows = _one(corrected(plain(rows[0].rstrip(":")), seen), seen), rows[1:]
     if len(rows) > 1 and _asks(rows[-1], seen):
         last, rows = _one(corrected(plain(rows[-1]), seen), seen), rows[:-1]
     titles = tuple(title for row in rows if (title := BULLET.sub("", row).strip(" \t,;")))

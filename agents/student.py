@@ -1,7 +1,7 @@
 """What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
@@ -10,9 +10,10 @@ import numpy as np
 from bundlewise.agents import answers
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
+from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.engine import Engine, Judgement, Progress
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Judged, Reading, affinity_of, cohesion, fit_reading
+from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
 from bundlewise.progress import progress
 
@@ -20,17 +21,17 @@ Form = Literal["pairs", "labels"]
 NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reply:
     """The answer text to one session and what it cost in tokens.
 
-    `confidence` is the mean probability of the pairs of each group, where pairs were judged.
+    `likely` is how probably two products go together, n x n, where pairs were judged.
     """
 
     text: str
     tokens_in: int
     tokens_out: int
-    confidence: Mapping[tuple[int, ...], float] = field(default_factory=dict)
+    likely: Matrix | None = None
 
 
 def reply_by_pairs(
@@ -45,9 +46,10 @@ def reply_by_pairs(
     """Ask about every pair, read the answers as bundles within a session's limits, then ask for the intents."""
     judged = judge_as_read(engine, prompts, reading, progress)
     bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
+    known = [affinity_of(found, len(session.items)) for session, found in zip(sessions, retrieved, strict=True)]
     groups = [
-        reading.bundles(judgement.log_odds, affinity_of(found, len(session.items)), bound)
-        for session, found, judgement, bound in zip(sessions, retrieved, judged, bounds, strict=True)
+        reading.bundles(judgement.log_odds, affinity, bound)
+        for judgement, affinity, bound in zip(judged, known, bounds, strict=True)
     ]
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = engine.write(
@@ -60,9 +62,8 @@ def reply_by_pairs(
         answered = len(prompts[number].questions) if judgement.tokens_in else 0
         spent = answered + sum(text.tokens_out for text in mine)
         text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
-        likely = reading.likely(judgement.log_odds, affinity_of(retrieved[number], len(session.items)))
-        sure = {tuple(sorted(group)): round(cohesion(likely, group), 4) for group in groups[number]}
-        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent, sure))
+        likely = reading.likely(judgement.log_odds, known[number])
+        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent, likely))
     return replies
 
 

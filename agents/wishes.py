@@ -13,8 +13,10 @@ UPTO = r"(?:at most|at max|max(?:imum)?(?: of)?|no more than|not more than|up to
 FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer than|or more|>=?)"
 THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
+GROUPED = r"[0-9]{1,3}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,2})?"
+"""Thousands as prices show them; 1,5 is one and a half."""
 MONEY = (
-    r"[$\u20ac\u00a3]?\s?(?P<price>[0-9]{1,6}(?:[.,][0-9]{1,2})?)\s?(?:dollars?|bucks|euros?|usd|eur"
+    rf"[$\u20ac\u00a3]?\s?(?P<price>{GROUPED}|[0-9]{{1,6}}(?:[.,][0-9]{{1,2}})?)\s?(?:dollars?|bucks|euros?|usd|eur"
     r"|pounds?|gbp|[$\u20ac\u00a3])?"
 )
 UNDER = (
@@ -103,7 +105,7 @@ def _limits(kind: str, groups: dict[str, str]) -> Limits | None:
 
 
 def _amount(text: str) -> float:
-    return float(text.replace(",", "."))
+    return float(text.replace(",", "" if re.fullmatch(GROUPED, text) else "."))
 
 
 def _without(match: re.Match[str], said: str) -> str:

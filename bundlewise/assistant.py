@@ -1,7 +1,7 @@
 """The assistant as a whole: threads over one student and one catalogue, streamed, kept, each for its owner alone."""
 
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +14,6 @@ from bundlewise.agents.conversation import (
     Action,
     Event,
     Message,
-    TextEvent,
     ThreadLine,
     ThreadView,
 )
@@ -23,13 +22,13 @@ from bundlewise.domain import Item
 from bundlewise.errors import UsageError
 from bundlewise.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph, turn
-from bundlewise.graphs.threads import config_for, forget_steps, thread_saver, threads_of
+from bundlewise.graphs.replaying import Replay
+from bundlewise.graphs.threads import config_for, forget_steps, mark_of, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
 from bundlewise.products import read_products, whole
 
 TITLE = 60
-RECURSION = 200
 MEMORY = 20
 """Messages of a conversation without a thread that are gone through again."""
 
@@ -48,9 +47,9 @@ class Assistant:
         self._open = ExitStack()
         self._saver = self._open.enter_context(thread_saver(threads))
         self._graph = build_assistant_graph(self._saver)
-        self._loose = build_assistant_graph()
         self.student, self.finder = student, finder
         self._context = AssistantContext(student, finder, pilot)
+        self._replay = Replay(self._context)
         self._feedback = FeedbackLog(feedback) if feedback else None
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -129,7 +128,7 @@ class Assistant:
         config: Any = config_for(owner, thread)
         if self._state(thread, owner)[1]:
             with self._lock_of(config):
-                yield from self._stream(self._graph, None, config)
+                yield from self._stream(None, config)
 
     def view(self, thread: str, owner: str = "") -> ThreadView:
         """Return a thread as it is now.
@@ -187,15 +186,7 @@ class Assistant:
             raise UsageError("the last message must be a user's and hold text")
         if len(said[-1]) > LONGEST:
             raise UsageError(f"the last message has {len(said[-1]):,} characters; say it in {LONGEST:,}")
-        return self._complete([text[:LONGEST] for text in said if text.strip()][-MEMORY:])
-
-    def _complete(self, said: Sequence[str]) -> Iterator[Event]:
-        values: Any = {}
-        graph: Any = self._loose
-        for text in said[:-1]:
-            state = _kept(values) | turn(text)
-            values = graph.invoke(state, {"recursion_limit": RECURSION}, context=self._context)
-        yield from self._stream(graph, _kept(values) | turn(said[-1]), {})
+        return self._replay.answer(tuple([text[:LONGEST] for text in said if text.strip()][-MEMORY:]))
 
     def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
         """Return products of the catalogue, best first."""
@@ -215,9 +206,8 @@ class Assistant:
         if what is not None and not 1 <= what <= len(desk.bundles):
             raise UsageError(f"there is no bundle {what}; the thread has {len(desk.bundles)}")
         offer = desk.bundles[what - 1] if what is not None else None
-        mark = config_for(owner, thread)["metadata"]["owner"]
         return self._feedback.add(
-            owner=mark,
+            owner=mark_of(owner),
             thread=thread,
             what="bundle" if offer else "reply",
             up=up,
@@ -240,21 +230,24 @@ class Assistant:
         return state, state.open
 
     def _run(self, thread: str, given: dict[str, Any], owner: str) -> Iterator[Event]:
-        config: Any = config_for(owner, thread) | {"recursion_limit": RECURSION}
-        return self._turn(given, config)
+        return self._turn(given, config_for(owner, thread))
 
     def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
-        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix."""
+        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix.
+
+        One that failed is given up: whoever asked was told, and it would fail again before anything else is done.
+        """
         with self._lock_of(config):
-            if self._graph.get_state(config).values.get("open"):
-                self._graph.invoke(None, config, context=self._context)
-            yield from self._stream(self._graph, given, config)
+            before = self._graph.get_state(config)
+            if before.values.get("open") and not any(task.error for task in before.tasks):
+                deque(self._stream(None, config), maxlen=0)
+            yield from self._stream(given, config)
             forget_steps(self._saver, config)
 
-    def _stream(self, graph: Any, given: dict[str, Any] | None, config: Any) -> Iterator[Event]:
-        settings = {"recursion_limit": RECURSION} | config
-        saved = {"durability": "sync"} if "configurable" in settings else {}
-        yield from graph.stream(given, settings, context=self._context, stream_mode="custom", **saved)
+    def _stream(self, given: dict[str, Any] | None, config: Any) -> Iterator[Event]:
+        """Go through the graph, each step on the disk before the next."""
+        graph: Any = self._graph
+        yield from graph.stream(given, config, context=self._context, stream_mode="custom", durability="sync")
 
 
 def text_of(message: Mapping[str, Any]) -> str:
@@ -265,15 +258,6 @@ def text_of(message: Mapping[str, Any]) -> str:
     parts = content if isinstance(content, Sequence) else ()
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
     return whole("\n".join(text for text in texts if isinstance(text, str)))
-
-
-def reply_text(events: Sequence[Event]) -> str:
-    """Return the pieces of a reply as one text."""
-    return "".join(event.text for event in events if isinstance(event, TextEvent))
-
-
-def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in ("desk", "past", "messages") if name in values}
 
 
 def _action(given: Action | Mapping[str, Any]) -> Action:

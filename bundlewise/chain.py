@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,8 @@ def answer(
     for start in range(0, len(sessions), GENERATE_BATCH):
         readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
         if readable:
-            state = graph.invoke(StudentState(readable), context=context)
+            # By itself: within another graph it would write its steps to where that keeps its threads, and go on there.
+            state = Context().run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
             answered |= {prediction.session_id: prediction for prediction in state["predictions"]}
     return [
         answered.get(session.session_id)

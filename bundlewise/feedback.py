@@ -81,15 +81,13 @@ def read_feedback(path: Path) -> list[Feedback]:
 
     Raises:
         UsageError: there is no such file.
-        DataError: a whole line is no rating.
+        DataError: a line is no rating, nor the beginning of one.
     """
     if not path.is_file():
         raise UsageError(f"no feedback file {path}; check the path")
     found = []
     for number, row in enumerate(path.read_bytes().split(b"\n"), 1):
-        try:
-            json.loads(row)
-        except ValueError:
+        if _is_torn(row):
             continue
         try:
             found.append(Feedback.model_validate_json(row))
@@ -97,6 +95,15 @@ def read_feedback(path: Path) -> list[Feedback]:
             field = ".".join(map(str, error.errors()[0]["loc"]))
             raise DataError(f"{path}, line {number}: no rating ({field}); give a file that bundlewise wrote") from error
     return found
+
+
+def _is_torn(row: bytes) -> bool:
+    """Say whether a row is the beginning of a rating, or nothing."""
+    try:
+        json.loads(row)
+    except (ValueError, RecursionError):
+        return not row.strip() or row.startswith(b"{")
+    return False
 
 
 @dataclass(frozen=True)
@@ -148,11 +155,11 @@ def _of_cart(
 ) -> tuple[Session, list[tuple[Session, Sequence[Feedback]]]]:
     """Return the session that the ratings of one cart make, and each rejected bundle as a session, with its ratings."""
     items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
-    by_title = {item.title.casefold(): item.id for item in items}
+    ids = {mark: key for key, mark in _marks(items).items()}
     votes: dict[tuple[str, ...], list[Feedback]] = {}
     for rating in said:
-        titles = {item.id: line(item.title).casefold() for item in rating.items}
-        votes.setdefault(tuple(sorted(by_title[titles[key]] for key in rating.bundle)), []).append(rating)
+        marks = _marks(rating.items)
+        votes.setdefault(tuple(sorted(ids[marks[key]] for key in rating.bundle)), []).append(rating)
     score = {group: sum(1 if rating.up else -1 for rating in ratings) for group, ratings in votes.items()}
     bundles: list[Bundle] = []
     for group in sorted(votes, key=lambda group: (-score[group], group)):
@@ -165,6 +172,14 @@ def _of_cart(
         name = f"{ABOUT}-{item_set_of(item.title for item in apart)}"
         rejected.append((Session(session_id=name, domain=domain, split="train", items=apart), votes[group]))
     return session, rejected
+
+
+def _marks(items: Sequence[Item]) -> dict[str, tuple[str, int]]:
+    """Return what each product of a cart is in every cart of these titles: its title, and how many came before it."""
+    titles = [line(item.title).casefold() for item in items]
+    return {
+        item.id: (title, titles[:n].count(title)) for n, (item, title) in enumerate(zip(items, titles, strict=True))
+    }
 
 
 def _remark(session: Session, said: Sequence[Feedback]) -> Knowledge:

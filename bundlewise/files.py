@@ -122,12 +122,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     for number, row in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
-        try:
-            value = json.loads(row)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", error)
-            raise DataError(f"{path}:{number}: not JSON ({reason}); one object a line is needed") from error
-        if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: {type(value).__name__} instead of an object")
-        rows.append(value)
+        rows.append(row_object(row, f"{path}:{number}"))
     return rows
+
+
+def row_object(row: str, where: str) -> dict[str, Any]:
+    """Return the JSON object that a row holds.
+
+    Raises:
+        DataError: it holds none; the message begins with `where` it stands.
+    """
+    try:
+        value = json.loads(row)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
+        raise DataError(f"{where}: not JSON ({reason}); write one object a line") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: {type(value).__name__} instead of an object; write one object a line")
+    return value

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 from bundlewise.dataset import STARTERS, load
 from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
+from bundlewise.files import row_object
 
 COLUMNS = "id and title are needed, price and category are read where they are"
 DELIMITERS = ",;\t|"
@@ -94,16 +94,8 @@ def _text(path: Path) -> str:
 def _json_rows(path: Path) -> Iterator[Row]:
     for number, line in enumerate(_text(path).split("\n"), 1):
         where = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", error)
-            raise DataError(f"{where}: not JSON ({reason}); write one object a line") from error
-        if not isinstance(fields, dict):
-            raise DataError(f"{where}: {type(fields).__name__} instead of an object; write one object a line")
-        yield where, fields
+        if line.strip():
+            yield where, row_object(line, where)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

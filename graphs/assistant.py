@@ -13,10 +13,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
+from bundlewise.agents import router
 from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
 from bundlewise.agents.deeds import Deed, Finder, do
 from bundlewise.agents.offering import Student, explained, goes_with, offered
-from bundlewise.agents.router import Seen, understand
 from bundlewise.agents.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
@@ -24,6 +24,8 @@ ROUNDS = 4
 """Times a chat model is asked in one turn."""
 REMEMBERED = 400
 UNDOABLE = 20
+STEPS = 200
+"""Steps that a turn may take: a message may ask for many things."""
 
 
 class Pilot(Protocol):
@@ -51,8 +53,8 @@ class AssistantState:
     """A thread: the desk, what was said, and the turn on its way.
 
     `said`, `todo` and `open` come in: a message, or what was clicked, and that there is something to answer; a turn
-    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to. `calls` is
-    what chat model and tools said in this turn.
+    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to, the one that
+    the turn began with last. `calls` is what chat model and tools said in this turn.
     """
 
     said: str = ""
@@ -93,15 +95,16 @@ def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
 
 
 def listen(state: AssistantState) -> Update:
-    """Write down what was said, and begin a turn."""
+    """Write down what was said and the desk as it is, and begin a turn; a turn that changed nothing is not undone."""
     said = (Message(role="user", text=state.said),) if state.said else ()
-    past = (*state.past, state.desk)[-UNDOABLE:]
+    same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
+    past = (*(state.past[:-1] if same else state.past), state.desk)[-UNDOABLE - 1 :]
     messages = (*state.messages, *said)[-REMEMBERED:]
     rounds = 0 if state.said else ROUNDS
     return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
 
 
-def understand_(state: AssistantState, runtime: Run) -> Update:
+def understand(state: AssistantState, runtime: Run) -> Update:
     """Find out what is to be done: by the chat model, or by the router where there is none or it fails."""
     context = runtime.context
     if context.pilot is not None:
@@ -118,7 +121,7 @@ def understand_(state: AssistantState, runtime: Run) -> Update:
 
 
 def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, ...]:
-    return tuple(understand(state.said, Seen(state.desk, context.finder.knows)))
+    return tuple(router.understand(state.said, router.Seen(state.desk, context.finder.knows)))
 
 
 def change(state: AssistantState, runtime: Run) -> Update:
@@ -126,7 +129,7 @@ def change(state: AssistantState, runtime: Run) -> Update:
     action = state.todo[0]
     if action.name == "undo":
         update = _done(state, _undone(state), runtime)
-        update["past"] = state.past[:-2] if len(state.past) > 1 else state.past
+        update["past"] = state.past[:-1] or state.past
         return update
     return _done(state, do(state.desk, action, runtime.context.finder), runtime)
 
@@ -153,9 +156,8 @@ def reply(state: AssistantState, runtime: Run) -> Update:
     told = state.told or _say(state, refusals[-1] if refusals else UNKNOWN, runtime)
     runtime.stream_writer(DoneEvent())
     message = Message(role="assistant", text=" ".join(told), events=state.cards)
-    past = state.past[:-1] if state.past and _wishes(state.past[-1]) == _wishes(state.desk) else state.past
     messages = (*state.messages, message)[-REMEMBERED:]
-    return {"messages": messages, "todo": (), "calls": (), "past": past, "open": False}
+    return {"messages": messages, "todo": (), "calls": (), "open": False}
 
 
 def next_step(state: AssistantState) -> Step:
@@ -212,7 +214,7 @@ def build_assistant_graph(
     """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`."""
     graph = StateGraph(AssistantState, context_schema=AssistantContext)
     graph.add_node("listen", listen)
-    graph.add_node("understand", understand_)
+    graph.add_node("understand", understand)
     graph.add_node("change", change)
     graph.add_node("bundle", bundle)
     graph.add_node("complete", complete)
@@ -223,7 +225,7 @@ def build_assistant_graph(
     for name in ("understand", "change", "bundle", "complete", "explain"):
         graph.add_conditional_edges(name, next_step)
     graph.add_edge("reply", END)
-    return graph.compile(checkpointer=checkpointer)
+    return graph.compile(checkpointer=checkpointer).with_config(recursion_limit=STEPS)
 
 
 graph = build_assistant_graph()

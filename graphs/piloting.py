@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -183,13 +182,13 @@ def desk_as_data(desk: Desk) -> str:
 def _calls(state: "AssistantState") -> list[dict[str, Any]]:
     """Return each round as the model's calls and one answer a call: its fault, or what came of the round."""
     messages: list[dict[str, Any]] = []
-    number = 0
-    rounds = []
+    rounds: list[list[dict[str, Any]]] = []
     for entry in state.calls:
-        number += entry["role"] == "round"
-        rounds.append((number, entry))
-    for _, entries in groupby(rounds, key=lambda pair: pair[0]):
-        said = [entry for _, entry in entries]
+        if entry["role"] == "round":
+            rounds.append([])
+        else:
+            rounds[-1].append(entry)
+    for said in rounds:
         calls = [entry for entry in said if entry["role"] == "call"]
         result = " ".join(entry["content"] for entry in said if entry["role"] == "result") or "Nothing was done."
         functions = [

@@ -18,7 +18,7 @@ from bundlewise.agents.answers import Answer
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.engine import Engine, Progress
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Reading
+from bundlewise.agents.reading import Reading, cohesion
 from bundlewise.agents.student import NO_LIMITS, Form, Reply, reply_by_labels, reply_by_pairs
 from bundlewise.domain import Outcome, Prediction, Retrieved, Session
 from bundlewise.knowledge_base.retrieval import Retriever
@@ -121,7 +121,8 @@ def repair(state: StudentState, runtime: Run) -> Update:
         before, kept = replies[place], replies[place].text
         better = len(answers.parse(reply.text, len(state.sessions[place].items)).faults)
         text = reply.text if better < len(state.answers[place].faults) else kept
-        replies[place] = Reply(text, before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out)
+        tokens_in, tokens_out = before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out
+        replies[place] = Reply(text, tokens_in, tokens_out, before.likely)
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
@@ -147,7 +148,7 @@ def answer(state: StudentState) -> Update:
         predictions.append(
             Prediction(
                 session_id=session.session_id,
-                bundles=() if outcome == "failed" else found.bundles(session, reply.confidence),
+                bundles=() if outcome == "failed" else found.bundles(session, _confidence(reply, found)),
                 knowledge=retrieved.uses,
                 raw=reply.text,
                 outcome=outcome,
@@ -159,6 +160,12 @@ def answer(state: StudentState) -> Update:
             )
         )
     return {"predictions": predictions}
+
+
+def _confidence(reply: Reply, found: Answer) -> dict[tuple[int, ...], float]:
+    """Return the mean probability of the pairs of each bundle, where pairs were judged."""
+    likely = reply.likely
+    return {} if likely is None else {group: round(cohesion(likely, group), 4) for group in found.groups}
 
 
 def build_student_graph() -> CompiledStateGraph[StudentState, StudentContext, StudentState, StudentState]:

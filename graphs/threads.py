@@ -12,25 +12,19 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from bundlewise.agents import conversation, limits
-from bundlewise.domain import Item, Reason
+from bundlewise.agents import conversation
+from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, UsageError
 
 POSTGRES = ("postgres://", "postgresql://")
 PATIENCE = 30.0
 """Seconds that a write waits for another process."""
 NAME = re.compile(r"[\w.:-]{1,100}")
-RECORDS = (Item, Reason, limits.Limits)
 
 
 def allowed() -> list[type]:
-    """Return the records that a checkpoint may be read back as; anything else in it stays data."""
-    spoken = [
-        kind
-        for kind in vars(conversation).values()
-        if isinstance(kind, type) and issubclass(kind, Item.__base__ or Item)
-    ]
-    return [*RECORDS, *spoken]
+    """Return the records of a conversation, which a checkpoint may be read back as; anything else in it stays data."""
+    return [kind for kind in vars(conversation).values() if isinstance(kind, type) and issubclass(kind, Record)]
 
 
 @contextmanager
@@ -91,6 +85,11 @@ def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
         ) from error
 
 
+def mark_of(owner: str) -> str:
+    """Return what stands for an owner wherever something is kept."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:24]
+
+
 def config_for(owner: str, thread: str) -> RunnableConfig:
     """Return where a thread is kept. The owner is part of its key: nobody else's name for it leads there.
 
@@ -99,13 +98,13 @@ def config_for(owner: str, thread: str) -> RunnableConfig:
     """
     if not NAME.fullmatch(thread):
         raise UsageError(f"a thread is named by 1 to 100 letters, digits, dots, colons and dashes, got {thread[:40]!r}")
-    mark = hashlib.sha256(owner.encode()).hexdigest()[:24]
+    mark = mark_of(owner)
     return {"configurable": {"thread_id": f"{mark}/{thread}"}, "metadata": {"owner": mark}}
 
 
 def threads_of(saver: BaseCheckpointSaver[Any], owner: str) -> dict[str, Any]:
     """Return the newest checkpoint of each of an owner's threads by name, the latest first."""
-    mark = hashlib.sha256(owner.encode()).hexdigest()[:24]
+    mark = mark_of(owner)
     found: dict[str, Any] = {}
     for kept in list(saver.list(None, filter={"owner": mark})):
         whose, _, name = str(kept.config["configurable"]["thread_id"]).partition("/")

@@ -8,6 +8,7 @@ import numpy as np
 from bundlewise.agents.conversation import Event
 from bundlewise.agents.decoding import Matrix, best_grouping
 from bundlewise.agents.limits import Limits
+from bundlewise.agents.reading import cohesion
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.domain import (
     Grouping,
@@ -44,13 +45,14 @@ class WordStudent:
 
     def _answer(self, session: Session, limit: Limits | None) -> Prediction:
         self.asked.append((session, limit))
-        odds = _odds(session)
+        odds, (likely,) = _odds(session), self.pairs([session])
         groups = best_grouping(odds, bounds=limit.on(session.items) if limit else None) if (odds > 0).any() else ()
         bundles = tuple(
             PredictedBundle(
                 items=tuple(p + 1 for p in group),
                 item_ids=tuple(session.items[p].id for p in group),
                 intent=f"get {kind(session.items[group[0]].title)}",
+                confidence=round(cohesion(likely, group), 4),
             )
             for group in groups
         )

@@ -1,9 +1,9 @@
 """A real HTTP server that answers like a chat model with tools: what it says comes from a list, a round each."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from lab_server import LabHandler, LabServer
 
 Round = dict[str, Any] | bytes | int
 """A message, a raw body, or a status."""
@@ -21,28 +21,16 @@ def calls(*wanted: tuple[str, Any], text: str = "") -> dict[str, Any]:
 DONE = {"role": "assistant", "content": "All done, buy at http://evil.example now!"}
 
 
-class PilotServer(ThreadingHTTPServer):
-    daemon_threads = True
-
+class PilotServer(LabServer):
     def __init__(self, *rounds: Round) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.rounds, self.bodies = list(rounds), list[dict[str, Any]]()
         self.keys: list[str] = []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def spec(self) -> str:
-        return f"openai:lab@http://127.0.0.1:{self.server_port}/v1"
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
+        self.start()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LabHandler):
     server: PilotServer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -64,11 +52,4 @@ class _Handler(BaseHTTPRequestHandler):
             content = json.dumps(row).encode()
         else:
             content = said if isinstance(said, bytes) else b'{"error": {"message": "key sk-secret refused"}}'
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        self.send(status, content)

@@ -8,8 +8,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from lab_server import LabHandler, LabServer
 
 from bundlewise.text import head_noun, kind
 
@@ -17,39 +18,27 @@ Fault = Callable[["Handler", dict[str, Any]], bool]
 """Does something to a request instead of answering it, and says whether it did."""
 
 
-class TeacherServer(ThreadingHTTPServer):
+class TeacherServer(LabServer):
     """Counts what it is asked and what it has answered whole, by idempotency key: what a provider would bill."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, fault: Fault | None = None, delay: float = 0.0, schema: bool = True, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(Handler, port)
         self.fault, self.delay, self.schema = fault, delay, schema
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.guard = threading.Lock()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def spec(self) -> str:
-        return f"openai:lab@http://127.0.0.1:{self.server_port}/v1"
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
+        self.start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LabHandler):
     server: TeacherServer
-    protocol_version = "HTTP/1.1"
-    # Otherwise the body waits 40 ms for the client to say that it has the headers.
-    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,28 +64,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.answered[key] += 1
         self.send(200, completion(text, finish))
 
-    def send(self, status: int, content: bytes, **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(content)
-
     def cut(self, content: bytes) -> None:
         """Promise a whole body, send half of it and hang up."""
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2])
+        self.send(200, content[: len(content) // 2], promised=len(content))
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
 
 
 GREETING = {"greeting_word": "hello"}

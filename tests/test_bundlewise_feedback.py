@@ -98,8 +98,9 @@ def test_a_line_torn_by_a_kill_spoils_no_other(tmp_path: Path) -> None:
     assert read_feedback(path) == [first, second]
 
 
-def test_a_file_that_is_something_else_is_told(tmp_path: Path) -> None:
-    (tmp_path / "f.jsonl").write_text('{"session_id": "s"}\n')
+@pytest.mark.parametrize("content", ['{"session_id": "s"}\n', "id,title,price\na,Mouse,3\n", "\x00\x01", "[1]\n"])
+def test_a_file_that_is_something_else_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "f.jsonl").write_text(content)
     with pytest.raises(DataError, match="line 1: no rating"):
         read_feedback(tmp_path / "f.jsonl")
     with pytest.raises(UsageError, match="no feedback file"):
@@ -124,6 +125,17 @@ def test_what_was_disliked_is_a_remark_with_the_note_in_which_nothing_is_bundled
     assert (remark.groups, len(remark.kinds), remark.provenance.teacher) == ((), 2, "feedback")
     source = next(s for s in found.sessions if s.session_id in remark.source_session_ids)
     assert (source.split, source.bundles, tuple(source.titles)) == ("train", (), remark.titles)
+
+
+@pytest.mark.parametrize("bundle", [("a", "b"), ("a", "c"), ("a", "b", "c")])
+def test_products_of_one_title_are_products_each(bundle: tuple[str, ...]) -> None:
+    cart = tuple(
+        Item(id=key, title=title) for key, title in [("a", "AA Batteries"), ("b", "AA  batteries"), ("c", "Mouse")]
+    )
+    (liked,) = learn([rating(*bundle, cart=cart)]).sessions
+    assert liked.bundles[0].item_ids == bundle
+    (disliked,) = learn([rating(*bundle, cart=cart, up=False)]).sessions
+    assert tuple(item.id for item in disliked.items) == bundle
 
 
 def test_people_who_disagree_teach_nothing() -> None:

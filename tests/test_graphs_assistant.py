@@ -115,6 +115,18 @@ def test_remove_the_red_one_takes_it_out_and_undo_brings_it_back(say: Say, assis
     assert len(cart(assistant)) == 6
 
 
+def test_undo_goes_back_twenty_changes_a_step_at_a_time(say: Say, assistant: Assistant) -> None:
+    for number in range(25):
+        list(assistant.act("t", Action(name="paste", titles=(f"thing {number}",))))
+        say("show cart")
+    say("undo and undo")
+    assert len(cart(assistant)) == 23
+    for left in range(22, 4, -1):
+        say("undo")
+        assert len(cart(assistant)) == left
+    assert "nothing to undo" in said(say("undo")) and len(cart(assistant)) == 5
+
+
 @pytest.mark.usefixtures("full")
 def test_what_is_not_clear_is_asked_back(say: Say, assistant: Assistant) -> None:
     before = view(assistant).cart
@@ -129,7 +141,7 @@ def test_what_is_not_clear_is_asked_back(say: Say, assistant: Assistant) -> None
 def test_why_names_the_knowledge_of_the_bundle_asked_for(say: Say) -> None:
     (why,) = cards(say("why this bundle?"), "why")
     assert (why.bundle, why.reasons[0].id, why.reasons[0].effect) == (1, "rule-1", 0.25)
-    assert "without the strongest it loses 25.0%" in said(say("explain bundle 1"))
+    assert "One record of knowledge carries it; without the strongest it loses 25.0%" in said(say("explain bundle 1"))
     assert "There is no bundle 7" in said(say("why bundle 7?"))
     assert len(cards(say("only two items", "why?"), "why")) == 2
     assert [c.bundle for c in cards(say("why bundle 2"), "why")] == [2]
@@ -184,6 +196,8 @@ def test_several_products_are_named_at_once(say: Say, assistant: Assistant) -> N
     assert cart(assistant) == ["t1", "g1", "c1"]
     say("remove the glass and the red one")
     assert cart(assistant) == ["t1"]
+    say("find batteries", "add 1", "remove the battery")
+    assert cart(assistant) == ["t1"]
 
 
 def test_several_orders_in_one_message_are_done_in_turn(say: Say, assistant: Assistant) -> None:
@@ -232,6 +246,19 @@ def test_a_conversation_kept_elsewhere_is_gone_through_again(assistant: Assistan
     (card,) = cards(assistant.complete(messages), "bundles")
     assert set(card.bundles[0].ids) == {"c1", "c2"}
     assert assistant.threads() == []
+
+
+def test_what_a_conversation_has_come_to_is_not_gone_through_again(assistant: Assistant, student: WordStudent) -> None:
+    words = ["find folio case", "add 1 and 2", "bundle this", "only one bundle", "show cart", "why?"]
+    messages = [{"role": "user", "content": word} for word in words]
+    replies = [list(assistant.complete(messages[: n + 1])) for n in range(len(words))]
+    assert len(student.asked) == 2
+    assert list(assistant.complete(messages)) == replies[-1] and len(student.asked) == 2
+    other = [*messages[:2], {"role": "user", "content": "remove 1"}, messages[4]]
+    (card,) = cards(assistant.complete(other), "cart")
+    assert [item.id for item in card.items] == ["c2"] and len(student.asked) == 2
+    with Assistant(WordStudent(), ProductFinder(SHOP, BagOfWords())) as fresh:
+        assert list(fresh.complete(messages)) == replies[-1]
 
 
 def test_the_answer_streams_as_it_comes(assistant: Assistant, student: WordStudent) -> None:

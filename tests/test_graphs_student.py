@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import samples
 
 from bundlewise.agents import answers
-from bundlewise.agents.engine import StudentEngine, Written
+from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.engine import Judgement, StudentEngine, Written
 from bundlewise.agents.reading import Reading
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Prediction, Session
@@ -133,6 +135,19 @@ def test_a_repair_names_the_faults_and_a_better_answer_is_taken() -> None:
     assert (prediction.outcome, prediction.groups) == ("repaired", ((0, 1),))
     assert prediction.bundles[0].intent == "good things together"
     assert GARBAGE in prediction.reason
+
+
+class Judging(Scripted):
+    """A scripted student that thinks any two products go together."""
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Any = None) -> list[Judgement]:
+        return [Judgement(np.full((prompt.products, prompt.products), 2.0), 10) for prompt in prompts]
+
+
+def test_a_repaired_answer_by_pairs_is_as_sure_as_its_pairs() -> None:
+    (prediction,) = ask(Judging(["", good(SESSIONS[0])]), SESSIONS[:1])
+    assert (prediction.outcome, prediction.groups) == ("repaired", ((0, 1),))
+    assert prediction.bundles[0].confidence == 0.8808
 
 
 def test_an_answer_without_fault_is_not_asked_for_again() -> None:

@@ -15,9 +15,11 @@ from samples import BagOfWords
 
 from bundlewise.agents.conversation import Action
 from bundlewise.assistant import Assistant
-from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.domain import Prediction
+from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.graphs.threads import config_for, thread_saver
 from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.live import LiveStudent
 
 POSTGRES = os.environ.get("BUNDLEWISE_TEST_POSTGRES")
 PLACES = [None, "threads.sqlite", "postgres"]
@@ -147,6 +149,24 @@ def test_killed_in_mid_answer_a_thread_is_all_there_and_the_answer_is_finished(t
         assert [m.role for m in after.messages] == ["user", "assistant"] * 3
 
 
+def test_stopped_while_the_real_student_thinks_the_answer_is_finished(
+    tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    live = LiveStudent.open(student=str(tiny_student))
+    with Assistant(live, ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
+        list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
+        with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+            stopped.setattr(live.student.engine, "judge", interrupted)
+            list(assistant.send("t", "bundle this"))
+        with sqlite3.connect(tmp_path / "t.sqlite") as db:
+            assert db.execute("SELECT count(*) FROM checkpoints WHERE checkpoint_ns != ''").fetchone() == (0,)
+    with Assistant(live, ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
+        assert "one bundle" in said(assistant.resume("t")) and len(assistant.view("t").bundles) == 1
+
+
 def test_the_next_message_finishes_a_turn_that_was_left(tmp_path: Path) -> None:
     with opened(tmp_path / "t.sqlite") as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
@@ -158,6 +178,26 @@ def test_the_next_message_finishes_a_turn_that_was_left(tmp_path: Path) -> None:
         view = assistant.view("t")
         assert [m.role for m in view.messages] == ["assistant", "user", "assistant", "user", "assistant"]
         assert view.cart.limits.most == 2 and not view.pending
+
+
+@pytest.mark.parametrize("fault", [ModelError("it is ill"), RuntimeError("out of memory")])
+def test_a_turn_that_fails_each_time_leaves_its_thread_usable(tmp_path: Path, fault: Exception) -> None:
+    class Ill(WordStudent):
+        def bundle(self, *_: object, **__: object) -> list[Prediction]:
+            raise fault
+
+    with Assistant(Ill(), ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
+        list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
+        for call in (assistant.send("t", "only two items"), assistant.resume("t")):
+            with pytest.raises(type(fault), match=str(fault)):
+                list(call)
+        assert assistant.view("t").pending and assistant.view("t").cart.limits.most == 2
+        assert "Removed Red" in said(assistant.send("t", "remove the red one"))
+        view = assistant.view("t")
+        assert not view.pending and [item.id for item in view.cart.items] == ["t1"]
+        assert [m.text for m in view.messages if m.role == "user"] == ["only two items", "remove the red one"]
+        list(assistant.send("t", "undo and undo"))
+        assert assistant.view("t").cart.limits.most is None
 
 
 def test_a_checkpoint_with_foreign_classes_runs_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +55,11 @@ def command(
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    from bundlewise.graphs.threads import config_for
+
+    config_for(OWNER, thread)  # A name that is none is refused before anything is opened.
     from bundlewise.assistant import Assistant
-    from bundlewise.errors import UsageError
+    from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.live import LiveStudent
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, note=_note)
@@ -65,8 +67,12 @@ def command(
         show = _json if as_json else _Terminal().show
         if sys.stdin.isatty():
             _note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
-        with suppress(UsageError):  # A thread that is new has nothing to finish.
+        try:
             show(assistant.resume(thread, OWNER))
+        except UsageError:  # A thread that is new has nothing to finish.
+            pass
+        except BundlewiseError as error:  # It failed before, or what it needs is not there: the next message goes on.
+            _note(f"the last answer could not be finished: {error}")
         for said in _messages():
             show(_answers(assistant, thread, said))
 
@@ -88,7 +94,7 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]
 
 def _rate(assistant: "Assistant", thread: str, said: str) -> str:
     word, *rest = said.split(maxsplit=2)
-    number = int(rest[0]) if rest and rest[0].isdigit() else None
+    number = int(rest[0]) if rest and rest[0].isdecimal() else None
     note = " ".join(rest[1:] if number is not None else rest)
     assistant.rate(thread, OWNER, number, up=word == "/good", note=note)
     return f"Thank you, kept: {'bundle ' + str(number) if number else 'the reply'} is {word[1:]}."

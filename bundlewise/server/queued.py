@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.domain import Grouping, Item, Prediction, Reason, Session
@@ -22,10 +21,6 @@ class QueuedStudent:
     def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
         """Return the bundles of sessions."""
         return self._service.from_thread(lambda caller: self._service.bundle(caller, sessions, limits))
-
-    def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
-        """Return how likely products go together."""
-        return self._do(lambda: self._student.pairs(sessions))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return what bundles rest on."""

@@ -1,0 +1,59 @@
+"""A conversation that is kept elsewhere: gone through from its start, and what has been gone through is remembered."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import Any
+
+from bundlewise.agents.conversation import Event
+from bundlewise.graphs.assistant import AssistantContext, build_assistant_graph, turn
+
+REMEMBERED = 256
+"""Conversations, each as far as it had come."""
+KEPT = ("desk", "past", "messages")
+
+
+class Replay:
+    """Answers the last message of a conversation; safe to call from any thread.
+
+    A client sends the whole conversation with each message. What came of the messages before it is remembered, so
+    that the student and a chat model are not asked again, and a list that was shown is the one that "add 1" means.
+    """
+
+    def __init__(self, context: AssistantContext) -> None:
+        self._context = context
+        self._graph: Any = build_assistant_graph()
+        self._known: OrderedDict[tuple[str, ...], Mapping[str, Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def answer(self, said: tuple[str, ...]) -> Iterator[Event]:
+        """Go through a conversation, all that the shopper said, and stream the reply to the last message."""
+        after: Mapping[str, Any] = {}
+        for kind, part in self._stream(self._after(said[:-1]), said[-1]):
+            if kind == "custom":
+                yield part
+            else:
+                after = part
+        self._remember(said, after)
+
+    def _after(self, said: tuple[str, ...]) -> Mapping[str, Any]:
+        """Return the state after messages."""
+        if not said:
+            return {}
+        with self._lock:
+            known = self._known.get(said)
+        if known is None:
+            *_, (_, known) = self._stream(self._after(said[:-1]), said[-1])
+        self._remember(said, known)
+        return known
+
+    def _stream(self, before: Mapping[str, Any], message: str) -> Iterator[tuple[str, Any]]:
+        given = {**before, **turn(message)}
+        yield from self._graph.stream(given, context=self._context, stream_mode=["custom", "values"])
+
+    def _remember(self, said: tuple[str, ...], after: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._known[said] = {name: after[name] for name in KEPT if name in after}
+            self._known.move_to_end(said)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
