@@ -50,7 +50,7 @@ SAFE_METHODS = {
     *("isalpha", "isdigit", "islower", "isnumeric", "istitle", "isupper", "lower"),
     *("lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rpartition", "rsplit"),
     *("rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title"),
-    *("upper"),
+    "upper",
 }
 """Methods of texts that do not make them longer."""
 
