@@ -32,12 +32,13 @@ class Sections(click.Group):
     invoke_without_command=True,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@prompts_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """Look at, change, test, compare and improve the prompt templates.
 
-    Without a command, list them with their fingerprints. A folder of your own, given by --prompts before the command
-    or in BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
+    Without a command, list them with their fingerprints. A folder of your own, given by --prompts or in
+    BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
     """
     if context.invoked_subcommand is None:
         prompts_look.print_list(as_json)
