@@ -108,6 +108,11 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
             2,
             "teacher grounded is no language model and cannot",
         ),
+        (
+            ("prompts", "optimise", "rule", "--data", "data.jsonl", "--teacher", "openai:m@http://127.0.0.1:9"),
+            2,
+            "a rewrite of rule does not show in a student's answers; choose judge",
+        ),
         (("--prompts", "nowhere", "prompts"), 2, "no folder nowhere with prompts; check --prompts"),
     ],
 )

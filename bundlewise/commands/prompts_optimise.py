@@ -59,10 +59,11 @@ def optimise(
     from bundlewise.prompts.library import check_name, current
     from bundlewise.workbench.comparing import sample
     from bundlewise.workbench.editing import save_template
-    from bundlewise.workbench.optimising import Optimiser
+    from bundlewise.workbench.optimising import Optimiser, check_shows
     from bundlewise.workbench.variants import Variant
 
     check_name(name)
+    check_shows(name)  # Before a student is opened and a teacher asked.
     if not teacher.startswith(distilling.LARGE):
         raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
     folder = own_folder(folder, "what is kept")

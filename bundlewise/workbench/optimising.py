@@ -44,6 +44,12 @@ class Try(Record):
     note: str = ""
 
 
+def check_shows(name: str) -> None:
+    """Refuse a template whose wording does not show in a student's answers."""
+    if name not in STUDENTS:
+        raise UsageError(f"a rewrite of {name} does not show in a student's answers; choose {', '.join(STUDENTS)}")
+
+
 @dataclass
 class Optimiser:
     """One template, reworded up to `rewrites` times.
@@ -65,9 +71,7 @@ class Optimiser:
     stopped: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in STUDENTS:
-            known = ", ".join(STUDENTS)
-            raise UsageError(f"a rewrite of {self.name} does not show in a student's answers; choose {known}")
+        check_shows(self.name)
 
     def run(self) -> Template | None:
         """Try rewrites, each building on the best so far; return the one to keep, or None if none is better.
