@@ -127,10 +127,9 @@ class Tuning:
 
     def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]
+        lessons = self._taught(training)
         epochs = [
-            examples(
-                tokenizer, training, found, intents=config.intents, seed=config.seed + epoch, lessons=self._taught()
-            )
+            examples(tokenizer, training, found, intents=config.intents, seed=config.seed + epoch, lessons=lessons)
             for epoch in range(config.epochs)
         ]
         return plan(epochs, config)
@@ -177,9 +176,9 @@ class Tuning:
     def _has_more_minutes(self, finished: Manifest) -> bool:
         return self.max_minutes is None or 60 * self.max_minutes > finished.seconds
 
-    def _taught(self) -> list[Knowledge]:
+    def _taught(self, training: Sequence[Session]) -> list[Knowledge]:
         """Return the lessons that come from the sessions tuned on, or are general."""
-        tuned = {session.session_id for session in self._chosen()}
+        tuned = {session.session_id for session in training}
         return [
             record for record in self.lessons if tuned.issuperset(record.source_session_ids) or record.kind != "thought"
         ]

@@ -16,7 +16,7 @@ from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxErro
 from bundlewise.errors import DataError, UsageError
 from bundlewise.prompts.faults import FAULTS, explain
 from bundlewise.prompts.sandbox import PromptEnvironment, budget
-from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template
+from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template, stem_of
 
 TEMPLATES = (
     *("judge", "pair", "name", "label", "knowledge", "products", "pattern", "rule", "thought", "recall"),
@@ -62,8 +62,16 @@ class Library:
         return shipped(name)
 
     def front(self, name: str) -> FrontMatter:
-        """Return what is known of a template: its own front matter, or that of the one it replaces."""
-        found = self.template(name).front or shipped(name).front
+        """Return what is known of a template: its own front matter, or that of the one it replaces.
+
+        Raises:
+            UsageError: it is a part of one's own and has none.
+        """
+        template = self.template(name)
+        if template.front is None and name not in TEMPLATES:
+            remedy = "give it front matter, or ask about a template that includes it"
+            raise UsageError(f"{template.path} is a part, and what it is given is not known; {remedy}")
+        found = template.front or shipped(name).front
         assert found is not None
         return found
 
@@ -195,14 +203,15 @@ def read_library(folder: Path) -> Library:
         UsageError: there is no such folder, or no template in it.
         DataError: a template in it cannot be used; the one that ships is never used in its place.
     """
-    library = Library({path.name.removesuffix(SUFFIX): read_template(path) for path in files_in(folder)}, folder)
+    in_force = [path for path in files_in(folder) if path.name == f"{stem_of(path)}{SUFFIX}"]
+    library = Library({stem_of(path): read_template(path) for path in in_force}, folder)
     for name in library.own:
         library.check(name)
     return library
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files of a folder that are templates in force, by name.
+    """Return the files of a folder that are templates, variants among them, by name.
 
     Raises:
         UsageError: there is no such folder, or no template in it.
@@ -213,7 +222,7 @@ def files_in(folder: Path) -> list[Path]:
     if not found:
         remedy = f"start one: bundlewise --prompts {folder} prompts new judge"
         raise UsageError(f"{folder} holds no prompts, files NAME{SUFFIX}; {remedy}")
-    return [path for path in found if "." not in path.name.removesuffix(SUFFIX)]
+    return found
 
 
 SHIPPED = Library()
@@ -221,8 +230,16 @@ _USED: ContextVar[Library | None] = ContextVar("library", default=None)
 
 
 @cache
-def _from_folder(folder: str) -> Library:
-    return read_library(Path(folder))
+def _from_folder(folder: Path) -> Library:
+    return read_library(folder)
+
+
+def folder_in_force() -> Path | None:
+    """Return the folder of one's own templates, whether it can be read or not; None where there is none."""
+    used, folder = _USED.get(), os.environ.get(VARIABLE)
+    if used is not None:
+        return used.folder
+    return Path(folder) if folder else None
 
 
 def current() -> Library:
@@ -233,7 +250,7 @@ def current() -> Library:
     used = _USED.get()
     if used is not None:
         return used
-    folder = os.environ.get(VARIABLE)
+    folder = folder_in_force()
     return _from_folder(folder) if folder else SHIPPED
 
 

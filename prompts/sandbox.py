@@ -1,9 +1,10 @@
 """The sandbox that templates run in: no way into Python, nothing random, and an end to every loop and every text."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateSyntaxError, Undefined, nodes
@@ -20,10 +21,19 @@ MOST_STEPS = 200_000
 MOST_SECONDS = 5.0
 MOST_CHARACTERS = 1_000_000
 MOST_NUMBERS = 10_000
+TITLES = 4096
+"""Titles whose kind is remembered: a title stands in as many questions as its session has other products."""
+_kind_of_text = lru_cache(TITLES)(text.kind)
+
+
+def _kind(title: Any) -> str:
+    return _kind_of_text(title) if isinstance(title, str) else text.kind(title)
+
+
 OURS: dict[str, Callable[..., Any]] = {
     "line": text.line,
     "short": text.short,
-    "kind": text.kind,
+    "kind": _kind,
     "shared_words": text.shared_words,
 }
 """How titles are read; their source is part of an adapter's fingerprint."""
@@ -40,7 +50,7 @@ SAFE_METHODS = {
     *("isalpha", "isdigit", "islower", "isnumeric", "istitle", "isupper", "lower"),
     *("lstrip", "partition", "removeprefix", "removesuffix", "rfind", "rpartition", "rsplit"),
     *("rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title"),
-    *("upper"),
+    "upper",
 }
 """Methods of texts that do not make them longer."""
 
@@ -173,6 +183,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
                 raise TemplateSyntaxError("recursive loops are not allowed", loop.lineno, name, filename)
             loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
         return _measured(tree)
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """Give a template its globals as one table: Jinja's chain of tables is walked anew at each rendering."""
+        return {**self.globals, **(d or {})}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Work out what could become huge, within limits."""

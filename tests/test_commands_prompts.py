@@ -108,12 +108,46 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
             2,
             "teacher grounded is no language model and cannot",
         ),
+        (
+            ("prompts", "optimise", "rule", "--data", "data.jsonl", "--teacher", "openai:m@http://127.0.0.1:9"),
+            2,
+            "a rewrite of rule does not show in a student's answers; choose judge",
+        ),
         (("--prompts", "nowhere", "prompts"), 2, "no folder nowhere with prompts; check --prompts"),
     ],
 )
 def test_mistakes_say_what_to_do(call: Call, arguments: tuple[str, ...], code: int, said: str) -> None:
     found, _, err = call(*arguments)
     assert found == code and said in err and "Traceback" not in err
+
+
+def test_a_folder_may_be_named_at_any_place_and_need_not_be_there_for_a_first_copy(call: Call, tmp_path: Path) -> None:
+    for number, arguments in enumerate((("--prompts", "mine", "prompts"), ("prompts", "--prompts", "mine"))):
+        code, out, err = call(*arguments, "new", ("judge", "pair")[number])
+        assert code == 0 and out.startswith("mine/"), err
+    assert "(mine/judge.jinja)" in call("prompts", "--prompts", "mine")[1]
+    (tmp_path / "empty").mkdir()
+    assert call("prompts", "new", "judge", "--prompts", "empty")[0] == 0
+
+
+def test_a_variant_is_a_copy_of_what_is_in_force_though_another_template_is_broken(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "name.jinja").write_text("For {{ titles | map('kind') | join }}:", encoding="utf-8")
+    (tmp_path / "mine" / "pair.jinja").write_text("{{ frist }}", encoding="utf-8")
+    assert call("--prompts", "mine", "prompts", "new", "name", "--variant", "x")[0] == 0
+    assert (tmp_path / "mine" / "name.x.jinja").read_text() == (
+        shipped("name").head + "For {{ titles | map('kind') | join }}:"
+    )
+
+
+@pytest.mark.parametrize("verb", ["vars", "render"])
+def test_a_part_of_ones_own_without_front_matter_is_shown_in_what_includes_it(
+    call: Call, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "foot.jinja").write_text("Choose.", encoding="utf-8")
+    code, _, err = call("--prompts", "mine", "prompts", verb, "foot")
+    assert code == 2 and "mine/foot.jinja is a part, and what it is given is not known; give it front matter" in err
 
 
 def test_show_prints_the_file_and_vars_what_it_may_use(call: Call) -> None:

@@ -95,7 +95,7 @@ def test_lessons_are_part_of_what_determines_an_adapter_and_move_its_weights(
 def test_thoughts_about_sessions_that_are_not_tuned_on_are_not_taught(tiny_student: Path, tmp_path: Path) -> None:
     lessons = [lesson("elsewhere"), lesson("elsewhere", "pattern")]
     tuned = Tuning(small_sessions(), tmp_path, CONFIG, str(tiny_student), lessons=lessons)
-    assert [record.kind for record in tuned._taught()] == ["pattern"]
+    assert [record.kind for record in tuned._taught(tuned._chosen())] == ["pattern"]
 
 
 def test_a_finished_folder_holds_no_checkpoint(adapter: Path) -> None:

@@ -9,6 +9,7 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.prompts import library as module
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, current, read_library, shipped, using
 from bundlewise.prompts.render import fingerprint, messages, render
+from bundlewise.prompts.sandbox import SAFE_METHODS
 from bundlewise.prompts.template import FrontMatter, parse_template
 
 NAME = "Shop for {{ titles | map('kind') | join(' and ') }}. Why:\n"
@@ -139,6 +140,12 @@ def test_what_only_rendering_shows_is_told_by_file_and_line(tmp_path: Path, body
     library = read_library(overlay(tmp_path, name=HEAD + body))
     with pytest.raises(DataError, match=rf"{tmp_path}/name\.jinja, line {line + HEAD.count(chr(10))}: .*{said}.*;"):
         library.render("name", {"titles": ["USB mouse"]})
+
+
+def test_a_template_may_use_methods_of_texts_that_only_change_letters(tmp_path: Path) -> None:
+    library = read_library(overlay(tmp_path, name=HEAD + "{{ titles[0].upper() }} {{ titles[0].lower() }}"))
+    assert library.render("name", {"titles": ["USB mouse"]}) == "USB MOUSE usb mouse"
+    assert all(hasattr(str, method) for method in SAFE_METHODS)
 
 
 def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from samples import session
 
 from bundlewise import chain
+from bundlewise.agents.calls import CallLedger
 from bundlewise.agents.reading import Reading
 from bundlewise.dataset import load, write_sessions
 from bundlewise.domain import Session
@@ -176,6 +177,13 @@ def test_killed_in_the_middle_the_same_command_goes_on_with_what_is_kept(tiny_st
     found = json.loads(done.stdout)
     assert before >= 8 and found["asked"] + before == 2 * found["seen"]
     assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["asked"] == 0
+
+
+def test_a_ledger_of_paid_calls_given_for_the_answers_is_refused_and_stays_one(tmp_path: Path) -> None:
+    CallLedger(tmp_path / "calls.sqlite").close()
+    with pytest.raises(KnowledgeError, match=r"calls\.sqlite holds no answers but is another database; give another"):
+        AnswerCache(tmp_path / "calls.sqlite")
+    CallLedger(tmp_path / "calls.sqlite").close()
 
 
 def kept(path: Path) -> int:

@@ -3,6 +3,7 @@
 import click
 
 from bundlewise.commands import kb_care, kb_exchange, kb_explain, kb_look, kb_repair
+from bundlewise.commands.sections import Sections
 
 SECTIONS = {
     "Look": [kb_look.stats, kb_look.search, kb_explain.explain, kb_look.show, kb_look.list_, kb_exchange.report],
@@ -12,21 +13,7 @@ SECTIONS = {
 }
 
 
-class Sections(click.Group):
-    """A group that lists its commands in sections, in the order of the work."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the work."""
-        return list(self.commands)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Print the sections."""
-        for title, commands in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
-
-
-@click.group(cls=Sections, commands=[each for section in SECTIONS.values() for each in section])
+@click.group(cls=Sections, sections=SECTIONS)
 def command() -> None:
     """Look at, care for, exchange and re-embed a knowledge base.
 

@@ -1,9 +1,12 @@
 """The option that lays a folder of one's own prompt templates over those that ship, for every command."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
+
+from bundlewise.errors import UsageError
 
 HELP = "Folder of your own templates, by name over those that ship.  [env: BUNDLEWISE_PROMPTS]"
 
@@ -37,3 +40,17 @@ def prompts_option(command: Any) -> Any:
         )
         return command
     return click.option("--prompts", type=kind, callback=use_prompts, expose_value=False, help=HELP)(command)
+
+
+def own_folder(given: Path | None, what: str) -> Path:
+    """Return the folder to write one's own templates to: the one given, or the one in force.
+
+    Raises:
+        UsageError: there is neither; `what` was to be written there.
+    """
+    from bundlewise.prompts.library import VARIABLE, folder_in_force
+
+    folder = given or folder_in_force()
+    if folder is None:
+        raise UsageError(f"no folder for {what}; add --to DIR, or set {VARIABLE}")
+    return folder

@@ -4,6 +4,7 @@ import click
 
 from bundlewise.commands import prompts_compare, prompts_edit, prompts_look, prompts_optimise
 from bundlewise.commands.overlay import prompts_option
+from bundlewise.commands.sections import Sections
 
 SECTIONS = {
     "Look": [prompts_look.list_, prompts_look.show, prompts_look.vars_, prompts_look.render, prompts_look.diff],
@@ -12,32 +13,19 @@ SECTIONS = {
 }
 
 
-class Sections(click.Group):
-    """A group that lists its commands in sections, in the order of the work."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the work."""
-        return list(self.commands)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Print the sections."""
-        for title, commands in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
-
-
 @click.group(
     cls=Sections,
-    commands=[prompts_option(each) for section in SECTIONS.values() for each in section],
+    sections={title: [prompts_option(each) for each in commands] for title, commands in SECTIONS.items()},
     invoke_without_command=True,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@prompts_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """Look at, change, test, compare and improve the prompt templates.
 
-    Without a command, list them with their fingerprints. A folder of your own, given by --prompts before the command
-    or in BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
+    Without a command, list them with their fingerprints. A folder of your own, given by --prompts or in
+    BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
     """
     if context.invoked_subcommand is None:
         prompts_look.print_list(as_json)

@@ -1,7 +1,6 @@
 """bundlewise prompts new, lint, test: templates of one's own, what is wrong with them, and their cases."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundlewise.commands.options import student_option
+from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.errors import UsageError
 
@@ -27,10 +27,7 @@ def new(name: str, variant: str | None, folder: Path | None) -> None:
     """Copy the template NAME as it is in force, with its cases, into your folder, to be edited there."""
     from bundlewise.workbench.editing import copy_template
 
-    given = os.environ.get("BUNDLEWISE_PROMPTS")
-    folder = folder or (Path(given) if given else None)
-    if folder is None:
-        raise UsageError("no folder for your prompts; add --to DIR, or set BUNDLEWISE_PROMPTS")
+    folder = own_folder(folder, "your prompts")
     for path in copy_template(name, folder, variant):
         click.echo(path)
     said = name if variant is None else f"{name} {name}.{variant}"
@@ -48,10 +45,11 @@ def lint(strict: bool, as_json: bool) -> None:
     Errors: faults by file and line, unknown variables, item text printed as it is. Warnings: unused variables, an
     answer whose form is never said, long fixed text, what is random, a name that replaces nothing.
     """
+    from bundlewise.prompts.library import folder_in_force
     from bundlewise.workbench.lint import lint_folder, lint_shipped
 
-    folder = os.environ.get("BUNDLEWISE_PROMPTS")
-    found = lint_folder(Path(folder)) if folder else lint_shipped()
+    folder = folder_in_force()
+    found = lint_folder(folder) if folder else lint_shipped()
     for each in found:
         place = each.file if each.line is None else f"{each.file}, line {each.line}"
         click.echo(each.model_dump_json() if as_json else f"{place}: {each.severity}: {each.message} ({each.rule})")

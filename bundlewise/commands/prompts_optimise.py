@@ -1,12 +1,12 @@
 """bundlewise prompts optimise: let a large teacher look for better wordings."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundlewise.commands.options import data_option
+from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
 from bundlewise.errors import UsageError
 
@@ -59,27 +59,23 @@ def optimise(
     from bundlewise.prompts.library import check_name, current
     from bundlewise.workbench.comparing import sample
     from bundlewise.workbench.editing import save_template
-    from bundlewise.workbench.optimising import Optimiser
+    from bundlewise.workbench.optimising import Optimiser, check_shows
     from bundlewise.workbench.variants import Variant
 
     check_name(name)
+    check_shows(name)  # Before a student is opened and a teacher asked.
     if not teacher.startswith(distilling.LARGE):
         raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
-    given = os.environ.get("BUNDLEWISE_PROMPTS")
-    folder = folder or (Path(given) if given else None)
-    if folder is None:
-        raise UsageError("no folder for what is kept; add --to DIR, or set BUNDLEWISE_PROMPTS")
+    folder = own_folder(folder, "what is kept")
     log = log or folder / f"{name}.optimise.jsonl"
     known, library = dataset.load(data), current()
     training, validation = (
         sample([session for session in known if session.split == split], most, options["seed"])
         for split, most in (("train", screen), ("validation", limit))
     )
-    done: list[Try] = []
 
     def noted(each: "Try") -> None:
-        done.append(each)
-        write_jsonl(log, [row.model_dump(mode="json") for row in done])
+        write_jsonl(log, [row.model_dump(mode="json") for row in run.tries])
         click.echo(f"rewrite {each.number}: {outcome_of(each)}", err=True)
 
     payment = distilling.Payment(ledger or distilling.LEDGER, max_cost=max_cost, max_calls=max_calls)
@@ -92,7 +88,7 @@ def optimise(
     if run.stopped:
         click.echo(run.stopped, err=True)
     if kept is None:
-        click.echo(f"none of {len(done)} rewrites is better beyond doubt; {name} stays as it is")
+        click.echo(f"none of {len(run.tries)} rewrites is better beyond doubt; {name} stays as it is")
     else:
         click.echo(save_template(name, kept.text, folder))
     click.echo(f"what was tried: {log}", err=True)

@@ -41,12 +41,15 @@ class AnswerCache:
         """Open the file, made where it is missing.
 
         Raises:
-            KnowledgeError: it cannot be used.
+            KnowledgeError: it cannot be used, or is another database.
         """
         self.path = path
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            tables = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables - {"answers"}:
+                raise KnowledgeError(f"{path} holds no answers but is another database; give another file, --cache")
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute(SCHEMA)
 

@@ -124,10 +124,10 @@ class Cases:
 
 def cases_of(names: Sequence[str] = ()) -> Iterator[Cases]:
     """Yield the cases of templates, or of all that have some; one's own take the place of those that ship."""
-    folder = current().folder
+    library = current()
     for name in names or TEMPLATES:
-        current().template(name)
-        own = folder / f"{name}{ENDING}" if folder else None
+        library.template(name)
+        own = library.folder / f"{name}{ENDING}" if library.folder else None
         resource = own if own and own.is_file() else files("bundlewise.prompts").joinpath(f"{name}{ENDING}")
         if not resource.is_file():
             continue

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bundlewise.errors import UsageError
 from bundlewise.files import write_bytes, write_text
-from bundlewise.prompts.library import check_name, current, forget, shipped
-from bundlewise.prompts.template import SUFFIX, Template, parse_template
+from bundlewise.prompts.library import check_name, current, folder_in_force, forget, shipped
+from bundlewise.prompts.template import SUFFIX, Template, parse_template, read_template
 from bundlewise.workbench.cases import ENDING
 from bundlewise.workbench.questions import as_object
 
@@ -22,16 +22,25 @@ def copy_template(name: str, folder: Path, variant: str | None = None) -> list[P
     path = folder / f"{name}{'' if variant is None else f'.{_word(variant)}'}{SUFFIX}"
     if path.exists():
         raise UsageError(f"{path} is there already; edit it, or choose another --variant")
-    # The folder may be new, or hold a broken template: then what ships is copied, which the path says.
-    found = current().template(name) if current().folder not in (None, folder) else shipped(name)
-    head = found.head or shipped(name).head
-    write_text(path, head + found.body)
+    write_text(path, _with_head(_in_force(name)))
     written, cases = [path], folder / f"{name}{ENDING}"
     resource = files("bundlewise.prompts").joinpath(f"{name}{ENDING}")
     if variant is None and resource.is_file() and not cases.exists():
         write_bytes(cases, resource.read_bytes())
         written.append(cases)
     return written
+
+
+def _in_force(name: str) -> Template:
+    """Return a template in force; its folder may be new, or hold another one that is broken, so it alone is read."""
+    folder = folder_in_force()
+    path = folder / f"{name}{SUFFIX}" if folder else None
+    return read_template(path) if path and path.is_file() else shipped(name)
+
+
+def _with_head(template: Template) -> str:
+    """Return a template as a file, under the front matter of the one that ships if it has none."""
+    return (template.head or shipped(template.name).head) + template.body
 
 
 def _word(variant: str) -> str:
@@ -62,6 +71,6 @@ def save_template(name: str, text: str, folder: Path) -> Path:
     """
     template = edited(name, text)
     path = folder / f"{name}{SUFFIX}"
-    write_text(path, (template.head or shipped(name).head) + template.body)
+    write_text(path, _with_head(template))
     forget()
     return path

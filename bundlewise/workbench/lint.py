@@ -13,7 +13,7 @@ from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, files_in
 from bundlewise.prompts.sandbox import RANDOM
-from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, read_template, stem_of
+from bundlewise.prompts.template import FrontMatter, Template, read_template
 from bundlewise.workbench.questions import as_object
 
 LONGEST_STATIC = {"prompt": 600, "partial": 300, "wording": 300, "system": 2000, "user": 2000}
@@ -34,21 +34,16 @@ class Finding(Record):
 
 def lint_folder(folder: Path) -> list[Finding]:
     """Return all findings about the templates of a folder, variants included, whether they can be used or not."""
-    found, usable = [], {}
-    paths = sorted({*files_in(folder), *folder.glob(f"*{SUFFIX}")})
-    for path in paths:
+    templates, found = [], set[Finding]()
+    for path in files_in(folder):
         try:
-            template = read_template(path)
+            templates.append(read_template(path))
         except DataError as error:
-            found.append(_fault(path, error))
-            continue
-        if path.name == f"{template.name}{SUFFIX}":
-            usable[template.name] = template
-        found += _named(template, path)
-    for path in paths:
-        name = stem_of(path)
-        if name in TEMPLATES and not any(each.file == str(path) for each in found if each.severity == "error"):
-            found += lint_template(read_template(path), Library(usable, folder))
+            found.add(_fault(path, error))
+    library = Library({each.name: each for each in templates if Path(each.path).stem == each.name}, folder)
+    for template in templates:
+        # What is wrong with a part comes up in all that include it, and is told once.
+        found.update(lint_template(template, library) if template.name in TEMPLATES else _named(template))
     return sorted(found, key=lambda each: (each.file, each.line or 0, each.rule))
 
 
@@ -92,12 +87,10 @@ def _warning(template: Template, line: int | None, rule: str, message: str) -> F
     return Finding(file=template.path, line=place, rule=rule, severity="warning", message=message)
 
 
-def _named(template: Template, path: Path) -> Iterator[Finding]:
-    """Find files whose name is no template's, which may be parts of one's own or misspelt."""
-    close = difflib.get_close_matches(template.name, TEMPLATES, 1, 0.7)
-    if template.name not in TEMPLATES and close:
-        message = f"{template.name} replaces no template; did you mean {close[0]}?"
-        yield Finding(file=str(path), line=None, rule="name", severity="warning", message=message)
+def _named(template: Template) -> Iterator[Finding]:
+    """Find a name that is no template's and may be misspelt; it may also be a part of one's own."""
+    if close := difflib.get_close_matches(template.name, TEMPLATES, 1, 0.7):
+        yield _warning(template, None, "name", f"{template.name} replaces no template; did you mean {close[0]}?")
 
 
 def _front_matter(template: Template) -> Iterator[Finding]:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from bundlewise.agents.asking import Asks, CapError
 from bundlewise.agents.contracts import Rewrite
-from bundlewise.domain import Grouping, Record, Session
+from bundlewise.domain import Grouping, Prediction, Record, Session
 from bundlewise.errors import UsageError
-from bundlewise.metrics import score_session
+from bundlewise.metrics import gjs
 from bundlewise.prompts.library import Library, using
 from bundlewise.prompts.sandbox import FILTERS_KNOWN
 from bundlewise.prompts.template import Template
@@ -44,6 +44,12 @@ class Try(Record):
     note: str = ""
 
 
+def check_shows(name: str) -> None:
+    """Refuse a template whose wording does not show in a student's answers."""
+    if name not in STUDENTS:
+        raise UsageError(f"a rewrite of {name} does not show in a student's answers; choose {', '.join(STUDENTS)}")
+
+
 @dataclass
 class Optimiser:
     """One template, reworded up to `rewrites` times.
@@ -65,9 +71,7 @@ class Optimiser:
     stopped: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in STUDENTS:
-            known = ", ".join(STUDENTS)
-            raise UsageError(f"a rewrite of {self.name} does not show in a student's answers; choose {known}")
+        check_shows(self.name)
 
     def run(self) -> Template | None:
         """Try rewrites, each building on the best so far; return the one to keep, or None if none is better.
@@ -143,11 +147,13 @@ class Optimiser:
         verdict: Verdict = "kept" if better else "not better on validation"
         return Try(**said, verdict=verdict), template if better else None
 
-    def _mean(self, library: Library) -> float:
+    def _scored(self, library: Library) -> list[tuple[float, Session, Prediction]]:
+        """Answer the training sessions, each with its GJS."""
         found = self.bench.answers(library, self.training)
-        return sum(score_session(p.groups, s.groups).gjs for p, s in zip(found, self.training, strict=True)) / len(
-            self.training
-        )
+        return [(gjs(p.groups, s.groups), s, p) for p, s in zip(found, self.training, strict=True)]
+
+    def _mean(self, library: Library) -> float:
+        return sum(score for score, _, _ in self._scored(library)) / len(self.training)
 
     def _example(self) -> str:
         with using(self.library):
@@ -155,9 +161,8 @@ class Optimiser:
 
     def _mistakes(self) -> list[dict[str, Any]]:
         """Return the training sessions that go worst with the template in force."""
-        found = self.bench.answers(self.library, self.training)
-        scored = [(score_session(p.groups, s.groups).gjs, s, p) for p, s in zip(found, self.training, strict=True)]
-        worst = sorted((row for row in scored if row[0] < 1), key=lambda row: (row[0], row[1].session_id))
+        wrong = [row for row in self._scored(self.library) if row[0] < 1]
+        worst = sorted(wrong, key=lambda row: (row[0], row[1].session_id))
         return [
             {"products": session.titles, "answered": numbers(found.groups), "annotated": numbers(session.groups)}
             for _, session, found in islice(worst, MISTAKES)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundlewise.errors import UsageError
-from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, check_name, current, read_library
+from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, check_name, current, folder_in_force, read_library
 from bundlewise.prompts.template import SUFFIX, Template, read_template, stem_of
 
 WAYS = f"shipped, current, a template's name, NAME.VARIANT in your folder, a folder, or a file NAME{SUFFIX}"
@@ -33,11 +33,9 @@ def variant_named(spec: str) -> Variant:
         return Variant(spec, SHIPPED)
     if spec == "current" or spec in TEMPLATES:
         return Variant(spec, current())
-    path = Path(spec)
-    if path.is_dir():
-        return Variant(spec, read_library(path))
-    if not path.is_file() and current().folder is not None:
-        path = current().folder / f"{spec.removesuffix(SUFFIX)}{SUFFIX}"  # type: ignore[operator]
+    if Path(spec).is_dir():
+        return Variant(spec, read_library(Path(spec)))
+    path = _file_named(spec)
     if not path.is_file():
         raise UsageError(f"no prompts named {spec!r}; give {WAYS}")
     check_name(stem_of(path))
@@ -66,10 +64,13 @@ def find_template(name: str) -> Template:
     """
     if name in TEMPLATES:
         return current().template(name)
-    path = Path(name)
-    folder = current().folder
-    if not path.is_file() and folder is not None:
-        path = folder / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
+    path = _file_named(name)
     if not path.is_file():
         check_name(name)
     return read_template(path)
+
+
+def _file_named(spec: str) -> Path:
+    """Return the file of this path, or else the one in the folder in force, which may not be there."""
+    path, folder = Path(spec), folder_in_force()
+    return path if path.is_file() or folder is None else folder / f"{spec.removesuffix(SUFFIX)}{SUFFIX}"
