@@ -137,5 +137,7 @@ def test_taught_records_are_learnt_too_and_need_a_knowledge_base(
 
     code, _, err = finetune("--teach", "rules")
     assert code == 2 and "--teach needs a knowledge base: add --kb, or leave it out" in err
+    code, _, err = finetune("--teach", "thoughts", "--kb", tmp_path / "kb")
+    assert code == 2 and "kb holds no active thoughts to teach; distil with --formats thoughts" in err
     code, _, err = finetune("--teach", "ideas", "--kb", tmp_path / "kb")
     assert code == 2 and "no format named 'ideas'; choose any of patterns, rules, thoughts" in err

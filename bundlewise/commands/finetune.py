@@ -102,4 +102,7 @@ def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
     from bundlewise import chain, distilling
 
-    return chain.lessons(kb, distilling.formats_named(teach))
+    found = chain.lessons(kb, distilling.formats_named(teach))
+    if not found:
+        raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
+    return found
