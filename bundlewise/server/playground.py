@@ -10,7 +10,7 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.finetune.adapters import changed_prompts
 from bundlewise.live import LiveStudent
 from bundlewise.metrics import score_session, summarise
-from bundlewise.prompts.library import TEMPLATES, Library, current, forget, using
+from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
 from bundlewise.workbench.editing import edited, save_template
@@ -129,7 +129,12 @@ class Playground:
         )
 
     def render(self, name: str, text: str, session: Session) -> Shown:
-        """Return what a model gets for a session under an edited template; run where the student is alone."""
+        """Return what a model gets for a session under an edited template; run where the student is alone.
+
+        Raises:
+            UsageError: there is no template of that name.
+        """
+        check_name(name)
         try:
             library = _edited(name, text)
             with using(library):
