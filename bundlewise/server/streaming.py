@@ -30,22 +30,27 @@ EVENTS: dict[str, Any] = {
 _END = object()
 
 
-async def pieces_of(
-    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, stay: bool = False
-) -> AsyncGenerator[Piece, None]:
-    """Yield what an iterator gives that is run to its end on a thread of its own, for a caller.
-
-    When whoever listens has gone, what the thread waits for is given up; with `stay` it goes on by itself.
-    """
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[object]()
-    CALLER.set(caller)
+def talking(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, hear: Callable[[Piece], None]
+) -> "asyncio.Future[None]":
+    """Run an iterator to its end on a thread of its own, for a caller; the loop hears each piece as it comes."""
+    loop = asyncio.get_running_loop()
 
     def pump() -> None:
+        CALLER.set(caller)
         with plainly():
             for piece in talk():
-                loop.call_soon_threadsafe(heard.put_nowait, piece)
+                loop.call_soon_threadsafe(hear, piece)
 
-    running = asyncio.ensure_future(run_sync(pump, limiter=threads))
+    return asyncio.ensure_future(run_sync(pump, limiter=threads))
+
+
+async def pieces_of(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter
+) -> AsyncGenerator[Piece, None]:
+    """Yield what an iterator gives; when whoever listens has gone, what its thread waits for is given up."""
+    heard = asyncio.Queue[object]()
+    running = talking(talk, caller, threads, heard.put_nowait)
     running.add_done_callback(lambda _: heard.put_nowait(_END))
     try:
         while (piece := await heard.get()) is not _END:
@@ -54,8 +59,7 @@ async def pieces_of(
     finally:
         if not running.done():
             running.add_done_callback(_forget)
-            if not stay:
-                caller.leave()
+            caller.leave()
 
 
 def _forget(running: "asyncio.Future[None]") -> None:
