@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from bundlewise.errors import UsageError
-from bundlewise.server.refusals import Refusal
+from bundlewise.server.refusals import plainly
 from bundlewise.server.service import CALLER, Caller
 
 Piece = TypeVar("Piece")
@@ -66,13 +64,3 @@ def _forget(running: "asyncio.Future[None]") -> None:
     """Take note of how a thread ended that nobody listens to, so that nobody is told that nobody asked."""
     if not running.cancelled():
         running.exception()
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """Turn what the assistant says of a wrong request into a refusal."""
-    try:
-        yield
-    except UsageError as error:
-        missing = str(error).startswith("no such thread")
-        raise Refusal(404 if missing else 400, str(error), code="not_found" if missing else "invalid_value") from error
