@@ -120,10 +120,9 @@ async function render() {
 }
 
 function showPrompts(prompts, note) {
-  const known = prompts.filter((prompt) => prompt.tokens !== null);
   const total = prompts.flatMap((prompt) => prompt.parts).reduce((sum, part) => sum + (part.tokens ?? 0), 0) + prompts.reduce((sum, prompt) => sum + prompt.opening, 0);
   const about = prompts.some((prompt) => prompt.estimated) ? "about " : "";
-  bench.tokens.textContent = known.length || total ? `${about}${plural(total, "token")}` : "";
+  bench.tokens.textContent = total ? `${about}${plural(total, "token")}` : "";
   bench.prompts.replaceChildren(...(note ? [el("p", { class: "prompt-about prompt" }, note)] : []), ...prompts.map(promptOf));
 }
 
