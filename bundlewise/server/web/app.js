@@ -18,10 +18,15 @@ function remembered() {
   try { return sessionStorage.getItem("bundlewise-thread"); } catch { return null; }
 }
 
+/** Return a part of the address; one that was mangled on its way stays as it is. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 /** Show the view that the address names. */
 function route() {
   const [, page = "", ...rest] = location.hash.split("/");
-  const detail = decodeURIComponent(rest.join("/"));
+  const detail = decoded(rest.join("/"));
   const name = PAGES.includes(page) ? page : "assistant";
   const isOther = document.body.dataset.page !== name;
   closeDrawers(false);
