@@ -50,6 +50,14 @@ def test_a_shopper_bundles_asks_why_and_rates(tmp_path: Path) -> None:
     assert (rating["up"], rating["note"], rating["thread"]) == (True, "<b>yes</b>", thread)
 
 
+def test_why_is_answered_where_no_bundle_is_found_and_the_thread_goes_on() -> None:
+    with TestClient(app_of()) as client:
+        client.post("/api/threads/t/actions", json={"name": "add", "ids": ["p0", "p3"]})
+        why = events_of(client.post("/api/threads/t/actions", json={"name": "explain"}))
+        assert why[-1][0] == "done" and "found no bundle" in "".join(e["text"] for kind, e in why if kind == "text")
+        assert say(client, "t", "why bundle 1?")[-1][0] == say(client, "t", "hello")[-1][0] == "done"
+
+
 def test_a_click_does_what_it_says() -> None:
     with TestClient(app_of()) as client:
         found = client.post("/api/threads/t/actions", json={"name": "add", "ids": ["p0"]})
