@@ -19,6 +19,8 @@ from bundlewise.server.keys import Keys
 
 PATIENCE = timedelta(seconds=10)
 """For one request: hypothesis' own limit of 200 ms fails a server that shares its cores."""
+# The server's threads draw random numbers in this process while a request is made up.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 WANTED = [
     "not_a_server_error",
