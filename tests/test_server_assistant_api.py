@@ -134,6 +134,17 @@ def test_an_answer_that_nobody_listens_to_any_more_is_finished_all_the_same() ->
         assert found.json()["bundles"] and len(found.json()["messages"]) == 2
 
 
+def test_a_turn_that_fails_is_an_event_without_its_cause_and_is_counted() -> None:
+    class Broken(WordStudent):
+        def bundle(self, sessions: Any, limits: Any = None) -> Any:
+            raise RuntimeError("weights of nan")
+
+    with TestClient(app_of(Broken())) as client:
+        kind, told = say(client, "t", LIST + "\nand bundle them")[-1]
+        assert (kind, told["error"]["code"]) == ("error", "broke_off") and "nan" not in json.dumps(told)
+        assert 'bundlewise_failures_total{kind="turn"} 1.0' in client.get("/metrics").text
+
+
 def test_two_tabs_of_one_thread_do_not_mix() -> None:
     with served(app_of(keys=Keys([KEY]))) as address:
 

@@ -65,7 +65,7 @@ def create_app(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
-    app.state.turns, app.state.playground = Turns(service.threads), playground
+    app.state.turns, app.state.playground = Turns(service.threads, meters), playground
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)
     if (page / "index.html").is_file():

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter
 
 from bundlewise.agents.conversation import Event
 from bundlewise.errors import BundlewiseError
+from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal, error_body
 from bundlewise.server.service import Caller
 from bundlewise.server.streaming import talking
@@ -36,7 +37,7 @@ class Turn:
         self._add(event.type, event.model_dump_json())
 
     def end(self, running: "asyncio.Future[None]") -> None:
-        """Note how the thread ended; a fault is an event too, and one of ours is in the log."""
+        """Note how the thread ended; a fault is an event too."""
         self.error = None if running.cancelled() else running.exception()
         if self.error is not None:
             self._add("error", _told(self.error))
@@ -78,21 +79,19 @@ class Turn:
 
 
 def _told(error: BaseException) -> str:
-    """Return a fault as the body of a refusal; what is not meant for clients goes to the log."""
+    """Return a fault as the body of a refusal; what is not meant for clients is not told."""
     if isinstance(error, Refusal):
         return json.dumps(error_body(error.status_code, str(error.detail), error.code))
     if isinstance(error, BundlewiseError):
         return json.dumps(error_body(500, str(error), "failed"))
-    if not isinstance(error, ConnectionError):
-        log.error("a turn failed", exc_info=error)
     return json.dumps(error_body(500, "the answer broke off; ask for the thread again to finish it", "broke_off"))
 
 
 class Turns:
     """The turns under way, by owner and thread."""
 
-    def __init__(self, threads: CapacityLimiter) -> None:
-        self._threads = threads
+    def __init__(self, threads: CapacityLimiter, meters: Meters) -> None:
+        self._threads, self._meters = threads, meters
         self._under_way: dict[tuple[str, str], deque[Turn]] = defaultdict(deque)
         self._running: set[asyncio.Future[None]] = set()
 
@@ -124,3 +123,6 @@ class Turns:
         if not self._under_way[key]:
             del self._under_way[key]
         turn.end(running)
+        if turn.error is not None and not isinstance(turn.error, (Refusal, BundlewiseError, ConnectionError)):
+            log.error("a turn failed", exc_info=turn.error)
+            self._meters.failures.labels("turn").inc()
