@@ -136,7 +136,10 @@ def change(state: AssistantState, runtime: Run) -> Update:
 
 def bundle(state: AssistantState, runtime: Run) -> Update:
     """Let the student graph bundle the cart within the limits, and offer what it finds."""
-    return _done(state, offered(state.desk, runtime.context.student), runtime)
+    update = _done(state, offered(state.desk, runtime.context.student), runtime)
+    if not update["desk"].bundles:  # What waits for bundles, to say why, would ask for them again without end.
+        update["todo"] = tuple(action for action in update["todo"] if action.name != "explain")
+    return update
 
 
 def complete(state: AssistantState, runtime: Run) -> Update:

@@ -50,6 +50,14 @@ def test_a_shopper_bundles_asks_why_and_rates(tmp_path: Path) -> None:
     assert (rating["up"], rating["note"], rating["thread"]) == (True, "<b>yes</b>", thread)
 
 
+def test_why_is_answered_where_no_bundle_is_found_and_the_thread_goes_on() -> None:
+    with TestClient(app_of()) as client:
+        client.post("/api/threads/t/actions", json={"name": "add", "ids": ["p0", "p3"]})
+        why = events_of(client.post("/api/threads/t/actions", json={"name": "explain"}))
+        assert why[-1][0] == "done" and "found no bundle" in "".join(e["text"] for kind, e in why if kind == "text")
+        assert say(client, "t", "why bundle 1?")[-1][0] == say(client, "t", "hello")[-1][0] == "done"
+
+
 def test_a_click_does_what_it_says() -> None:
     with TestClient(app_of()) as client:
         found = client.post("/api/threads/t/actions", json={"name": "add", "ids": ["p0"]})
@@ -124,6 +132,17 @@ def test_an_answer_that_nobody_listens_to_any_more_is_finished_all_the_same() ->
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert found.json()["bundles"] and len(found.json()["messages"]) == 2
+
+
+def test_a_turn_that_fails_is_an_event_without_its_cause_and_is_counted() -> None:
+    class Broken(WordStudent):
+        def bundle(self, sessions: Any, limits: Any = None) -> Any:
+            raise RuntimeError("weights of nan")
+
+    with TestClient(app_of(Broken())) as client:
+        kind, told = say(client, "t", LIST + "\nand bundle them")[-1]
+        assert (kind, told["error"]["code"]) == ("error", "broke_off") and "nan" not in json.dumps(told)
+        assert 'bundlewise_failures_total{kind="turn"} 1.0' in client.get("/metrics").text
 
 
 def test_two_tabs_of_one_thread_do_not_mix() -> None:

@@ -123,7 +123,7 @@ def test_a_message_is_only_talk(client: TestClient, text: str) -> None:
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_search_is_only_words(client: TestClient, text: str) -> None:
     for path in ("/api/products", "/api/knowledge"):
-        found = client.get(path, params={"text": text}, headers=HEADERS)
+        found = client.get(path, params={"q": text}, headers=HEADERS)
         assert found.status_code in (200, 400), found.text
         refuse_leaks(found.text, json.dumps([*TEXTS.values()]) + "".join(TEXTS.values()))
 

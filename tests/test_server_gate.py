@@ -165,6 +165,25 @@ def test_browsers_are_told_to_keep_out(tmp_path: Any) -> None:
         assert "access-control-allow-origin" not in found.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api.js", 200),
+        ("/v1.css", 200),
+        ("/api", 401),
+        ("/api/", 401),
+        ("/api/no", 401),
+        ("/v1", 401),
+        ("/metrics/", 401),
+    ],
+)
+def test_a_file_of_the_page_may_be_called_as_the_api_is(tmp_path: Any, path: str, status: int) -> None:
+    for name in ("index.html", "api.js", "v1.css"):
+        (tmp_path / name).write_text(name, "utf-8")
+    with TestClient(app_of(keys=Keys([KEY]), page=tmp_path)) as client:
+        assert client.get(path).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "/web/../../app.py", "//etc/passwd"])
 def test_no_path_leads_out_of_the_page(tmp_path: Any, path: str) -> None:
     (tmp_path / "web").mkdir()

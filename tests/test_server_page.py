@@ -176,6 +176,10 @@ def test_the_knowledge_is_browsed_and_a_prompt_is_edited(visitor: Visitor) -> No
     assert page.locator(".gutter .is-wrong").count() == 1
     source.fill(text.replace("Which go together?", "Which serve one purpose?"))
     page.wait_for_selector(".part:has-text('one purpose')")
+    page.select_option("#template", "pair")
+    api.expect(source).not_to_have_value(re.compile("one purpose"))
+    page.select_option("#template", "judge")
+    api.expect(source).to_have_value(re.compile("one purpose"))
     page.get_by_role("button", name="Try on the student").click()
     page.wait_for_selector(".scores", timeout=60_000)
     assert page.locator(".outcome h2").all_inner_texts() == ["Before", "After", "Annotated"]
@@ -227,6 +231,12 @@ def test_markup_in_titles_is_text(visitor: Visitor) -> None:
     assert INJECTED in page.locator(".cart").inner_text() and INJECTED in page.locator(".message.user").inner_text()
     assert page.locator("main img, aside img, main script, aside script").count() == 0
     assert page.title() == "Assistant · bundlewise"
+
+
+@pytest.mark.parametrize("address", ["/#/t/%", "/#/t/%E0%A4%A", "/#/nowhere/%"])
+def test_a_mangled_address_shows_the_assistant_all_the_same(visitor: Visitor, address: str) -> None:
+    page = visitor.tab(address)
+    page.wait_for_selector("#examples button")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 390)])

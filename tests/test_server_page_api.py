@@ -126,6 +126,12 @@ def test_a_fault_of_a_template_names_its_line(client: TestClient, text: str, lin
     assert found["line"] == line and said in found["message"]
 
 
+@pytest.mark.parametrize("way", ["render", "try"])
+def test_a_template_that_is_none_is_the_clients_mistake(client: TestClient, way: str) -> None:
+    found = client.post(f"/api/prompts/jugde/{way}", json={"text": "x", "session": "s0"})
+    assert found.status_code == 400 and "did you mean judge?" in found.json()["error"]["message"]
+
+
 def test_an_edit_is_tried_with_scores_before_and_after(client: TestClient) -> None:
     text = shipped("judge").text.replace("Which go together?", "Which?")
     tried = client.post("/api/prompts/judge/try", json={"text": text, "session": "s0"}).json()

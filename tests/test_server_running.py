@@ -23,7 +23,7 @@ from server_samples import KEY, TITLES, WordStudent, app_of, served
 from bundlewise.cli import root
 from bundlewise.errors import UsageError
 from bundlewise.server.limits import Limits
-from bundlewise.server.running import is_loopback, refuse_open
+from bundlewise.server.running import is_loopback, refuse_open, refuse_taken
 
 BODY = {"items": TITLES}
 SLOW = Limits(read_seconds=0.5, body=10_000)
@@ -166,6 +166,22 @@ def test_the_command_refuses_to_open_itself_before_it_loads_anything(monkeypatch
     monkeypatch.delenv("BUNDLEWISE_API_KEYS", raising=False)
     found = CliRunner().invoke(root, ["serve", "--host", "0.0.0.0", "--student", "no/such-model"])
     assert isinstance(found.exception, UsageError) and "no key protects it" in str(found.exception)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_address_that_is_taken_is_refused_before_anything_is_loaded(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = CliRunner().invoke(root, ["serve", "--host", host, "--port", str(port), "--student", "no/such-model"])
+        said = f"cannot listen on {host}, port {port}: address already in use; give another --port"
+        assert isinstance(found.exception, UsageError) and said in str(found.exception)
+    refuse_taken(host, port)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.7"])
+def test_an_address_of_no_machine_or_of_another_one_is_refused_with_a_remedy(host: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot listen on {host}, port 8000: .*; give another --port, or a --host"):
+        refuse_taken(host, 8000)
 
 
 @contextmanager

@@ -70,13 +70,14 @@ def command(
     """
     from bundlewise.server.keys import Keys
     from bundlewise.server.limits import Limits
-    from bundlewise.server.running import LOCAL, is_loopback, refuse_open, serve
+    from bundlewise.server.running import LOCAL, is_loopback, refuse_open, refuse_taken, serve
     from bundlewise.settings import quiet_libraries
 
     given = dials_of(options, kb)
     limits = Limits(**{name: value for name, value in options.items() if value is not None})
     known = Keys.read(keys)
     refuse_open(host, bool(known), insecure_no_keys)
+    refuse_taken(host, port)
     quiet_libraries()
     from bundlewise.assistant import Assistant
     from bundlewise.dataset import load

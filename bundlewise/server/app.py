@@ -14,7 +14,7 @@ from bundlewise import __version__
 from bundlewise.agents import offering
 from bundlewise.assistant import Assistant
 from bundlewise.server import assistant_api, bundles, completions, health, knowledge_api, playground_api
-from bundlewise.server.gate import CLOSED, Gate
+from bundlewise.server.gate import Gate, is_closed
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
@@ -65,7 +65,7 @@ def create_app(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
-    app.state.turns, app.state.playground = Turns(service.threads), playground
+    app.state.turns, app.state.playground = Turns(service.threads, meters), playground
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)
     if (page / "index.html").is_file():
@@ -85,7 +85,7 @@ class Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a file; what is not there under the closed paths is no file either."""
-        if str(scope["path"]).startswith(CLOSED):
+        if is_closed(scope["path"]):
             raise HTTPException(404)
 
         async def send_under_policy(message: Message) -> None:

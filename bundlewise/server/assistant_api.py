@@ -1,11 +1,9 @@
 """The routes under /api of the assistant: threads, catalogue and ratings, each thread for its owner alone."""
 
 import secrets
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Depends, Query, Request, Security
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -13,22 +11,15 @@ from bundlewise.agents.conversation import LONGEST, Action, Desk, ThreadLine, Th
 from bundlewise.assistant import Assistant
 from bundlewise.domain import Item
 from bundlewise.feedback import NOTE
-from bundlewise.server.owning import OwnedRoute, Owner
-from bundlewise.server.refusals import BEARER, REFUSALS, Refusal
-from bundlewise.server.service import caller_of
+from bundlewise.server.owning import OWNED, Owner
+from bundlewise.server.refusals import Refusal
+from bundlewise.server.service import beside, caller_of
 from bundlewise.server.shapes import Shape
-from bundlewise.server.streaming import EVENTS, plainly
+from bundlewise.server.streaming import EVENTS
 from bundlewise.server.turns import Turn, Turns
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS, "description": "Events of the reply"}}
-COMMON: dict[str, Any] = {
-    "prefix": "/api",
-    "route_class": OwnedRoute,
-    "responses": REFUSALS,
-    "dependencies": [Security(BEARER)],
-}
-router = APIRouter(tags=["assistant"], **COMMON)
-Result = TypeVar("Result")
+router = APIRouter(tags=["assistant"], **OWNED)
 
 
 class Said(Shape):
@@ -73,16 +64,6 @@ Threads = Annotated[Assistant, Depends(assistant_of)]
 UnderWay = Annotated[Turns, Depends(turns_of)]
 
 
-async def beside(work: Callable[[], Result]) -> Result:
-    """Run what touches the disk beside the loop; a wrong request is the client's fault."""
-
-    def run() -> Result:
-        with plainly():
-            return work()
-
-    return await run_sync(run)
-
-
 @router.get("/threads")
 async def list_threads(assistant: Threads, owner: Owner) -> list[ThreadLine]:
     """List the owner's threads, the latest first."""
@@ -90,7 +71,7 @@ async def list_threads(assistant: Threads, owner: Owner) -> list[ThreadLine]:
 
 
 @router.post("/threads")
-async def begin_thread(owner: Owner) -> NewThread:
+async def begin_thread() -> NewThread:
     """Return the name of a new thread; it exists once something is said in it."""
     return NewThread(thread=secrets.token_hex(12))
 

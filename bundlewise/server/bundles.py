@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Body, Request, Security
+from fastapi import APIRouter, Body, Request
 
 from bundlewise.domain import Knowledge, Prediction, Reason, Session
-from bundlewise.server.refusals import BEARER, REFUSALS
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
     BundledItem,
@@ -20,15 +19,9 @@ from bundlewise.server.shapes import (
     Why,
     sessions_of,
 )
-from bundlewise.server.strict import StrictRoute
+from bundlewise.server.strict import STRICT
 
-router = APIRouter(
-    prefix="/v1",
-    route_class=StrictRoute,
-    tags=["bundles"],
-    responses=REFUSALS,
-    dependencies=[Security(BEARER)],
-)
+router = APIRouter(prefix="/v1", tags=["bundles"], **STRICT)
 
 
 @router.post("/bundles")

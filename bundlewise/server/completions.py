@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Security
+from fastapi import APIRouter, Body, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
@@ -24,22 +24,16 @@ from bundlewise.server.chat_shapes import (
     Models,
     Reply,
 )
-from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, error_body, shown
+from bundlewise.server.refusals import Refusal, error_body, shown
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import Usage
 from bundlewise.server.streaming import EVENTS, pieces_of
-from bundlewise.server.strict import StrictRoute
+from bundlewise.server.strict import STRICT
 from bundlewise.server.wording import spoken
 
 STARTED = int(time.time())
 WORD = re.compile(r"\s*\S+|\s+$")
-router = APIRouter(
-    prefix="/v1",
-    route_class=StrictRoute,
-    tags=["OpenAI"],
-    responses=REFUSALS,
-    dependencies=[Security(BEARER)],
-)
+router = APIRouter(prefix="/v1", tags=["OpenAI"], **STRICT)
 
 
 @router.get("/models")

@@ -21,7 +21,8 @@ from bundlewise.server.refusals import Refusal, response_to, shown
 
 log = logging.getLogger("bundlewise.server")
 OPEN = {"/healthz", "/readyz"}
-CLOSED = ("/v1", "/api", "/metrics")
+CLOSED = ("/v1/", "/api/", "/metrics/")
+"""What asks for a key where there are keys: these paths, and all below them."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 DRAINED = 8
 """Bodies too long are read on so many times their limit: a client that still writes does not hear the refusal."""
@@ -72,7 +73,7 @@ class Gate:
         state = scope["state"] = dict(scope.get("state") or {})
         address = (scope.get("client") or ("unknown",))[0]
         state |= {"request_id": visit.id, "owner": None, "client": f"address-{address}", "gate": self}
-        if not path.startswith(CLOSED):
+        if not is_closed(path):
             return await self.app(scope, receive, visit.send)
         if self.keys:
             state["owner"] = state["client"] = self._owner(headers)
@@ -118,9 +119,7 @@ class Gate:
             raise Refusal(429, f"{found}; wait {wait:.1f} s", code="rate_limit_exceeded", wait=wait)
 
     def _note(self, scope: Scope, visit: "Visit") -> None:
-        route = getattr(scope.get("route"), "path", "") or (
-            "(page)" if not scope["path"].startswith(CLOSED) else "(none)"
-        )
+        route = getattr(scope.get("route"), "path", "") or ("(none)" if is_closed(scope["path"]) else "(page)")
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         seconds = time.perf_counter() - visit.began
         self.meters.requests.labels(route, method, str(visit.status)).inc()
@@ -159,6 +158,11 @@ class Visit:
             raise ConnectionAbortedError("the answer broke off")
         found = f"the server failed; its log names request {self.id}"
         await response_to(Refusal(500, found, code="internal_error"))(scope, receive, self.send)
+
+
+def is_closed(path: str) -> bool:
+    """Say whether a path is the API's, and not a file's of the page."""
+    return f"{path}/".startswith(CLOSED)
 
 
 def host_of(headers: Headers) -> str:

@@ -13,18 +13,17 @@ from bundlewise.assistant import Assistant
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
 from bundlewise.knowledge_base.catalogue import Catalogue
 from bundlewise.live import LiveStudent
-from bundlewise.server.assistant_api import COMMON, Threads
-from bundlewise.server.owning import Owner
+from bundlewise.server.assistant_api import Threads
+from bundlewise.server.owning import OWNED
 from bundlewise.server.playground import Playground
 from bundlewise.server.refusals import Refusal
-from bundlewise.server.service import caller_of, service_of, while_there
-from bundlewise.server.streaming import plainly
+from bundlewise.server.service import alone, service_of
 from bundlewise.text import head_noun, kind, short
 
 MOST = 200
 """Records that a search ranks; whoever wants more says it in other words."""
 EXAMPLES = 5
-router = APIRouter(tags=["knowledge"], **COMMON)
+router = APIRouter(tags=["knowledge"], **OWNED)
 
 
 class Shelf(BaseModel):
@@ -58,7 +57,6 @@ class About(BaseModel):
 @router.get("/knowledge")
 async def browse_knowledge(
     request: Request,
-    owner: Owner,
     q: Annotated[str, Query(max_length=500)] = "",
     kind: KnowledgeKind | None = None,
     domain: Annotated[str, Query(max_length=100)] = "",
@@ -71,20 +69,14 @@ async def browse_knowledge(
     if not q.strip():
         empty = Shelf(records=[], total=0)
         return await run_sync(lambda: _page(catalogue, kind, domain, status, offset, limit) if catalogue else empty)
-    service = service_of(request)
-    most = min(offset + limit + 1, MOST)
-
-    def look() -> list[tuple[Knowledge, float]]:
-        with plainly():
-            return service.student.find(q, kind, domain, most)
-
-    found = (await while_there(request, service.queue.do(caller_of(request).client, look)))[offset:]
+    student, most = service_of(request).student, min(offset + limit + 1, MOST)
+    found = (await alone(request, lambda: student.find(q, kind, domain, most)))[offset:]
     rows = found[:limit]
     return Shelf(records=[r for r, _ in rows], scores=[score for _, score in rows], more=len(found) > limit)
 
 
 @router.get("/knowledge/{key}")
-async def show_knowledge(request: Request, owner: Owner, key: str) -> Knowledge:
+async def show_knowledge(request: Request, key: str) -> Knowledge:
     """Show a record whole, whatever its status."""
     catalogue = catalogue_of(request)
     found = await run_sync(lambda: catalogue.get([key]) if catalogue else {})
@@ -94,7 +86,7 @@ async def show_knowledge(request: Request, owner: Owner, key: str) -> Knowledge:
 
 
 @router.get("/about")
-async def show_about(request: Request, assistant: Threads, owner: Owner) -> About:
+async def show_about(request: Request, assistant: Threads) -> About:
     """Say what is open here."""
     catalogue, student = catalogue_of(request), service_of(request).student
     playground: Playground | None = request.app.state.playground

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bundlewise.server.refusals import Refusal, shown
-from bundlewise.server.strict import StrictRoute
+from bundlewise.server.strict import STRICT, StrictRoute
 
 COOKIE = "bundlewise_owner"
 MARK = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -56,8 +56,14 @@ def owner_of(request: Request) -> str:
         return str(request.state.owner)
     mark = request.cookies.get(COOKIE, "")
     if not MARK.fullmatch(mark):
-        mark = request.state.new_mark = getattr(request.state, "new_mark", "") or secrets.token_urlsafe(32)
+        mark = request.state.new_mark = secrets.token_urlsafe(32)
     return f"cookie-{hashlib.sha256(mark.encode()).hexdigest()}"
 
 
 Owner = Annotated[str, Depends(owner_of)]
+OWNED: dict[str, Any] = STRICT | {
+    "prefix": "/api",
+    "route_class": OwnedRoute,
+    "dependencies": [*STRICT["dependencies"], Depends(owner_of)],
+}
+"""What every router has that the page asks; whoever comes first gets a cookie, whatever is asked."""

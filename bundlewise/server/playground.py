@@ -1,16 +1,16 @@
 """The playground of prompts: an edited template rendered for a session, tried on the student, and kept."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from bundlewise.domain import Item, Prediction, Record, Retrieved, Session
 from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
 from bundlewise.live import LiveStudent
 from bundlewise.metrics import score_session, summarise
-from bundlewise.prompts.library import TEMPLATES, Library, current, forget, using
+from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
 from bundlewise.workbench.editing import edited, save_template
@@ -85,6 +85,7 @@ class Playground:
         """Take a student, sessions to choose from, and the folder to save in; without one nothing is saved."""
         self.live, self.folder = live, folder
         self.sessions = {session.session_id: session for session in sessions}
+        self._known = sessions
         self._reader = Reader(live.student.base) if live.student.base else None
 
     def session(self, key: str, titles: Sequence[str] = ()) -> Session:
@@ -124,12 +125,17 @@ class Playground:
             role=front.role,
             fingerprint=library.fingerprint(name),
             own=name in library.own,
-            mark=mark_of(template.text),
+            mark=fingerprint(template.text),
             variables={key: variable.about for key, variable in front.variables.items()},
         )
 
     def render(self, name: str, text: str, session: Session) -> Shown:
-        """Return what a model gets for a session under an edited template; run where the student is alone."""
+        """Return what a model gets for a session under an edited template; run where the student is alone.
+
+        Raises:
+            UsageError: there is no template of that name.
+        """
+        check_name(name)
         try:
             library = _edited(name, text)
             with using(library):
@@ -164,14 +170,10 @@ class Playground:
         if self.folder is None:
             raise UsageError("nothing is saved here; start the server with --prompts DIR, a folder of your own")
         forget()
-        if mark != mark_of(current().template(name).text):
+        if mark != fingerprint(current().template(name).text):
             raise UsageError(f"{name} was changed by somebody else meanwhile; load it again and redo your edit")
         save_template(name, text, self.folder)
         return self.source(name)
-
-    @property
-    def _known(self) -> list[Session]:
-        return list(self.sessions.values())
 
     def _retrieved(self, session: Session) -> Retrieved:
         return self.live.retriever.retrieve([session])[0] if self.live.retriever else Retrieved()
@@ -192,11 +194,6 @@ class Playground:
             changed = changed_prompts(manifest)
         what = ", ".join(changed)
         return f"the student was tuned on another {what}; what it loses may be habit and not wording" if changed else ""
-
-
-def mark_of(text: str) -> str:
-    """Return the mark of a template's text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fault_of(error: BundlewiseError) -> Fault:

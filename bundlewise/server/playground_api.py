@@ -9,16 +9,14 @@ from pydantic import BaseModel, Field
 from bundlewise.domain import Item, Session
 from bundlewise.errors import DataError
 from bundlewise.prompts.template import MOST_BYTES
-from bundlewise.server.assistant_api import COMMON, beside
 from bundlewise.server.limits import MAX_ITEMS
-from bundlewise.server.owning import Owner
+from bundlewise.server.owning import OWNED
 from bundlewise.server.playground import Playground, Shown, Source, TemplateLine, Tried
 from bundlewise.server.refusals import Refusal
-from bundlewise.server.service import caller_of, service_of, while_there
+from bundlewise.server.service import alone, beside
 from bundlewise.server.shapes import Shape, Title
-from bundlewise.server.streaming import plainly
 
-router = APIRouter(tags=["playground"], **COMMON)
+router = APIRouter(tags=["playground"], **OWNED)
 Result = TypeVar("Result")
 
 
@@ -64,13 +62,13 @@ Ground = Annotated[Playground, Depends(playground_of)]
 
 
 @router.get("/prompts")
-async def list_prompts(ground: Ground, owner: Owner) -> list[TemplateLine]:
+async def list_prompts(ground: Ground) -> list[TemplateLine]:
     """List the prompt templates in force."""
     return await _checked(ground.templates)
 
 
 @router.get("/prompts/{name}")
-async def show_prompt(ground: Ground, owner: Owner, name: str) -> Source:
+async def show_prompt(ground: Ground, name: str) -> Source:
     """Show a template in force with its variables."""
     return await _checked(lambda: ground.source(name))
 
@@ -78,7 +76,6 @@ async def show_prompt(ground: Ground, owner: Owner, name: str) -> Source:
 @router.get("/sessions")
 async def list_sessions(
     ground: Ground,
-    owner: Owner,
     q: Annotated[str, Query(max_length=500)] = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> list[SessionLine]:
@@ -92,23 +89,21 @@ async def list_sessions(
 
 
 @router.post("/prompts/{name}/render")
-async def render_prompt(
-    request: Request, ground: Ground, owner: Owner, name: str, edit: Annotated[Edit, Body()]
-) -> Shown:
+async def render_prompt(request: Request, ground: Ground, name: str, edit: Annotated[Edit, Body()]) -> Shown:
     """Show what a model gets for a session under an edited template, part by part, with token counts."""
-    return await _alone(request, lambda: ground.render(name, edit.text, ground.session(edit.session, edit.titles)))
+    return await alone(request, lambda: ground.render(name, edit.text, ground.session(edit.session, edit.titles)))
 
 
 @router.post("/prompts/{name}/try")
-async def try_prompt(request: Request, ground: Ground, owner: Owner, name: str, edit: Annotated[Edit, Body()]) -> Tried:
+async def try_prompt(request: Request, ground: Ground, name: str, edit: Annotated[Edit, Body()]) -> Tried:
     """Answer a session under the template in force and under the edited one."""
     if len(edit.titles) == 1:
         raise Refusal(400, "a bundle needs two products; paste one more", code="invalid_value", param="titles")
-    return await _alone(request, lambda: ground.attempt(name, edit.text, ground.session(edit.session, edit.titles)))
+    return await alone(request, lambda: ground.attempt(name, edit.text, ground.session(edit.session, edit.titles)))
 
 
 @router.put("/prompts/{name}")
-async def save_prompt(ground: Ground, owner: Owner, name: str, save: Annotated[Save, Body()]) -> Source:
+async def save_prompt(ground: Ground, name: str, save: Annotated[Save, Body()]) -> Source:
     """Keep an edited template in the folder that the server was started with."""
     return await _checked(lambda: ground.save(name, save.text, save.mark))
 
@@ -123,16 +118,6 @@ async def _checked(work: Callable[[], Result]) -> Result:
             raise Refusal(422, str(error), code="invalid_template") from error
 
     return await beside(run)
-
-
-async def _alone(request: Request, work: Callable[[], Result]) -> Result:
-    """Run work in the caller's turn where the student is alone, as long as the caller waits for it."""
-
-    def run() -> Result:
-        with plainly():
-            return work()
-
-    return await while_there(request, service_of(request).queue.do(caller_of(request).client, run))
 
 
 def _holds(session: Session, words: list[str]) -> bool:

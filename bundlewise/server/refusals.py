@@ -1,6 +1,7 @@
 """Refusals: every failure of the server in one shape, with a status that clients understand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+from bundlewise.errors import UsageError
 
 SHOWN = 80
 """Characters of a refused value that its refusal repeats."""
@@ -56,6 +59,16 @@ class Refusal(HTTPException):
         self.code, self.param = code, param
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Turn what the project says of a wrong request into a refusal."""
+    try:
+        yield
+    except UsageError as error:
+        missing = str(error).startswith("no such thread")
+        raise Refusal(404 if missing else 400, str(error), code="not_found" if missing else "invalid_value") from error
+
+
 def shown(value: object) -> str:
     """Return a value as it may stand in a message: short, on one line, nothing invisible in it."""
     text = ascii(value)
@@ -87,10 +100,10 @@ async def refuse_invalid(_: Request, error: Exception) -> JSONResponse:
     return response_to(invalid(error.errors()))
 
 
-def invalid(faults: Sequence[Any], skipped: int = 1) -> Refusal:
-    """Return the refusal of a value that pydantic found faults with; the first steps of its path are skipped."""
+def invalid(faults: Sequence[Any]) -> Refusal:
+    """Return the refusal of a request that pydantic found faults with; where it stands, as in the body, is not told."""
     fault = faults[0]
-    path = [str(step) for step in fault["loc"][skipped:] if step not in FORMS]
+    path = [str(step) for step in fault["loc"][1:] if step not in FORMS]
     param = ".".join(path) or None
     what, value = fault["msg"][0].lower() + fault["msg"][1:], fault.get("input")
     got = "" if fault["type"] in ("missing", "extra_forbidden") else f", got {shown(value)}"

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import socket
 import sys
 from functools import partial
 from typing import Any
@@ -35,6 +36,19 @@ def refuse_open(host: str, has_keys: bool, insecure: bool) -> None:
             f"--host {host} opens the server to others, and no key protects it: set BUNDLEWISE_API_KEYS or give --keys "
             "FILE, stay on 127.0.0.1, or say --insecure-no-keys"
         )
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Raise a UsageError for an address that cannot be listened on, before anything is loaded for it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as line:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                line.bind(address)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        remedy = "give another --port, or a --host of this machine"
+        raise UsageError(f"cannot listen on {host}, port {port}: {why}; {remedy}") from error
 
 
 class PatientProtocol(H11Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from bundlewise.agents import offering
@@ -19,6 +20,7 @@ from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Predicti
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queueing import BatchQueue
+from bundlewise.server.refusals import plainly
 
 log = logging.getLogger("bundlewise.server")
 MODEL = "bundlewise"
@@ -69,7 +71,7 @@ class Service:
     """One student, served; started and stopped with the app."""
 
     def __init__(self, student: Student, limits: Limits, meters: Meters) -> None:
-        self.student, self.limits, self.meters = student, limits, meters
+        self.student, self.meters = student, meters
         self.queue = BatchQueue(student.bundle, meters, limits.waiting)
         self.threads = CapacityLimiter(limits.concurrent)
         self.state = "warming up"
@@ -122,7 +124,6 @@ class Service:
         """Run work of the loop from a thread that serves a caller, and wait for it."""
         assert self._loop is not None, "the service is not started"
         caller = CALLER.get(Caller("assistant"))
-
         if caller.has_gone:
             raise ConnectionResetError("the client has gone")
 
@@ -148,6 +149,16 @@ def service_of(request: Request) -> Service:
 def caller_of(request: Request) -> Caller:
     """Return whom a request is for."""
     return Caller(request.state.client)
+
+
+async def beside(work: Callable[[], Result]) -> Result:
+    """Run what touches the disk beside the loop; a wrong request is the client's fault."""
+    return await run_sync(plainly()(work))
+
+
+async def alone(request: Request, work: Callable[[], Result]) -> Result:
+    """Run work in the caller's turn where the student is alone, as long as the caller waits for it."""
+    return await while_there(request, service_of(request).queue.do(caller_of(request).client, plainly()(work)))
 
 
 async def while_there(request: Request, work: Awaitable[Result]) -> Result:

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from bundlewise.errors import UsageError
-from bundlewise.server.refusals import Refusal
+from bundlewise.server.refusals import plainly
 from bundlewise.server.service import CALLER, Caller
 
 Piece = TypeVar("Piece")
@@ -30,22 +28,27 @@ EVENTS: dict[str, Any] = {
 _END = object()
 
 
-async def pieces_of(
-    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, stay: bool = False
-) -> AsyncGenerator[Piece, None]:
-    """Yield what an iterator gives that is run to its end on a thread of its own, for a caller.
-
-    When whoever listens has gone, what the thread waits for is given up; with `stay` it goes on by itself.
-    """
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[object]()
-    CALLER.set(caller)
+def talking(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, hear: Callable[[Piece], None]
+) -> "asyncio.Future[None]":
+    """Run an iterator to its end on a thread of its own, for a caller; the loop hears each piece as it comes."""
+    loop = asyncio.get_running_loop()
 
     def pump() -> None:
+        CALLER.set(caller)
         with plainly():
             for piece in talk():
-                loop.call_soon_threadsafe(heard.put_nowait, piece)
+                loop.call_soon_threadsafe(hear, piece)
 
-    running = asyncio.ensure_future(run_sync(pump, limiter=threads))
+    return asyncio.ensure_future(run_sync(pump, limiter=threads))
+
+
+async def pieces_of(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter
+) -> AsyncGenerator[Piece, None]:
+    """Yield what an iterator gives; when whoever listens has gone, what its thread waits for is given up."""
+    heard = asyncio.Queue[object]()
+    running = talking(talk, caller, threads, heard.put_nowait)
     running.add_done_callback(lambda _: heard.put_nowait(_END))
     try:
         while (piece := await heard.get()) is not _END:
@@ -54,21 +57,10 @@ async def pieces_of(
     finally:
         if not running.done():
             running.add_done_callback(_forget)
-            if not stay:
-                caller.leave()
+            caller.leave()
 
 
 def _forget(running: "asyncio.Future[None]") -> None:
     """Take note of how a thread ended that nobody listens to, so that nobody is told that nobody asked."""
     if not running.cancelled():
         running.exception()
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """Turn what the assistant says of a wrong request into a refusal."""
-    try:
-        yield
-    except UsageError as error:
-        missing = str(error).startswith("no such thread")
-        raise Refusal(404 if missing else 400, str(error), code="not_found" if missing else "invalid_value") from error

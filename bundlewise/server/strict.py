@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi import Security
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bundlewise.server.refusals import Refusal, shown
+from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, shown
 
 DEEPEST = 32
 
@@ -99,3 +100,7 @@ class StrictRoute(APIRoute):
             return await inner(StrictRequest(request.scope, request.receive))
 
         return handle
+
+
+STRICT: dict[str, Any] = {"route_class": StrictRoute, "responses": REFUSALS, "dependencies": [Security(BEARER)]}
+"""What every router has whose routes read bodies and ask for a key."""

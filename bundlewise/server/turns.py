@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
 from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
-from pydantic import BaseModel
 
+from bundlewise.agents.conversation import Event
 from bundlewise.errors import BundlewiseError
+from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal, error_body
-from bundlewise.server.service import CALLER, Caller
-from bundlewise.server.streaming import plainly
+from bundlewise.server.service import Caller
+from bundlewise.server.streaming import talking
 
 log = logging.getLogger("bundlewise.server")
 WAITING = 4
@@ -32,16 +32,15 @@ class Turn:
         self.is_over = False
         self._news = asyncio.Event()
 
-    def add(self, kind: str, data: str) -> None:
+    def add(self, event: Event) -> None:
         """Add an event, and wake whoever listens."""
-        self.rows.append(f"event: {kind}\ndata: {data}\n\n")
-        self._wake()
+        self._add(event.type, event.model_dump_json())
 
     def end(self, running: "asyncio.Future[None]") -> None:
-        """Note how the thread ended; a fault is an event too, and one of ours is in the log."""
+        """Note how the thread ended; a fault is an event too."""
         self.error = None if running.cancelled() else running.exception()
         if self.error is not None:
-            self.add("error", _told(self.error))
+            self._add("error", _told(self.error))
         self.is_over = True
         self._wake()
 
@@ -70,27 +69,29 @@ class Turn:
             except TimeoutError:
                 yield ": still at it\n\n"
 
+    def _add(self, kind: str, data: str) -> None:
+        self.rows.append(f"event: {kind}\ndata: {data}\n\n")
+        self._wake()
+
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
 
 def _told(error: BaseException) -> str:
-    """Return a fault as the body of a refusal; what is not meant for clients goes to the log."""
+    """Return a fault as the body of a refusal; what is not meant for clients is not told."""
     if isinstance(error, Refusal):
         return json.dumps(error_body(error.status_code, str(error.detail), error.code))
     if isinstance(error, BundlewiseError):
         return json.dumps(error_body(500, str(error), "failed"))
-    if not isinstance(error, ConnectionError):
-        log.error("a turn failed", exc_info=error)
     return json.dumps(error_body(500, "the answer broke off; ask for the thread again to finish it", "broke_off"))
 
 
 class Turns:
     """The turns under way, by owner and thread."""
 
-    def __init__(self, threads: CapacityLimiter) -> None:
-        self._threads = threads
+    def __init__(self, threads: CapacityLimiter, meters: Meters) -> None:
+        self._threads, self._meters = threads, meters
         self._under_way: dict[tuple[str, str], deque[Turn]] = defaultdict(deque)
         self._running: set[asyncio.Future[None]] = set()
 
@@ -99,7 +100,7 @@ class Turns:
         turns = self._under_way.get((owner, thread))
         return turns[0] if turns else None
 
-    def start(self, owner: str, thread: str, talk: Callable[[], Iterator[BaseModel]], caller: Caller) -> Turn:
+    def start(self, owner: str, thread: str, talk: Callable[[], Iterator[Event]], caller: Caller) -> Turn:
         """Start a turn; it ends even if nobody listens.
 
         Raises:
@@ -109,17 +110,9 @@ class Turns:
         if len(self._under_way[key]) >= WAITING:
             found = f"{WAITING} turns of this thread are under way"
             raise Refusal(409, f"{found}; wait for one", code="thread_busy", wait=2)
-        turn, loop = Turn(), asyncio.get_running_loop()
+        turn = Turn()
         self._under_way[key].append(turn)
-
-        def pump() -> None:
-            CALLER.set(caller)
-            with plainly():
-                for event in talk():
-                    kind, data = event.type, event.model_dump_json()  # type: ignore[attr-defined]  # every event has one
-                    loop.call_soon_threadsafe(turn.add, kind, data)
-
-        running = asyncio.ensure_future(run_sync(pump, limiter=self._threads))
+        running = talking(talk, caller, self._threads, turn.add)
         self._running.add(running)
         running.add_done_callback(partial(self._ended, key, turn))
         return turn
@@ -130,3 +123,6 @@ class Turns:
         if not self._under_way[key]:
             del self._under_way[key]
         turn.end(running)
+        if turn.error is not None and not isinstance(turn.error, (Refusal, BundlewiseError, ConnectionError)):
+            log.error("a turn failed", exc_info=turn.error)
+            self._meters.failures.labels("turn").inc()

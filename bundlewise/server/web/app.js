@@ -10,17 +10,23 @@ import { closeSheet } from "./sheet.js";
 import { newName, state, tell } from "./state.js";
 import "./threads.js";
 
-const PAGES = ["assistant", "knowledge", "playground"];
 const TITLES = { assistant: "Assistant", knowledge: "Knowledge", playground: "Playground" };
+const PAGES = Object.keys(TITLES);
+let isRouted = false;
 
 function remembered() {
   try { return sessionStorage.getItem("bundlewise-thread"); } catch { return null; }
 }
 
+/** Return a part of the address; one that was mangled on its way stays as it is. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 /** Show the view that the address names. */
 function route() {
   const [, page = "", ...rest] = location.hash.split("/");
-  const detail = decodeURIComponent(rest.join("/"));
+  const detail = decoded(rest.join("/"));
   const name = PAGES.includes(page) ? page : "assistant";
   const isOther = document.body.dataset.page !== name;
   closeDrawers(false);
@@ -28,8 +34,8 @@ function route() {
   document.body.dataset.page = name;
   document.title = `${TITLES[name]} · bundlewise`;
   for (const each of PAGES) byId(each).hidden = each !== name;
-  document.querySelectorAll("[data-page]").forEach((link) => {
-    if (link.dataset.page === name && link !== document.body) link.setAttribute("aria-current", "page");
+  document.querySelectorAll("a[data-page]").forEach((link) => {
+    if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   });
   if (name === "assistant") showThread(page === "t" ? detail : "");
@@ -38,8 +44,6 @@ function route() {
   if (isOther && isRouted) byId("main").focus();
   isRouted = true;
 }
-
-let isRouted = false;
 
 function showThread(named) {
   const thread = named || remembered() || newName();
@@ -63,17 +67,18 @@ async function about() {
   return true;
 }
 
-const THEMES = ["system", "light", "dark"];
 const PICTURES = { system: "system", light: "sun", dark: "moon" };
+const THEMES = Object.keys(PICTURES);
+const themeNow = () => document.documentElement.dataset.theme ?? "system";
 
 function showTheme() {
-  const theme = document.documentElement.dataset.theme ?? "system";
+  const theme = themeNow();
   byId("theme").querySelector("span").textContent = `Theme: ${theme}`;
   setIcon(byId("theme"), PICTURES[theme]);
 }
 
 byId("theme").addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "system") + 1) % 3];
+  const next = THEMES[(THEMES.indexOf(themeNow()) + 1) % THEMES.length];
   if (next === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = next;
   try { localStorage.setItem("bundlewise-theme", next); } catch { /* it holds until the page is left */ }

@@ -1,9 +1,9 @@
 // Cards in a conversation: products with buttons to add, bundles with price and confidence, what a bundle rests on.
 
 import { call } from "./server.js";
-import { button, el, errorCard, icon, iconButton, money, percent, plural, toast } from "./dom.js";
+import { button, el, errorCard, icon, iconButton, money, percent, plural, setIcon, toast } from "./dom.js";
 import { openReasons } from "./sheet.js";
-import { state, tell } from "./state.js";
+import { on, state, tell } from "./state.js";
 
 /** Return a price; one that is not known is said to be so. */
 export function price(amount) {
@@ -27,14 +27,11 @@ export function addButton(item) {
 function markAdded(made) {
   const there = inCart(made.dataset.product);
   made.setAttribute("aria-disabled", String(there));
-  made.querySelector("use").setAttribute("href", `icons.svg#${there ? "check" : "plus"}`);
+  setIcon(made, there ? "check" : "plus");
   made.title = there ? "In the cart" : made.getAttribute("aria-label");
 }
 
-/** Let all buttons know what is in the cart. */
-export function markAllAdded() {
-  document.querySelectorAll("[data-product]").forEach(markAdded);
-}
+on("cart", () => document.querySelectorAll("[data-product]").forEach(markAdded));
 
 /** Return a list of products of the catalogue, numbered as they can be called by. */
 export function productsCard(event) {
@@ -89,10 +86,10 @@ function total(offer) {
 
 function footOf(card, offer, number) {
   const foot = el("div", { class: "bundle-foot" },
-    button("Why?", () => tell("act", { name: "explain", numbers: [number] }), { class: "quiet live" }),
+    button("Why?", () => tell("act", { name: "explain", numbers: [number] }), { class: "quiet" }),
     el("span", { class: "spacer" }));
   for (const [name, label, up] of [["up", "Good bundle", true], ["down", "Bad bundle", false]]) {
-    foot.append(iconButton(name, label, () => askNote(card, offer, number, up), { class: "icon-button live rate", "aria-pressed": "false" }));
+    foot.append(iconButton(name, label, () => askNote(card, offer, number, up), { class: "icon-button rate", "aria-pressed": "false" }));
   }
   const kept = ratings()[ratingKey(offer)];
   if (kept !== undefined) settle(foot, kept);
@@ -134,7 +131,7 @@ function askNote(card, offer, number, up) {
     try { sessionStorage.setItem("bundlewise-ratings", JSON.stringify({ ...ratings(), [ratingKey(offer)]: up })); } catch { /* kept at the server all the same */ }
     form.remove();
     settle(card.querySelector(".bundle-foot"), up);
-    card.querySelector(".quiet.live")?.focus();
+    card.querySelector(".bundle-foot .quiet")?.focus();
     toast("Thank you. The rating is kept.");
   }
   card.append(form);

@@ -1,14 +1,13 @@
 // The conversation: what is said and clicked goes to the thread, what comes back is shown as it comes.
 
 import { ApiError, call, stream } from "./server.js";
-import { bundlesCard, markAllAdded, markPast, productsCard, whyLine } from "./cards.js";
+import { bundlesCard, markPast, productsCard, whyLine } from "./cards.js";
 import { button, byId, el, errorCard, icon, plural } from "./dom.js";
 import { closeDrawers } from "./panel.js";
 import { openReasons } from "./sheet.js";
 import { EMPTY, newName, on, state, tell } from "./state.js";
 
 const log = byId("log"), scroller = byId("scroller"), field = byId("say"), channel = new BroadcastChannel("bundlewise");
-const WAYS = { say: (text) => ({ path: "messages", body: { text } }), act: (action) => ({ path: "actions", body: action }) };
 let offers = [], visit = 0;
 
 /** Open a thread, or an empty one of a new name. */
@@ -90,10 +89,10 @@ async function follow(mine) {
 
 const said = (text) => el("div", { class: "message user" }, text);
 
-/** Say something. */
-export const say = (text) => send(WAYS.say(text), text);
+const say = (text) => send("messages", { text }, text);
 
-async function send({ path, body }, text) {
+/** Send what is said or clicked, and show what comes back. */
+async function send(path, body, text = "") {
   if (state.busy) return;
   const mine = visit, thread = state.thread;
   byId("welcome").hidden = true;
@@ -102,7 +101,7 @@ async function send({ path, body }, text) {
   hints();
   const reply = new Reply(!text);
   toEnd();
-  channel.postMessage({ thread, kind: "begun" });
+  channel.postMessage(thread);
   try {
     let isDone = false;
     for await (const event of stream(`threads/${encodeURIComponent(thread)}/${path}`, { method: "POST", body })) {
@@ -112,7 +111,7 @@ async function send({ path, body }, text) {
     }
     if (!isDone) throw new ApiError("The answer broke off.", 0, "broken");
   } catch (error) {
-    if (mine === visit) recover(error, reply, () => { reply.node.remove(); send({ path, body }, ""); });
+    if (mine === visit) recover(error, reply, () => { reply.node.remove(); send(path, body); });
   } finally {
     reply.end();
     if (mine === visit) {
@@ -121,7 +120,7 @@ async function send({ path, body }, text) {
       hints();
       if (wasNear) toEnd();
     }
-    channel.postMessage({ thread, kind: "changed" });
+    channel.postMessage(thread);
     tell("threads");
   }
 }
@@ -186,8 +185,11 @@ class Reply {
   }
 }
 
+/** Return what bundles depend on of a cart. */
+const likeness = ({ items, excluded, limits }) => JSON.stringify([items.map((item) => item.id), excluded, limits]);
+
 function setCart(cart, isNews = false) {
-  if (isNews && JSON.stringify(cart.items.map((i) => i.id)) + JSON.stringify([cart.excluded, cart.limits]) !== JSON.stringify(state.cart.items.map((i) => i.id)) + JSON.stringify([state.cart.excluded, state.cart.limits])) {
+  if (isNews && likeness(cart) !== likeness(state.cart)) {
     markPast(log);
     offers = [];
   }
@@ -250,15 +252,15 @@ function grow() {
 }
 field.addEventListener("input", grow);
 
+// Another tab tells which thread it has begun, changed or deleted.
 channel.addEventListener("message", ({ data }) => {
   tell("threads");
-  if (data.thread === state.thread && !state.busy) load(visit, true);
+  if (data === state.thread && !state.busy) load(visit, true);
 });
-on("act", (action) => send(WAYS.act(action), ""));
+on("act", (action) => send("actions", action));
 on("about", examples);
 on("forgotten", (thread) => {
-  channel.postMessage({ thread, kind: "forgotten" });
+  channel.postMessage(thread);
   if (thread === state.thread) location.hash = `#/t/${newName()}`;
 });
-on("cart", markAllAdded);
 on("act", () => { if (innerWidth <= 780) closeDrawers(); });

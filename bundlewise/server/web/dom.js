@@ -8,7 +8,7 @@ export function el(tag, props = {}, ...children) {
     if (name === "class") node.className = value;
     else if (name === "on") for (const [kind, listener] of Object.entries(value)) node.addEventListener(kind, listener);
     else if (name === "data") Object.assign(node.dataset, value);
-    else if (name.includes("-") || ["role", "for", "href", "list"].includes(name)) node.setAttribute(name, value);
+    else if (name.includes("-") || ["role", "for", "href"].includes(name)) node.setAttribute(name, value);
     else node[name] = value;
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
@@ -32,8 +32,7 @@ export const byId = (id) => document.getElementById(id);
 /** Give an icon in the page another picture. */
 export const setIcon = (holder, name) => holder.querySelector("use").setAttribute("href", `icons.svg#${name}`);
 
-export const button = (label, listener, props = {}) =>
-  el("button", { type: "button", on: { click: listener }, ...props }, ...(props["aria-label"] ? [] : [label]));
+export const button = (label, listener, props = {}) => el("button", { type: "button", on: { click: listener }, ...props }, label);
 
 /** Return a button with a picture; its label is read and shown as a tooltip. */
 export function iconButton(name, label, listener, props = {}) {

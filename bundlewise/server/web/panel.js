@@ -1,11 +1,12 @@
 // The panel beside the conversation: the catalogue's search and the cart; and the drawers of small windows.
 
 import { call } from "./server.js";
-import { addButton, markAllAdded, price } from "./cards.js";
+import { addButton, price } from "./cards.js";
 import { button, byId, calmly, count, el, errorCard, icon, iconButton, money, plural } from "./dom.js";
 import { on, state, tell } from "./state.js";
 
 const panel = byId("panel"), query = byId("query"), most = byId("max-price"), found = byId("found");
+const sides = [byId("main"), document.querySelector(".topbar"), byId("menu"), panel];
 let opener = null;
 
 /** Open a drawer; what is behind it cannot be reached until it is closed. */
@@ -15,20 +16,19 @@ function openDrawer(drawer, from) {
   drawer.classList.add("is-open");
   from?.setAttribute("aria-expanded", "true");
   byId("backdrop").hidden = false;
-  for (const other of [byId("main"), document.querySelector(".topbar"), byId("menu"), panel]) if (other !== drawer) other.inert = true;
+  for (const other of sides) other.inert = other !== drawer;
   drawer.querySelector(".drawer-close").focus();
 }
 
-/** Close whichever drawer is open; say whether one was. */
+/** Close whichever drawer is open. */
 export function closeDrawers(focus = true) {
   const open = document.querySelector(".drawer.is-open");
-  if (!open) return false;
+  if (!open) return;
   open.classList.remove("is-open");
   byId("backdrop").hidden = true;
-  for (const node of [byId("main"), document.querySelector(".topbar"), byId("menu"), panel]) node.inert = false;
+  for (const node of sides) node.inert = false;
   opener?.setAttribute("aria-expanded", "false");
   if (focus) opener?.focus();
-  return true;
 }
 
 const isDrawer = (node) => getComputedStyle(node).position === "fixed" || getComputedStyle(node).display === "none";
@@ -79,7 +79,6 @@ function showCart() {
       : [el("p", { class: "cart-empty" }, "Empty. Search above, or paste a list of products into the conversation.")]),
     buttonsOf(items.length - excluded.length, items.length));
   if (focused) byId("cart").querySelector(`[data-act="${CSS.escape(focused)}"]`)?.focus();
-  markAllAdded();
 }
 
 function cartItem(item, isOut) {

@@ -7,6 +7,7 @@ import { state } from "./state.js";
 
 const PASTED = "\u0000pasted";
 const SCORES = { gjs: "GJS", v2_precision: "Precision", v2_recall: "Recall", v2_coverage: "Coverage", exact_precision: "Exact precision", exact_recall: "Exact recall" };
+const drafts = new Map();
 let bench = null, source = null, asked = 0;
 
 /** Show the playground with a template. */
@@ -74,15 +75,25 @@ function editorOf() {
   return { node: el("div", { class: "editor" }, gutter, field), field, fault, tell };
 }
 
+/** Keep an edit, with the text that it began with, while another template is shown. */
+function keepDraft() {
+  if (!source) return;
+  const text = bench.editor.field.value;
+  if (text === source.text) drafts.delete(source.name);
+  else drafts.set(source.name, { source, text });
+}
+
 async function load(name) {
+  keepDraft();
+  const draft = drafts.get(name);
   try {
-    source = await call(`prompts/${encodeURIComponent(name)}`);
+    source = draft?.source ?? await call(`prompts/${encodeURIComponent(name)}`);
   } catch (error) {
     bench.outcome.replaceChildren(errorCard(error, () => load(name)));
     return;
   }
   bench.template.value = name;
-  bench.editor.field.value = source.text;
+  bench.editor.field.value = draft?.text ?? source.text;
   bench.editor.field.scrollTop = 0;
   bench.outcome.replaceChildren();
   const rows = Object.entries(source.variables).flatMap(([key, about]) => [el("code", {}, key), el("span", {}, about)]);
@@ -120,10 +131,9 @@ async function render() {
 }
 
 function showPrompts(prompts, note) {
-  const known = prompts.filter((prompt) => prompt.tokens !== null);
   const total = prompts.flatMap((prompt) => prompt.parts).reduce((sum, part) => sum + (part.tokens ?? 0), 0) + prompts.reduce((sum, prompt) => sum + prompt.opening, 0);
   const about = prompts.some((prompt) => prompt.estimated) ? "about " : "";
-  bench.tokens.textContent = known.length || total ? `${about}${plural(total, "token")}` : "";
+  bench.tokens.textContent = total ? `${about}${plural(total, "token")}` : "";
   bench.prompts.replaceChildren(...(note ? [el("p", { class: "prompt-about prompt" }, note)] : []), ...prompts.map(promptOf));
 }
 

@@ -1,5 +1,4 @@
 // Talking to the server: JSON, streams of events, the key where one is asked for, and errors that say what to do.
-// The file is not called after the API: what begins with /api asks for a key.
 
 import { byId, el } from "./dom.js";
 

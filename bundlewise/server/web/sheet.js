@@ -11,7 +11,7 @@ sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.c
 export const closeSheet = () => sheet.close();
 
 /** Show content under a title. */
-export function openSheet(title, ...content) {
+function openSheet(title, ...content) {
   byId("sheet-title").textContent = title;
   byId("sheet-body").replaceChildren(...content);
   if (!sheet.open) sheet.showModal();
