@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +73,8 @@ def answer(
 
     Batches are the same whoever calls, and so are the bytes of the answers. Limits hold by session id.
     """
+    from langchain_core.runnables.config import set_config_context
+
     from bundlewise.agents.compose import unreadable
     from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 
@@ -84,7 +85,8 @@ def answer(
         readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
         if readable:
             # By itself: within another graph it would write its steps to where that keeps its threads, and go on there.
-            state = Context().run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
+            with set_config_context({}) as alone:
+                state = alone.run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
             answered |= {prediction.session_id: prediction for prediction in state["predictions"]}
     return [
         answered.get(session.session_id)

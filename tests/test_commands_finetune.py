@@ -134,6 +134,7 @@ def test_taught_records_are_learnt_too_and_need_a_knowledge_base(
     (tmp_path / "adapter").rename(tmp_path / "plain")
     taught = json.loads(finetune("--json", "--kb", tmp_path / "kb", "--hints", 0, "--teach", "rules,patterns")[1])
     assert not taught["policy"] and taught["tokens"] > plain["tokens"]
+    (tmp_path / "adapter").rename(tmp_path / "taught")
 
     code, _, err = finetune("--teach", "rules")
     assert code == 2 and "--teach needs a knowledge base: add --kb, or leave it out" in err
