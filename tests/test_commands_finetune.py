@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kb_samples import fill, use_words
+from kb_samples import RECORDS, fill, use_words
 
 from bundlewise.cli import main
 from bundlewise.dataset import load, write_sessions
@@ -138,7 +138,8 @@ def test_taught_records_are_learnt_too_and_need_a_knowledge_base(
 
     code, _, err = finetune("--teach", "rules")
     assert code == 2 and "--teach needs a knowledge base: add --kb, or leave it out" in err
-    code, _, err = finetune("--teach", "thoughts", "--kb", tmp_path / "kb")
-    assert code == 2 and "kb holds no active thoughts to teach; distil with --formats thoughts" in err
+    fill(tmp_path / "less", [record for record in RECORDS if record.kind != "thought"])
+    code, _, err = finetune("--teach", "thoughts", "--kb", tmp_path / "less")
+    assert code == 2 and "less holds no active thoughts to teach; distil with --formats thoughts" in err
     code, _, err = finetune("--teach", "ideas", "--kb", tmp_path / "kb")
     assert code == 2 and "no format named 'ideas'; choose any of patterns, rules, thoughts" in err
