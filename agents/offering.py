@@ -20,7 +20,7 @@ from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import called
 from bundlewise.agents.wording import in_words
 from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Reason, Session
-from bundlewise.text import line
+from bundlewise.text import head_noun, kind, line
 
 SESSION = "cart"
 POOL = 32
@@ -147,7 +147,10 @@ def _base(desk: Desk, action: Action, finder: Finder) -> tuple[list[Item], str]:
 
 
 def _pool(session: Session, desk: Desk, action: Action, student: Student, finder: Finder) -> list[Item]:
-    """Return candidates: what is found for the kinds that go with the session's kinds, and for its own words."""
+    """Return candidates: what is found for the kinds that go with the session's kinds, and for its own words.
+
+    Another product of a kind that the session has is a choice instead of it: such stand only where nothing else is.
+    """
     asked = [*student.companions(session), *session.titles]
     prices = (action.least_price, action.max_price)
     listed = [[item for item, _ in finder.search(line(text), 6, *prices)] for text in asked]
@@ -158,7 +161,13 @@ def _pool(session: Session, desk: Desk, action: Action, student: Student, finder
         for item in row:
             if item is not None and item.id not in taken and item.title.casefold() not in named:
                 found[item.id] = item
-    return list(found.values())[:POOL]
+    held = {_sort(item) for item in session.items}
+    beside = [item for item in found.values() if _sort(item) not in held]
+    return (beside or list(found.values()))[:POOL]
+
+
+def _sort(item: Item) -> str:
+    return head_noun(kind(item.title))
 
 
 def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:

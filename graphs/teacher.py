@@ -26,7 +26,7 @@ from bundlewise.knowledge_base.duplicates import duplicates
 from bundlewise.knowledge_base.packs import write_pack
 from bundlewise.prompts import render
 
-WAVE = 512
+WAVE = 1024
 """Sessions dealt out at once; many times what any endpoint is asked at once."""
 
 Run = Runtime[TeacherContext]

@@ -164,6 +164,12 @@ def test_what_goes_with_this_is_the_catalogue_judged_by_the_student(say: Say, as
     assert cart(assistant) == ["t1", "g1"]
 
 
+def test_another_product_of_its_kind_is_a_choice_instead_and_goes_with_nothing(say: Say) -> None:
+    (card,) = cards(say("find red folio case", "add 1", "what goes with this?"), "products")
+    found = {companion.item.id for companion in card.companions}
+    assert found and "c2" not in found
+
+
 def test_what_goes_with_something_out_of_the_cart_is_answered_too(say: Say) -> None:
     events = say("what goes with the rug?")
     assert "Nothing in the catalogue clearly goes with Green Wool Rug" in said(events)
