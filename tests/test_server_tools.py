@@ -70,7 +70,7 @@ def test_the_tools_answer_in_their_schemas(student: LiveStudent) -> None:
     [
         ("find_bundles", {"items": TITLES[:1]}, "at least 2"),
         ("find_bundles", {"items": ["a", " "]}, "pattern"),
-        ("find_bundles", {"items": ["a", "b" * 501]}, "at most 500"),
+        ("find_bundles", {"items": ["a", "b" * 1001]}, "at most 1000"),
         ("find_bundles", {}, "required"),
         ("explain_bundle", {"items": TITLES, "bundle": [1, 9]}, "of the 3 products"),
         ("explain_bundle", {"items": TITLES, "bundle": [1, 1]}, "of the 3 products"),

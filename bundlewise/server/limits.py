@@ -10,7 +10,7 @@ from bundlewise.domain import Record
 
 MAX_ITEMS = MAX_PRODUCTS
 MAX_SESSIONS = 64
-MAX_TITLE = 500
+MAX_TITLE = 1000
 REMEMBERED = 10_000
 """Clients whose buckets are kept; a client that is forgotten starts with a full one."""
 
