@@ -212,10 +212,13 @@ def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
 
 
 def build_assistant_graph(
-    checkpointer: Checkpointer = None,
+    checkpointer: Checkpointer = None, context_schema: type[Any] = AssistantContext
 ) -> CompiledStateGraph[AssistantState, AssistantContext, AssistantState, AssistantState]:
-    """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`."""
-    graph = StateGraph(AssistantState, context_schema=AssistantContext)
+    """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`.
+
+    Another `context_schema` has the same attributes, found in its own way.
+    """
+    graph = StateGraph(AssistantState, context_schema=context_schema)
     graph.add_node("listen", listen)
     graph.add_node("understand", understand)
     graph.add_node("change", change)
@@ -229,6 +232,3 @@ def build_assistant_graph(
         graph.add_conditional_edges(name, next_step)
     graph.add_edge("reply", END)
     return graph.compile(checkpointer=checkpointer).with_config(recursion_limit=STEPS)
-
-
-graph = build_assistant_graph()

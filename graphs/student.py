@@ -188,6 +188,3 @@ def build_student_graph() -> CompiledStateGraph[StudentState, StudentContext, St
     graph.add_edge("repair", "check")
     graph.add_edge("answer", END)
     return graph.compile()
-
-
-graph = build_student_graph()

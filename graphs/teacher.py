@@ -230,6 +230,3 @@ def build_teacher_graph() -> CompiledStateGraph[TeacherState, TeacherContext, Te
     for before, after in ((START, "sample"), ("formalise", "prove"), ("check", "store"), ("store", END)):
         graph.add_edge(before, after)
     return graph.compile()
-
-
-graph = build_teacher_graph()

@@ -135,9 +135,9 @@ def _with_feedback(sessions: "list[Session]", path: Path | None) -> "tuple[list[
 
 def _draw(path: Path) -> None:
     from bundlewise.graph_picture import draw
-    from bundlewise.graphs.teacher import graph
+    from bundlewise.graphs.teacher import build_teacher_graph
 
-    draw(graph, path)
+    draw(build_teacher_graph(), path)
     click.echo(path)
 
 

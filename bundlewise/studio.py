@@ -1,0 +1,207 @@
+"""The graphs as LangGraph Studio and `langgraph dev` run them: the same ones, on names and texts that a form can hold.
+
+A program gives a graph its live things as context; a form gives names, and the live things are opened by them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from bundlewise import dataset, distilling
+from bundlewise.agents.student import NO_LIMITS, Form
+from bundlewise.agents.tally import Tally
+from bundlewise.domain import Item, Knowledge, Prediction, Session
+from bundlewise.graphs.assistant import build_assistant_graph
+from bundlewise.graphs.student import build_student_graph
+from bundlewise.graphs.teacher import build_teacher_graph
+from bundlewise.live import DEFAULT, LiveStudent
+
+if TYPE_CHECKING:
+    from bundlewise.agents.engine import Engine
+    from bundlewise.agents.limits import Limits
+    from bundlewise.agents.reading import Reading
+    from bundlewise.agents.teacher import Teacher
+    from bundlewise.graphs.piloting import ChatPilot
+    from bundlewise.graphs.teacher_state import Dials
+    from bundlewise.knowledge_base.finding_products import ProductFinder
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+@cache
+def _student(name: str, kb: str, adapter: str) -> LiveStudent:
+
+    return LiveStudent.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
+
+
+@cache
+def _finder(catalogue: str) -> "ProductFinder":
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.finding_products import ProductFinder
+    from bundlewise.products import read_products
+
+    return ProductFinder(read_products(catalogue), Embedder.named())
+
+
+@cache
+def _sessions(data: str) -> tuple[Session, ...]:
+    return tuple(dataset.load(data))
+
+
+@dataclass(frozen=True)
+class StudentForm:
+    """Which student answers, by names; otherwise what a `StudentContext` is."""
+
+    name: str = DEFAULT
+    kb: str = ""
+    adapter: str = ""
+    form: Form = "pairs"
+    repairs: int = 1
+
+    @property
+    def live(self) -> LiveStudent:
+        """The student that these names mean, opened once a process."""
+        return _student(self.name, self.kb, self.adapter)
+
+    @property
+    def engine(self) -> "Engine":
+        """The student's model."""
+        return self.live.student.engine
+
+    @property
+    def retriever(self) -> "Retriever | None":
+        """The student's knowledge."""
+        return self.live.retriever
+
+    @property
+    def reading(self) -> "Reading":
+        """How its judgements become bundles."""
+        return self.live.reading
+
+    @property
+    def limits(self) -> "Mapping[str, Limits]":
+        """None: a form has no place for them."""
+        return NO_LIMITS
+
+    @property
+    def progress(self) -> None:
+        """None: Studio shows the steps."""
+
+
+@dataclass(frozen=True)
+class AssistantForm:
+    """Who assists, and with which catalogue, by names; otherwise what an `AssistantContext` is."""
+
+    name: str = DEFAULT
+    kb: str = ""
+    adapter: str = ""
+    catalogue: str = "electronics"
+    chat_model: str = ""
+
+    @property
+    def student(self) -> LiveStudent:
+        """The student, opened once a process."""
+        return _student(self.name, self.kb, self.adapter)
+
+    @property
+    def finder(self) -> "ProductFinder":
+        """The catalogue, read once a process."""
+        return _finder(self.catalogue)
+
+    @cached_property
+    def pilot(self) -> "ChatPilot | None":
+        """The chat model, where one is named."""
+        from bundlewise.graphs.piloting import ChatPilot
+
+        return ChatPilot.named(self.chat_model) if self.chat_model else None
+
+
+@dataclass(frozen=True)
+class TeacherForm:
+    """Who distils what, by names; otherwise what a `TeacherContext` is. Nothing is written."""
+
+    name: str = "grounded"
+    data: str = "electronics"
+    limit: int = 20
+    formats: str = ""
+
+    @cached_property
+    def sessions(self) -> list[Session]:
+        """The first annotated training sessions of the data."""
+        return [s for s in _sessions(self.data) if s.split == "train" and s.bundles][: self.limit]
+
+    @property
+    def validation(self) -> list[Session]:
+        """The sessions that rules are tested on."""
+        return [s for s in _sessions(self.data) if s.split == "validation"]
+
+    @cached_property
+    def teacher(self) -> "Teacher":
+        """The teacher, grounded or recorded: a large one is paid for, and stays with `bundlewise distil`."""
+        return distilling.teacher_named(self.name, self.sessions)
+
+    @property
+    def dials(self) -> "Dials":
+        """The formats that are wanted, of all sessions."""
+        return distilling.dials_of("random", 1.0, 0, self.formats or None)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What has been done."""
+        return Tally()
+
+    store = pack = embed = None
+    known = remarks = ()
+
+
+class Carts(TypedDict, total=False):
+    """Titles of products, a list a cart; the student's bundles come back."""
+
+    carts: list[list[str]]
+    sessions: list[Session]
+    predictions: list[Prediction]
+
+
+class Distilled(TypedDict, total=False):
+    """Nothing goes in: the form says what is read. Records come back."""
+
+    sessions: list[Session]
+    records: list[Knowledge]
+
+
+def _read_carts(state: Carts) -> Carts:
+    return {
+        "sessions": [
+            Session(
+                session_id=f"cart-{number}",
+                split="test",
+                items=tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)),
+            )
+            for number, titles in enumerate(state["carts"], 1)
+        ]
+    }
+
+
+def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> Distilled:
+    return {"sessions": runtime.context.sessions}
+
+
+def _whole(state: Any, form: Any, name: str, read: Any, inner: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return a graph that reads what the form holds, and goes on as the graph of programs does."""
+    graph = StateGraph(state, context_schema=form)
+    graph.add_node("read", read)
+    graph.add_node(name, inner)
+    graph.add_edge(START, "read")
+    graph.add_edge("read", name)
+    graph.add_edge(name, END)
+    return graph.compile()
+
+
+student = _whole(Carts, StudentForm, "student", _read_carts, build_student_graph())
+teacher = _whole(Distilled, TeacherForm, "teacher", _read_data, build_teacher_graph())
+assistant = build_assistant_graph(context_schema=AssistantForm)
