@@ -1,13 +1,13 @@
-"""The graphs as LangGraph Studio and `langgraph dev` run them: the same ones, on names and texts that a form can hold.
+"""The graphs as `langgraph dev` and LangGraph Studio run them, on names and texts that a form can hold.
 
 A program gives a graph its live things as context; a form gives names, and the live things are opened by them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -159,41 +159,46 @@ class TeacherForm:
     known = remarks = ()
 
 
-class Carts(TypedDict, total=False):
-    """Titles of products, a list a cart; the student's bundles come back."""
+@dataclass(frozen=True)
+class Carts:
+    """Titles of products, a list a cart."""
 
     carts: list[list[str]]
-    sessions: list[Session]
-    predictions: list[Prediction]
 
 
-class Distilled(TypedDict, total=False):
-    """Nothing goes in: the form says what is read. Records come back."""
+@dataclass(frozen=True)
+class Bundled:
+    """What the student makes of carts."""
 
-    sessions: list[Session]
-    records: list[Knowledge]
+    carts: list[list[str]]
+    sessions: list[Session] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
 
 
-def _read_carts(state: Carts) -> Carts:
+@dataclass(frozen=True)
+class Distilled:
+    """What the teacher makes of the sessions that the form names; nothing goes in."""
+
+    sessions: list[Session] = field(default_factory=list)
+    records: list[Knowledge] = field(default_factory=list)
+
+
+def _read_carts(state: Carts) -> dict[str, list[Session]]:
+    carts = [tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)) for titles in state.carts]
     return {
-        "sessions": [
-            Session(
-                session_id=f"cart-{number}",
-                split="test",
-                items=tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)),
-            )
-            for number, titles in enumerate(state["carts"], 1)
-        ]
+        "sessions": [Session(session_id=f"cart-{n}", split="test", items=items) for n, items in enumerate(carts, 1)]
     }
 
 
-def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> Distilled:
+def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
     return {"sessions": runtime.context.sessions}
 
 
-def _whole(state: Any, form: Any, name: str, read: Any, inner: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
+def _whole(
+    form: Any, given: Any, state: Any, name: str, read: Any, inner: Any
+) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return a graph that reads what the form holds, and goes on as the graph of programs does."""
-    graph = StateGraph(state, context_schema=form)
+    graph = StateGraph(state, context_schema=form, input_schema=given)
     graph.add_node("read", read)
     graph.add_node(name, inner)
     graph.add_edge(START, "read")
@@ -202,6 +207,6 @@ def _whole(state: Any, form: Any, name: str, read: Any, inner: Any) -> CompiledS
     return graph.compile()
 
 
-student = _whole(Carts, StudentForm, "student", _read_carts, build_student_graph())
-teacher = _whole(Distilled, TeacherForm, "teacher", _read_data, build_teacher_graph())
+student = _whole(StudentForm, Carts, Bundled, "student", _read_carts, build_student_graph())
+teacher = _whole(TeacherForm, Distilled, Distilled, "teacher", _read_data, build_teacher_graph())
 assistant = build_assistant_graph(context_schema=AssistantForm)

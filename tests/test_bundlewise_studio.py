@@ -35,6 +35,8 @@ def test_langgraph_json_opens_the_graphs_of_programs_with_every_node() -> None:
         found = getattr(importlib.import_module(module), attribute)
         assert nodes(found) - {"read"} == nodes(builders[name]())
         assert found.get_context_jsonschema()["properties"]["name"]["default"]
+    assert set(studio.student.get_input_jsonschema()["properties"]) == {"carts"}
+    assert "said" in studio.assistant.get_input_jsonschema()["properties"]
 
 
 def test_carts_of_titles_are_bundled_as_a_program_bundles_them(tiny_student: Path) -> None:
