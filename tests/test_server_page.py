@@ -315,4 +315,14 @@ def test_a_key_is_asked_for_and_an_error_can_be_tried_again(browser: Any, live: 
         page.wait_for_selector(".message.assistant:has-text('Hello')")
         assert page.locator(".message.user").count() == 1 and not page.locator(".error-card").count()
         assert page.evaluate("JSON.stringify(localStorage)").find(KEY) < 0
-        visitor.faults[:] = [each for each in visitor.faults if "401" not in each and "ERR_FAILED" not in each]
+        page.wait_for_selector("#threads a")
+        page.context.set_offline(True)
+        page.fill("#say", "show cart")
+        page.press("#say", "Enter")
+        page.wait_for_selector("#threads .error-card")
+        assert page.locator("#threads a").count() == 1
+        assert page.evaluate("[...document.querySelectorAll('.error-card svg')].every((svg) => svg.getBBox().width > 0)")
+        page.context.set_offline(False)
+        page.locator("#threads").get_by_role("button", name="Try again").click()
+        page.wait_for_selector("#threads:not(:has(.error-card))")
+        visitor.faults[:] = [each for each in visitor.faults if "401" not in each and "net::ERR" not in each]

@@ -90,7 +90,9 @@ class Page:
 
         async def send_under_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(b"content-security-policy", POLICY.encode()), (b"cache-control", b"no-cache")]
+                # Pictures stay, so that a page whose server is away still has those of what it shows next.
+                kept = b"max-age=3600" if scope["path"].endswith(".svg") else b"no-cache"
+                own = [(b"content-security-policy", POLICY.encode()), (b"cache-control", kept)]
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 

@@ -8,7 +8,8 @@ async function load() {
   try {
     show(await call("threads"));
   } catch (error) {
-    byId("threads").replaceChildren(el("li", {}, errorCard(error, load)));
+    const shown = [...byId("threads").children].filter((row) => !row.querySelector(".error-card"));
+    byId("threads").replaceChildren(el("li", {}, errorCard(error, load)), ...shown);
   }
 }
 
