@@ -5,18 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise import chain, models
+from pydantic import ValidationError
+
+from bundlewise import chain, dataset, models
 from bundlewise.agents.compose import fitting, judge_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS, judge_as_read
 from bundlewise.agents.utilisation import require_utilisation
-from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Retrieved, Session
+from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Record, Retrieved, Session
 from bundlewise.errors import UsageError
+from bundlewise.files import fingerprint as digest
+from bundlewise.files import write_text
 from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
+from bundlewise.settings import cache_folder
 
 if TYPE_CHECKING:
     from bundlewise.finetune.adapters import Manifest
@@ -25,6 +30,13 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 DEFAULT = "smollm2-135m"
 BESIDE = 12
+
+
+class _Calibrated(Record):
+    """A reading, and the mean GJS it reached on validation."""
+
+    reading: Reading
+    score: float
 
 
 class LiveStudent:
@@ -48,18 +60,47 @@ class LiveStudent:
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
         mode: str | None = None,
+        calibrate: str | None = None,
         note: Note | None = None,
     ) -> "LiveStudent":
         """Open a student: an adapter brings its own retrieval policy and reading; `note` hears what is worth saying.
+
+        An untuned one is read as it is, unless `calibrate` names data to find out a better reading on.
 
         Raises:
             UsageError: the parts make another mode than the one wanted, or the student needs knowledge.
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
+        note = note or (lambda _: None)
         manifest = manifest_for(student, adapter)
-        retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note or (lambda _: None))
+        retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
-        return cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
+        found = cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
+        if calibrate is not None:
+            found.calibrate(calibrate, note)
+        return found
+
+    def calibrate(self, data: str, note: Note) -> None:
+        """Find out on the annotated validation sessions of some data how to read the student, and read it so.
+
+        What was found out is kept in the cache under all that it depends on, so only the first start takes minutes.
+
+        Raises:
+            UsageError: there are no such sessions.
+        """
+        sessions = dataset.load(data)
+        validation = [session for session in sessions if session.split == "validation" and session.bundles]
+        if not validation:
+            raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
+        path = cache_folder() / f"reading-{digest([self.about, [s.model_dump(mode='json') for s in sessions]])}.json"
+        try:
+            found = _Calibrated.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            reading, score = chain.calibrated(self.student.engine, self.retriever, sessions)
+            found = _Calibrated(reading=reading, score=score)
+            write_text(path, found.model_dump_json())
+        self.reading = found.reading
+        note(f"calibrated on {len(validation)} validation sessions, GJS there {found.score:.3f}")
 
     @property
     def about(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from samples import BagOfWords, record, session, thought
 
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, cohesion
+from bundlewise.dataset import write_sessions
 from bundlewise.domain import KnownSession
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
@@ -43,6 +44,34 @@ def test_bundles_are_the_student_graph_s(knowing: LiveStudent) -> None:
     settings = {"retriever": knowing.retriever, "reading": knowing.reading}
     expected = chain.answer([NEW], knowing.student.engine, **settings)  # type: ignore[arg-type]
     assert [p.bundles for p in knowing.bundle([NEW])] == [p.bundles for p in expected] != [()]
+
+
+def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_remembers(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bundlewise import chain
+
+    monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path / "cache"))
+    held = [session(f"v{n}", ["red mouse", "blue pad", "rug"], ((0, 1),), split="validation") for n in range(2)]
+    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held])
+    told: list[str] = []
+    found = LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
+    expected, score = chain.calibrated(found.student.engine, None, [*KNOWN, *held])
+    assert found.reading == expected != LiveStudent.open(student=str(tiny_student)).reading
+    assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
+    asked: list[object] = []
+    monkeypatch.setattr(chain, "calibrated", lambda *given: asked.append(given) or (expected, score))
+    again = LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
+    assert again.reading == expected and told[0] == told[1] and asked == []
+    (kept,) = (tmp_path / "cache").glob("reading-*.json")
+    kept.write_text("{}")
+    LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held[:1]])
+    LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    assert len(asked) == 2
+    write_sessions(tmp_path / "d.jsonl", KNOWN)
+    with pytest.raises(UsageError, match=r"no validation session of .*d\.jsonl is annotated; leave out --calibrate"):
+        LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
 
 
 def test_limits_hold_for_the_session_that_they_name(knowing: LiveStudent) -> None:

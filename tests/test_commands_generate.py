@@ -93,7 +93,10 @@ def test_an_adapter_answers_other_than_its_base(generate: Generate, adapter: Pat
     assert predictions(tuned) != predictions(generate("--data", data, "--json")[1])
 
 
-def test_calibration_on_validation_is_told(generate: Generate, data: Path) -> None:
+def test_calibration_on_validation_is_told(
+    generate: Generate, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path / "cache"))
     code, _, err = generate("--data", data, "--calibrate", "--limit", 1)
     assert code == 0 and "calibrated on 2 validation sessions, GJS there " in err
 

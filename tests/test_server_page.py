@@ -321,7 +321,9 @@ def test_a_key_is_asked_for_and_an_error_can_be_tried_again(browser: Any, live: 
         page.press("#say", "Enter")
         page.wait_for_selector("#threads .error-card")
         assert page.locator("#threads a").count() == 1
-        assert page.evaluate("[...document.querySelectorAll('.error-card svg')].every((svg) => svg.getBBox().width > 0)")
+        assert page.evaluate(
+            "[...document.querySelectorAll('.error-card svg')].every((svg) => svg.getBBox().width > 0)"
+        )
         page.context.set_offline(False)
         page.locator("#threads").get_by_role("button", name="Try again").click()
         page.wait_for_selector("#threads:not(:has(.error-card))")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
 
 if TYPE_CHECKING:
     from bundlewise.agents.conversation import Event
@@ -25,6 +25,7 @@ LEAVE = frozenset({"quit", "exit", "bye", ":q"})
 @knowledge_option
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
 @student_option
+@calibrate_option
 @policy_options
 @click.option(
     "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
@@ -38,6 +39,7 @@ def command(
     kb: str | None,
     adapter: Path | None,
     student: str,
+    calibrate: str | None,
     catalogue: str,
     threads: str,
     thread: str,
@@ -62,7 +64,7 @@ def command(
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.live import LiveStudent
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, note=_note)
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=_note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _Terminal().show
         if sys.stdin.isatty():

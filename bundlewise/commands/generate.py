@@ -11,8 +11,6 @@ from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundlewise.agents.engine import Engine
-    from bundlewise.agents.reading import Reading
     from bundlewise.chain import Spread
     from bundlewise.domain import Prediction
     from bundlewise.knowledge_base.retrieval import Retriever
@@ -80,11 +78,11 @@ def command(
     sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
+    on: dict[str, Any] = {"mode": mode, "calibrate": data if calibrate else None}
     live = LiveStudent.open(
-        kb=kb, adapter=adapter, student=student, dials=given, mode=mode, note=lambda said: click.echo(said, err=True)
+        kb=kb, adapter=adapter, student=student, dials=given, note=lambda said: click.echo(said, err=True), **on
     )
-    engine, retriever, manifest = live.student.engine, live.retriever, live.student.manifest
-    reading = _calibrated(engine, retriever, str(data)) if calibrate else live.reading
+    engine, retriever, manifest, reading = live.student.engine, live.retriever, live.student.manifest, live.reading
     settings: dict[str, Any] = {
         "retriever": retriever,
         "reading": reading,
@@ -135,19 +133,6 @@ def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retr
     from bundlewise.spreading import Students
 
     return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer
-
-
-def _calibrated(engine: "Engine", retriever: "Retriever | None", data: str) -> "Reading":
-    """Find out on the validation sessions of the data how a student is to be read."""
-    from bundlewise import chain, dataset
-
-    sessions = dataset.load(data)
-    validation = [s for s in sessions if s.split == "validation" and s.bundles]
-    if not validation:
-        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    reading, score = chain.calibrated(engine, retriever, sessions)
-    click.echo(f"calibrated on {len(validation)} validation sessions, GJS there {score:.3f}", err=True)
-    return reading
 
 
 def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path | None, as_json: bool) -> None:

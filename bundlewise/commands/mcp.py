@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
 
 
 @click.command()
@@ -13,7 +13,8 @@ from bundlewise.commands.options import dials_of, knowledge_option, policy_optio
 @knowledge_option
 @policy_options
 @student_option
-def command(adapter: Path | None, kb: str | None, student: str, **options: Any) -> None:
+@calibrate_option
+def command(adapter: Path | None, kb: str | None, student: str, calibrate: str | None, **options: Any) -> None:
     """Serve the tools find_bundles, explain_bundle and search_knowledge to an MCP client that starts this command.
 
     How clients are told of it: docs/api.md.
@@ -26,6 +27,11 @@ def command(adapter: Path | None, kb: str | None, student: str, **options: Any) 
     from bundlewise.server.tools import serve_tools
 
     live = LiveStudent.open(
-        kb=kb, adapter=adapter, student=student, dials=given, note=lambda text: click.echo(text, err=True)
+        kb=kb,
+        adapter=adapter,
+        student=student,
+        dials=given,
+        calibrate=calibrate,
+        note=lambda text: click.echo(text, err=True),
     )
     serve_tools(live)

@@ -14,6 +14,10 @@ data_option = click.option("--data", required=True, help="A sessions file, or el
 student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
+calibrate_option = click.option(
+    "--calibrate", metavar="DATA", help="Calibrate an untuned student on the validation split of DATA; remembered."
+)
+
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of retrieval; what is not given keeps its default."""

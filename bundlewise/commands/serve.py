@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
 
 
 @click.command()
@@ -18,6 +18,7 @@ from bundlewise.commands.options import dials_of, knowledge_option, policy_optio
 @knowledge_option
 @policy_options
 @student_option
+@calibrate_option
 @click.option(
     "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
 )
@@ -55,6 +56,7 @@ def command(
     adapter: Path | None,
     kb: str | None,
     student: str,
+    calibrate: str | None,
     catalogue: str,
     threads: str,
     chat_model: str | None,
@@ -87,7 +89,12 @@ def command(
     from bundlewise.server.playground import Playground
 
     live = LiveStudent.open(
-        kb=kb, adapter=adapter, student=student, dials=given, note=lambda text: click.echo(text, err=True)
+        kb=kb,
+        adapter=adapter,
+        student=student,
+        dials=given,
+        calibrate=calibrate,
+        note=lambda text: click.echo(text, err=True),
     )
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
