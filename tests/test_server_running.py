@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from click.testing import CliRunner
+from pilot_server import DONE, PilotServer, calls
 from server_samples import KEY, TITLES, WordStudent, app_of, served
 
 from bundlewise.cli import root
@@ -234,3 +235,21 @@ def test_the_command_serves_and_finishes_what_is_open_when_it_is_told_to_stop(ti
         said = str(process.stderr and process.stderr.read())
     assert "POST /v1/bundles 200" in said and "Traceback" not in said and KEY not in said
     assert json.dumps(TITLES[0]) not in said
+
+
+def test_the_command_lets_a_chat_model_of_the_user_s_understand(tiny_student: Path, tmp_path: Path) -> None:
+    model = PilotServer(calls(("add", {"ids": ["el-0001", "el-0002"]}), ("bundle", {})), DONE)
+    options = ["--chat-model", model.spec, "--threads", str(tmp_path / "threads.sqlite")]
+    with (
+        closing(model),
+        serving(tiny_student, *options, OPENAI_API_KEY="sk-secret") as (process, address),
+        httpx.Client(base_url=address, timeout=60) as http,
+    ):
+        answer = http.post("/api/threads/t/messages", json={"text": "I'd love the tablet and its case"})
+        view = http.get("/api/threads/t").json()
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        said = str(process.stderr and process.stderr.read())
+    assert "event: done" in answer.text and model.keys == ["Bearer sk-secret"] * 2
+    assert [item["id"] for item in view["cart"]["items"]] == ["el-0001", "el-0002"] and len(view["messages"]) == 2
+    assert "evil" not in answer.text and "sk-secret" not in said + answer.text
