@@ -29,7 +29,6 @@ from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
 from bundlewise.products import read_products, whole
 
 TITLE = 60
-MEMORY = 20
 """Messages of a conversation without a thread that are gone through again."""
 
 
@@ -186,7 +185,7 @@ class Assistant:
             raise UsageError("the last message must be a user's and hold text")
         if len(said[-1]) > LONGEST:
             raise UsageError(f"the last message has {len(said[-1]):,} characters; say it in {LONGEST:,}")
-        return self._replay.answer(tuple([text[:LONGEST] for text in said if text.strip()][-MEMORY:]))
+        return self._replay.answer(tuple([text[:LONGEST] for text in said if text.strip()]))
 
     def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
         """Return products of the catalogue, best first."""

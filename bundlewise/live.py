@@ -241,4 +241,6 @@ def _retriever(
         note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
+        if policy.is_plain:
+            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 does")
     return chain.open_retriever(kb, policy, base) if kb and not policy.is_plain else None

@@ -10,6 +10,8 @@ from bundlewise.graphs.assistant import AssistantContext, build_assistant_graph,
 
 REMEMBERED = 256
 """Conversations, each as far as it had come."""
+LONGEST = 100
+"""Messages that a conversation is gone through from at most, where nothing of it is remembered."""
 KEPT = ("desk", "past", "messages")
 
 
@@ -28,8 +30,8 @@ class Replay:
 
     def answer(self, said: tuple[str, ...]) -> Iterator[Event]:
         """Go through a conversation, all that the shopper said, and stream the reply to the last message."""
-        after: Mapping[str, Any] = {}
-        for kind, part in self._stream(self._after(said[:-1]), said[-1]):
+        before, after = self._after(said[:-1]), dict[str, Any]()
+        for kind, part in self._stream(before, said[-1]):
             if kind == "custom":
                 yield part
             else:
@@ -37,23 +39,27 @@ class Replay:
         self._remember(said, after)
 
     def _after(self, said: tuple[str, ...]) -> Mapping[str, Any]:
-        """Return the state after messages."""
-        if not said:
-            return {}
+        """Return the state after messages: from what is remembered of them, or else from the latest LONGEST."""
+        length, state = self._longest_known(said)
+        for place in range(length if length else max(0, len(said) - LONGEST), len(said)):
+            *_, (_, state) = self._stream(state, said[place])
+            self._remember(said[: place + 1], state)
+        return state
+
+    def _longest_known(self, said: tuple[str, ...]) -> tuple[int, Mapping[str, Any]]:
         with self._lock:
-            known = self._known.get(said)
-        if known is None:
-            *_, (_, known) = self._stream(self._after(said[:-1]), said[-1])
-        self._remember(said, known)
-        return known
+            length = next((n for n in range(len(said), 0, -1) if said[:n] in self._known), 0)
+            return length, self._known[said[:length]] if length else {}
 
     def _stream(self, before: Mapping[str, Any], message: str) -> Iterator[tuple[str, Any]]:
         given = {**before, **turn(message)}
         yield from self._graph.stream(given, context=self._context, stream_mode=["custom", "values"])
 
     def _remember(self, said: tuple[str, ...], after: Mapping[str, Any]) -> None:
+        """Keep what a conversation has come to, and what it had come to before its last message, which may change."""
         with self._lock:
             self._known[said] = {name: after[name] for name in KEPT if name in after}
             self._known.move_to_end(said)
+            self._known.pop(said[:-2], None)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)

@@ -93,6 +93,13 @@ def test_an_adapter_answers_other_than_its_base(generate: Generate, adapter: Pat
     assert predictions(tuned) != predictions(generate("--data", data, "--json")[1])
 
 
+def test_an_adapter_tuned_without_knowledge_says_that_it_reads_none(
+    generate: Generate, adapter: Path, tmp_path: Path
+) -> None:
+    code, _, err = generate("--adapter", adapter, "--kb", tmp_path / "kb", "--items", "a mouse", "a pad")
+    assert code == 0 and "tuned without knowledge in its prompts" in err and "--hints 30" in err
+
+
 def test_calibration_on_validation_is_told(
     generate: Generate, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

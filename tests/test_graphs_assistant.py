@@ -11,6 +11,7 @@ from samples import BagOfWords
 from bundlewise.agents.conversation import Action, Event
 from bundlewise.agents.limits import Limits
 from bundlewise.assistant import Assistant, ThreadView
+from bundlewise.graphs.replaying import Replay
 from bundlewise.knowledge_base.finding_products import ProductFinder
 
 Say = Callable[..., list[Event]]
@@ -265,6 +266,24 @@ def test_what_a_conversation_has_come_to_is_not_gone_through_again(assistant: As
     assert [item.id for item in card.items] == ["c2"] and len(student.asked) == 2
     with Assistant(WordStudent(), ProductFinder(SHOP, BagOfWords())) as fresh:
         assert list(fresh.complete(messages)) == replies[-1]
+
+
+def test_a_long_conversation_keeps_its_cart_and_each_message_is_gone_through_once(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through: list[str] = []
+    whole = Replay._stream
+    monkeypatch.setattr(Replay, "_stream", lambda self, before, text: through.append(text) or whole(self, before, text))
+    messages = [{"role": "user", "content": "find folio case"}, {"role": "user", "content": "add 1 and 2"}]
+    for number in range(60):
+        messages.append({"role": "user", "content": f"find mouse {number}"})
+        list(assistant.complete(messages))
+    (card,) = cards(assistant.complete([*messages, {"role": "user", "content": "show cart"}]), "cart")
+    assert [item.id for item in card.items] == ["c1", "c2"] and len(through) == 63
+    assert len(assistant._replay._known) <= 4
+    with Assistant(WordStudent(), ProductFinder(SHOP, BagOfWords())) as fresh:
+        (card,) = cards(fresh.complete([*messages, {"role": "user", "content": "show cart"}]), "cart")
+        assert [item.id for item in card.items] == ["c1", "c2"]
 
 
 def test_the_answer_streams_as_it_comes(assistant: Assistant, student: WordStudent) -> None:

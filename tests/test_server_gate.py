@@ -120,6 +120,14 @@ def test_a_client_above_its_rate_is_told_when_to_come_again_and_others_are_not_t
     assert found[-1].json()["error"]["type"] == "rate_limit_error"
 
 
+def test_what_only_reads_counts_a_tenth() -> None:
+    with TestClient(app_of(limits=Limits(rate=1, burst=3))) as client:
+        found = [client.get("/v1/models").status_code for _ in range(20)]
+        assert found == [200] * 20
+        assert client.post("/v1/bundles", json=BODY).status_code == 200
+        assert client.post("/v1/bundles", json=BODY).status_code == 429
+
+
 def test_every_session_of_a_batch_counts() -> None:
     with TestClient(app_of(limits=Limits(rate=60, burst=3))) as client:
         found = client.post("/v1/bundles", json={"sessions": [BODY] * 4})

@@ -213,6 +213,25 @@ def test_an_answer_goes_on_over_a_reload_and_two_tabs_show_one_thread(
         assert page.locator("#log").inner_text() == other.locator("#log").inner_text()
 
 
+def test_another_thread_is_talked_in_while_an_answer_is_on_its_way(
+    tiny_student: Path, live: LiveStudent, browser: Any, tmp_path: Path
+) -> None:
+    slow = SlowStudent(live.student, live.retriever, live.reading)
+    with served(app_with(slow, tmp_path)) as url, Visitor(browser, url) as visitor:
+        page = visitor.tab()
+        say(page, "hello")
+        page.get_by_role("button", name="New").click()
+        page.wait_for_selector("#welcome:not([hidden])")
+        slow.gate = threading.Event()
+        page.fill("#say", LIST)
+        page.press("#say", "Enter")
+        page.get_by_role("button", name="Find bundles").wait_for()
+        page.locator("#threads a", has_text="hello").click()
+        page.wait_for_selector(".message.user:has-text('hello')")
+        say(page, "show cart")
+        slow.gate.set()
+
+
 def test_ten_thousand_products_are_searched_at_once(visitor: Visitor) -> None:
     page = visitor.tab()
     page.wait_for_selector("#examples button")

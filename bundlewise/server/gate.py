@@ -24,6 +24,8 @@ OPEN = {"/healthz", "/readyz"}
 CLOSED = ("/v1/", "/api/", "/metrics/")
 """What asks for a key where there are keys: these paths, and all below them."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+READING = 0.1
+"""What a request that only reads takes out of a bucket that holds sessions and messages."""
 DRAINED = 8
 """Bodies too long are read on so many times their limit: a client that still writes does not hear the refusal."""
 HEADERS = {
@@ -79,7 +81,7 @@ class Gate:
             state["owner"] = state["client"] = self._owner(headers)
         if path.startswith("/metrics"):
             return await self.app(scope, receive, visit.send)
-        self.charge(state["client"])
+        self.charge(state["client"], 1 if scope["method"] == "POST" else READING)
         body = await read_body(headers, receive, self.limits)
         if self.active >= self.limits.concurrent:
             found = f"{self.active} requests are worked on, which is the limit"
@@ -105,14 +107,14 @@ class Gate:
             )
         return owner
 
-    def charge(self, client: str, cost: int = 1, paid: int = 0) -> None:
+    def charge(self, client: str, cost: float = 1, paid: int = 0) -> None:
         """Take the cost of a request, less what is paid already, out of a client's bucket.
 
         Raises:
             Refusal: 429 with the time to wait, or 413 where no waiting helps.
         """
         if self.limits.rate and cost > self.limits.burst:
-            found = f"{cost} sessions at once are above the limit of {self.limits.burst}"
+            found = f"{cost:g} sessions at once are above the limit of {self.limits.burst}"
             raise Refusal(413, f"{found}; send fewer", code="burst")
         if wait := self.buckets.take(client, cost - paid):
             found = f"more than {self.limits.rate:g} sessions and messages a minute"

@@ -35,7 +35,7 @@ class Buckets:
         self._rate, self._burst, self._clock = rate / 60, burst, clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, client: str, cost: int = 1) -> float:
+    def take(self, client: str, cost: float = 1) -> float:
         """Take the cost out of a client's bucket; return 0, or the seconds after which it will be there.
 
         A cost above the burst is never there.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
@@ -19,6 +19,8 @@ from bundlewise.server.streaming import talking
 log = logging.getLogger("bundlewise.server")
 WAITING = 4
 """Turns of one thread that may be under way, the running one too."""
+OPEN = 32
+"""Turns of one client that may be under way: they run on when it hangs up, and each takes a thread."""
 SILENCE = 15.0
 """Seconds after which a listener is told that the line still stands."""
 
@@ -93,6 +95,7 @@ class Turns:
     def __init__(self, threads: CapacityLimiter, meters: Meters) -> None:
         self._threads, self._meters = threads, meters
         self._under_way: dict[tuple[str, str], deque[Turn]] = defaultdict(deque)
+        self._by_client: Counter[str] = Counter()
         self._running: set[asyncio.Future[None]] = set()
 
     def of(self, owner: str, thread: str) -> Turn | None:
@@ -104,21 +107,26 @@ class Turns:
         """Start a turn; it ends even if nobody listens.
 
         Raises:
-            Refusal: 409, too many turns of the thread are under way.
+            Refusal: 409, too many turns of the thread or of the client are under way.
         """
-        key = (owner, thread)
-        if len(self._under_way[key]) >= WAITING:
-            found = f"{WAITING} turns of this thread are under way"
-            raise Refusal(409, f"{found}; wait for one", code="thread_busy", wait=2)
+        key, client = (owner, thread), caller.client
+        for count, most, whose in (
+            (len(self._under_way.get(key, ())), WAITING, "this thread"),
+            (self._by_client[client], OPEN, "this client"),
+        ):
+            if count >= most:
+                raise Refusal(409, f"{most} turns of {whose} are under way; wait for one", code="thread_busy", wait=2)
         turn = Turn()
         self._under_way[key].append(turn)
+        self._by_client[client] += 1
         running = talking(talk, caller, self._threads, turn.add)
         self._running.add(running)
-        running.add_done_callback(partial(self._ended, key, turn))
+        running.add_done_callback(partial(self._ended, key, client, turn))
         return turn
 
-    def _ended(self, key: tuple[str, str], turn: Turn, running: "asyncio.Future[None]") -> None:
+    def _ended(self, key: tuple[str, str], client: str, turn: Turn, running: "asyncio.Future[None]") -> None:
         self._running.discard(running)
+        self._by_client -= Counter([client])  # Drops who has none left.
         self._under_way[key].remove(turn)
         if not self._under_way[key]:
             del self._under_way[key]

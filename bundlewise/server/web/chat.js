@@ -14,6 +14,7 @@ let offers = [], visit = 0;
 export async function openThread(name) {
   visit += 1;
   state.thread = name;
+  setBusy(false);
   tell("threads");
   await load(visit);
 }
