@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bundlewise.agents.conversation import Desk
 from bundlewise.agents.naming import slip
-from bundlewise.agents.phrases import PHRASES, POLITE, REWRITTEN, compiled, lexicon
+from bundlewise.agents.phrases import PHRASES, POLITE, REWRITTEN, compiled, lexicon, meant
 from bundlewise.text import line, words
 
 SHORTEST_SLIP = 4
@@ -51,7 +51,7 @@ def corrected(said: str, seen: Seen) -> str:
         word = match[0]
         if len(word) < SHORTEST_SLIP or word in known or word in titles or seen.knows(word):
             return word
-        close = sorted(other for other in known if len(other) >= SHORTEST_SLIP and _is_slip(word, other))
+        close = sorted(other for other in meant() if len(other) >= SHORTEST_SLIP and _is_slip(word, other))
         return close[0] if close else word
 
     return re.sub(r"[a-z]+(?:'[a-z]+)?", mend, said)

@@ -206,9 +206,7 @@ TALK = frozenset(
     | {"show", "other", *COUNTS}
 )
 """Words that name no product by themselves."""
-GOING_ON = frozenset(
-    {"what", "which", "why", "how", "where", "when", "need", "want", "find", "show", "something", "anything"}
-)
+GOING_ON = frozenset({"what", "which", "why", "how", "where", "when", "need", "want", "find", "show"})
 """Words that a part of a list begins with where it goes on with the sentence."""
 MEASURES = frozenset({"meter", "meters", "metre", "metres", "feet", "foot", "inches", "watt", "watts", "volt", "volts"})
 """Units that titles need not spell as shoppers do."""
@@ -237,6 +235,20 @@ def compiled(pattern: str) -> re.Pattern[str]:
 @cache
 def lexicon() -> frozenset[str]:
     """Return the words that phrases are made of."""
-    sources = [pattern for _, pattern in PHRASES] + [SOFT, LISTS, *POLITE, STARTS, *PARTS.values(), ANYTHING, BUNDLED]
-    sources += ["under below cheaper less than most least only exactly items products pairs per each between", *TENS]
-    return frozenset(word for source in sources for word in re.findall(r"[a-z]{3,}", source.replace("\\b", " ")))
+    return meant() | _words_of(*POLITE, dict(PHRASES)["thanks"])
+
+
+@cache
+def meant() -> frozenset[str]:
+    """Return the words of phrases that a slip may stand for: politeness is none of them, so `cook` is not `cool`."""
+    sources = [pattern for name, pattern in PHRASES if name != "thanks"]
+    sources += [SOFT, LISTS, STARTS, *PARTS.values(), ANYTHING, BUNDLED]
+    sources += [
+        "under below cheaper less than most least only exactly items products pairs per each between smaller fewer",
+        *TENS,
+    ]
+    return _words_of(*sources)
+
+
+def _words_of(*patterns: str) -> frozenset[str]:
+    return frozenset(word for pattern in patterns for word in re.findall(r"[a-z]{3,}", pattern.replace("\\b", " ")))

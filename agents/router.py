@@ -2,6 +2,7 @@
 
 import re
 
+from bundlewise.agents.comparing import compared
 from bundlewise.agents.conversation import LONGEST, Act, Action
 from bundlewise.agents.hearing import Seen, heard, is_courtesy, plain
 from bundlewise.agents.limits import Limits
@@ -23,7 +24,7 @@ from bundlewise.agents.phrases import (
     TALK,
     compiled,
 )
-from bundlewise.agents.wishes import Wish, wish_in
+from bundlewise.agents.wishes import Wish, is_money, wish_in
 from bundlewise.text import STOP_WORDS, UNITS, line, words
 
 __all__ = ["Seen", "understand"]
@@ -75,6 +76,8 @@ def _without_courtesy(rows: list[str]) -> list[str]:
 
 def _one(said: str, seen: Seen) -> list[Action]:
     """Return what one clause asks for: wishes in it first, then what is left of it; nothing if that is not clear."""
+    if found := compared(said, seen.desk):
+        return found
     wish, rest = wish_in(said)
     rest = plain(rest) if wish else rest
     if wish is None:
@@ -230,7 +233,10 @@ def _listed(row: str, seen: Seen) -> list[Action]:
         return pointed
     parts = re.split(r"\s*;\s*" if ";" in body else r"\s*,\s*(?:and\s+)?|\s+and\s+", body)
     titles = tuple(re.sub(r"^(?:a|an|some|the)\s+", "", part.strip(" .")) for part in parts if part.strip(" ."))
-    if len(titles) < 2 or any(is_place(title) or _is_talk(title.lower()) for title in titles):
+    if any(_is_talk(title.lower()) for title in titles) or (titles and is_place(titles[0])):
+        return []
+    titles = tuple(title for title in titles if not is_place(title))
+    if len(titles) < 2:
         return []
     paste = Action(name="paste", titles=titles[:MOST_PRODUCTS])
     return [paste, Action(name="bundle")] if bundles else [paste]
@@ -238,7 +244,7 @@ def _listed(row: str, seen: Seen) -> list[Action]:
 
 def _is_talk(part: str) -> bool:
     """Say whether a part of a list goes on with the sentence: `what goes with it`, `need a mouse`."""
-    return bool(QUESTIONS.intersection(part.split())) or part.split()[0] in GOING_ON or wish_in(part)[0] is not None
+    return bool(QUESTIONS.intersection(part.split())) or part.split()[0] in GOING_ON or is_money(part)
 
 
 def _pointed(body: str, seen: Seen) -> list[Action]:

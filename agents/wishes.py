@@ -23,7 +23,7 @@ MONEY = rf"(?:a )?{SIGN}?\s?{PRICE}(?:\s?{COIN})?"
 CASH = rf"(?:{SIGN}\s?{PRICE}|(?:a )?{PRICE}\s?{COIN})"
 """Money that says so."""
 BESIDE_A_PRICE = (
-    r"\W*(?:$|(?:and|or|but|for|with|in|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
+    r"\W*(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
     r"|because|without|not|a|an|the|i|you|it|they|so|as|budget|altogether|total|together|apiece)\b)"
 )
 """What may follow a number that is a price; other words are what is counted or measured: `at least 2 m`, `4 ports`."""
@@ -95,6 +95,11 @@ def wish_in(said: str) -> tuple[Wish | None, str]:
             wish = Wish(least_price=amounts.get("least_price"), max_price=amounts.get("max_price"))
             return wish, _without(match, said)
     return None, said
+
+
+def is_money(said: str) -> bool:
+    """Say whether a text is an amount of money, with its currency, and nothing else."""
+    return _compiled(CASH).fullmatch(said) is not None
 
 
 def _is_price(match: re.Match[str], said: str) -> bool:

@@ -15,10 +15,11 @@ VOCABULARY = {word.lower() for title in TITLES for word in title.split()} | {"he
 VOCABULARY |= {"no", "stop", "go", "on", "show", "more", "only", "one", "two", "max", "keyboard"}
 EMPTY = Seen(Desk(), VOCABULARY.__contains__)
 SHOWN = Seen(Desk(cart=ITEMS[:2], found=ITEMS, query="glide"), VOCABULARY.__contains__)
-BUNDLED = Seen(
-    Desk(cart=ITEMS, bundles=(Offer(items=ITEMS[:2], intent="set up a desk", confidence=0.9, total=30.0),)),
-    VOCABULARY.__contains__,
+OFFERS = (
+    Offer(items=ITEMS[:2], intent="set up a desk", confidence=0.9, total=30.0),
+    Offer(items=ITEMS[2:], intent="draw on a tablet", confidence=0.9, total=100.0),
 )
+BUNDLED = Seen(Desk(cart=ITEMS, bundles=OFFERS), VOCABULARY.__contains__)
 
 
 def a(name: Any, **fields: Any) -> list[Action]:
@@ -180,6 +181,8 @@ SAID: list[tuple[str, list[Action]]] = [
     ("don't include the charger", a("exclude", text="the charger")),
     ("take the case out of the bundle", a("exclude", text="the case")),
     ("remove the case from the bundle", a("exclude", text="the case")),
+    ("I have: Navy Riding Tights, 28, a lamp and a pen", a("paste", titles=("Navy Riding Tights", "lamp", "pen"))),
+    ("find cook headphones", a("search", text="cook headphones")),
     ("bundle mouse, pad and rug", [*a("paste", titles=("mouse", "pad", "rug")), *a("bundle")]),
 ]
 """Understood whatever lies on the table."""
@@ -279,6 +282,23 @@ def test_clear_commands_and_common_phrasings(said: str, meant: list[Action], see
 @pytest.mark.parametrize(("said", "meant"), WITH_PRODUCTS, ids=[said for said, _ in WITH_PRODUCTS])
 def test_products_that_were_shown_are_meant(said: str, meant: list[Action]) -> None:
     assert understand(said, SHOWN) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "seen", "meant"),
+    [
+        ("anything cheaper?", SHOWN, a("search", text="glide", max_price=9.99)),
+        ("make it cheaper", BUNDLED, limit(total=99.99)),
+        ("cheaper bundles please", BUNDLED, limit(total=99.99)),
+        ("smaller bundles", BUNDLED, limit(most=2)),
+        ("make them bigger", BUNDLED, limit(least=3)),
+        ("fewer bundles", BUNDLED, limit(bundles=1)),
+        ("anything cheaper?", EMPTY, a("unknown", text="anything cheaper?")),
+        ("smaller bundles", EMPTY, a("unknown", text="smaller bundles")),
+    ],
+)
+def test_comparisons_are_with_what_lies_on_the_table(said: str, seen: Seen, meant: list[Action]) -> None:
+    assert understand(said, seen) == meant
 
 
 @pytest.mark.parametrize("said", ["something under 50", "under 50", "cheaper than 50", "make them under 50 please"])
