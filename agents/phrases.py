@@ -87,7 +87,7 @@ PHRASES: tuple[tuple[Act, str], ...] = (
         r"|why (?P<what4>.+ together)"
         r"|(?:show|open|view|see|describe|tell me)(?: me)?(?: more)?(?: about)? (?P<what5>{bundle})"
         r"|what(?:'s| is) in (?P<what6>{bundle})|what makes (?P<what7>{bundle})(?: .*)?"
-        r"|i (?:like|love|prefer) (?P<what8>{bundle})",
+        r"|i (?:like|love|prefer) (?P<what8>{bundle})|(?P<what9>{bundle})",
     ),
     (
         "complete",

@@ -75,6 +75,7 @@ SAID: list[tuple[str, list[Action]]] = [
     ("put them all together in one bundle", a("bundle")),
     ("put together a bundle", a("bundle")),
     ("recommend bundles", a("bundle")),
+    ("bundle 1", a("explain", text="bundle 1", numbers=(1,))),
     ("show bundle 1", a("explain", text="bundle 1", numbers=(1,))),
     ("what is in bundle 1?", a("explain", text="bundle 1", numbers=(1,))),
     ("what makes bundle 1 good?", a("explain", text="bundle 1", numbers=(1,))),
