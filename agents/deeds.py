@@ -8,8 +8,18 @@ from typing import Protocol
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.conversation import Act, Action, Desk, Event, ProductsEvent
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.naming import ALL, at, called, called_each
-from bundlewise.agents.wording import HELP, UNKNOWN, count_of, in_words, no_place, quoted, titles_of, within_prices
+from bundlewise.agents.naming import ALL, at, bundles_in, called, called_each, is_amount
+from bundlewise.agents.wording import (
+    HELP,
+    UNKNOWN,
+    count_of,
+    in_words,
+    no_bundle,
+    no_place,
+    quoted,
+    titles_of,
+    within_prices,
+)
 from bundlewise.domain import Item
 from bundlewise.text import line
 
@@ -73,6 +83,11 @@ def add(desk: Desk, action: Action, finder: Finder) -> Deed:
         if missing or not chosen:
             return _refuse(desk, no_place(missing or action.numbers, len(desk.found), "in the list"))
         return _put(desk, chosen)
+    if bundles_in(action.text):
+        products, fault = _in_bundles(desk, action.text)
+        return _refuse(desk, fault) if fault else _put(desk, products)
+    if is_amount(action.text):
+        return _refuse(desk, "Which ones? Say add and their numbers.")
     if _means_all(action.text):
         single = action.text.split()[0] in ("it", "this", "that") and len(desk.found) > 1
         if single or not desk.found:
@@ -118,7 +133,7 @@ def _put(desk: Desk, products: Sequence[Item]) -> Deed:
     if len(desk.cart) + len(new) > MAX_PRODUCTS:
         return _refuse(desk, f"The cart holds at most {MAX_PRODUCTS} products, as many as the student reads at once.")
     kept = tuple(key for key in desk.excluded if key not in {item.id for item in products})
-    after = _changed(desk, cart=(*desk.cart, *new), excluded=kept)
+    after = _changed(desk, cart=(*desk.cart, *new), excluded=kept) if new or kept != desk.excluded else desk
     if not new:
         return Deed(after, "That is in the cart already.", (after.card(),))
     named = titles_of(new) if len(new) <= 3 else f"{len(new)} products"
@@ -167,13 +182,20 @@ def clear(desk: Desk, _: Action, __: Finder) -> Deed:
 def limit(desk: Desk, action: Action, _: Finder) -> Deed:
     """Add limits to those that hold already; what they do not name stays."""
     wanted = action.limits or Limits()
-    merged = desk.limits.model_dump() | wanted.model_dump(exclude_defaults=True)
+    merged = desk.limits.model_dump() | _named(wanted)
     if wanted.most and wanted.least == 2:
         merged["least"] = min(merged["least"], wanted.most)
     if wanted.least > 2 and wanted.most is None and merged["most"] is not None:
         merged["most"] = max(merged["most"], wanted.least)
     after = _changed(desk, limits=Limits(**merged))
     return Deed(after, f"Bundles now have {in_words(after.limits)}.", (after.card(),), then=_again(after))
+
+
+def _named(wanted: Limits) -> dict[str, object]:
+    """Return the limits that are named; who fills in every field names those that are no defaults."""
+    told = wanted.model_dump(exclude_unset=True, exclude_none=True)
+    filled = wanted.model_fields_set == Limits.model_fields.keys()
+    return (wanted.model_dump(exclude_defaults=True) or told) if filled else told
 
 
 def free(desk: Desk, _: Action, __: Finder) -> Deed:
@@ -221,6 +243,8 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
     if action.numbers:
         chosen, absent = at(action.numbers, desk.cart)
         return ([], no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
+    if bundles_in(action.text):
+        return _in_bundles(desk, action.text)
     if _means_all(action.text):
         return ([], "Which one? Say its number or words of its title.") if len(desk.cart) > 1 else (list(desk.cart), "")
     if several := called_each(action.text, desk.cart):
@@ -232,6 +256,14 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
         places = ", ".join(f"{desk.cart.index(item) + 1}. {item.title}" for item in fitting[:5])
         return [], f"Several fit: {places}. Say its number."
     return [], f"No product in the cart is called {line(action.text)!r}."
+
+
+def _in_bundles(desk: Desk, text: str) -> tuple[list[Item], str]:
+    """Return the products of the bundles that a text names, or which of these there are not."""
+    chosen, absent = at(bundles_in(text), desk.bundles)
+    if absent:
+        return [], no_bundle(absent[0], len(desk.bundles))
+    return [item for offer in chosen for item in offer.items if item in desk.cart], ""
 
 
 def _means_all(text: str) -> bool:

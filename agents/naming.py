@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from bundlewise.domain import Item
 from bundlewise.text import STOP_WORDS, head_noun
 
+Listed = TypeVar("Listed")
 ORDINALS = {
     "first": 1,
     "1st": 1,
@@ -43,17 +45,23 @@ ALL = frozenset({"all", "everything", "both", "these", "those", "them", "it", "t
 MOST_PLACES = 100
 """Places that a message may name; no list is as long."""
 FILLER = STOP_WORDS | ALL | frozenset({"a", "an", "one", "ones", "my", "some", "please", "thing", "product", "item"})
+_COUNT = rf"[0-9]{{1,2}}|{'|'.join(COUNTS)}"
 _NUMBERS = re.compile(
-    r"(?:(?:the|number|numbers|no|item|items|product|products|bundle|option|and|one|ones|#)\s*|[,&]\s*)*"
-    rf"(?:[0-9]{{1,2}}|{'|'.join(ORDINALS)})\b"
+    r"(?:(?:the|number|numbers|no|item|items|product|products|option|and|one|ones|#)\s*|[,&]\s*)*"
+    rf"(?:(?P<side>first|last|top) (?P<count>{_COUNT})|(?P<number>[0-9]{{1,2}}|{'|'.join(ORDINALS)}))\b"
 )
+_AMOUNT = re.compile(rf"(?:{_COUNT}|a couple|a few|some|any|several)(?: (?:of )?(?:them|these|those|more))?")
+_BUNDLES = re.compile(r"(?:the )?bundles? (?:number |no |#)?(?P<after>.+)|(?P<before>.+) bundles?")
 _AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
     """Return the places that a text names, each once, if it names nothing else: `the first and third`, `1, 2 and 4`."""
-    rest = re.sub(r"(?:\s*\b(?:one|ones|product|products|item|items|two|of them)\b)+\s*$", "", text.strip().lower())
+    rest = text.strip().lower()
+    if is_amount(rest) and not rest.isdecimal():
+        return ()
+    rest = re.sub(r"(?:\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\b)+\s*$", "", rest)
     found: dict[int, None] = {}
     span = re.fullmatch(r"(?:items?|products?|numbers?)?\s*([0-9]{1,2})\s*(?:-|to)\s*([0-9]{1,2})", rest)
     if span:
@@ -62,15 +70,35 @@ def numbers_in(text: str) -> tuple[int, ...]:
         match = _NUMBERS.match(rest)
         if not match:
             return ()
-        word = re.split(r"[^a-z0-9]+", match[0])[-1]
-        found[ORDINALS.get(word) or int(word)] = None
+        found.update(dict.fromkeys(_places(match)))
         rest = rest[match.end() :].lstrip()
     return tuple(found)[:MOST_PLACES]
 
 
-def at(numbers: Sequence[int], listed: Sequence[Item]) -> tuple[list[Item], list[int]]:
-    """Return the products at places from 1 (-1 is the last), and the numbers that no product has."""
-    there = [n for n in numbers if 1 <= n <= len(listed) or (n == -1 and listed)]
+def _places(match: re.Match[str]) -> Sequence[int]:
+    if match["side"] is None:
+        return [ORDINALS.get(match["number"]) or int(match["number"])]
+    size = COUNTS.get(match["count"]) or int(match["count"])
+    return range(-size, 0) if match["side"] == "last" else range(1, size + 1)
+
+
+def is_amount(text: str) -> bool:
+    """Say whether a text says how many, and not which: `2 of them`, `a few`."""
+    return _AMOUNT.fullmatch(text.strip().lower()) is not None
+
+
+def bundles_in(text: str) -> tuple[int, ...]:
+    """Return the bundles that a text names by number, if it names nothing else: `bundle 1`, `the second bundle`."""
+    match = _BUNDLES.fullmatch(text.strip().lower())
+    if match is None:
+        return ()
+    said = match["after"] or match["before"]
+    return (COUNTS[said],) if said in COUNTS else numbers_in(said)
+
+
+def at(numbers: Sequence[int], listed: Sequence[Listed]) -> tuple[list[Listed], list[int]]:
+    """Return what stands at places from 1 (-1 is the last), and the numbers that nothing has."""
+    there = [n for n in numbers if n and -len(listed) <= n <= len(listed)]
     return [listed[n - 1 if n > 0 else n] for n in there], [n for n in numbers if n not in there]
 
 
@@ -86,6 +114,12 @@ def called(text: str, among: Sequence[Item]) -> list[Item]:
     scored = [(sum(_meets(word, _words(item.title)) for word in asked), item) for item in among]
     best = max((score for score, _ in scored), default=0.0)
     return [item for score, item in scored if score == best] if best >= 0.5 * len(asked) and best > 0 else []
+
+
+def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
+    """Return the products that a text calls, if every one of its words is met."""
+    asked = [word for word in _words(text) if word not in FILLER]
+    return [item for item in called(text, among) if all(_meets(word, _words(item.title)) for word in asked)]
 
 
 def called_each(text: str, among: Sequence[Item]) -> list[Item]:

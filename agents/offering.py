@@ -18,7 +18,7 @@ from bundlewise.agents.conversation import (
 from bundlewise.agents.deeds import Deed, Finder
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import called
-from bundlewise.agents.wording import in_words
+from bundlewise.agents.wording import in_words, no_bundle
 from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Reason, Session
 from bundlewise.text import head_noun, kind, line
 
@@ -56,6 +56,7 @@ def offered(desk: Desk, student: Student) -> Deed:
     (found,) = student.bundle([session], limits)
     if not found.bundles:
         why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
+        why += _unpriced(desk, session)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
     offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
     after = desk.model_copy(update={"bundles": offers})
@@ -63,7 +64,7 @@ def offered(desk: Desk, student: Student) -> Deed:
     left = len(session.items) - len({key for offer in offers for key in offer.ids})
     alone = f", {left} left on {'its' if left == 1 else 'their'} own" if left else ""
     within = f", keeping to {in_words(desk.limits)}" if limits else ""
-    said = f"I see {count} among {len(session.items)} products{alone}{within}."
+    said = f"I see {count} among {len(session.items)} products{alone}{within}.{_unpriced(desk, session)}"
     return Deed(after, said, (BundlesEvent(bundles=offers),))
 
 
@@ -112,6 +113,15 @@ def explained(desk: Desk, action: Action, student: Student) -> Deed:
 def _session(desk: Desk) -> Session:
     items = tuple(item for item in desk.cart if item.id not in desk.excluded)
     return Session(session_id=SESSION, items=items)
+
+
+def _unpriced(desk: Desk, session: Session) -> str:
+    """Return how many products no bundle under a price can hold."""
+    number = [item.price for item in session.items].count(None)
+    if desk.limits.total is None or not number:
+        return ""
+    have = "One product has" if number == 1 else f"{number} products have"
+    return f" {have} no known price and cannot be counted."
 
 
 def _why_none(found: Prediction) -> str:
@@ -173,11 +183,10 @@ def _sort(item: Item) -> str:
 def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
     """Return the numbers of the bundles that an action means: those named, those with a product named, or all."""
     size = len(desk.bundles)
-    numbers = [size if number == -1 else number for number in action.numbers]
+    numbers = [size + 1 + number if number < 0 else number for number in action.numbers]
     numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
     if numbers:
-        there = "is one" if size == 1 else f"are {size}"
-        absent = [f"There is no bundle {number}; there {there}." for number in numbers if not 1 <= number <= size]
+        absent = [no_bundle(number, size) for number in numbers if not 1 <= number <= size]
         return numbers, absent[0] if absent else ""
     held = {key for offer in desk.bundles for key in offer.ids}
     meant = {item.id for item in called(action.text, [i for i in desk.cart if i.id in held])} if action.text else set()

@@ -1,30 +1,33 @@
 """Understanding without a chat model: clear commands and common phrasings, and honest about the rest."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from bundlewise.agents.conversation import LONGEST, Act, Action, Desk
+from bundlewise.agents.comparing import compared
+from bundlewise.agents.conversation import LONGEST, Act, Action
+from bundlewise.agents.hearing import Seen, heard, is_courtesy, plain
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.naming import ALL, called, numbers_in, slip
+from bundlewise.agents.naming import ALL, bundles_in, called_each, called_wholly, is_amount, numbers_in
 from bundlewise.agents.phrases import (
     ANYTHING,
     BUNDLED,
+    GOING_ON,
     LISTS,
+    MEASURES,
     NEXT,
     PHRASES,
     POLITE,
     PRODUCTS,
     QUESTIONS,
     SOFT,
+    SPOKEN,
     STARTS,
+    TALK,
     compiled,
-    lexicon,
 )
-from bundlewise.agents.wishes import Wish, wish_in
-from bundlewise.text import line, words
+from bundlewise.agents.wishes import Wish, is_money, wish_in
+from bundlewise.text import STOP_WORDS, UNITS, line, words
 
-SHORTEST_SLIP = 4
+__all__ = ["Seen", "understand"]
 LONGEST_NAME = 6
 MOST_PRODUCTS = 30
 MOST_ORDERS = 30
@@ -35,30 +38,25 @@ BULLET = re.compile(r"^\s*(?:[-*\u2022\u00b7]|[0-9]{1,2}[.):])\s+")
 HEADER = re.compile(r"^.{0,60}:$")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the router may look at: the desk, and whether a word stands in the catalogue."""
-
-    desk: Desk = field(default_factory=Desk)
-    knows: Callable[[str], bool] = lambda _: False
-
-
 def understand(text: str, seen: Seen) -> list[Action]:
     """Return what a message asks for, in order; one `unknown` where it is not clear."""
     text = text[:LONGEST]
     rows = [" ".join(row.split()) for row in text.splitlines() if row.strip()]
-    if len(rows) > 1:
-        return _pasted(rows, seen)
-    said = corrected(plain(rows[0]) if rows else "", seen)
-    if not said:
-        return [Action(name="unknown", text=text)]
+    rows = _without_courtesy(rows)
+    found = _said(rows[0], seen) if len(rows) == 1 else _orders(rows, seen) or _pasted(rows, seen)
+    return found if 0 < len(found) <= MOST_ORDERS else [Action(name="unknown", text=text)]
+
+
+def _said(row: str, seen: Seen) -> list[Action]:
+    """Return what one line asks for; nothing if that is not clear."""
+    said = heard(row, seen)
     parts = [part for part in re.split(NEXT + STARTS, said) if part.strip()]
-    if len(parts) > MOST_ORDERS:
-        return [Action(name="unknown", text=text)]
+    if not said or len(parts) > MOST_ORDERS:
+        return []
     found = [_one(plain(part), seen) for part in parts] if len(parts) > 1 else []
     if found and all(found):
         return _once([action for actions in found for action in actions])
-    return _one(said, seen) or _listed(rows[0], seen) or [Action(name="unknown", text=text)]
+    return _one(said, seen) or _listed(row, seen)
 
 
 def _once(actions: list[Action]) -> list[Action]:
@@ -67,46 +65,29 @@ def _once(actions: list[Action]) -> list[Action]:
     return [action for n, action in enumerate(actions) if n > last or action.name != "bundle"]
 
 
-def plain(text: str) -> str:
-    """Return a message in lower case, without politeness around it and punctuation at its end."""
-    said = line(text).lower().replace("\u2019", "'").strip()
-    before = None
-    while said != before:
-        before = said
-        said = re.sub(r"[\s?!.,;]+$", "", said)
-        said = re.sub(POLITE[1], "", said) or said
-    shorter = re.sub(POLITE[0], "", said)
-    return shorter if shorter and not re.fullmatch(compiled(dict(PHRASES)["thanks"]), said) else said
-
-
-def corrected(said: str, seen: Seen) -> str:
-    """Return a message with the slips in its command words mended; words of products stay."""
-    known = lexicon()
-    titles = {word for item in (*seen.desk.cart, *seen.desk.found) for word in words(item.title)}
-
-    def mend(match: re.Match[str]) -> str:
-        word = match[0]
-        if len(word) < SHORTEST_SLIP or word in known or word in titles or seen.knows(word):
-            return word
-        close = sorted(other for other in known if len(other) >= SHORTEST_SLIP and _is_slip(word, other))
-        return close[0] if close else word
-
-    return re.sub(r"[a-z]+(?:'[a-z]+)?", mend, said)
-
-
-def _is_slip(word: str, other: str) -> bool:
-    """Say whether a word is another one mistyped; the first letter is hardly ever another one, but may be swapped."""
-    return slip(word, other) and (word[0] == other[0] or sorted(word) == sorted(other))
+def _without_courtesy(rows: list[str]) -> list[str]:
+    """Return lines without greetings before them and thanks after them; one line at least."""
+    while len(rows) > 1 and is_courtesy(plain(rows[0])):
+        rows = rows[1:]
+    while len(rows) > 1 and is_courtesy(plain(rows[-1])):
+        rows = rows[:-1]
+    return rows or [""]
 
 
 def _one(said: str, seen: Seen) -> list[Action]:
     """Return what one clause asks for: wishes in it first, then what is left of it; nothing if that is not clear."""
+    if found := compared(said, seen.desk):
+        return found
     wish, rest = wish_in(said)
     rest = plain(rest) if wish else rest
     if wish is None:
         return _command(rest, seen)
     if wish.limits is not None:
         limit = Action(name="limit", limits=wish.limits)
+        price, left = wish_in(rest)
+        if price and price.max_price and _is_bare(left):
+            told = wish.limits.model_dump(exclude_unset=True)
+            return [Action(name="limit", limits=Limits(**told, total=price.max_price))]
         further = _command(rest, seen) if rest and not re.fullmatch(rf"{ANYTHING}|{BUNDLED}", rest) else []
         return [limit, *(a for a in further if a.name != "bundle")] if further or not rest or _is_bare(rest) else []
     return _priced(wish, rest, seen)
@@ -155,12 +136,13 @@ def _command(said: str, seen: Seen) -> list[Action]:
 def _action(name: Act, what: str, seen: Seen) -> Action | None:
     if name == "search":
         asks = QUESTIONS.intersection(what.split())
-        return None if asks or not words(what) else Action(name="search", text=what)
+        return None if asks or set(words(what)) <= TALK else Action(name="search", text=what)
     if {"instructions", "prompt"} & set(what.split()):
         return None
     if name in ("add", "remove", "exclude", "include", "complete", "explain") and what:
         pointed = re.fullmatch(compiled(r"{these}(?: one| ones| bundles?)?"), what)
-        return Action(name=name, numbers=numbers_in(what), text="" if pointed and name == "complete" else what)
+        numbers = numbers_in(what) or (bundles_in(what) if name == "explain" else ())
+        return Action(name=name, numbers=numbers, text="" if pointed and name == "complete" else what)
     return Action(name=name) if not what or name not in ("add", "remove", "exclude", "include") else None
 
 
@@ -168,35 +150,74 @@ def _wanted(what: str, seen: Seen) -> Action:
     """Return whether something that was shown is wanted, or something is to be looked for."""
     shown = seen.desk.found
     numbers = numbers_in(what)
-    if shown and (numbers or set(what.split()) & ALL or called(what, shown)):
+    meant = numbers or is_amount(what) or set(what.split()) <= ALL | {"of", "the"} or called_wholly(what, shown)
+    if bundles_in(what) or (shown and meant):
         return Action(name="add", numbers=numbers, text=what)
     return Action(name="search", text=what)
 
 
 def _names_a_product(said: str, seen: Seen) -> bool:
     parts = words(said)
-    if not parts or len(parts) > LONGEST_NAME or QUESTIONS.intersection(said.split()):
+    if len(parts) > LONGEST_NAME or QUESTIONS.intersection(said.split()):
         return False
-    return all(seen.knows(word) or word.isdigit() for word in parts)
+    named = [word for word in parts if not word.isdigit() and word not in TALK | UNITS | MEASURES]
+    return bool(named) and all(seen.knows(word) for word in named)
+
+
+def _orders(rows: list[str], seen: Seen) -> list[Action]:
+    """Return what lines ask for if each of them is an order, and none may be a product's title."""
+    found: list[Action] = []
+    for row in rows[: MOST_ORDERS + 1]:
+        actions = [] if BULLET.match(row) or HEADER.match(row) or _is_title(row) else _said(row, seen)
+        if not actions or any(action.name == "paste" for action in actions) or _is_bare_name(row, actions, seen):
+            return []
+        found += actions
+    return _once(found)
+
+
+def _is_title(row: str) -> bool:
+    """Say whether a line is written as titles are: `Show Horse Toy with Saddle`."""
+    capitals = [word for word in row.split() if word[0].isupper()]
+    return len(capitals) >= 3 and not any(word[0].islower() for word in row.split() if word not in STOP_WORDS)
+
+
+def _is_bare_name(row: str, actions: list[Action], seen: Seen) -> bool:
+    """Say whether a line is looked for as a product by its words alone, with no word that asks for it."""
+    whole = [Action(name="search", text=heard(row, seen))]
+    return actions == whole and not re.match(POLITE[0], row.lower())
+
+
+def _is_sentence(row: str) -> bool:
+    said = re.sub(POLITE[0], "", row.lower().replace("\u2019", "'"))
+    spoken = re.fullmatch(SPOKEN, said) or re.fullmatch(SPOKEN, row.lower())
+    return bool(spoken) and not BULLET.match(row) and not _is_title(row)
 
 
 def _pasted(rows: list[str], seen: Seen) -> list[Action]:
     """Return a pasted list as products, with what its first and last line ask for."""
     first = last = list[Action]()
-    if HEADER.match(rows[0]) or _asks(rows[0], seen):
-        first, rows = _one(corrected(plain(rows[0].rstrip(":")), seen), seen), rows[1:]
+    bulleted = len(rows) > 1 and all(BULLET.match(row) for row in rows[1:])
+    if HEADER.match(rows[0]) or _asks(rows[0], seen) or (bulleted and _is_sentence(rows[0])):
+        first, rows = _one(heard(rows[0].rstrip(":"), seen), seen), rows[1:]
     if len(rows) > 1 and _asks(rows[-1], seen):
-        last, rows = _one(corrected(plain(rows[-1]), seen), seen), rows[:-1]
-    titles = tuple(title for row in rows if (title := BULLET.sub("", row).strip(" \t,;")))
+        last, rows = _one(heard(rows[-1], seen), seen), rows[:-1]
+    titles = tuple(title for row in rows if not is_place(title := BULLET.sub("", row).strip(" \t,;")))
+    if not titles or any(_is_sentence(row) for row in rows):
+        return []
     wanted = [action for action in (*first, *last) if action.name in ("bundle", "limit", "complete")]
     return [Action(name="paste", titles=titles[:MOST_PRODUCTS]), *wanted]
+
+
+def is_place(title: str) -> bool:
+    """Say whether a part of a list is no title, but nothing or a number of something else."""
+    return not title or re.fullmatch(r"[0-9]{1,2}", title) is not None
 
 
 def _asks(row: str, seen: Seen) -> bool:
     """Say whether a line of a pasted list is a request and no product."""
     if BULLET.match(row):
         return False
-    found = _one(corrected(plain(row), seen), seen)
+    found = _one(heard(row, seen), seen)
     return bool(found) and all(action.name in ("bundle", "limit", "complete", "help") for action in found)
 
 
@@ -207,13 +228,31 @@ def _listed(row: str, seen: Seen) -> list[Action]:
     if not match and said.count(";") < 1:
         return []
     body = said[match.start("what") : match.end("what")] if match else said
+    bundles = re.match(r"(?:please )?(?:bundle|group|combine|find)", said.lower()) is not None
+    if bundles and (pointed := _pointed(body.lower(), seen)):
+        return pointed
     parts = re.split(r"\s*;\s*" if ";" in body else r"\s*,\s*(?:and\s+)?|\s+and\s+", body)
     titles = tuple(re.sub(r"^(?:a|an|some|the)\s+", "", part.strip(" .")) for part in parts if part.strip(" ."))
-    if len(titles) < 2 or any(QUESTIONS.intersection(t.lower().split()) for t in titles):
+    if any(_is_talk(title.lower()) for title in titles) or (titles and is_place(titles[0])):
+        return []
+    titles = tuple(title for title in titles if not is_place(title))
+    if len(titles) < 2:
         return []
     paste = Action(name="paste", titles=titles[:MOST_PRODUCTS])
-    return (
-        [paste, Action(name="bundle")]
-        if re.match(r"(?:please )?(?:bundle|group|combine|find)", said.lower())
-        else [paste]
-    )
+    return [paste, Action(name="bundle")] if bundles else [paste]
+
+
+def _is_talk(part: str) -> bool:
+    """Say whether a part of a list goes on with the sentence: `what goes with it`, `need a mouse`."""
+    return bool(QUESTIONS.intersection(part.split())) or part.split()[0] in GOING_ON or is_money(part)
+
+
+def _pointed(body: str, seen: Seen) -> list[Action]:
+    """Return what bundles products that are there: places in a list, or `the tablet and the case`."""
+    desk, numbers = seen.desk, numbers_in(body)
+    if len(numbers) > 1 and desk.found:
+        return [Action(name="add", numbers=numbers, text=body), Action(name="bundle")]
+    called = re.match(r"(?:the|my|this|that)\b", body) is not None
+    if (len(numbers) > 1 and desk.cart) or (called and called_each(body, desk.cart)):
+        return [Action(name="bundle")]
+    return [Action(name="add", text=body), Action(name="bundle")] if called and called_each(body, desk.found) else []

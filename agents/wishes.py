@@ -15,10 +15,18 @@ THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
 GROUPED = r"[0-9]{1,3}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,2})?"
 """Thousands as prices show them; 1,5 is one and a half."""
-MONEY = (
-    rf"[$\u20ac\u00a3]?\s?(?P<price>{GROUPED}|[0-9]{{1,6}}(?:[.,][0-9]{{1,2}})?)\s?(?:dollars?|bucks|euros?|usd|eur"
-    r"|pounds?|gbp|[$\u20ac\u00a3])?"
+TENS = ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred")
+AMOUNTS = {word: 10.0 * number for number, word in enumerate(TENS, 1)}
+PRICE = rf"(?P<price>{GROUPED}|[0-9]{{1,6}}(?:[.,][0-9]{{1,2}})?|{'|'.join(AMOUNTS)})"
+SIGN, COIN = r"[$\u20ac\u00a3]", r"(?:dollars?|bucks|euros?|usd|eur|pounds?|gbp|[$\u20ac\u00a3])"
+MONEY = rf"(?:a )?{SIGN}?\s?{PRICE}(?:\s?{COIN})?"
+CASH = rf"(?:{SIGN}\s?{PRICE}|(?:a )?{PRICE}\s?{COIN})"
+"""Money that says so."""
+BESIDE_A_PRICE = (
+    r"\W*(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
+    r"|because|without|not|a|an|the|i|you|it|they|so|as|budget|altogether|total|together|apiece)\b)"
 )
+"""What may follow a number that is a price; other words are what is counted or measured: `at least 2 m`, `4 ports`."""
 UNDER = (
     r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than"
     r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?|no more than|not more than"
@@ -31,20 +39,35 @@ TOTAL = (
 )
 
 SIZES: tuple[tuple[str, str], ...] = (
-    ("bundles", rf"{UPTO} {N} (?:bundles?|sets?|groups?)|{N} (?:bundles?|sets?) only|(?:a )?(?P<one>single) bundle"),
+    (
+        "bundles",
+        rf"{UPTO} {N} (?:bundles?|sets?|groups?)|{N} (?:bundles?|sets?) only|(?:a )?(?P<one>single) bundle"
+        r"|(?:one|a) (?P<one>big|large|whole) bundle",
+    ),
     ("most", rf"bundles? of {UPTO} {N}(?: {THINGS})?|(?:bundles? with )?{UPTO} {N} {THINGS}{EACH}?|{UPTO} {N}{EACH}"),
-    ("most", rf"{N} {THINGS} (?:only|at most|max(?:imum)?){EACH}?|(?:only )?(?P<two>pairs)(?: only| please)?"),
-    ("most", r"^(?:at most|no more than|max(?:imum)?) (?P<n>[2-9]|two|three|four|five|six)$"),
+    ("most", rf"{N} {THINGS} (?:only|at most|max(?:imum)?){EACH}?|^(?P<two>pairs)$"),
+    ("most", r"(?:only|just) (?P<two>pairs)|(?P<two>pairs) only|(?:in|into|as|make|show|find)(?: me)? (?P<two>pairs)$"),
+    ("most", r"^(?:at most|no more than|max(?:imum)?|only|just) (?P<n>[2-9]|two|three|four|five|six)$"),
     (
         "least",
         rf"bundles? of {FROM} {N}(?: {THINGS})?|{FROM} {N} {THINGS}{EACH}?|{FROM} {N}{EACH}"
         rf"|{N} or more {THINGS}{EACH}?",
     ),
-    ("exact", rf"exactly {N}(?: {THINGS})?{EACH}?|bundles? of(?: exactly)? {N}(?: {THINGS})?|{N} {THINGS}{EACH}"),
+    (
+        "exact",
+        rf"exactly {N}(?: {THINGS})?{EACH}?|bundles? of(?: exactly)? {N}(?: {THINGS})?|{N} {THINGS}{EACH}"
+        rf"|bundles? (?:with|having)(?: exactly)? {N} {THINGS}|^{N}{EACH}$",
+    ),
+)
+BUDGET = (
+    rf"(?:my |the |a )?budget(?: is| of|:)? (?:at most |up to )?{MONEY}|{UNDER} ?{MONEY}{TOTAL}"
+    rf"|i(?:'ve| have)?(?: only)?(?: got)? (?:about |around |up to |only )?(?:{CASH}(?: to spend)?|{MONEY} to spend)"
+    rf"|(?:i )?(?:don't|do not|can't|cannot|won't)(?: want to)? (?:spend|pay) (?:more than|over|above) {MONEY}"
+    rf"|i (?:can|could|want to|will) (?:spend|pay) (?:at most |up to )?{MONEY}|{MONEY} to spend"
 )
 PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (rf"(?:between|from) {MONEY} (?:and|to|-) {MONEY}", ("least_price", "max_price")),
-    (rf"{UNDER} ?{MONEY}", ("max_price",)),
+    (rf"{UNDER} ?{MONEY}|{CASH} (?:or less|or under|or below|max(?:imum)?|at most|tops)", ("max_price",)),
     (rf"{OVER} ?{MONEY}", ("least_price",)),
 )
 
@@ -63,17 +86,25 @@ def wish_in(said: str) -> tuple[Wish | None, str]:
     for kind, pattern in SIZES:
         if (match := _search(pattern, said)) and (limits := _limits(kind, _groups(match))):
             return Wish(limits), _without(match, said)
-    if match := _search(
-        rf"(?:my |the |a )?budget(?: is| of|:)? (?:at most |up to )?{MONEY}|{UNDER} ?{MONEY}{TOTAL}", said
-    ):
+    if match := _search(BUDGET, said):
         total = _amount(_groups(match)["price"])
         return (Wish(Limits(total=total)), _without(match, said)) if total else (None, said)
     for pattern, names in PRICES:
-        if match := _search(pattern, said):
+        if match := next((m for m in _compiled(pattern).finditer(said) if _is_price(m, said)), None):
             amounts = dict(zip(names, (_amount(value) for value in match.groups() if value), strict=True))
             wish = Wish(least_price=amounts.get("least_price"), max_price=amounts.get("max_price"))
             return wish, _without(match, said)
     return None, said
+
+
+def is_money(said: str) -> bool:
+    """Say whether a text is an amount of money, with its currency, and nothing else."""
+    return _compiled(CASH).fullmatch(said) is not None
+
+
+def _is_price(match: re.Match[str], said: str) -> bool:
+    """Say whether a number is a price, and not how much of something there is."""
+    return bool(re.search(COIN, match[0]) or re.match(BESIDE_A_PRICE, said[match.end() :]))
 
 
 def _search(pattern: str, said: str) -> re.Match[str] | None:
@@ -105,7 +136,7 @@ def _limits(kind: str, groups: dict[str, str]) -> Limits | None:
 
 
 def _amount(text: str) -> float:
-    return float(text.replace(",", "" if re.fullmatch(GROUPED, text) else "."))
+    return AMOUNTS.get(text) or float(text.replace(",", "" if re.fullmatch(GROUPED, text) else "."))
 
 
 def _without(match: re.Match[str], said: str) -> str:

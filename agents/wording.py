@@ -51,8 +51,14 @@ def quoted(keys: Sequence[str]) -> str:
 
 def no_place(numbers: Sequence[int], size: int, where: str) -> str:
     """Return that a list has no such places."""
-    named = ", ".join(map(str, numbers))
+    named = ", ".join(str(abs(number)) for number in numbers)
     return f"There is no number {named} {where}, which has {size}." if size else f"There is nothing {where} yet."
+
+
+def no_bundle(number: int, size: int) -> str:
+    """Return that there is no such bundle."""
+    there = "there is one" if size == 1 else f"there are {size}" if size else "say bundle first"
+    return f"There is no bundle {abs(number)}; {there}."
 
 
 def count_of(desk: Desk) -> str:

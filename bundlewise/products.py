@@ -57,20 +57,21 @@ def read_products(name_or_path: str) -> list[Item]:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     text = _text(path)
-    header = text.splitlines()[0] if text.strip() else ""
+    header = next((row for row in text.splitlines() if row.strip()), "")
     if not header:
         raise DataError(f"{path}: empty; the first line names the columns: {COLUMNS}")
     delimiter = max(DELIMITERS, key=header.count)
     csv.field_size_limit(FIELD_LIMIT)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    names = [name.strip().lower() for name in next(reader)]
-    if missing := [name for name in ("id", "title") if name not in names]:
-        raise DataError(f"{path}, line 1: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
-    start = reader.line_num + 1
+    names: list[str] = []
+    start = 1
     try:
         for row in reader:
             where, start = f"{path}, line {start}", reader.line_num + 1
             if not any(cell.strip() for cell in row):
+                continue
+            if not names:
+                names = _columns(row, where)
                 continue
             if len(row) != len(names):
                 count = f"{len(row)} fields under {len(names)} columns"
@@ -78,6 +79,13 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield where, dict(zip(names, row, strict=True))
     except csv.Error as error:
         raise DataError(f"{path}, line {start}: {error}; quote fields in pairs of double quotes") from error
+
+
+def _columns(row: list[str], where: str) -> list[str]:
+    names = [name.strip().lower() for name in row]
+    if missing := [name for name in ("id", "title") if name not in names]:
+        raise DataError(f"{where}: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
+    return names
 
 
 def _text(path: Path) -> str:

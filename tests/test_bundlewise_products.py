@@ -22,6 +22,7 @@ def written(folder: Path, name: str, content: str | bytes) -> str:
     ("name", "content"),
     [
         ("c.csv", 'id,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'),
+        ("c.csv", '\n \nid,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'),
         ("c.csv", "\ufeffID;Title;Price;Category\r\na;Red mouse, small;12,99;Desk > Mice\r\nb;Blue pad;;\r\n"),
         (
             "c.tsv",
@@ -35,7 +36,15 @@ def written(folder: Path, name: str, content: str | bytes) -> str:
             '{"id": "b", "title": "Blue pad", "price": null}\n',
         ),
     ],
-    ids=["comma", "semicolon, BOM, CRLF", "tab, other order, more columns", "bar, broken line", "utf-16", "json lines"],
+    ids=[
+        "comma",
+        "blank lines first",
+        "semicolon, BOM, CRLF",
+        "tab, other order, more columns",
+        "bar, broken line",
+        "utf-16",
+        "json lines",
+    ],
 )
 def test_products_are_read_however_they_are_written(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert read_products(written(tmp_path, name, content)) == [MOUSE, PAD]
@@ -66,7 +75,11 @@ def test_starter_domains_are_catalogues() -> None:
     ("name", "content", "said"),
     [
         ("c.csv", "", "empty; the first line names the columns"),
+        ("c.csv", "\n \n", "empty; the first line names the columns"),
         ("c.csv", "id,title\n", "holds no products"),
+        ("c.csv", 'id,"title\n1,x', "line 1: unexpected end of data; quote fields in pairs"),
+        ("c.csv", "\n\nid,name\na,b\n", "line 3: no column 'title' among id, name"),
+        ("c.csv", "\nid,title\na,Mouse\nb\n", "line 4: 1 fields under 2 columns"),
         ("c.csv", "id,name\na,b\n", "line 1: no column 'title' among id, name"),
         ("c.csv", "id,title\na,Mouse\nb\n", "line 3: 1 fields under 2 columns"),
         ("c.csv", "id,title\na,Red, small\n", "line 2: 3 fields under 2 columns; put fields that hold ','"),

@@ -129,6 +129,64 @@ def test_undo_goes_back_twenty_changes_a_step_at_a_time(say: Say, assistant: Ass
 
 
 @pytest.mark.usefixtures("full")
+def test_limits_of_a_price_say_how_many_prices_are_not_known(say: Say) -> None:
+    assert "known price" not in said(say("bundles under 5"))
+    list_ = "Keyboard for Glide 11 of mine\nKeyboard cover for Glide 11 of mine"
+    say("clear", list_)
+    found = said(say("bundles under 50"))
+    assert "No bundle has a total of at most 50.00" in found
+    assert "2 products have no known price and cannot be counted." in found
+    say("undo", "add the tablet", "find mechanical keyboard", "add 1")
+    assert "products have no known price" in said(say("bundles under 300"))
+
+
+@pytest.mark.parametrize("action", ["at least 2 items per bundle", {"name": "limit", "limits": {"least": 2}}])
+@pytest.mark.usefixtures("full")
+def test_a_limit_goes_back_to_what_it_is_without_one(say: Say, assistant: Assistant, action: Any) -> None:
+    say("at least 3 items per bundle", "bundles under 300")
+    assert view(assistant).cart.limits == Limits(least=3, total=300)
+    say(action) if isinstance(action, str) else list(assistant.act("t", action))
+    assert view(assistant).cart.limits == Limits(least=2, total=300)
+
+
+@pytest.mark.usefixtures("full")
+def test_who_fills_in_every_field_of_a_limit_names_those_that_are_no_defaults(say: Say, assistant: Assistant) -> None:
+    say("at least 3 items per bundle")
+    whole = {"least": 2, "most": None, "total": 300, "bundles": None}
+    list(assistant.act("t", {"name": "limit", "limits": whole}))
+    assert view(assistant).cart.limits == Limits(least=3, total=300)
+    list(assistant.act("t", {"name": "limit", "limits": whole | {"total": None}}))
+    assert view(assistant).cart.limits == Limits(total=300)
+
+
+@pytest.mark.usefixtures("full")
+def test_the_products_of_a_bundle_are_named_by_its_number(say: Say, assistant: Assistant) -> None:
+    assert "There is no bundle 1; say bundle first." in said(say("find mouse and add 1", "remove bundle 1"))
+    say("remove the mouse", "only two items")
+    first, second = (offer.ids for offer in view(assistant).bundles)
+    assert "in the cart already" in said(say("I'll take bundle 1"))
+    assert "There is no bundle 7; there are 2." in said(say("remove bundle 7"))
+    assert "There is no bundle 7; there are 2." in said(say("buy bundle 7"))
+    say("exclude the second bundle")
+    assert view(assistant).cart.excluded == second
+    say("with bundle 1 again")
+    assert view(assistant).cart.excluded == second
+    say("undo", "bundle", "remove bundle 1")
+    assert not set(cart(assistant)) & set(first) and set(second) <= set(cart(assistant))
+
+
+def test_the_first_and_the_last_few_are_meant(say: Say, assistant: Assistant) -> None:
+    say("find folio case", "add the first two")
+    assert cart(assistant) == ["c1", "c2"]
+    assert "There is no number 3 in the cart, which has 2" in said(say("remove the last three"))
+    say("remove the first two")
+    assert cart(assistant) == []
+    say("find glide 11", "add the last two")
+    assert len(cart(assistant)) == 2
+    assert "Which ones?" in said(say("add 2 of them")) and len(cart(assistant)) == 2
+
+
+@pytest.mark.usefixtures("full")
 def test_what_is_not_clear_is_asked_back(say: Say, assistant: Assistant) -> None:
     before = view(assistant).cart
     assert "Several fit: 2. Red Folio Case for Glide 11, 3. Blue Folio Case" in said(say("remove the folio case"))

@@ -119,6 +119,14 @@ def test_a_bare_list_is_bundled_at_once(client: openai.OpenAI) -> None:
     )
 
 
+@pytest.mark.parametrize("said", ["Hi,\nI'm looking for a tablet.\nThanks", "find tablet\nadd 1\nfind case\nadd 1"])
+def test_lines_that_are_talk_or_orders_are_no_list(client: openai.OpenAI, said: str) -> None:
+    asked: Any = [{"role": "user", "content": said}]
+    found = str(client.chat.completions.create(model="bundlewise", messages=asked).choices[0].message.content)
+    assert "in the catalogue" in found or "I found" in found
+    assert "bundle" not in found and "Hi" not in found
+
+
 def test_langchain_talks_to_it_whole_and_streaming(address: str) -> None:
     chat = ChatOpenAI(model="bundlewise", base_url=f"{address}/v1", api_key=KEY, max_retries=0)  # type: ignore[arg-type]
     whole = chat.invoke(LIST)

@@ -18,6 +18,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 THREADS = "bundlewise-threads.sqlite"
 FEEDBACK = Path("bundlewise-feedback.jsonl")
 OWNER = "terminal"
+RATINGS = ("/good", "/bad")
 LEAVE = frozenset({"quit", "exit", "bye", ":q"})
 
 
@@ -84,7 +85,7 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]
     from bundlewise.errors import UsageError
 
     try:
-        if said.startswith(("/good", "/bad")):
+        if said.startswith("/"):
             yield TextEvent(text=_rate(assistant, thread, said))
             yield DoneEvent()
         else:
@@ -96,6 +97,8 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]
 
 def _rate(assistant: "Assistant", thread: str, said: str) -> str:
     word, *rest = said.split(maxsplit=2)
+    if word not in RATINGS:
+        return f"There is no {word[:40]}; there are {' and '.join(RATINGS)}, and quit to leave."
     number = int(rest[0]) if rest and rest[0].isdecimal() else None
     note = " ".join(rest[1:] if number is not None else rest)
     assistant.rate(thread, OWNER, number, up=word == "/good", note=note)

@@ -5,6 +5,7 @@ from typing import Any
 
 from bundlewise.agents.cards import lines_of
 from bundlewise.agents.conversation import BundlesEvent, CartEvent, Event, TextEvent
+from bundlewise.agents.router import Seen, understand
 from bundlewise.assistant import Assistant
 
 AND_BUNDLE = {"role": "user", "content": "bundle this"}
@@ -27,8 +28,9 @@ def spoken(assistant: Assistant, messages: Sequence[Mapping[str, Any]]) -> Itera
 
 
 def is_list(text: str) -> bool:
-    """Say whether a message has several products in it: lines, or parts between semicolons."""
-    return sum(bool(part.strip()) for part in text.replace(";", "\n").splitlines()) > 1
+    """Say whether a message has several products in it, lines or parts between semicolons, and no orders or talk."""
+    several = sum(bool(part.strip()) for part in text.replace(";", "\n").splitlines()) > 1
+    return several and any(action.name == "paste" for action in understand(text, Seen()))
 
 
 def words_of(event: Event) -> str:
