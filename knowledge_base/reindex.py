@@ -13,6 +13,7 @@ from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.index import BATCH, VectorIndex
 from bundlewise.knowledge_base.place import Place
+from bundlewise.knowledge_base.scrubbing import scrub
 from bundlewise.knowledge_base.store import KnowledgeStore, retrieval_key
 from bundlewise.progress import Advance
 
@@ -66,6 +67,7 @@ def _embed(store: KnowledgeStore, generation: int, embedder: Embedder, advance: 
     index.drop([Knowledge.model_validate_json(body) for body in done.values()])
     if not store.place.is_server:
         index.flush()
+        scrub(store.place.generation_folder(generation))
     return seen
 
 

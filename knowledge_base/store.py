@@ -18,6 +18,7 @@ from bundlewise.knowledge_base.index import BATCH, VectorIndex
 from bundlewise.knowledge_base.ledger import FILE, PATIENCE, Change, Operation
 from bundlewise.knowledge_base.mirror import Mirror, follow, is_served
 from bundlewise.knowledge_base.place import Busy, Place, pen
+from bundlewise.knowledge_base.scrubbing import scrub
 from bundlewise.progress import Advance
 
 OBSERVED = 4000
@@ -281,6 +282,7 @@ class KnowledgeStore:
         learnt = meta.get("learnt")
         self._mirror.publish(meta, self.catalogue.sessions() if learnt != meta.get("told") else None)
         self.catalogue.set_meta(published=meta["revision"], told=learnt)
+        scrub(within)
 
     @property
     def _mirror(self) -> Mirror:
