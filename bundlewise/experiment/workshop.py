@@ -2,22 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from random import Random
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from bundlewise import chain, distilling, models
-from bundlewise.domain import Knowledge, Prediction, Record
+from bundlewise.domain import Prediction, Record
 from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.material import Material
-from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
+from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
+from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.finetune.students import is_remote
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
@@ -53,26 +50,14 @@ class Made(Record):
     cached: bool = False
 
 
-@dataclass(frozen=True)
-class KnowledgeBase:
-    """A distilled knowledge base: where it is, what it holds, and what distilling took."""
-
-    folder: Path
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-class Workshop(Material):
+class Workshop(KnowledgeBases):
     """One process's tools over an experiment's data and a cache folder that several may share."""
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
-        super().__init__(experiment)
-        self.cache = cache
+        super().__init__(experiment, cache)
         self._latest: tuple[str, Retriever] | None = None
         self._students: dict[str, str] = {}
-        self._known: dict[str, str] = {}
         self._answers: dict[str, list[Prediction]] = {}
-        self._records: dict[str, dict[str, Knowledge]] = {}
 
     def key(self, cell: Cell) -> str:
         """Return the name of a cell's predictions: a hash of all that determines them."""
@@ -142,57 +127,6 @@ class Workshop(Material):
             **tuned,
         )
 
-    def _knowledge_key(self, cell: Cell) -> str:
-        """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
-        if not cell.knows and not cell.is_tuned:
-            return ""
-        if cell.key not in self._known:
-            self._known[cell.key] = self._fingerprint_of_knowledge(cell)
-        return self._known[cell.key]
-
-    def _fingerprint_of_knowledge(self, cell: Cell) -> str:
-        sessions = [session.model_dump() for session in self.sessions(cell)]
-        told: list[Any] = [cell.teacher] if cell.knows else []
-        if cell.knows and cell.teacher == "recorded":
-            # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
-            told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]
-            told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
-        return fingerprint([self._code, sessions, told])
-
-    def _distilled(self, cell: Cell) -> KnowledgeBase:
-        key = self._knowledge_key(cell)
-        folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
-        if not summary.is_file():
-            with only_process(folder, wait=True):
-                started = perf_counter()
-                payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
-                found = distilling.distil(
-                    self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
-                )
-                active = [record.kind for record in found.records if record.status == "active"]
-                counts = {kind: active.count(kind) for kind in sorted(set(active))}
-                write_json(summary, {"counts": counts, "seconds": round(perf_counter() - started, 2)})
-        told = json.loads(summary.read_text("utf-8"))
-        return KnowledgeBase(folder, told["counts"], told["seconds"])
-
-    def _teacher(self, cell: Cell, key: str) -> str:
-        """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
-        if cell.teacher != "recorded":
-            return cell.teacher
-        domains = self._domains(cell)
-        known = {session.session_id for session in self.teaching(cell)}
-        rows: list[dict[str, Any]] = []
-        for domain in domains:
-            pack = read_rows(self.packs[domain])
-            rules = [row for row in pack if row.get("kind") == "rule"]
-            # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
-            share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
-            rows += [rules[place] for place in sorted(Random(cell.seed).sample(range(len(rules)), share))]
-            rows += [row for row in pack if row.get("source_session") in known]
-        path = self.cache / "packs" / f"{'-'.join(domains)}-{key}.jsonl"
-        write_jsonl(path, rows)
-        return f"recorded:{path}"
-
     def _retriever(self, kb: Path, cell: Cell) -> "Retriever":
         from bundlewise.knowledge_base.retrieval import Retriever
         from bundlewise.knowledge_base.store import KnowledgeStore
@@ -240,20 +174,6 @@ class Workshop(Material):
             return manifest.reading, manifest.validation_gjs
         reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
         return reading, round(score, 4)
-
-    def records(self, cell: Cell) -> dict[str, Knowledge]:
-        """Return the records that a cell's student could be given, by id; none where it reads none."""
-        if not cell.reads:
-            return {}
-        return self._records_of(self._distilled(cell).folder)
-
-    def _records_of(self, kb: Path) -> dict[str, Knowledge]:
-        from bundlewise.knowledge_base.store import KnowledgeStore
-
-        if str(kb) not in self._records:
-            store = KnowledgeStore.open(kb, self.embedder)
-            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
-        return self._records[str(kb)]
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.
