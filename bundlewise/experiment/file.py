@@ -16,6 +16,8 @@ SHIPPED = ("format", "quantity", "utilisation", "retention")
 """Experiments that ship, by the question they ask."""
 PLAIN = "plain student"
 """The row that others are compared with: no knowledge, no tuning."""
+ANSWERING = ("temperature", "effort", "max_output", "repairs")
+"""The settings of payment that change what a large teacher answers; caps and pace change nothing in it."""
 
 
 class TeacherRow(Record):
@@ -86,6 +88,12 @@ class Experiment(Record):
         if sum(teacher.retention for teacher in self.teachers) > 1:
             raise ValueError("retention is against one teacher; set it for one of them")
         return self
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """How large teachers are asked, as far as it changes their answers."""
+        payment = Payment(**self.payment)
+        return {name: getattr(payment, name) for name in ANSWERING}
 
     @property
     def target(self) -> str:

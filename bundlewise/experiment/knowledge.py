@@ -44,6 +44,8 @@ class KnowledgeBases(Material):
     def _fingerprint_of_knowledge(self, cell: Cell) -> str:
         sessions = [session.model_dump() for session in self.sessions(cell)]
         told: list[Any] = [cell.teacher] if cell.knows else []
+        if cell.knows and cell.teacher.startswith(distilling.LARGE):
+            told.append(self.experiment.asking)
         if cell.knows and cell.teacher == "recorded":
             # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
             told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]

@@ -83,7 +83,7 @@ def _question(session: Session) -> str:
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
     ids = [session.session_id for session in workshop.scored]
-    key = fingerprint([endpoint, dict(workshop.experiment.payment), workshop.baselines_key, ids])
+    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
     kept = workshop.cache / "teachers" / f"{key}.json"
     if not kept.is_file():
         payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
