@@ -101,6 +101,17 @@ def test_every_student_of_a_grid_has_its_own_plain_row_and_the_first_is_the_refe
     ]
 
 
+def test_a_base_that_a_grid_has_from_the_settings_has_its_plain_row_too(tmp_path: Path) -> None:
+    named, usual = {"student": ["one"], "utilisation": "icl"}, {"utilisation": ["icl"]}
+    assert labels(tmp_path, usual, named, settings={"student": "two"}) == [
+        "plain student",
+        "plain student, student one",
+        "icl, student two",
+        "icl, student one",
+    ]
+    assert labels(tmp_path, named, usual)[:2] == ["plain student", "plain student, student smollm2-135m"]
+
+
 def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
     assert labels(tmp_path, {"k": 1}, {"k": 1, "utilisation": "icl+sft"}, {"k": 1, "formats": "rules"})[1:] == [
         "all, icl, k 1",
