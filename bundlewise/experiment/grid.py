@@ -43,6 +43,8 @@ def cells_of(experiment: Experiment) -> list[Planned]:
             cell = given.canonical()
             if cell.key not in found:
                 found[cell.key] = Planned(label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell)
+    if twice := [teacher.name for teacher in experiment.teachers if teacher.name in taken]:
+        raise UsageError(f"a cell and a teacher would both be called {twice[0]!r}; give the teacher another name")
     return _grouped(found.values())
 
 

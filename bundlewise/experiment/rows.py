@@ -126,8 +126,8 @@ def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[R
     Holm's correction is over the experiment's cells, which are what it asks about; baselines and teachers
     stand beside them. Where the reference itself failed, there are no differences.
     """
-    base = next((row for row in rows if row.name == reference), None)
-    against = next((row for row in rows if row.name == teacher), None)
+    base = next((row for row in rows if row.role == "cell" and row.name == reference), None)
+    against = next((row for row in rows if row.role == "teacher" and row.name == teacher), None)
     found = [_against(row, base, against) for row in rows]
     p_values = {row.name: row.difference.p for row in found if row.role == "cell" and row.difference}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
