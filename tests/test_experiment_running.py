@@ -177,6 +177,14 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(
     assert len(results.rows) == 2 + len(BASELINES)
 
 
+def test_two_names_of_one_base_have_two_adapters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    (tmp_path / "alias").symlink_to(tiny_student)
+    grid = [{"student": [str(tiny_student), str(tmp_path / "alias")], "utilisation": ["sft"], "formats": ["none"]}]
+    assert run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid)).failures == ()
+
+
 def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
