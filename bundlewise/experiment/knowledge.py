@@ -57,16 +57,22 @@ class KnowledgeBases(Material):
         folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
         if not summary.is_file():
             with only_process(folder, wait=True):
-                started = perf_counter()
-                payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
-                found = distilling.distil(
-                    self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
-                )
-                active = [record.kind for record in found.records if record.status == "active"]
-                counts = {kind: active.count(kind) for kind in sorted(set(active))}
-                write_json(summary, {"counts": counts, "seconds": round(perf_counter() - started, 2)})
+                # Another run that shares the cache may have made it while this one waited.
+                if not summary.is_file():
+                    write_json(summary, self._distil(cell, key, folder))
         told = json.loads(summary.read_text("utf-8"))
         return KnowledgeBase(folder, told["counts"], told["seconds"])
+
+    def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
+        """Distil a cell's knowledge into a folder, and return what it holds and took."""
+        started = perf_counter()
+        payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
+        found = distilling.distil(
+            self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
+        )
+        active = [record.kind for record in found.records if record.status == "active"]
+        counts = {kind: active.count(kind) for kind in sorted(set(active))}
+        return {"counts": counts, "seconds": round(perf_counter() - started, 2)}
 
     def _teacher(self, cell: Cell, key: str) -> str:
         """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""

@@ -15,7 +15,7 @@ from bundlewise.domain import Grouping, Session
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
-from bundlewise.files import fingerprint, write_json
+from bundlewise.files import fingerprint, only_process, write_json
 from bundlewise.prices import price_of
 from bundlewise.progress import progress
 from bundlewise.references import Reference, References
@@ -27,8 +27,10 @@ PER = 1_000
 def baseline_rows(workshop: Workshop) -> list[Row]:
     """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
     kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
-    if not kept.is_file():
-        write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
+    # Another run that shares the cache may be making them: then they are waited for, not made twice.
+    with only_process(kept, wait=True):
+        if not kept.is_file():
+            write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
     rows = json.loads(kept.read_text("utf-8"))
     return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
 
@@ -85,17 +87,22 @@ def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int
     ids = [session.session_id for session in workshop.scored]
     key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
     kept = workshop.cache / "teachers" / f"{key}.json"
-    if not kept.is_file():
-        payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
-        tally, counted = Tally(), list[tuple[int, int]]()
-        # What the answers cost is what all of them took, paid now or before.
-        tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
-        with distilling.asking(endpoint, payment, tally) as asker:
-            groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
-        write_json(kept, {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]})
+    with only_process(kept, wait=True):
+        if not kept.is_file():
+            write_json(kept, _answers(workshop, endpoint))
     found = json.loads(kept.read_text("utf-8"))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
+
+
+def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
+    payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
+    tally, counted = Tally(), list[tuple[int, int]]()
+    # What the answers cost is what all of them took, paid now or before.
+    tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
+    with distilling.asking(endpoint, payment, tally) as asker:
+        groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
+    return {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]}
 
 
 def _tokens_of(event: Mapping[str, Any]) -> list[tuple[int, int]]:
