@@ -185,6 +185,17 @@ def test_two_names_of_one_base_have_two_adapters(
     assert run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid)).failures == ()
 
 
+def test_the_correction_is_over_all_planned_cells_whichever_are_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    use_words(monkeypatch)
+    monkeypatch.setattr("bundlewise.experiment.rows.paired_p", lambda *_: 0.01)
+    grid = [{"formats": ["patterns", "thoughts"], "k": [1, 2]}]
+    results = run(tmp_path, small(tmp_path, tiny_student, grid=grid), only="thoughts, k 1").run(locally)
+    (holm,) = [row.difference.holm for row in results.rows if row.role == "cell" and row.difference]
+    assert holm == 0.04
+
+
 def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:

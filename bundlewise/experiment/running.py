@@ -38,7 +38,10 @@ class Run:
 
     def __post_init__(self) -> None:
         self.workshop = Workshop(self.experiment, self.cache)
-        self.planned = chosen(cells_of(self.experiment), self.only)
+        planned = cells_of(self.experiment)
+        self.planned = chosen(planned, self.only)
+        # What is compared with the plain student, left out by `only` or not: chance has as many tries.
+        self.compared = len({one.label for one in planned} - {PLAIN})
 
     def run(self, engine: Engine) -> Results:
         """Make every cell, score them beside the baselines and teachers, and write the results.
@@ -91,7 +94,7 @@ class Run:
         teachers = list(self._teachers())
         wanted = next((teacher.name for teacher in self.experiment.teachers if teacher.retention), None)
         against = next((row.name for row in teachers if wanted in (None, row.name)), None)
-        rows = compared([*self._cells(), *baselines, *teachers], PLAIN, against)
+        rows = compared([*self._cells(), *baselines, *teachers], PLAIN, against, self.compared)
         return Results(
             experiment=self.experiment,
             rows=tuple(rows),
