@@ -106,8 +106,8 @@ def test_a_live_experiment_tells_what_each_cell_came_to(
     experiment = small(tmp_path, tiny_student)
     run_here(monkeypatch, tmp_path, experiment)
     said: list[str] = []
-    planned = engines.Workshop(experiment, tmp_path / "cache")
-    cells = [one for one, _ in locally(experiment, planned.cache, _planned(experiment), said.append)]
+    workshop = engines.Workshop(experiment, tmp_path / "cache")
+    cells = [one for one, _ in locally(workshop, _planned(experiment), said.append)]
     assert [one.label for one in cells] == ["plain student", "icl"]
     assert said == ["[1/2] plain student: from the cache", "[2/2] icl: from the cache"]
 

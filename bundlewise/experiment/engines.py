@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bundlewise.agents.asking import CapError
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import Planned
@@ -11,8 +12,8 @@ from bundlewise.spreading import require_ray, spread
 
 Say = Callable[[str], None]
 Outcome = tuple[Planned, "Made | str"]
-Engine = Callable[[Experiment, Path, Sequence[Planned], Say], Iterable[Outcome]]
-"""What makes cells: yields each with what it came to, or the reason why it could not be made."""
+Engine = Callable[[Workshop, Sequence[Planned], Say], Iterable[Outcome]]
+"""What makes a run's cells: yields each with what it came to, or the reason why it could not be made."""
 
 
 def engine_named(name: str) -> Engine:
@@ -27,21 +28,24 @@ def engine_named(name: str) -> Engine:
     return on_ray
 
 
-def locally(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
-    """Make the cells one after the other in this process."""
-    workshop = Workshop(experiment, cache)
+def locally(workshop: Workshop, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+    """Make the cells one after the other in this process.
+
+    Raises:
+        CapError: a cap on what the run may pay; the cells after it are not made.
+    """
     for number, one in enumerate(planned, 1):
         outcome = attempt(workshop, one)
         say(f"[{number}/{len(planned)}] {told(one, outcome)}")
         yield one, outcome
 
 
-def on_ray(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+def on_ray(workshop: Workshop, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
     """Make the cells on the workers of a Ray cluster that share the cache folder: RAY_ADDRESS, or one started here.
 
     A worker that dies gives its cell back; another one goes on with what is in the cache.
     """
-    pieces = [(experiment, str(cache), one) for one in planned]
+    pieces = [(workshop.experiment, str(workshop.cache), one) for one in planned]
     for done, (place, result) in enumerate(spread(_made_there, pieces), 1):
         outcome = str(result) if isinstance(result, BundlewiseError) else result
         say(f"[{done}/{len(planned)}] {told(planned[place], outcome)}")
@@ -53,9 +57,11 @@ def _made_there(experiment: Experiment, cache: str, planned: Planned) -> Made | 
 
 
 def attempt(workshop: Workshop, planned: Planned) -> Made | str:
-    """Return what a cell comes to, or why it cannot be made."""
+    """Return what a cell comes to, or why it cannot be made; a cap stops the run instead."""
     try:
         return workshop.make(planned.cell)
+    except CapError:
+        raise
     except Exception as error:  # The outermost handler of a cell: the others must go on, whatever it was.
         return describe(error)
 

@@ -12,6 +12,7 @@ from bundlewise.domain import Knowledge
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.material import Material
+from bundlewise.experiment.purse import Purse
 from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
 
 
@@ -30,6 +31,7 @@ class KnowledgeBases(Material):
     def __init__(self, experiment: Experiment, cache: Path) -> None:
         super().__init__(experiment)
         self.cache = cache
+        self.purse = Purse(experiment, cache / "calls.sqlite")
         self._known: dict[str, str] = {}
         self._records: dict[str, dict[str, Knowledge]] = {}
 
@@ -66,10 +68,11 @@ class KnowledgeBases(Material):
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
         """Distil a cell's knowledge into a folder, and return what it holds and took."""
         started = perf_counter()
-        payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
-        found = distilling.distil(
-            self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
-        )
+        sessions, teacher = self.sessions(cell), self._teacher(cell, key)
+        with self.purse.paying() as (payment, bill):
+            found = distilling.distil(
+                sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally
+            )
         active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         return {"counts": counts, "seconds": round(perf_counter() - started, 2)}

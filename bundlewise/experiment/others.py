@@ -1,7 +1,7 @@
 """The rows beside the cells: bundles without a language model, and large teachers from a file or an endpoint."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from bundlewise import distilling, models, scoring
 from bundlewise.agents.asking import messages_of
 from bundlewise.agents.contracts import Proposal, schema_of
 from bundlewise.agents.large import LargeTeacher
-from bundlewise.agents.tally import Tally
 from bundlewise.domain import Grouping, Session
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
@@ -96,19 +95,10 @@ def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int
 
 
 def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
-    payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
-    tally, counted = Tally(), list[tuple[int, int]]()
-    # What the answers cost is what all of them took, paid now or before.
-    tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
-    with distilling.asking(endpoint, payment, tally) as asker:
+    with workshop.purse.paying() as (payment, bill), distilling.asking(endpoint, payment, bill.tally) as asker:
         groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
-    return {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]}
-
-
-def _tokens_of(event: Mapping[str, Any]) -> list[tuple[int, int]]:
-    if event["event"] == "call" and event["stage"] != "probe":
-        return [(event["tokens_in"], event["tokens_out"])]
-    return [event["held"]] if event["event"] == "cached" and event["stage"] != "probe" else []
+    # What the answers cost is what all of them took, paid now or before.
+    return {"groups": groups, "tokens": [bill.tokens_in, bill.tokens_out]}
 
 
 def _proposed(teacher: LargeTeacher, sessions: Sequence[Session], concurrency: int) -> list[Grouping]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bundlewise.agents.asking import CapError
 from bundlewise.errors import DataError, UsageError, describe
 from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
@@ -50,6 +51,7 @@ class Run:
 
         Raises:
             BundlewiseError: another run holds the folder.
+            CapError: the next call could pass a cap on what the run may pay; what was made and paid for is kept.
             UsageError: the data have not what the cells need.
             DataError: the data leak, or a file has changed since the run began.
         """
@@ -59,7 +61,7 @@ class Run:
             write_json(self.folder / BEGUN, hashes)
             write_text(self.folder / FILE, written(self.experiment))
             baselines = baseline_rows(self.workshop)
-            for planned, outcome in engine(self.experiment, self.cache, self.planned, self.say):
+            for planned, outcome in engine(self.workshop, self.planned, self.say):
                 self._note(planned, outcome)
             results = self._results(baselines)
             write_text(self.folder / RESULTS, results.model_dump_json(indent=1) + "\n")
@@ -111,6 +113,8 @@ class Run:
         for teacher in self.experiment.teachers:
             try:
                 yield teacher_row(self.workshop, teacher)
+            except CapError:
+                raise
             except Exception as error:  # A row of its own, like a cell: what fails in it is recorded.
                 self.failures.append(Failure(name=teacher.name, seed=None, reason=describe(error)))
 
