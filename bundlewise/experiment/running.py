@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundlewise.agents.asking import CapError
+from bundlewise.agents.choosing import FEWEST
 from bundlewise.errors import DataError, UsageError, describe
 from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
@@ -22,6 +23,7 @@ from bundlewise.intents import intent_similarity
 
 BEGUN, FILE = "begun.json", "experiment.yaml"
 NO_WEIGHT = "bundles by the evidence alone: validation gave the language model no weight"
+NO_CHOOSER = f"read without a chooser and evidence: fewer than {FEWEST} sessions with evidence teach it"
 
 
 @dataclass
@@ -137,7 +139,7 @@ class Run:
             self.workshop.scored,
             **failures_of(answers),
             intent=round(sum(similarity) / len(similarity), 4),
-            note=NO_WEIGHT if all(one.student_weight == 0 for one in made) else "",
+            note=note_of(cells, made),
             validation_gjs=round(sum(scores) / len(scores), 4) if scores else None,
             cost=self._cost(made),
             knowledge=made[0].knowledge,
@@ -159,6 +161,14 @@ class Run:
             tuning_seconds=round(sum(one.tuning_seconds for one in made) / len(made), 1),
             distil_seconds=round(sum(one.distil_seconds for one in made) / len(made), 1),
         )
+
+
+def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:
+    """Return how a row is read where it is not read as others are, since a table then compares two things at once."""
+    notes = [NO_WEIGHT] if all(one.student_weight == 0 for one in made) else []
+    if any(cell.reads and not one.chooser for cell, one in zip(cells, made, strict=True)):
+        notes.append(NO_CHOOSER)
+    return "; ".join(notes)
 
 
 def chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Made(Record):
     """What a cell came to: its predictions, and what they took. Seconds are of this machine.
 
-    `predictions` is a file's name in the cache. `seconds` is answering alone, `tuning_seconds` and
+    `predictions` is a file's name in the cache. `chooser` says whether bundles were chosen by what was learnt from
+    the sessions that teach, beside the evidence. `seconds` is answering alone, `tuning_seconds` and
     `distil_seconds` what had to be done once; `cached` says that nothing had to be done this time. Memory
     is the peak of the process in GB.
     """
@@ -39,6 +40,7 @@ class Made(Record):
     seconds: float
     validation_gjs: float | None = None
     student_weight: float | None = None
+    chooser: bool = False
     trainable_parameters: int = 0
     tuned_sessions: int = 0
     tuning_seconds: float = 0.0
@@ -120,6 +122,7 @@ class Workshop(KnowledgeBases):
             predictions=predictions.name,
             validation_gjs=score,
             student_weight=reading.student,
+            chooser=reading.chooser is not None,
             distil_seconds=known.seconds,
             teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
             knowledge=known.counts,
