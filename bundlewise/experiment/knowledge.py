@@ -18,11 +18,17 @@ from bundlewise.files import fingerprint, only_process, read_rows, write_json, w
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """A distilled knowledge base: where it is, what it holds, and what distilling took."""
+    """A distilled knowledge base: where it is, what it holds, and what distilling took.
+
+    Tokens are a large teacher's; `failed` counts its questions that got no answer of use, of dollars None is unknown.
+    """
 
     folder: Path
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    tokens: int = 0
+    dollars: float | None = 0.0
+    failed: int = 0
 
 
 class KnowledgeBases(Material):
@@ -63,7 +69,7 @@ class KnowledgeBases(Material):
                 if not summary.is_file():
                     write_json(summary, self._distil(cell, key, folder))
         told = json.loads(summary.read_text("utf-8"))
-        return KnowledgeBase(folder, told["counts"], told["seconds"])
+        return KnowledgeBase(folder, **told)
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
         """Distil a cell's knowledge into a folder, and return what it holds and took."""
@@ -75,7 +81,8 @@ class KnowledgeBases(Material):
             )
         active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
-        return {"counts": counts, "seconds": round(perf_counter() - started, 2)}
+        took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}
+        return {"counts": counts, "seconds": round(perf_counter() - started, 2), **took}
 
     def _teacher(self, cell: Cell, key: str) -> str:
         """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""

@@ -15,7 +15,6 @@ from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
 from bundlewise.files import fingerprint, only_process, write_json
-from bundlewise.prices import price_of
 from bundlewise.progress import progress
 from bundlewise.references import Reference, References
 
@@ -65,13 +64,17 @@ def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
     else:
         groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
     return row_of(
-        teacher.name, "teacher", [groups], workshop.scored, cost=_cost(teacher, tokens, len(groups)), note=note
+        teacher.name,
+        "teacher",
+        [groups],
+        workshop.scored,
+        cost=_cost(workshop, teacher, tokens, len(groups)),
+        note=note,
     )
 
 
-def _cost(teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
-    model = teacher.price or (teacher.endpoint or "").removeprefix(distilling.LARGE).partition("@")[0]
-    price = price_of(model)
+def _cost(workshop: Workshop, teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
+    price = workshop.purse.price_of(teacher.price or teacher.endpoint or "")
     dollars = round(price.cost(*tokens) / sessions * PER, 6) if price else None
     return Cost(tokens_in=round(tokens[0] / sessions, 1), tokens_out=round(tokens[1] / sessions, 1), dollars=dollars)
 

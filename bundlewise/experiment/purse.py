@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 
 from bundlewise.agents.asking import CapError
 from bundlewise.agents.tally import Tally
-from bundlewise.distilling import Payment
+from bundlewise.distilling import LARGE, Payment
 from bundlewise.experiment.file import Experiment
-from bundlewise.prices import in_dollars
+from bundlewise.prices import Price, in_dollars, price_of
 
 
 @dataclass
@@ -25,6 +25,18 @@ class Bill:
 
     def __post_init__(self) -> None:
         self.tally.listeners.append(self._hear)
+
+    @property
+    def dollars(self) -> float | None:
+        """What the answers cost; None where the price of a token is unknown."""
+        if not self.tokens_in + self.tokens_out:
+            return 0.0
+        return None if self.tally.price is None else self.tally.price.cost(self.tokens_in, self.tokens_out)
+
+    @property
+    def failed(self) -> int:
+        """How many questions were left without an answer that can be used."""
+        return sum(stage.failed for stage in self.tally.stages.values())
 
     def _hear(self, event: dict[str, Any]) -> None:
         if event["event"] in ("call", "cached") and event["stage"] != "probe":
@@ -55,6 +67,10 @@ class Purse:
                 f"stopped before the run could pass a cap of payment ({self._caps()}), which holds over all cells and "
                 f"teachers; in this run: {self._told()}; the same command with a higher cap goes on"
             ) from error
+
+    def price_of(self, model: str) -> Price | None:
+        """Return the price of a model, or of an endpoint's model `openai:MODEL[@URL]`; None where it is unknown."""
+        return price_of(model.removeprefix(LARGE).partition("@")[0], self.payment.prices)
 
     def _left(self) -> Payment:
         """Return the payment with its caps less what this run has paid."""

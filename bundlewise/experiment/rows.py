@@ -38,7 +38,10 @@ class Difference(Estimate):
 
 
 class Cost(Record):
-    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions."""
+    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions.
+
+    Tuning and distilling are done once, and told whole.
+    """
 
     tokens_in: float | None = None
     tokens_out: float | None = None
@@ -48,6 +51,9 @@ class Cost(Record):
     trainable_parameters: int | None = None
     tuning_seconds: float | None = None
     distil_seconds: float | None = None
+    distil_tokens: int | None = None
+    distil_dollars: float | None = None
+    distil_failed: int | None = None
 
 
 class Row(Record):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bundlewise.agents.asking import CapError
 from bundlewise.agents.choosing import FEWEST
@@ -19,6 +20,7 @@ from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.telling import telling_sessions
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.files import only_process, write_json, write_text
+from bundlewise.finetune.students import is_remote
 from bundlewise.intents import intent_similarity
 
 BEGUN, FILE = "begun.json", "experiment.yaml"
@@ -141,26 +143,46 @@ class Run:
             intent=round(sum(similarity) / len(similarity), 4),
             note=note_of(cells, made),
             validation_gjs=round(sum(scores) / len(scores), 4) if scores else None,
-            cost=self._cost(made),
+            cost=self._cost(cells[0].student, made),
             knowledge=made[0].knowledge,
             teaching_sessions=made[0].teaching_sessions,
             settings=cells[0].model_dump(exclude={"seed"}),
         )
 
-    def _cost(self, made: Sequence[Made]) -> Cost:
+    def _cost(self, student: str, made: Sequence[Made]) -> Cost:
         sessions = sum(one.sessions for one in made)
+        read, written = (sum(getattr(one, name) for one in made) / sessions for name in ("tokens_in", "tokens_out"))
         seconds = sum(one.seconds for one in made) / sessions
-        hourly = self.experiment.machine.dollars_per_hour
+        dollars = self._dollars(student, read, written, seconds)
         return Cost(
-            tokens_in=round(sum(one.tokens_in for one in made) / sessions, 1),
-            tokens_out=round(sum(one.tokens_out for one in made) / sessions, 1),
+            tokens_in=round(read, 1),
+            tokens_out=round(written, 1),
             seconds=round(seconds, 4),
-            dollars=None if hourly is None else round(seconds * PER * hourly / 3600, 6),
+            dollars=None if dollars is None else round(dollars * PER, 6),
             memory_gb=max(one.memory_gb for one in made),
             trainable_parameters=made[0].trainable_parameters,
             tuning_seconds=round(sum(one.tuning_seconds for one in made) / len(made), 1),
-            distil_seconds=round(sum(one.distil_seconds for one in made) / len(made), 1),
+            **_distilling(made),
         )
+
+    def _dollars(self, student: str, read: float, written: float, seconds: float) -> float | None:
+        """Return what a session costs: this machine's time, or of a student on a server its tokens."""
+        if is_remote(student):
+            price = self.workshop.purse.price_of(student)
+            return price.cost(read, written) if price else None
+        hourly = self.experiment.machine.dollars_per_hour
+        return None if hourly is None else seconds * hourly / 3600
+
+
+def _distilling(made: Sequence[Made]) -> dict[str, Any]:
+    """Return what distilling took, a mean over the seeds."""
+    dollars = [one.distil_dollars for one in made]
+    return {
+        "distil_seconds": round(sum(one.distil_seconds for one in made) / len(made), 1),
+        "distil_tokens": round(sum(one.distil_tokens for one in made) / len(made)),
+        "distil_dollars": None if None in dollars else round(sum(filter(None, dollars)) / len(made), 6),
+        "distil_failed": max(one.distil_failed for one in made),
+    }
 
 
 def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:

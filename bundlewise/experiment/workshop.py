@@ -46,6 +46,9 @@ class Made(Record):
     tuning_seconds: float = 0.0
     tuning_tokens: int = 0
     distil_seconds: float = 0.0
+    distil_tokens: int = 0
+    distil_dollars: float | None = 0.0
+    distil_failed: int = 0
     teaching_sessions: int = 0
     knowledge: Mapping[str, int] = Field(default_factory=dict)
     memory_gb: float = 0.0
@@ -124,6 +127,9 @@ class Workshop(KnowledgeBases):
             student_weight=reading.student,
             chooser=reading.chooser is not None,
             distil_seconds=known.seconds,
+            distil_tokens=known.tokens,
+            distil_dollars=known.dollars,
+            distil_failed=known.failed,
             teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
             knowledge=known.counts,
             **cost,
