@@ -159,10 +159,11 @@ def run(
     folder = output or HOME / experiment.name
     again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else _again(folder))
     made = Run(experiment, folder, cache or folder.parent / "cache", _say, only, again)
+    where = engine_named(engine, made.workshop, made.planned)
     if dry_run:
         _say_plan(made, as_json)
         return
-    results = made.run(engine_named(engine))
+    results = made.run(where)
     html, markdown = write_reports(results, folder)
     if mlflow:
         _say(f"{log_to_mlflow(results, folder, mlflow)} runs logged to {mlflow}")

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bundlewise.agents.asking import CapError
-from bundlewise.errors import BundlewiseError, describe
+from bundlewise.errors import BundlewiseError, UsageError, describe
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import Planned
+from bundlewise.experiment.others import is_asked
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.spreading import require_ray, spread
 
@@ -16,16 +17,29 @@ Engine = Callable[[Workshop, Sequence[Planned], Say], Iterable[Outcome]]
 """What makes a run's cells: yields each with what it came to, or the reason why it could not be made."""
 
 
-def engine_named(name: str) -> Engine:
-    """Return the engine of a name.
+def engine_named(name: str, workshop: Workshop, planned: Sequence[Planned]) -> Engine:
+    """Return the engine of a name for some cells.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: it is not installed, or would pay a large teacher without one ledger for all.
     """
     if name == "local":
         return locally
     require_ray()
+    _require_paid(workshop, planned)
     return on_ray
+
+
+def _require_paid(workshop: Workshop, planned: Sequence[Planned]) -> None:
+    """Look whether all that large teachers are asked is in the cache."""
+    unpaid = [one.label for one in planned if one.cell.is_paid and not workshop.is_distilled(one.cell)]
+    unpaid += [row.name for row in workshop.experiment.teachers if row.endpoint and not is_asked(workshop, row)]
+    if unpaid:
+        raise UsageError(
+            f"{unpaid[0]} would ask a large teacher, which --engine ray cannot pay through one ledger under one cap; "
+            "run it with --engine local first (what is paid for is kept in the cache, and ray goes on from there), or "
+            "give recorded knowledge and predictions"
+        )
 
 
 def locally(workshop: Workshop, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:

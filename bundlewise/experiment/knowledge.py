@@ -52,7 +52,7 @@ class KnowledgeBases(Material):
     def _fingerprint_of_knowledge(self, cell: Cell) -> str:
         sessions = [session.model_dump() for session in self.sessions(cell)]
         told: list[Any] = [cell.teacher] if cell.knows else []
-        if cell.knows and cell.teacher.startswith(distilling.LARGE):
+        if cell.is_paid:
             told.append(self.experiment.asking)
         if cell.knows and cell.teacher == "recorded":
             # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
@@ -60,9 +60,16 @@ class KnowledgeBases(Material):
             told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
         return fingerprint([self._code, sessions, told])
 
+    def is_distilled(self, cell: Cell) -> bool:
+        """Say whether the knowledge that a cell needs is in the cache."""
+        return self._summary(cell).is_file()
+
+    def _summary(self, cell: Cell) -> Path:
+        return self.cache / "kb" / f"{self._knowledge_key(cell)}.json"
+
     def _distilled(self, cell: Cell) -> KnowledgeBase:
         key = self._knowledge_key(cell)
-        folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
+        folder, summary = self.cache / "kb" / key, self._summary(cell)
         if not summary.is_file():
             with only_process(folder, wait=True):
                 # Another run that shares the cache may have made it while this one waited.

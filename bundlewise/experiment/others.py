@@ -86,15 +86,24 @@ def _question(session: Session) -> str:
 
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    ids = [session.session_id for session in workshop.scored]
-    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
-    kept = workshop.cache / "teachers" / f"{key}.json"
+    kept = _kept(workshop, endpoint)
     with only_process(kept, wait=True):
         if not kept.is_file():
             write_json(kept, _answers(workshop, endpoint))
     found = json.loads(kept.read_text("utf-8"))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
+
+
+def _kept(workshop: Workshop, endpoint: str) -> Path:
+    ids = [session.session_id for session in workshop.scored]
+    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
+    return workshop.cache / "teachers" / f"{key}.json"
+
+
+def is_asked(workshop: Workshop, teacher: TeacherRow) -> bool:
+    """Say whether a live teacher's answers to all scored sessions are in the cache."""
+    return _kept(workshop, str(teacher.endpoint)).is_file()
 
 
 def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
