@@ -9,7 +9,7 @@ import numpy as np
 
 from bundlewise.agents import answers
 from bundlewise.agents.choosing import Chooser
-from bundlewise.agents.compose import JudgePrompt, judge_prompt, name_prompt
+from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.engine import Engine, Judgement, Progress
 from bundlewise.agents.limits import Limits
@@ -79,9 +79,11 @@ def judge_as_read(
 
 
 def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:
-    """Let the student judge annotated sessions, to find out how it is to be read."""
+    """Let the student judge annotated sessions, to find out how it is to be read; prompts are cut as in serving."""
+    known = zip(sessions, retrieved, strict=True)
+    prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in known]
     with progress("calibrate", len(sessions)) as advance:
-        judged = engine.judge([judge_prompt(s, r) for s, r in zip(sessions, retrieved, strict=True)], advance)
+        judged = engine.judge(prompts, advance)
     rows = zip(sessions, retrieved, judged, strict=True)
     return [Judged(j.log_odds, affinity_of(r, len(s.items)), s.groups) for s, r, j in rows]
 

@@ -9,6 +9,7 @@ from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session
+from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
 from bundlewise.prompts.render import student_fingerprints
@@ -44,14 +45,21 @@ def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder 
 def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:
     """Find out on the annotated validation sessions among these how an untuned student is to be read.
 
-    Return the reading with its mean GJS there. What a chooser learns comes from the training sessions.
+    Return the reading with its mean GJS there. What a chooser learns comes from the training sessions. Sessions
+    that the student cannot read, such as those of too many products, are left out.
+
+    Raises:
+        UsageError: no annotated validation session can be read.
     """
+    from bundlewise.agents.compose import unreadable
     from bundlewise.agents.reading import learn_chooser
     from bundlewise.agents.student import fit_student
     from bundlewise.domain import Retrieved
 
-    annotated = [session for session in sessions if session.bundles]
+    annotated = [session for session in sessions if session.bundles and not unreadable(session)]
     training, validation = ([s for s in annotated if s.split == split] for split in ("train", "validation"))
+    if not validation:
+        raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
     if retriever is None:
         return fit_student(engine, validation, [Retrieved() for _ in validation])
     chooser = learn_chooser(training, retriever.retrieve(training))

@@ -137,6 +137,7 @@ def distil(
     pack: Path | None = None,
     dials: "Dials | None" = None,
     payment: Payment | None = None,
+    tally: "Tally | None" = None,
     log: Path | None = None,
     remarks: Sequence[Knowledge] = (),
 ) -> Distilled:
@@ -144,6 +145,7 @@ def distil(
 
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
     ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
+    What is done and paid is noted on `tally`, for one who looks on.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
@@ -154,7 +156,7 @@ def distil(
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.watching import watching
 
-    payment, tally = payment or Payment(), Tally()
+    payment, tally = payment or Payment(), tally or Tally()
     with _asker(teacher, payment, tally) as asker:
         if asker is not None:
             with watching(tally, log), _stoppable(asker):

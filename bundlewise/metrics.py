@@ -229,15 +229,16 @@ def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: 
     return (far + 1) / (samples + 1)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], size: int = 0) -> list[float]:
     """Return p-values corrected for their number by Holm's step-down method, in the order given.
 
+    `size` is the number of comparisons planned, where some were not made: these count as the largest p-values.
     Source: S. Holm, A simple sequentially rejective multiple test procedure (1979).
     """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected, highest = [0.0] * len(p_values), 0.0
+    corrected, highest, count = [0.0] * len(p_values), 0.0, max(size, len(p_values))
     for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        highest = max(highest, min(1.0, (count - rank) * p_values[place]))
         corrected[place] = highest
     return corrected
 

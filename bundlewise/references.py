@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.retrieval import Retriever
 
+WHOLE, LEXICAL, EMBEDDING, NEAREST = BASELINES = (
+    "whole session",
+    "lexical clusters",
+    "embedding clusters",
+    "nearest training session",
+)
+"""The names of the rows that stand in every table."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -36,15 +44,15 @@ class References:
 
     def whole_session(self) -> Reference:
         """Return every session as one bundle."""
-        return Reference("whole session", [baselines.whole_session(len(s.items)) for s in self.asked])
+        return Reference(WHOLE, [baselines.whole_session(len(s.items)) for s in self.asked])
 
     def lexical(self) -> Reference:
         """Return clusters of titles that share words."""
-        return self._clusters("lexical clusters", lambda session: baselines.overlap(session.titles))
+        return self._clusters(LEXICAL, lambda session: baselines.overlap(session.titles))
 
     def embedding(self, embedder: "Embedder") -> Reference:
         """Return average-link clusters of alike embeddings."""
-        return self._clusters("embedding clusters", lambda s: baselines.cosine(embedder.embed(s.titles)))
+        return self._clusters(EMBEDDING, lambda s: baselines.cosine(embedder.embed(s.titles)))
 
     def nearest(self, training: Sequence[Session], embedder: "Embedder") -> Reference:
         """Return the bundles of the nearest training session, carried over product by product.
@@ -65,7 +73,7 @@ class References:
             bundle_of = {p: number for number, group in reversed([*enumerate(training[place].groups)]) for p in group}
             alike = np.argmax(rows @ known[place].T, axis=1).tolist()
             groups.append(baselines.labelled([bundle_of.get(product) for product in alike]))
-        return Reference("nearest training session", groups)
+        return Reference(NEAREST, groups)
 
     def pair_classifier(self, retriever: "Retriever", name: str = "pair evidence") -> Reference:
         """Return the grouping of the best expected GJS by the knowledge base's evidence alone.

@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from samples import session as made
 
 from bundlewise import chain
-from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.compose import JudgePrompt, judge_prompt
 from bundlewise.agents.engine import Judgement, StudentEngine
 from bundlewise.chain import answer_to_file
 from bundlewise.dataset import load
+from bundlewise.domain import Retrieved, Session
+from bundlewise.errors import UsageError
 
 SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:5]
 BATCH = 2
@@ -34,12 +37,14 @@ class Counting(StudentEngine):
     def __init__(self, engine: StudentEngine, stop_before: int = 99) -> None:
         super().__init__(engine.model, engine.tokenizer)
         self.left, self.judged = stop_before, 0
+        self.prompts: list[JudgePrompt] = []
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Callable[[int], None] | None = None) -> list[Judgement]:
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
         self.judged += len(prompts)
+        self.prompts += prompts
         return super().judge(prompts, progress)
 
 
@@ -127,3 +132,26 @@ def test_the_bar_hears_of_every_session_wherever_it_is_answered(
         spread=lambda batches, _: (chain.answer(b, engine) for b in batches),
     )
     assert steps == [BATCH, BATCH, 1]
+
+
+def held(name: str, titles: Sequence[str]) -> Session:
+    return made(name, titles, [(0, 1)], split="validation")
+
+
+def test_sessions_that_cannot_be_read_are_left_out_of_a_calibration(engine: StudentEngine) -> None:
+    short = [held(f"s{number}", ["Phone case", "Phone charger", "Lamp"]) for number in range(3)]
+    many = held("many", [f"Product {number}" for number in range(31)])
+    counting = Counting(engine)
+    assert chain.calibrated(counting, None, [*short, many]) == chain.calibrated(engine, None, short)
+    assert counting.judged == 3
+    with pytest.raises(UsageError, match="no annotated validation session has 2 to 30 products"):
+        chain.calibrated(engine, None, [many])
+
+
+def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(engine: StudentEngine) -> None:
+    wordy = held("wordy", ["x" * 1500, "y" * 1500])
+    assert not engine.fits(judge_prompt(wordy, Retrieved()))
+    counting = Counting(engine)
+    reading, score = chain.calibrated(counting, None, [wordy])
+    assert all(engine.fits(prompt) for prompt in counting.prompts) and len(counting.prompts) == 1
+    assert reading.student > 0 and 0 <= score <= 1

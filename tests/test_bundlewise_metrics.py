@@ -323,6 +323,11 @@ def test_holm_steps_down_in_the_order_given(given: list[float], corrected: list[
     assert holm(given) == pytest.approx(corrected)
 
 
+def test_holm_counts_comparisons_that_were_planned_but_not_made() -> None:
+    assert holm([0.01, 0.04], 5) == pytest.approx([0.05, 0.16])
+    assert holm([0.01, 0.04], 1) == holm([0.01, 0.04]) == pytest.approx([0.02, 0.04])
+
+
 def test_holm_refuses_no_more_than_bonferroni() -> None:
     values = np.random.default_rng(0).uniform(size=20).tolist()
     assert all(p <= h <= min(1.0, 20 * p) + 1e-12 for p, h in zip(values, holm(values), strict=True))

@@ -45,6 +45,15 @@ def test_a_shipped_experiment_is_valid_on_the_starter_data(call: Call, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dial_set_for_all_cells_stands_in_place_of_what_grids_name(
+    call: Call, tmp_path: Path, tiny_student: Path
+) -> None:
+    file = write_file(tmp_path, tiny_student, grid=[{"k": [1, 2], "utilisation": ["icl"]}, {"formats": ["rules"]}])
+    code, out, err = call("validate", file, "--set", "k=3", "--set", "formats=[rules, thoughts]")
+    assert code == 0, err
+    assert out.splitlines() == ["plain student", "rules+thoughts, icl, k 3"]
+
+
 def test_a_run_is_planned_made_reported_compared_and_exported(call: Call, tmp_path: Path, tiny_student: Path) -> None:
     file = write_file(tmp_path, tiny_student)
     code, out, _ = call("run", file, "--dry-run")

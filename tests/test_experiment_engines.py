@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from experiment_samples import content, run_here, small, steady, write_file
+from teacher_server import TeacherServer
 
 from bundlewise.dataset import load, write_sessions
 from bundlewise.errors import UsageError
@@ -47,16 +48,36 @@ def on_two_workers(folder: Path, victim: str, *arguments: object) -> "subprocess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
 
 
-def test_engines_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine_named("local") is locally
+def test_engines_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    workshop = engines.Workshop(small(tmp_path), tmp_path / "cache")
+    assert engine_named("local", workshop, _planned(workshop.experiment)) is locally
     monkeypatch.setattr(engines, "require_ray", lambda: None)
-    assert engine_named("ray") is on_ray
+    assert engine_named("ray", workshop, _planned(workshop.experiment)) is on_ray
 
 
-def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    monkeypatch.setattr(engines, "require_ray", lambda: None)
+    server = TeacherServer()
+    known: dict[str, Any] = {"teacher": server.spec, "student": str(tiny_student)}
+    distilled = small(tmp_path, tiny_student, settings=known)
+    asked = small(tmp_path, tiny_student, teachers=[{"name": "live", "endpoint": server.spec}])
+    for experiment, name in ((distilled, "icl"), (asked, "live")):
+        before = engines.Workshop(experiment, tmp_path / "cache")
+        with pytest.raises(UsageError, match=f"{name} would ask a large teacher.*run it with --engine local first"):
+            engine_named("ray", before, _planned(experiment))
+        assert engine_named("local", before, _planned(experiment)) is locally
+        run_here(monkeypatch, tmp_path, experiment, name)
+        assert engine_named("ray", engines.Workshop(experiment, before.cache), _planned(experiment)) is on_ray
+    server.close()
+
+
+def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'bundlewise\[ray\]', or choose --engine local"):
-        engine_named("ray")
+        engine_named("ray", engines.Workshop(small(tmp_path), tmp_path / "cache"), [])
 
 
 @pytest.mark.slow
@@ -106,8 +127,8 @@ def test_a_live_experiment_tells_what_each_cell_came_to(
     experiment = small(tmp_path, tiny_student)
     run_here(monkeypatch, tmp_path, experiment)
     said: list[str] = []
-    planned = engines.Workshop(experiment, tmp_path / "cache")
-    cells = [one for one, _ in locally(experiment, planned.cache, _planned(experiment), said.append)]
+    workshop = engines.Workshop(experiment, tmp_path / "cache")
+    cells = [one for one, _ in locally(workshop, _planned(experiment), said.append)]
     assert [one.label for one in cells] == ["plain student", "icl"]
     assert said == ["[1/2] plain student: from the cache", "[2/2] icl: from the cache"]
 

@@ -101,6 +101,17 @@ def test_every_student_of_a_grid_has_its_own_plain_row_and_the_first_is_the_refe
     ]
 
 
+def test_a_base_that_a_grid_has_from_the_settings_has_its_plain_row_too(tmp_path: Path) -> None:
+    named, usual = {"student": ["one"], "utilisation": "icl"}, {"utilisation": ["icl"]}
+    assert labels(tmp_path, usual, named, settings={"student": "two"}) == [
+        "plain student",
+        "plain student, student one",
+        "icl, student two",
+        "icl, student one",
+    ]
+    assert labels(tmp_path, named, usual)[:2] == ["plain student", "plain student, student smollm2-135m"]
+
+
 def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
     assert labels(tmp_path, {"k": 1}, {"k": 1, "utilisation": "icl+sft"}, {"k": 1, "formats": "rules"})[1:] == [
         "all, icl, k 1",
@@ -133,6 +144,7 @@ def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
         ({"teachers": [{"name": "t", "file": "x"}]}, "unknown setting 'teachers.0.file'"),
         ({"teachers": [{"name": "t", "predictions": "x"}] * 2}, "two rows would be called 't'"),
         ({"teachers": [{"name": "plain student", "predictions": "x"}]}, "two rows would be called 'plain student'"),
+        ({"teachers": [{"name": "whole session", "predictions": "x"}]}, "two rows would be called 'whole session'"),
         (
             {"teachers": [{"name": n, "predictions": "x", "retention": True} for n in "ab"]},
             "retention is against one teacher",
@@ -169,6 +181,11 @@ def test_a_wrong_field_is_named_with_its_value(tmp_path: Path, changes: dict[str
 def test_a_wrong_grid_is_named_with_its_place(tmp_path: Path, grid: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         labels(tmp_path, grid)
+
+
+def test_a_teacher_may_not_have_the_name_of_a_cell(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a cell and a teacher would both be called 'icl'; give the teacher another"):
+        labels(tmp_path, {"utilisation": "icl"}, teachers=[{"name": "icl", "predictions": "x"}])
 
 
 def test_a_wrong_setting_of_all_cells_is_named_too(tmp_path: Path) -> None:

@@ -74,7 +74,9 @@ def test_a_live_teacher_is_asked_once_and_its_cost_is_what_all_answers_took(
         assert (row.cost.tokens_in, row.cost.tokens_out) == (100, 20)  # what the server bills for each session
         assert row.cost.dollars == pytest.approx(1000 * (100 * 2.0 + 20 * 8.0) / 1e6, rel=1e-3)
 
-        again = run_here(monkeypatch, tmp_path, experiment, "again")
+        # Another pace or cap asks nothing anew.
+        paced = small(tmp_path, tiny_student, teachers=teachers, payment={"concurrency": 2, "max_cost": 9})
+        again = run_here(monkeypatch, tmp_path, paced, "again")
         assert sum(server.answered.values()) == paid
         # Without the kept row, the ledger still holds the answers, and what they cost is the same.
         for path in (tmp_path / "cache" / "teachers").iterdir():

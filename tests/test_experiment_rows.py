@@ -84,6 +84,12 @@ def test_retention_is_the_share_of_the_teachers_score_and_cost_reduction_what_is
     assert found["teacher"].retention is None
 
 
+def test_retention_is_against_the_row_that_is_a_teacher_whatever_else_has_its_name() -> None:
+    twin, teacher = row("large", HALF), row("large", TRUTHS, role="teacher")
+    found = compared([twin, teacher], "plain", "large")
+    assert found[0].retention is not None and found[0].retention.value == pytest.approx(twin.gjs.value)
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(None, 0.8), (0.2, None), (0.2, 0.0)])
 def test_a_cost_that_is_unknown_saves_nothing_that_could_be_told(ours: float | None, theirs: float | None) -> None:
     teacher = row("teacher", TRUTHS, role="teacher", cost=Cost(dollars=theirs))

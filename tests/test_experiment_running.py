@@ -15,23 +15,20 @@ from kb_samples import use_words
 from bundlewise.dataset import read_sessions, write_sessions
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.experiment import engines
+from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.engines import locally
 from bundlewise.experiment.file import Experiment, read
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.running import Run, chosen
-from bundlewise.experiment.workshop import Workshop
+from bundlewise.experiment.running import NO_CHOOSER, NO_WEIGHT, Run, chosen, note_of
+from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.files import only_process
+from bundlewise.references import BASELINES
 
-BASELINES = ["whole session", "lexical clusters", "embedding clusters", "nearest training session"]
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(folder: Path, experiment: Experiment, name: str = "run", only: str | None = None) -> Run:
     return Run(experiment, folder / name, folder / "cache", lambda text: None, only)
-
-
-def folders(path: Path) -> list[str]:
-    return sorted(each.name for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
 
 
 def test_cells_stand_beside_baselines_with_all_that_they_took(
@@ -50,112 +47,13 @@ def test_cells_stand_beside_baselines_with_all_that_they_took(
         assert row.cost.dollars == pytest.approx(row.cost.seconds, rel=0.01)  # 3.6 dollars an hour, 1,000 sessions
         assert row.intent is not None and row.validation_gjs is not None
     assert plain.cost.trainable_parameters == 0 < (sft.cost.trainable_parameters or 0)
+    assert NO_CHOOSER in icl.note and NO_CHOOSER not in plain.note + sft.note  # the latter two read no knowledge
     assert sft.cost.tuning_seconds and icl.cost.distil_seconds and not plain.cost.distil_seconds
     assert (icl.knowledge["rule"], icl.knowledge["thought"]) == (4, 6)
     assert (plain.teaching_sessions, icl.teaching_sessions, sft.teaching_sessions) == (0, 6, 6)
     assert set(results.hashes) == {"data electronics", "pack electronics"}
     assert results.model_dump_json() == Results.read(tmp_path / "run").model_dump_json()
     assert read(tmp_path / "run" / "experiment.yaml") == experiment
-
-
-@pytest.mark.slow
-def test_cells_share_one_knowledge_base_and_equal_adapters(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
-) -> None:
-    grid = [{"utilisation": ["icl", "sft", "icl+sft"], "formats": ["thoughts", "rules"]}, {"k": [1, 3]}]
-    run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid))
-    assert len(folders(tmp_path / "cache" / "kb")) == 1
-    assert len(folders(tmp_path / "cache" / "adapters")) == 4
-    on_test = small(tmp_path, tiny_student, grid=grid, split="test")
-    found = run_here(monkeypatch, tmp_path, on_test, "on-test")
-    assert found.rows[0].sessions == 3
-    assert len(folders(tmp_path / "cache" / "kb")) == 1
-    assert len(folders(tmp_path / "cache" / "adapters")) == 4
-
-
-@pytest.mark.parametrize(
-    ("dials", "count"),
-    [
-        ({"ratio": [0.5, 1.0]}, 2),
-        ({"ratio": [0.5], "sampler": ["length", "diversity"]}, 2),
-        ({"domains": [1, 2]}, 2),
-        ({"teacher": ["grounded", "recorded"]}, 2),
-    ],
-)
-def test_other_sessions_or_teachers_give_another_knowledge_base(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path, dials: dict[str, Any], count: int
-) -> None:
-    experiment = small(tmp_path, tiny_student, grid=[dials], domains=["electronics", "clothing"])
-    results = run_here(monkeypatch, tmp_path, experiment)
-    assert len(folders(tmp_path / "cache" / "kb")) == count
-    if "domains" in dials:
-        assert [row.teaching_sessions for row in results.rows[1:3]] == [6, 12]
-    if "ratio" in dials:
-        assert results.rows[1].teaching_sessions == 3
-
-
-def test_a_share_of_the_sessions_gets_a_share_of_the_recorded_rules_by_seed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
-) -> None:
-    experiment = small(tmp_path, tiny_student, grid=[{"ratio": 0.5, "sampler": "length"}], seeds=[0, 1])
-    run_here(monkeypatch, tmp_path, experiment)
-    packs = [path.read_text().splitlines() for path in sorted((tmp_path / "cache" / "packs").iterdir())]
-    rules = [{line for line in pack if '"rule"' in line} for pack in packs]
-    assert [len(found) for found in rules] == [2, 2] and rules[0] != rules[1]
-
-
-def test_a_pack_without_rules_or_without_thoughts_is_fine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
-) -> None:
-    experiment = small(tmp_path, tiny_student)
-    pack = tmp_path / "electronics-pack.jsonl"
-    pack.write_text("".join(line for line in pack.read_text().splitlines(True) if '"rule"' not in line))
-    assert run_here(monkeypatch, tmp_path, experiment).failures == ()
-
-
-def test_a_second_run_makes_nothing_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
-    experiment = small(tmp_path, tiny_student, grid=[{"utilisation": "icl+sft"}])
-    first = run_here(monkeypatch, tmp_path, experiment)
-    monkeypatch.setattr(Workshop, "_make", None)
-    again = run_here(monkeypatch, tmp_path, experiment)
-    assert again.model_dump_json() == first.model_dump_json()
-
-
-def test_the_cache_may_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
-    experiment = small(tmp_path, tiny_student)
-    first = run_here(monkeypatch, tmp_path, experiment)
-    (tmp_path / "cache").rename(tmp_path / "moved")
-    monkeypatch.setattr(Workshop, "_make", None)
-    again = Run(experiment, tmp_path / "run", tmp_path / "moved", lambda text: None).run(locally)
-    assert again.model_dump_json() == first.model_dump_json()
-
-
-def test_lost_predictions_are_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
-    experiment = small(tmp_path, tiny_student)
-    first = run_here(monkeypatch, tmp_path, experiment)
-    for path in (tmp_path / "cache" / "predictions").glob("*.jsonl"):
-        path.unlink()
-    assert steady(run_here(monkeypatch, tmp_path, experiment)) == steady(first)
-
-
-def test_what_determines_a_cell_is_in_its_key(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
-) -> None:
-    use_words(monkeypatch)
-    experiment = small(tmp_path, tiny_student)
-    (_, icl) = run(tmp_path, experiment).planned
-    keys = {"first": Workshop(experiment, tmp_path).key(icl.cell)}
-    assert Workshop(experiment, tmp_path / "elsewhere").key(icl.cell) == keys["first"]
-    keys["limit"] = Workshop(small(tmp_path, tiny_student, limit=2), tmp_path).key(icl.cell)
-    with (tmp_path / "electronics-pack.jsonl").open("a") as stream:
-        stream.write('{"kind": "rule", "domain": "electronics", "text": "One more."}\n')
-    keys["pack"] = Workshop(experiment, tmp_path).key(icl.cell)
-    sessions = read_sessions(tmp_path / "electronics.jsonl")
-    write_sessions(tmp_path / "electronics.jsonl", sessions[1:])
-    keys["data"] = Workshop(experiment, tmp_path).key(icl.cell)
-    monkeypatch.setattr("bundlewise.experiment.material.code_fingerprint", lambda: "other code")
-    keys["code"] = Workshop(experiment, tmp_path).key(icl.cell)
-    assert len(set(keys.values())) == len(keys)
 
 
 def test_a_limit_scores_the_same_sessions_every_time(tmp_path: Path, tiny_student: Path) -> None:
@@ -175,6 +73,32 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(
     assert len(failed) == 2 and all("absent" in name for name in failed)
     assert all(str(tmp_path / "absent") in failure.reason for failure in results.failures)
     assert len(results.rows) == 2 + len(BASELINES)
+
+
+def test_the_correction_is_over_all_planned_cells_whichever_are_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    use_words(monkeypatch)
+    monkeypatch.setattr("bundlewise.experiment.rows.paired_p", lambda *_: 0.01)
+    grid = [{"formats": ["patterns", "thoughts"], "k": [1, 2]}]
+    results = run(tmp_path, small(tmp_path, tiny_student, grid=grid), only="thoughts, k 1").run(locally)
+    (holm,) = [row.difference.holm for row in results.rows if row.role == "cell" and row.difference]
+    assert holm == 0.04
+
+
+@pytest.mark.parametrize(
+    ("weight", "choosers", "note"),
+    [
+        (0.4, [True, True], ""),
+        (0.4, [True, False], NO_CHOOSER),
+        (0.0, [True, True], NO_WEIGHT),
+        (0.0, [False, False], f"{NO_WEIGHT}; {NO_CHOOSER}"),
+    ],
+)
+def test_a_row_says_how_it_is_read_otherwise_than_others(weight: float, choosers: list[bool], note: str) -> None:
+    known: dict[str, Any] = {"predictions": "p", "sessions": 1, "tokens_in": 1, "tokens_out": 1, "seconds": 1.0}
+    made = [Made(**known, student_weight=weight, chooser=chooser) for chooser in choosers]
+    assert note_of([Cell(), Cell(seed=1)], made) == note
 
 
 def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
@@ -199,7 +123,7 @@ def test_without_its_plain_student_a_table_has_no_differences(
     monkeypatch.setattr(engines, "attempt", lambda workshop, planned: "no memory")
     results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student))
     assert [failure.reason for failure in results.failures] == ["no memory", "no memory"]
-    assert [row.name for row in results.rows] == BASELINES
+    assert [row.name for row in results.rows] == list(BASELINES)
     assert all(row.difference is None for row in results.rows)
 
 

@@ -65,10 +65,18 @@ def opened(file: str, options: dict[str, Any]) -> "Experiment":
         changes["packs"] = {name: pack for name, pack in read(path).packs.items() if name in changes["data"]}
     if settings := _pairs(options["settings"], "--set"):
         values = {name: _value(name, value) for name, value in settings.items()}
-        changes["settings"] = {**read(path).settings, **values}
+        changes |= _set(read(path), values)
     experiment = read(path, changes)
     cells_of(experiment)
     return experiment
+
+
+def _set(experiment: "Experiment", values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings and grids with dials set for all cells: a grid that names one has the value given alone."""
+    grids = [
+        {name: [values[name]] if name in values else value for name, value in grid.items()} for grid in experiment.grid
+    ]
+    return {"settings": {**experiment.settings, **values}, "grid": grids}
 
 
 def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
@@ -151,10 +159,11 @@ def run(
     folder = output or HOME / experiment.name
     again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else _again(folder))
     made = Run(experiment, folder, cache or folder.parent / "cache", _say, only, again)
+    where = engine_named(engine, made.workshop, made.planned)
     if dry_run:
         _say_plan(made, as_json)
         return
-    results = made.run(engine_named(engine))
+    results = made.run(where)
     html, markdown = write_reports(results, folder)
     if mlflow:
         _say(f"{log_to_mlflow(results, folder, mlflow)} runs logged to {mlflow}")

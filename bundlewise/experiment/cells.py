@@ -120,6 +120,11 @@ class Cell(Record):
         return self.reads or bool(self.taught)
 
     @property
+    def is_paid(self) -> bool:
+        """Whether the cell's knowledge comes from a large teacher, asked now."""
+        return self.knows and self.teacher.startswith(LARGE)
+
+    @property
     def used(self) -> tuple[Format, ...]:
         """The formats that reach the student; without records in its prompt, hints alone need thoughts alone."""
         read: tuple[Format, ...] = () if not self.reads else self.formats if self.k else ("thoughts",)

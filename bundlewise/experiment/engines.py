@@ -3,45 +3,63 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bundlewise.errors import BundlewiseError, describe
+from bundlewise.agents.asking import CapError
+from bundlewise.errors import BundlewiseError, UsageError, describe
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import Planned
+from bundlewise.experiment.others import is_asked
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.spreading import require_ray, spread
 
 Say = Callable[[str], None]
 Outcome = tuple[Planned, "Made | str"]
-Engine = Callable[[Experiment, Path, Sequence[Planned], Say], Iterable[Outcome]]
-"""What makes cells: yields each with what it came to, or the reason why it could not be made."""
+Engine = Callable[[Workshop, Sequence[Planned], Say], Iterable[Outcome]]
+"""What makes a run's cells: yields each with what it came to, or the reason why it could not be made."""
 
 
-def engine_named(name: str) -> Engine:
-    """Return the engine of a name.
+def engine_named(name: str, workshop: Workshop, planned: Sequence[Planned]) -> Engine:
+    """Return the engine of a name for some cells.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: it is not installed, or would pay a large teacher without one ledger for all.
     """
     if name == "local":
         return locally
     require_ray()
+    _require_paid(workshop, planned)
     return on_ray
 
 
-def locally(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
-    """Make the cells one after the other in this process."""
-    workshop = Workshop(experiment, cache)
+def _require_paid(workshop: Workshop, planned: Sequence[Planned]) -> None:
+    """Look whether all that large teachers are asked is in the cache."""
+    unpaid = [one.label for one in planned if one.cell.is_paid and not workshop.is_distilled(one.cell)]
+    unpaid += [row.name for row in workshop.experiment.teachers if row.endpoint and not is_asked(workshop, row)]
+    if unpaid:
+        raise UsageError(
+            f"{unpaid[0]} would ask a large teacher, which --engine ray cannot pay through one ledger under one cap; "
+            "run it with --engine local first (what is paid for is kept in the cache, and ray goes on from there), or "
+            "give recorded knowledge and predictions"
+        )
+
+
+def locally(workshop: Workshop, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+    """Make the cells one after the other in this process.
+
+    Raises:
+        CapError: a cap on what the run may pay; the cells after it are not made.
+    """
     for number, one in enumerate(planned, 1):
         outcome = attempt(workshop, one)
         say(f"[{number}/{len(planned)}] {told(one, outcome)}")
         yield one, outcome
 
 
-def on_ray(experiment: Experiment, cache: Path, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+def on_ray(workshop: Workshop, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
     """Make the cells on the workers of a Ray cluster that share the cache folder: RAY_ADDRESS, or one started here.
 
     A worker that dies gives its cell back; another one goes on with what is in the cache.
     """
-    pieces = [(experiment, str(cache), one) for one in planned]
+    pieces = [(workshop.experiment, str(workshop.cache), one) for one in planned]
     for done, (place, result) in enumerate(spread(_made_there, pieces), 1):
         outcome = str(result) if isinstance(result, BundlewiseError) else result
         say(f"[{done}/{len(planned)}] {told(planned[place], outcome)}")
@@ -53,9 +71,11 @@ def _made_there(experiment: Experiment, cache: str, planned: Planned) -> Made | 
 
 
 def attempt(workshop: Workshop, planned: Planned) -> Made | str:
-    """Return what a cell comes to, or why it cannot be made."""
+    """Return what a cell comes to, or why it cannot be made; a cap stops the run instead."""
     try:
         return workshop.make(planned.cell)
+    except CapError:
+        raise
     except Exception as error:  # The outermost handler of a cell: the others must go on, whatever it was.
         return describe(error)
 

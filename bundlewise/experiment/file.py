@@ -11,11 +11,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from bundlewise.distilling import LARGE, Payment
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
+from bundlewise.references import BASELINES
 
 SHIPPED = ("format", "quantity", "utilisation", "retention")
 """Experiments that ship, by the question they ask."""
 PLAIN = "plain student"
 """The row that others are compared with: no knowledge, no tuning."""
+ANSWERING = ("temperature", "effort", "max_output", "repairs")
+"""The settings of payment that change what a large teacher answers; caps and pace change nothing in it."""
 
 
 class TeacherRow(Record):
@@ -81,11 +84,17 @@ class Experiment(Record):
         if twice := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
             raise ValueError(f"seed {twice[0]} stands twice in seeds; name each once")
         names = [teacher.name for teacher in self.teachers]
-        if again := [name for name in names if names.count(name) > 1 or name == PLAIN]:
+        if again := [name for name in names if names.count(name) > 1 or name in (PLAIN, *BASELINES)]:
             raise ValueError(f"two rows would be called {again[0]!r}; give each teacher a name of its own")
         if sum(teacher.retention for teacher in self.teachers) > 1:
             raise ValueError("retention is against one teacher; set it for one of them")
         return self
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """How large teachers are asked, as far as it changes their answers."""
+        payment = Payment(**self.payment)
+        return {name: getattr(payment, name) for name in ANSWERING}
 
     @property
     def target(self) -> str:

@@ -43,6 +43,8 @@ def cells_of(experiment: Experiment) -> list[Planned]:
             cell = given.canonical()
             if cell.key not in found:
                 found[cell.key] = Planned(label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell)
+    if twice := [teacher.name for teacher in experiment.teachers if teacher.name in taken]:
+        raise UsageError(f"a cell and a teacher would both be called {twice[0]!r}; give the teacher another name")
     return _grouped(found.values())
 
 
@@ -51,12 +53,10 @@ def _combinations(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any],
     grids = [_lists(experiment, number, grid) for number, grid in enumerate(experiment.grid, 1)]
     if "seed" in experiment.settings:
         raise UsageError(f"settings of {experiment.name}: unknown setting 'seed'; write seeds: [0, 1] at the top")
-    students = [value for grid in grids for value in grid.get("student", ())]
-    told = ["student"] if students else []
-    for student in students or [experiment.settings.get("student", Cell().student)]:
-        yield "plain student", {"utilisation": "plain", "student": student}, told
-    # A row is told by its format and utilisation in all grids, or in none.
-    everywhere = [name for name in ("formats", "utilisation") if any(name in grid for grid in grids)]
+    for student in _students(experiment):
+        yield "plain student", {"utilisation": "plain", "student": student}, ["student"]
+    # A row is told by its format, utilisation and base in all grids, or in none.
+    everywhere = [name for name in ("formats", "utilisation", "student") if any(name in grid for grid in grids)]
     for number, grid in enumerate(grids, 1):
         names = list(dict.fromkeys([*everywhere, *grid]))
         for combination in product(*grid.values()):
@@ -118,15 +118,19 @@ def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str])
             parts.append("+".join(value or (experiment.target,)))
         elif isinstance(value, Mapping):
             parts += [f"{dial} {setting}" for dial, setting in value.items()] or [f"default {name}"]
-        elif cell.utilisation != "plain" or value != _reference(experiment):
+        elif cell.utilisation != "plain" or value != _students(experiment)[0]:
             parts.append(f"{name} {value}")
     return ", ".join(parts)
 
 
-def _reference(experiment: Experiment) -> Any:
-    """Return the student of the row that others are compared with: the first one that a grid names."""
-    named = next((grid["student"] for grid in experiment.grid if "student" in grid), None)
-    return named[0] if isinstance(named, list) else named
+def _students(experiment: Experiment) -> list[Any]:
+    """Return the bases of all grids; the plain student of the first is the row that others are compared with."""
+    usual = experiment.settings.get("student", Cell().student)
+    given = [grid.get("student", usual) for grid in experiment.grid]
+    found: list[Any] = []
+    for student in (one for value in given for one in (value if isinstance(value, list) else [value])):
+        found += [student] if student not in found else []
+    return found
 
 
 def _unused(label: str, cell: Cell, taken: dict[str, str]) -> str:

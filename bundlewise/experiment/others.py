@@ -1,7 +1,7 @@
 """The rows beside the cells: bundles without a language model, and large teachers from a file or an endpoint."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,11 @@ from bundlewise import distilling, models, scoring
 from bundlewise.agents.asking import messages_of
 from bundlewise.agents.contracts import Proposal, schema_of
 from bundlewise.agents.large import LargeTeacher
-from bundlewise.agents.tally import Tally
 from bundlewise.domain import Grouping, Session
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
-from bundlewise.files import fingerprint, write_json
-from bundlewise.prices import price_of
+from bundlewise.files import fingerprint, only_process, write_json
 from bundlewise.progress import progress
 from bundlewise.references import Reference, References
 
@@ -27,8 +25,10 @@ PER = 1_000
 def baseline_rows(workshop: Workshop) -> list[Row]:
     """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
     kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
-    if not kept.is_file():
-        write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
+    # Another run that shares the cache may be making them: then they are waited for, not made twice.
+    with only_process(kept, wait=True):
+        if not kept.is_file():
+            write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
     rows = json.loads(kept.read_text("utf-8"))
     return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
 
@@ -64,13 +64,17 @@ def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
     else:
         groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
     return row_of(
-        teacher.name, "teacher", [groups], workshop.scored, cost=_cost(teacher, tokens, len(groups)), note=note
+        teacher.name,
+        "teacher",
+        [groups],
+        workshop.scored,
+        cost=_cost(workshop, teacher, tokens, len(groups)),
+        note=note,
     )
 
 
-def _cost(teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
-    model = teacher.price or (teacher.endpoint or "").removeprefix(distilling.LARGE).partition("@")[0]
-    price = price_of(model)
+def _cost(workshop: Workshop, teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
+    price = workshop.purse.price_of(teacher.price or teacher.endpoint or "")
     dollars = round(price.cost(*tokens) / sessions * PER, 6) if price else None
     return Cost(tokens_in=round(tokens[0] / sessions, 1), tokens_out=round(tokens[1] / sessions, 1), dollars=dollars)
 
@@ -82,26 +86,31 @@ def _question(session: Session) -> str:
 
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    ids = [session.session_id for session in workshop.scored]
-    key = fingerprint([endpoint, dict(workshop.experiment.payment), workshop.baselines_key, ids])
-    kept = workshop.cache / "teachers" / f"{key}.json"
-    if not kept.is_file():
-        payment = distilling.Payment(ledger=workshop.cache / "calls.sqlite", **workshop.experiment.payment)
-        tally, counted = Tally(), list[tuple[int, int]]()
-        # What the answers cost is what all of them took, paid now or before.
-        tally.listeners.append(lambda event: counted.extend(_tokens_of(event)))
-        with distilling.asking(endpoint, payment, tally) as asker:
-            groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
-        write_json(kept, {"groups": groups, "tokens": [sum(side) for side in zip(*counted, strict=True)] or [0, 0]})
+    kept = _kept(workshop, endpoint)
+    with only_process(kept, wait=True):
+        if not kept.is_file():
+            write_json(kept, _answers(workshop, endpoint))
     found = json.loads(kept.read_text("utf-8"))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
 
 
-def _tokens_of(event: Mapping[str, Any]) -> list[tuple[int, int]]:
-    if event["event"] == "call" and event["stage"] != "probe":
-        return [(event["tokens_in"], event["tokens_out"])]
-    return [event["held"]] if event["event"] == "cached" and event["stage"] != "probe" else []
+def _kept(workshop: Workshop, endpoint: str) -> Path:
+    ids = [session.session_id for session in workshop.scored]
+    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
+    return workshop.cache / "teachers" / f"{key}.json"
+
+
+def is_asked(workshop: Workshop, teacher: TeacherRow) -> bool:
+    """Say whether a live teacher's answers to all scored sessions are in the cache."""
+    return _kept(workshop, str(teacher.endpoint)).is_file()
+
+
+def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
+    with workshop.purse.paying() as (payment, bill), distilling.asking(endpoint, payment, bill.tally) as asker:
+        groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
+    # What the answers cost is what all of them took, paid now or before.
+    return {"groups": groups, "tokens": [bill.tokens_in, bill.tokens_out]}
 
 
 def _proposed(teacher: LargeTeacher, sessions: Sequence[Session], concurrency: int) -> list[Grouping]:

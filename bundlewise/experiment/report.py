@@ -100,6 +100,9 @@ def _details(row: Row) -> dict[str, str]:
         "trained weights": f"{cost.trainable_parameters:,}" if cost.trainable_parameters else "",
         "tuning s": f"{cost.tuning_seconds:,.0f}" if cost.tuning_seconds else "",
         "distilling s": f"{cost.distil_seconds:,.1f}" if cost.distil_seconds else "",
+        "distilling tokens": f"{cost.distil_tokens:,}" if cost.distil_tokens else "",
+        "distilling $": in_dollars(cost.distil_dollars) if cost.distil_tokens else "",
+        "distilling failed": f"{cost.distil_failed:,}" if cost.distil_failed else "",
         "teaching sessions": f"{row.teaching_sessions:,}" if row.teaching_sessions else "",
         "knowledge": ", ".join(f"{count} {kind}s" for kind, count in row.knowledge.items()),
     }

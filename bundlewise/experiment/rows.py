@@ -38,7 +38,10 @@ class Difference(Estimate):
 
 
 class Cost(Record):
-    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions."""
+    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions.
+
+    Tuning and distilling are done once, and told whole.
+    """
 
     tokens_in: float | None = None
     tokens_out: float | None = None
@@ -48,6 +51,9 @@ class Cost(Record):
     trainable_parameters: int | None = None
     tuning_seconds: float | None = None
     distil_seconds: float | None = None
+    distil_tokens: int | None = None
+    distil_dollars: float | None = None
+    distil_failed: int | None = None
 
 
 class Row(Record):
@@ -120,17 +126,17 @@ def failures_of(repeats: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
     return {"failed": len(failed), "failures": tuple(failed[:FAILURES_SHOWN]), "repaired": repaired}
 
 
-def compared(rows: Sequence[Row], reference: str, teacher: str | None) -> list[Row]:
+def compared(rows: Sequence[Row], reference: str, teacher: str | None, planned: int = 0) -> list[Row]:
     """Return the rows with their paired difference to the reference, retention and cost reduction.
 
-    Holm's correction is over the experiment's cells, which are what it asks about; baselines and teachers
-    stand beside them. Where the reference itself failed, there are no differences.
+    Holm's correction is over the experiment's cells, which are what it asks about: `planned` of them, if some
+    have no row. Baselines and teachers stand beside them. Where the reference itself failed, there are no differences.
     """
-    base = next((row for row in rows if row.name == reference), None)
-    against = next((row for row in rows if row.name == teacher), None)
+    base = next((row for row in rows if row.role == "cell" and row.name == reference), None)
+    against = next((row for row in rows if row.role == "teacher" and row.name == teacher), None)
     found = [_against(row, base, against) for row in rows]
     p_values = {row.name: row.difference.p for row in found if row.role == "cell" and row.difference}
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    corrected = dict(zip(p_values, holm(list(p_values.values()), planned), strict=True))
     return [_corrected(row, corrected) if row.role == "cell" else row for row in found]
 
 

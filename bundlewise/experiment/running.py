@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from bundlewise.agents.asking import CapError
+from bundlewise.agents.choosing import FEWEST
 from bundlewise.errors import DataError, UsageError, describe
 from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
@@ -17,10 +20,12 @@ from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.telling import telling_sessions
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.files import only_process, write_json, write_text
+from bundlewise.finetune.students import is_remote
 from bundlewise.intents import intent_similarity
 
 BEGUN, FILE = "begun.json", "experiment.yaml"
 NO_WEIGHT = "bundles by the evidence alone: validation gave the language model no weight"
+NO_CHOOSER = f"read without a chooser and evidence: fewer than {FEWEST} sessions with evidence teach it"
 
 
 @dataclass
@@ -38,7 +43,10 @@ class Run:
 
     def __post_init__(self) -> None:
         self.workshop = Workshop(self.experiment, self.cache)
-        self.planned = chosen(cells_of(self.experiment), self.only)
+        planned = cells_of(self.experiment)
+        self.planned = chosen(planned, self.only)
+        # What is compared with the plain student, left out by `only` or not: chance has as many tries.
+        self.compared = len({one.label for one in planned} - {PLAIN})
 
     def run(self, engine: Engine) -> Results:
         """Make every cell, score them beside the baselines and teachers, and write the results.
@@ -47,6 +55,7 @@ class Run:
 
         Raises:
             BundlewiseError: another run holds the folder.
+            CapError: the next call could pass a cap on what the run may pay; what was made and paid for is kept.
             UsageError: the data have not what the cells need.
             DataError: the data leak, or a file has changed since the run began.
         """
@@ -56,7 +65,7 @@ class Run:
             write_json(self.folder / BEGUN, hashes)
             write_text(self.folder / FILE, written(self.experiment))
             baselines = baseline_rows(self.workshop)
-            for planned, outcome in engine(self.experiment, self.cache, self.planned, self.say):
+            for planned, outcome in engine(self.workshop, self.planned, self.say):
                 self._note(planned, outcome)
             results = self._results(baselines)
             write_text(self.folder / RESULTS, results.model_dump_json(indent=1) + "\n")
@@ -91,7 +100,7 @@ class Run:
         teachers = list(self._teachers())
         wanted = next((teacher.name for teacher in self.experiment.teachers if teacher.retention), None)
         against = next((row.name for row in teachers if wanted in (None, row.name)), None)
-        rows = compared([*self._cells(), *baselines, *teachers], PLAIN, against)
+        rows = compared([*self._cells(), *baselines, *teachers], PLAIN, against, self.compared)
         return Results(
             experiment=self.experiment,
             rows=tuple(rows),
@@ -108,6 +117,8 @@ class Run:
         for teacher in self.experiment.teachers:
             try:
                 yield teacher_row(self.workshop, teacher)
+            except CapError:
+                raise
             except Exception as error:  # A row of its own, like a cell: what fails in it is recorded.
                 self.failures.append(Failure(name=teacher.name, seed=None, reason=describe(error)))
 
@@ -130,28 +141,56 @@ class Run:
             self.workshop.scored,
             **failures_of(answers),
             intent=round(sum(similarity) / len(similarity), 4),
-            note=NO_WEIGHT if all(one.student_weight == 0 for one in made) else "",
+            note=note_of(cells, made),
             validation_gjs=round(sum(scores) / len(scores), 4) if scores else None,
-            cost=self._cost(made),
+            cost=self._cost(cells[0].student, made),
             knowledge=made[0].knowledge,
             teaching_sessions=made[0].teaching_sessions,
             settings=cells[0].model_dump(exclude={"seed"}),
         )
 
-    def _cost(self, made: Sequence[Made]) -> Cost:
+    def _cost(self, student: str, made: Sequence[Made]) -> Cost:
         sessions = sum(one.sessions for one in made)
+        read, written = (sum(getattr(one, name) for one in made) / sessions for name in ("tokens_in", "tokens_out"))
         seconds = sum(one.seconds for one in made) / sessions
-        hourly = self.experiment.machine.dollars_per_hour
+        dollars = self._dollars(student, read, written, seconds)
         return Cost(
-            tokens_in=round(sum(one.tokens_in for one in made) / sessions, 1),
-            tokens_out=round(sum(one.tokens_out for one in made) / sessions, 1),
+            tokens_in=round(read, 1),
+            tokens_out=round(written, 1),
             seconds=round(seconds, 4),
-            dollars=None if hourly is None else round(seconds * PER * hourly / 3600, 6),
+            dollars=None if dollars is None else round(dollars * PER, 6),
             memory_gb=max(one.memory_gb for one in made),
             trainable_parameters=made[0].trainable_parameters,
             tuning_seconds=round(sum(one.tuning_seconds for one in made) / len(made), 1),
-            distil_seconds=round(sum(one.distil_seconds for one in made) / len(made), 1),
+            **_distilling(made),
         )
+
+    def _dollars(self, student: str, read: float, written: float, seconds: float) -> float | None:
+        """Return what a session costs: this machine's time, or of a student on a server its tokens."""
+        if is_remote(student):
+            price = self.workshop.purse.price_of(student)
+            return price.cost(read, written) if price else None
+        hourly = self.experiment.machine.dollars_per_hour
+        return None if hourly is None else seconds * hourly / 3600
+
+
+def _distilling(made: Sequence[Made]) -> dict[str, Any]:
+    """Return what distilling took, a mean over the seeds."""
+    dollars = [one.distil_dollars for one in made]
+    return {
+        "distil_seconds": round(sum(one.distil_seconds for one in made) / len(made), 1),
+        "distil_tokens": round(sum(one.distil_tokens for one in made) / len(made)),
+        "distil_dollars": None if None in dollars else round(sum(filter(None, dollars)) / len(made), 6),
+        "distil_failed": max(one.distil_failed for one in made),
+    }
+
+
+def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:
+    """Return how a row is read where it is not read as others are, since a table then compares two things at once."""
+    notes = [NO_WEIGHT] if all(one.student_weight == 0 for one in made) else []
+    if any(cell.reads and not one.chooser for cell, one in zip(cells, made, strict=True)):
+        notes.append(NO_CHOOSER)
+    return "; ".join(notes)
 
 
 def chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:

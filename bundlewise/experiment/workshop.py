@@ -2,22 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from random import Random
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from bundlewise import chain, distilling, models
-from bundlewise.domain import Knowledge, Prediction, Record
+from bundlewise.domain import Prediction, Record
 from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.material import Material
-from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
+from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
+from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.finetune.students import is_remote
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
@@ -30,7 +27,8 @@ if TYPE_CHECKING:
 class Made(Record):
     """What a cell came to: its predictions, and what they took. Seconds are of this machine.
 
-    `predictions` is a file's name in the cache. `seconds` is answering alone, `tuning_seconds` and
+    `predictions` is a file's name in the cache. `chooser` says whether bundles were chosen by what was learnt from
+    the sessions that teach, beside the evidence. `seconds` is answering alone, `tuning_seconds` and
     `distil_seconds` what had to be done once; `cached` says that nothing had to be done this time. Memory
     is the peak of the process in GB.
     """
@@ -42,37 +40,29 @@ class Made(Record):
     seconds: float
     validation_gjs: float | None = None
     student_weight: float | None = None
+    chooser: bool = False
     trainable_parameters: int = 0
     tuned_sessions: int = 0
     tuning_seconds: float = 0.0
     tuning_tokens: int = 0
     distil_seconds: float = 0.0
+    distil_tokens: int = 0
+    distil_dollars: float | None = 0.0
+    distil_failed: int = 0
     teaching_sessions: int = 0
     knowledge: Mapping[str, int] = Field(default_factory=dict)
     memory_gb: float = 0.0
     cached: bool = False
 
 
-@dataclass(frozen=True)
-class KnowledgeBase:
-    """A distilled knowledge base: where it is, what it holds, and what distilling took."""
-
-    folder: Path
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-class Workshop(Material):
+class Workshop(KnowledgeBases):
     """One process's tools over an experiment's data and a cache folder that several may share."""
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
-        super().__init__(experiment)
-        self.cache = cache
+        super().__init__(experiment, cache)
         self._latest: tuple[str, Retriever] | None = None
         self._students: dict[str, str] = {}
-        self._known: dict[str, str] = {}
         self._answers: dict[str, list[Prediction]] = {}
-        self._records: dict[str, dict[str, Knowledge]] = {}
 
     def key(self, cell: Cell) -> str:
         """Return the name of a cell's predictions: a hash of all that determines them."""
@@ -135,63 +125,16 @@ class Workshop(Material):
             predictions=predictions.name,
             validation_gjs=score,
             student_weight=reading.student,
+            chooser=reading.chooser is not None,
             distil_seconds=known.seconds,
+            distil_tokens=known.tokens,
+            distil_dollars=known.dollars,
+            distil_failed=known.failed,
             teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
             knowledge=known.counts,
             **cost,
             **tuned,
         )
-
-    def _knowledge_key(self, cell: Cell) -> str:
-        """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
-        if not cell.knows and not cell.is_tuned:
-            return ""
-        if cell.key not in self._known:
-            self._known[cell.key] = self._fingerprint_of_knowledge(cell)
-        return self._known[cell.key]
-
-    def _fingerprint_of_knowledge(self, cell: Cell) -> str:
-        sessions = [session.model_dump() for session in self.sessions(cell)]
-        told: list[Any] = [cell.teacher] if cell.knows else []
-        if cell.knows and cell.teacher == "recorded":
-            # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
-            told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]
-            told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
-        return fingerprint([self._code, sessions, told])
-
-    def _distilled(self, cell: Cell) -> KnowledgeBase:
-        key = self._knowledge_key(cell)
-        folder, summary = self.cache / "kb" / key, self.cache / "kb" / f"{key}.json"
-        if not summary.is_file():
-            with only_process(folder, wait=True):
-                started = perf_counter()
-                payment = distilling.Payment(ledger=self.cache / "calls.sqlite", **self.experiment.payment)
-                found = distilling.distil(
-                    self.sessions(cell), self._teacher(cell, key), folder, embedder=self.embedder, payment=payment
-                )
-                active = [record.kind for record in found.records if record.status == "active"]
-                counts = {kind: active.count(kind) for kind in sorted(set(active))}
-                write_json(summary, {"counts": counts, "seconds": round(perf_counter() - started, 2)})
-        told = json.loads(summary.read_text("utf-8"))
-        return KnowledgeBase(folder, told["counts"], told["seconds"])
-
-    def _teacher(self, cell: Cell, key: str) -> str:
-        """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
-        if cell.teacher != "recorded":
-            return cell.teacher
-        domains = self._domains(cell)
-        known = {session.session_id for session in self.teaching(cell)}
-        rows: list[dict[str, Any]] = []
-        for domain in domains:
-            pack = read_rows(self.packs[domain])
-            rules = [row for row in pack if row.get("kind") == "rule"]
-            # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
-            share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
-            rows += [rules[place] for place in sorted(Random(cell.seed).sample(range(len(rules)), share))]
-            rows += [row for row in pack if row.get("source_session") in known]
-        path = self.cache / "packs" / f"{'-'.join(domains)}-{key}.jsonl"
-        write_jsonl(path, rows)
-        return f"recorded:{path}"
 
     def _retriever(self, kb: Path, cell: Cell) -> "Retriever":
         from bundlewise.knowledge_base.retrieval import Retriever
@@ -210,7 +153,8 @@ class Workshop(Material):
         from bundlewise.finetune.tuning import Tuning
 
         wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
-        key = fingerprint([*wanted, self._student_key(cell), cell.tuned, cell.taught])
+        # The manifest names its base, so one base under two names has two adapters.
+        key = fingerprint([*wanted, cell.student, self._student_key(cell), cell.tuned, cell.taught])
         folder = self.cache / "adapters" / key
         kinds = [distilling.FORMATS[name] for name in cell.taught]
         lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
@@ -240,20 +184,6 @@ class Workshop(Material):
             return manifest.reading, manifest.validation_gjs
         reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
         return reading, round(score, 4)
-
-    def records(self, cell: Cell) -> dict[str, Knowledge]:
-        """Return the records that a cell's student could be given, by id; none where it reads none."""
-        if not cell.reads:
-            return {}
-        return self._records_of(self._distilled(cell).folder)
-
-    def _records_of(self, kb: Path) -> dict[str, Knowledge]:
-        from bundlewise.knowledge_base.store import KnowledgeStore
-
-        if str(kb) not in self._records:
-            store = KnowledgeStore.open(kb, self.embedder)
-            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
-        return self._records[str(kb)]
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.

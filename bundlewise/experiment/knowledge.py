@@ -1,0 +1,124 @@
+"""The knowledge bases of an experiment: distilled once, kept in the cache, named by everything that determines them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from time import perf_counter
+from typing import Any
+
+from bundlewise import distilling
+from bundlewise.domain import Knowledge
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.file import Experiment
+from bundlewise.experiment.material import Material
+from bundlewise.experiment.purse import Purse
+from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """A distilled knowledge base: where it is, what it holds, and what distilling took.
+
+    Tokens are a large teacher's; `failed` counts its questions that got no answer of use, of dollars None is unknown.
+    """
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    tokens: int = 0
+    dollars: float | None = 0.0
+    failed: int = 0
+
+
+class KnowledgeBases(Material):
+    """An experiment's data with a cache folder, where knowledge is distilled by its teachers."""
+
+    def __init__(self, experiment: Experiment, cache: Path) -> None:
+        super().__init__(experiment)
+        self.cache = cache
+        self.purse = Purse(experiment, cache / "calls.sqlite")
+        self._known: dict[str, str] = {}
+        self._records: dict[str, dict[str, Knowledge]] = {}
+
+    def _knowledge_key(self, cell: Cell) -> str:
+        """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
+        if not cell.knows and not cell.is_tuned:
+            return ""
+        if cell.key not in self._known:
+            self._known[cell.key] = self._fingerprint_of_knowledge(cell)
+        return self._known[cell.key]
+
+    def _fingerprint_of_knowledge(self, cell: Cell) -> str:
+        sessions = [session.model_dump() for session in self.sessions(cell)]
+        told: list[Any] = [cell.teacher] if cell.knows else []
+        if cell.is_paid:
+            told.append(self.experiment.asking)
+        if cell.knows and cell.teacher == "recorded":
+            # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
+            told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]
+            told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
+        return fingerprint([self._code, sessions, told])
+
+    def is_distilled(self, cell: Cell) -> bool:
+        """Say whether the knowledge that a cell needs is in the cache."""
+        return self._summary(cell).is_file()
+
+    def _summary(self, cell: Cell) -> Path:
+        return self.cache / "kb" / f"{self._knowledge_key(cell)}.json"
+
+    def _distilled(self, cell: Cell) -> KnowledgeBase:
+        key = self._knowledge_key(cell)
+        folder, summary = self.cache / "kb" / key, self._summary(cell)
+        if not summary.is_file():
+            with only_process(folder, wait=True):
+                # Another run that shares the cache may have made it while this one waited.
+                if not summary.is_file():
+                    write_json(summary, self._distil(cell, key, folder))
+        told = json.loads(summary.read_text("utf-8"))
+        return KnowledgeBase(folder, **told)
+
+    def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
+        """Distil a cell's knowledge into a folder, and return what it holds and took."""
+        started = perf_counter()
+        sessions, teacher = self.sessions(cell), self._teacher(cell, key)
+        with self.purse.paying() as (payment, bill):
+            found = distilling.distil(
+                sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally
+            )
+        active = [record.kind for record in found.records if record.status == "active"]
+        counts = {kind: active.count(kind) for kind in sorted(set(active))}
+        took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}
+        return {"counts": counts, "seconds": round(perf_counter() - started, 2), **took}
+
+    def _teacher(self, cell: Cell, key: str) -> str:
+        """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
+        if cell.teacher != "recorded":
+            return cell.teacher
+        domains = self._domains(cell)
+        known = {session.session_id for session in self.teaching(cell)}
+        rows: list[dict[str, Any]] = []
+        for domain in domains:
+            pack = read_rows(self.packs[domain])
+            rules = [row for row in pack if row.get("kind") == "rule"]
+            # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
+            share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
+            rows += [rules[place] for place in sorted(Random(cell.seed).sample(range(len(rules)), share))]
+            rows += [row for row in pack if row.get("source_session") in known]
+        path = self.cache / "packs" / f"{'-'.join(domains)}-{key}.jsonl"
+        write_jsonl(path, rows)
+        return f"recorded:{path}"
+
+    def records(self, cell: Cell) -> dict[str, Knowledge]:
+        """Return the records that a cell's student could be given, by id; none where it reads none."""
+        if not cell.reads:
+            return {}
+        return self._records_of(self._distilled(cell).folder)
+
+    def _records_of(self, kb: Path) -> dict[str, Knowledge]:
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        if str(kb) not in self._records:
+            store = KnowledgeStore.open(kb, self.embedder)
+            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
+        return self._records[str(kb)]
