@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import NO_LIMITS, Form
-from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session
+from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
 from bundlewise.progress import Advance, progress
@@ -42,6 +42,13 @@ def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder 
     return [record for record in records if record.kind in kinds and record.status == "active"]
 
 
+def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
+    """Return the annotated sessions of a split that the student can read: not those of too many products, say."""
+    from bundlewise.agents.compose import unreadable
+
+    return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
+
+
 def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:
     """Find out on the annotated validation sessions among these how an untuned student is to be read.
 
@@ -51,13 +58,11 @@ def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequen
     Raises:
         UsageError: no annotated validation session can be read.
     """
-    from bundlewise.agents.compose import unreadable
     from bundlewise.agents.reading import learn_chooser
     from bundlewise.agents.student import fit_student
     from bundlewise.domain import Retrieved
 
-    annotated = [session for session in sessions if session.bundles and not unreadable(session)]
-    training, validation = ([s for s in annotated if s.split == split] for split in ("train", "validation"))
+    training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
     if not validation:
         raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
     if retriever is None:

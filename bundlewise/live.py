@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bundlewise import chain, dataset, models
+from bundlewise import __version__, chain, dataset, models
 from bundlewise.agents.compose import fitting, judge_prompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.limits import Limits
@@ -89,10 +89,10 @@ class LiveStudent:
             UsageError: there are no such sessions.
         """
         sessions = dataset.load(data)
-        validation = [session for session in sessions if session.split == "validation" and session.bundles]
-        if not validation:
+        if not any(session.split == "validation" and session.bundles for session in sessions):
             raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-        path = cache_folder() / f"reading-{digest([self.about, [s.model_dump(mode='json') for s in sessions]])}.json"
+        key = digest([__version__, self.about, [session.model_dump(mode="json") for session in sessions]])
+        path = cache_folder() / f"reading-{key}.json"
         try:
             found = _Calibrated.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
@@ -100,7 +100,8 @@ class LiveStudent:
             found = _Calibrated(reading=reading, score=score)
             write_text(path, found.model_dump_json())
         self.reading = found.reading
-        note(f"calibrated on {len(validation)} validation sessions, GJS there {found.score:.3f}")
+        count = len(chain.annotated(sessions, "validation"))
+        note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
 
     @property
     def about(self) -> dict[str, Any]:

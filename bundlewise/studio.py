@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 @cache
 def _student(name: str, kb: str, adapter: str) -> LiveStudent:
-
     return LiveStudent.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
 
 
@@ -54,34 +53,40 @@ def _sessions(data: str) -> tuple[Session, ...]:
 
 
 @dataclass(frozen=True)
-class StudentForm:
-    """Which student answers, by names; otherwise what a `StudentContext` is."""
+class _Named:
+    """A student by its names."""
 
     name: str = DEFAULT
     kb: str = ""
     adapter: str = ""
+
+    @property
+    def student(self) -> LiveStudent:
+        """The student that these names mean, opened once a process."""
+        return _student(self.name, self.kb, self.adapter)
+
+
+@dataclass(frozen=True)
+class StudentForm(_Named):
+    """Which student answers; otherwise what a `StudentContext` is."""
+
     form: Form = "pairs"
     repairs: int = 1
 
     @property
-    def live(self) -> LiveStudent:
-        """The student that these names mean, opened once a process."""
-        return _student(self.name, self.kb, self.adapter)
-
-    @property
     def engine(self) -> "Engine":
         """The student's model."""
-        return self.live.student.engine
+        return self.student.student.engine
 
     @property
     def retriever(self) -> "Retriever | None":
         """The student's knowledge."""
-        return self.live.retriever
+        return self.student.retriever
 
     @property
     def reading(self) -> "Reading":
         """How its judgements become bundles."""
-        return self.live.reading
+        return self.student.reading
 
     @property
     def limits(self) -> "Mapping[str, Limits]":
@@ -94,19 +99,11 @@ class StudentForm:
 
 
 @dataclass(frozen=True)
-class AssistantForm:
+class AssistantForm(_Named):
     """Who assists, and with which catalogue, by names; otherwise what an `AssistantContext` is."""
 
-    name: str = DEFAULT
-    kb: str = ""
-    adapter: str = ""
     catalogue: str = "electronics"
     chat_model: str = ""
-
-    @property
-    def student(self) -> LiveStudent:
-        """The student, opened once a process."""
-        return _student(self.name, self.kb, self.adapter)
 
     @property
     def finder(self) -> "ProductFinder":

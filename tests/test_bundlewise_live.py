@@ -53,7 +53,8 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
 
     monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path / "cache"))
     held = [session(f"v{n}", ["red mouse", "blue pad", "rug"], ((0, 1),), split="validation") for n in range(2)]
-    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held])
+    many = session("many", [f"{n} mouse" for n in range(31)], ((0, 1),), split="validation")
+    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held, many])
     told: list[str] = []
     found = LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
     expected, score = chain.calibrated(found.student.engine, None, [*KNOWN, *held])

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import (
+    calibrate_option,
+    dials_of,
+    knowledge_option,
+    note,
+    policy_options,
+    student_option,
+)
 
 if TYPE_CHECKING:
     from bundlewise.agents.conversation import Event
@@ -65,17 +72,17 @@ def command(
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.live import LiveStudent
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=_note)
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _Terminal().show
         if sys.stdin.isatty():
-            _note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
+            note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
         try:
             show(assistant.resume(thread, OWNER))
         except UsageError:  # A thread that is new has nothing to finish.
             pass
         except BundlewiseError as error:  # It failed before, or what it needs is not there: the next message goes on.
-            _note(f"the last answer could not be finished: {error}")
+            note(f"the last answer could not be finished: {error}")
         for said in _messages():
             show(_answers(assistant, thread, said))
 
@@ -160,7 +167,3 @@ class _Terminal:
 
         for row in lines_of(event):
             self.console.print(f"  {row}", soft_wrap=True)
-
-
-def _note(said: str) -> None:
-    click.echo(said, err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.agents.utilisation import UTILISATIONS
-from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
 
@@ -79,9 +79,7 @@ def command(
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
     on: dict[str, Any] = {"mode": mode, "calibrate": data if calibrate else None}
-    live = LiveStudent.open(
-        kb=kb, adapter=adapter, student=student, dials=given, note=lambda said: click.echo(said, err=True), **on
-    )
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, note=note, **on)
     engine, retriever, manifest, reading = live.student.engine, live.retriever, live.student.manifest, live.reading
     settings: dict[str, Any] = {
         "retriever": retriever,

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import (
+    calibrate_option,
+    dials_of,
+    knowledge_option,
+    note,
+    policy_options,
+    student_option,
+)
 
 
 @click.command()
@@ -26,12 +33,5 @@ def command(adapter: Path | None, kb: str | None, student: str, calibrate: str |
     from bundlewise.live import LiveStudent
     from bundlewise.server.tools import serve_tools
 
-    live = LiveStudent.open(
-        kb=kb,
-        adapter=adapter,
-        student=student,
-        dials=given,
-        calibrate=calibrate,
-        note=lambda text: click.echo(text, err=True),
-    )
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     serve_tools(live)

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import calibrate_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import (
+    calibrate_option,
+    dials_of,
+    knowledge_option,
+    note,
+    policy_options,
+    student_option,
+)
 
 
 @click.command()
@@ -88,14 +95,7 @@ def command(
     from bundlewise.server.app import create_app
     from bundlewise.server.playground import Playground
 
-    live = LiveStudent.open(
-        kb=kb,
-        adapter=adapter,
-        student=student,
-        dials=given,
-        calibrate=calibrate,
-        note=lambda text: click.echo(text, err=True),
-    )
+    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
     assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
