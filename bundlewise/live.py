@@ -68,29 +68,28 @@ class LiveStudent:
         An untuned one is read as it is, unless `calibrate` names data to find out a better reading on.
 
         Raises:
-            UsageError: the parts make another mode than the one wanted, or the student needs knowledge.
+            UsageError: the parts make another mode than the one wanted, it needs knowledge, or `calibrate` is no good.
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
         note = note or (lambda _: None)
+        # Before what takes long: a wrong name is told at once.
+        sessions = _annotated(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, adapter)
         retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
         found = cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
-        if calibrate is not None:
-            found.calibrate(calibrate, note)
+        if sessions:
+            found.calibrate(sessions, note)
         return found
 
-    def calibrate(self, data: str, note: Note) -> None:
-        """Find out on the annotated validation sessions of some data how to read the student, and read it so.
+    def calibrate(self, sessions: Sequence[Session], note: Note) -> None:
+        """Find out on the annotated validation sessions among these how to read the student, and read it so.
 
         What was found out is kept in the cache under all that it depends on, so only the first start takes minutes.
 
         Raises:
             UsageError: there are no such sessions.
         """
-        sessions = dataset.load(data)
-        if not any(session.split == "validation" and session.bundles for session in sessions):
-            raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
         key = digest([__version__, self.about, [session.model_dump(mode="json") for session in sessions]])
         path = cache_folder() / f"reading-{key}.json"
         try:
@@ -193,6 +192,14 @@ class LiveStudent:
         for (session, known), judgement in zip(rows, judged, strict=True):
             found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
         return found
+
+
+def _annotated(data: str) -> list[Session]:
+    """Return the sessions to calibrate on."""
+    sessions = dataset.load(data)
+    if not any(session.split == "validation" and session.bundles for session in sessions):
+        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
+    return sessions
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:

@@ -93,6 +93,14 @@ def visitor(browser: Any, server: str) -> Iterator[Visitor]:
         yield found
 
 
+@pytest.fixture
+def slowly(live: LiveStudent, browser: Any, tmp_path: Path) -> Iterator[tuple[SlowStudent, Visitor]]:
+    """Open a server of its own for a visitor, with the student whose answers can be made to wait."""
+    slow = SlowStudent(live.student, live.retriever, live.reading)
+    with served(app_with(slow, tmp_path)) as url, Visitor(browser, url) as visitor:
+        yield slow, visitor
+
+
 def say(page: Any, text: str) -> None:
     """Say something and wait for the whole reply."""
     page.fill("#say", text)
@@ -185,51 +193,45 @@ def test_the_knowledge_is_browsed_and_a_prompt_is_edited(visitor: Visitor) -> No
     assert page.locator(".outcome h2").all_inner_texts() == ["Before", "After", "Annotated"]
 
 
-def test_an_answer_goes_on_over_a_reload_and_two_tabs_show_one_thread(
-    tiny_student: Path, live: LiveStudent, browser: Any, tmp_path: Path
-) -> None:
-    slow = SlowStudent(live.student, live.retriever, live.reading)
-    with served(app_with(slow, tmp_path)) as url, Visitor(browser, url) as visitor:
-        page = visitor.tab()
-        page.wait_for_selector("#examples button")
-        slow.gate = threading.Event()
-        page.fill("#say", LIST + "\n- red pad")
-        page.press("#say", "Enter")
-        page.get_by_role("button", name="Find bundles").wait_for()
-        page.wait_for_selector(".cart-item")
-        page.reload()
-        page.wait_for_selector(".message.user")
-        page.wait_for_selector(".waiting")
-        other = visitor.tab(f"/#/t/{page.evaluate('sessionStorage.getItem(`bundlewise-thread`)')}")
-        other.wait_for_selector(".message.user")
-        slow.gate.set()
-        settled(page)
-        settled(other)
-        for tab in (page, other):
-            assert tab.locator(".message.user").count() == 1 and tab.locator(".cart-item").count() == 4
-        say(other, "show cart")
-        api.expect(page.locator(".message.user")).to_have_count(2)
-        settled(page)
-        assert page.locator("#log").inner_text() == other.locator("#log").inner_text()
+def test_an_answer_goes_on_over_a_reload_and_two_tabs_show_one_thread(slowly: tuple[SlowStudent, Visitor]) -> None:
+    slow, visitor = slowly
+    page = visitor.tab()
+    page.wait_for_selector("#examples button")
+    slow.gate = threading.Event()
+    page.fill("#say", LIST + "\n- red pad")
+    page.press("#say", "Enter")
+    page.get_by_role("button", name="Find bundles").wait_for()
+    page.wait_for_selector(".cart-item")
+    page.reload()
+    page.wait_for_selector(".message.user")
+    page.wait_for_selector(".waiting")
+    other = visitor.tab(f"/#/t/{page.evaluate('sessionStorage.getItem(`bundlewise-thread`)')}")
+    other.wait_for_selector(".message.user")
+    slow.gate.set()
+    settled(page)
+    settled(other)
+    for tab in (page, other):
+        assert tab.locator(".message.user").count() == 1 and tab.locator(".cart-item").count() == 4
+    say(other, "show cart")
+    api.expect(page.locator(".message.user")).to_have_count(2)
+    settled(page)
+    assert page.locator("#log").inner_text() == other.locator("#log").inner_text()
 
 
-def test_another_thread_is_talked_in_while_an_answer_is_on_its_way(
-    tiny_student: Path, live: LiveStudent, browser: Any, tmp_path: Path
-) -> None:
-    slow = SlowStudent(live.student, live.retriever, live.reading)
-    with served(app_with(slow, tmp_path)) as url, Visitor(browser, url) as visitor:
-        page = visitor.tab()
-        say(page, "hello")
-        page.get_by_role("button", name="New").click()
-        page.wait_for_selector("#welcome:not([hidden])")
-        slow.gate = threading.Event()
-        page.fill("#say", LIST)
-        page.press("#say", "Enter")
-        page.get_by_role("button", name="Find bundles").wait_for()
-        page.locator("#threads a", has_text="hello").click()
-        page.wait_for_selector(".message.user:has-text('hello')")
-        say(page, "show cart")
-        slow.gate.set()
+def test_another_thread_is_talked_in_while_an_answer_is_on_its_way(slowly: tuple[SlowStudent, Visitor]) -> None:
+    slow, visitor = slowly
+    page = visitor.tab()
+    say(page, "hello")
+    page.get_by_role("button", name="New").click()
+    page.wait_for_selector("#welcome:not([hidden])")
+    slow.gate = threading.Event()
+    page.fill("#say", LIST)
+    page.press("#say", "Enter")
+    page.get_by_role("button", name="Find bundles").wait_for()
+    page.locator("#threads a", has_text="hello").click()
+    page.wait_for_selector(".message.user:has-text('hello')")
+    say(page, "show cart")
+    slow.gate.set()
 
 
 def test_ten_thousand_products_are_searched_at_once(visitor: Visitor) -> None:
