@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -73,6 +73,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one step, keys in order, ready to be compared byte by byte."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def made_once(path: Path, make: Callable[[], Any]) -> Any:
+    """Return the value of a JSON file, made where it is missing: of several processes one makes it, the others wait."""
+    if not path.is_file():
+        with only_process(path, wait=True):
+            # Another process may have made it while this one waited.
+            if not path.is_file():
+                write_json(path, make())
+    return json.loads(path.read_text("utf-8"))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:

@@ -13,6 +13,7 @@ from bundlewise.files import (
     atomic_writer,
     code_fingerprint,
     fingerprint,
+    made_once,
     read_rows,
     slug,
     write_json,
@@ -124,3 +125,16 @@ def test_the_fingerprint_of_the_code_is_that_of_what_determines_answers(
     assert code_fingerprint() == once and len(once) == 12
     monkeypatch.setattr("bundlewise.files.KERNEL", ("text",))
     assert code_fingerprint() != once
+
+
+def test_a_value_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> list[int]:
+        made.append(len(made))
+        return made
+
+    assert made_once(tmp_path / "deep" / "a.json", make) == made_once(tmp_path / "deep" / "a.json", make) == [0]
+    with pytest.raises(ZeroDivisionError):
+        made_once(tmp_path / "b.json", lambda: 1 // 0)
+    assert made_once(tmp_path / "b.json", make) == [0, 1] and made == [0, 1]

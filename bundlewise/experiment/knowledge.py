@@ -1,6 +1,5 @@
 """The knowledge bases of an experiment: distilled once, kept in the cache, named by everything that determines them."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -13,7 +12,7 @@ from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.material import Material
 from bundlewise.experiment.purse import Purse
-from bundlewise.files import fingerprint, only_process, read_rows, write_json, write_jsonl
+from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,8 @@ class KnowledgeBases(Material):
 
     def _distilled(self, cell: Cell) -> KnowledgeBase:
         key = self._knowledge_key(cell)
-        folder, summary = self.cache / "kb" / key, self._summary(cell)
-        if not summary.is_file():
-            with only_process(folder, wait=True):
-                # Another run that shares the cache may have made it while this one waited.
-                if not summary.is_file():
-                    write_json(summary, self._distil(cell, key, folder))
-        told = json.loads(summary.read_text("utf-8"))
-        return KnowledgeBase(folder, **told)
+        folder = self.cache / "kb" / key
+        return KnowledgeBase(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
         """Distil a cell's knowledge into a folder, and return what it holds and took."""

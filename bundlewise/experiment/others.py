@@ -14,7 +14,7 @@ from bundlewise.domain import Grouping, Session
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
-from bundlewise.files import fingerprint, only_process, write_json
+from bundlewise.files import fingerprint, made_once
 from bundlewise.progress import progress
 from bundlewise.references import Reference, References
 
@@ -25,11 +25,7 @@ PER = 1_000
 def baseline_rows(workshop: Workshop) -> list[Row]:
     """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
     kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
-    # Another run that shares the cache may be making them: then they are waited for, not made twice.
-    with only_process(kept, wait=True):
-        if not kept.is_file():
-            write_json(kept, [[one.name, one.note, one.groups] for one in _baselines(workshop)])
-    rows = json.loads(kept.read_text("utf-8"))
+    rows = made_once(kept, lambda: [[one.name, one.note, one.groups] for one in _baselines(workshop)])
     return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
 
 
@@ -86,11 +82,7 @@ def _question(session: Session) -> str:
 
 def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    kept = _kept(workshop, endpoint)
-    with only_process(kept, wait=True):
-        if not kept.is_file():
-            write_json(kept, _answers(workshop, endpoint))
-    found = json.loads(kept.read_text("utf-8"))
+    found = made_once(_kept(workshop, endpoint), lambda: _answers(workshop, endpoint))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
 
