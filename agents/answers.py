@@ -15,6 +15,8 @@ INTENT = r"[a-z][a-z'-]{1,14}( [a-z0-9'-]{1,15}){1,5}"
 
 _LINE = re.compile(r"([0-9]{1,3}): ([A-Z-])")
 _INTENT_LINE = re.compile(r"([A-Z]) = (.+)")
+_RULE = re.compile(r"(?P<name>\w+)(\[.*?\])?: (?P<body>.*)")
+_PATTERN = re.compile(r"/(.+)/")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ def answer_grammar(products: int) -> str:
 def intent_grammar() -> str:
     """Return the Lark grammar of one intent: two to six short lower-case words on a line."""
     return f'start: " " intent "\\n"\nintent[max_tokens={INTENT_TOKENS}]: /{INTENT}/\n'
+
+
+def gbnf(grammar: str) -> str:
+    """Return one of the grammars above in GBNF, as vLLM and llama.cpp read it; limits of tokens are not in it."""
+    rules = [_RULE.fullmatch(line) for line in grammar.splitlines()]
+    bodies = [(rule["name"], _PATTERN.sub(_spaced, rule["body"])) for rule in rules if rule]
+    return "\n".join(f"{'root' if name == 'start' else name} ::= {body}" for name, body in bodies)
+
+
+def _spaced(pattern: re.Match[str]) -> str:
+    """Return a regular expression as GBNF, where a space says nothing unless it is quoted."""
+    return pattern[1].replace(" ", ' " " ')
 
 
 def write(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise.agents.answers import INTENT, INTENT_TOKENS, intent_grammar
+from bundlewise.agents.answers import INTENT, INTENT_TOKENS, gbnf, intent_grammar
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
 from bundlewise.errors import ModelError
@@ -21,6 +21,8 @@ TOP = 20
 UNSEEN = -1.0
 """How much less likely than the last alternative a word is taken to be that is not among them."""
 LINE = re.compile(rf" ?({INTENT})")
+CUT = re.compile(r" ?([a-z][a-z'-]{1,14})")
+"""What the local student has written of an intent when its tokens end within the first word."""
 
 
 class RemoteStudent:
@@ -35,7 +37,7 @@ class RemoteStudent:
         """
         from openai import OpenAI, OpenAIError
 
-        self.model, self.opening = model, opening
+        self.model, self.opening, self._takes_grammars = model, opening, True
         try:
             self._client = OpenAI(base_url=base_url, api_key=api_key or ("none" if base_url else None), max_retries=3)
         except OpenAIError as error:
@@ -71,23 +73,22 @@ class RemoteStudent:
         return found
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
-        """Continue each prompt; of an intent, what its grammar would not admit is cut away.
+        """Continue each prompt greedily under its grammar, in the words of vLLM and of llama.cpp.
 
-        Servers differ in how they take grammars, so none is sent: a text that does not fit is shorter, or
-        empty, and the graph's check finds it.
+        A server that knows neither writes freely: of an intent, what the grammar would not admit is then cut
+        away, and the graph's check finds what is left too short.
         """
         found = []
         for prompt, grammar in zip(prompts, grammars, strict=True):
             one_line = grammar == intent_grammar()
-            reply = self._complete(
+            reply = self._constrained(
+                gbnf(grammar),
                 [self.opening + prompt],
                 max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS,
                 stop=["\n"] if one_line else None,
             )
-            text, usage = reply.choices[0].text, reply.usage
-            if one_line:
-                admitted = LINE.match(text)
-                text = admitted[1] if admitted else ""
+            (choice,), usage = reply.choices, reply.usage
+            text = _intent(choice.text, cut=choice.finish_reason == "length") if one_line else choice.text
             found.append(Written(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0))
             if progress:
                 progress(1)
@@ -96,6 +97,21 @@ class RemoteStudent:
     def fits(self, prompt: JudgePrompt | str) -> bool:
         """Say yes: only the server knows its context, and it refuses what is longer."""
         return True
+
+    def _constrained(self, grammar: str, prompts: list[str], **options: Any) -> Any:
+        """Complete under a grammar, or freely once the server has refused one."""
+        if self._takes_grammars:
+            try:
+                return self._complete(
+                    prompts, extra_body={"grammar": grammar, "structured_outputs": {"grammar": grammar}}, **options
+                )
+            except ModelError as error:
+                from openai import BadRequestError
+
+                if not isinstance(error.__cause__, BadRequestError):
+                    raise
+                self._takes_grammars = False
+        return self._complete(prompts, **options)
 
     def _complete(self, prompts: list[str], **options: Any) -> Any:
         from openai import OpenAIError
@@ -107,6 +123,12 @@ class RemoteStudent:
             raise ModelError(
                 f"the server of {self.model} does not answer: {reason}; check its address and log"
             ) from error
+
+
+def _intent(text: str, cut: bool) -> str:
+    """Return what the intent's grammar admits of a text, which may have been cut at its last token."""
+    admitted = LINE.match(text) or (CUT.fullmatch(text) if cut else None)
+    return admitted[1] if admitted else ""
 
 
 def _log_odds(logprobs: Any) -> float:

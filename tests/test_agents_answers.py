@@ -15,6 +15,7 @@ from bundlewise.agents.answers import (
     INTENT_TOKENS,
     Answer,
     answer_grammar,
+    gbnf,
     intent_grammar,
     labels_for,
     parse,
@@ -164,3 +165,20 @@ def test_bundles_carry_numbers_from_one_and_the_products_ids() -> None:
 @pytest.mark.parametrize(("products", "labels"), [(1, "A"), (2, "A"), (5, "AB"), (10, "ABCDE")])
 def test_there_is_a_letter_for_every_two_products(products: int, labels: str) -> None:
     assert labels_for(products) == labels
+
+
+@given(drawn=rows())
+def test_in_gbnf_a_grammar_admits_the_same_texts(tiny_student: Path, drawn: tuple[int, str]) -> None:
+    from llguidance.gbnf_to_lark import any_to_lark
+
+    products, text = drawn
+    grammar = answer_grammar(products)
+    assert admits(tiny_student, any_to_lark(gbnf(grammar)), text) is admits(tiny_student, grammar, text)
+
+
+@pytest.mark.parametrize("text", [" fit kit\n", " a-b c'd 3\n", " fit\n", " fit  kit\n", "fit kit\n", " Fit kit\n"])
+def test_in_gbnf_an_intent_is_the_same_line(tiny_student: Path, text: str) -> None:
+    from llguidance.gbnf_to_lark import any_to_lark
+
+    grammar = intent_grammar()
+    assert admits(tiny_student, any_to_lark(gbnf(grammar)), text) is admits(tiny_student, grammar, text)

@@ -1,6 +1,7 @@
 """Publishing: adapter, merged weights and served endpoint answer alike, or nothing is published."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from llguidance.gbnf_to_lark import any_to_lark
 
+from bundlewise.agents.answers import INTENT, intent_grammar
+from bundlewise.agents.constrained import GrammarProcessor
 from bundlewise.agents.engine import StudentEngine
 from bundlewise.agents.loading import load_causal_lm
 from bundlewise.agents.remote import RemoteStudent
@@ -49,24 +53,34 @@ class Server(ThreadingHTTPServer):
     def __init__(self, engine: StudentEngine, logprobs: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.engine, self.logprobs, self.form = engine, logprobs, "table"
+        self.grammars: str | None = "structured_outputs"  # or "grammar", as llama.cpp; None is a server that refuses
 
     @property
     def spec(self) -> str:
         return f"openai:student@http://127.0.0.1:{self.server_port}/v1"
 
-    def complete(self, text: str, count: int, stop: list[str]) -> dict[str, Any]:
+    def complete(self, text: str, count: int, stop: list[str], grammar: str) -> dict[str, Any]:
         tokenizer, written, first = self.engine.tokenizer, "", {}
         ids = tokenizer.encode(text)  # What opens a document is the client's matter, unless the tokenizer adds it.
+        admit = GrammarProcessor(self.engine._tokens(), [any_to_lark(grammar)]) if grammar else None
         for _ in range(count):
             with torch.inference_mode():
                 odds = torch.log_softmax(self.engine.model(torch.tensor([ids])).logits[0, -1].float(), -1)
+                odds = admit(torch.tensor([ids]), odds[None])[0] if admit else odds
             best = odds.topk(min(300, len(odds)))
             first = first or dict(zip(map(tokenizer.decode, best.indices.tolist()), best.values.tolist(), strict=True))
             ids.append(int(best.indices[0]))
             written += tokenizer.decode(ids[-1:])
             if any(end in written for end in stop):
                 break
-        return {"text": written.split("\n")[0] if stop else written, "top": first if self.logprobs else None}
+        reason = "stop" if stop and any(end in written for end in stop) else "length"
+        text = written.split("\n")[0] if stop else written
+        return {"text": text, "reason": reason, "top": first if self.logprobs else None}
+
+    def grammar_in(self, asked: dict[str, Any]) -> str:
+        if self.grammars == "grammar":
+            return str(asked.get("grammar", ""))
+        return str(asked.get("structured_outputs", {}).get("grammar", ""))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -74,15 +88,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        found = [self.server.complete(p, asked["max_tokens"], asked.get("stop") or []) for p in asked["prompt"]]
+        if self.server.grammars is None and "grammar" in asked:
+            return self.answer(400, {"error": {"message": "Unrecognized request argument supplied: grammar"}})
+        grammar, stop = self.server.grammar_in(asked), asked.get("stop") or []
+        found = [self.server.complete(prompt, asked["max_tokens"], stop, grammar) for prompt in asked["prompt"]]
         choices = [
-            {"index": n, "text": f["text"], "finish_reason": "stop"} | {"logprobs": f["top"] and self.told(f["top"])}
+            {"index": n, "text": f["text"], "finish_reason": f["reason"]}
+            | {"logprobs": f["top"] and self.told(f["top"])}
             for n, f in enumerate(found)
         ]
         usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
         body = {"id": "1", "object": "text_completion", "created": 0, "model": asked["model"]}
-        content = json.dumps(body | {"choices": choices[::-1], "usage": usage}).encode()
-        self.send_response(200)
+        self.answer(200, body | {"choices": choices[::-1], "usage": usage})
+
+    def answer(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -126,13 +147,22 @@ def remote(server: Server, published: Path) -> RemoteStudent:
     return RemoteStudent.named(server.spec, opening_of(published, read_manifest(published)))
 
 
-@pytest.mark.parametrize("form", ["table", "list"])
-def test_a_served_student_judges_as_the_folder_it_serves(published: Path, server: Server, form: str) -> None:
-    server.form = form
+@pytest.mark.parametrize(("form", "grammars"), [("table", "structured_outputs"), ("list", "grammar")])
+def test_a_served_student_answers_as_the_folder_it_serves(
+    published: Path, server: Server, form: str, grammars: str
+) -> None:
+    server.form, server.grammars = form, grammars
     manifest = read_manifest(published)
     local, served = probe(StudentEngine.load(published), manifest), probe(remote(server, published), manifest)
-    parity = compare(local, served)
-    assert parity.other_bundles == () and parity.largest_difference < 1e-3
+    assert compare(local, served).fault("float32") == ""
+
+
+def test_a_server_that_refuses_grammars_is_asked_without(published: Path, server: Server) -> None:
+    server.grammars = None
+    student = remote(server, published)
+    texts = [text.text for text in student.write(["Shopping for tea. Intent:"] * 2, [intent_grammar()] * 2)]
+    assert not student._takes_grammars
+    assert all(text == "" or re.fullmatch(INTENT, text) for text in texts)
 
 
 def test_the_command_generates_with_a_served_student(

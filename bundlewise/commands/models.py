@@ -87,7 +87,14 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
 @command.command("probe")
 @click.argument("published", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--student", required=True, help="The served student: openai:MODEL@URL.")
-def probe_served(published: Path, student: str) -> None:
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="bfloat16",
+    show_default=True,
+    help="What the server computes in: float32 demands the same tokens, bfloat16 the same bundles.",
+)
+def probe_served(published: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
     """Compare a served student with the PUBLISHED folder it serves, probe by probe."""
     from bundlewise.agents.engine import StudentEngine
     from bundlewise.agents.loading import load_causal_lm
@@ -106,5 +113,5 @@ def probe_served(published: Path, student: str) -> None:
     local = probe(StudentEngine(*load_causal_lm(published)), manifest)
     parity = compare(local, probe(RemoteStudent.named(student, opening_of(published, manifest)), manifest))
     click.echo(parity.model_dump_json(indent=2))
-    if fault := parity.fault("bfloat16"):
+    if fault := parity.fault(weights):
         raise ModelError(f"the server answers otherwise: {fault}; serve {published} in float32, without quantisation")
