@@ -44,12 +44,14 @@ def cosine(vectors: NDArray[Any]) -> NDArray[Any]:
     return similarity
 
 
-def clusters(similarity: NDArray[Any], threshold: float) -> Grouping:
+def clusters(similarity: NDArray[Any], threshold: float, *, never_none: bool = False) -> Grouping:
     """Merge clusters while their average similarity is at least the threshold; keep those of two or more.
 
-    `similarity` is n x n and symmetric; its diagonal is not read.
+    `similarity` is n x n and symmetric; its diagonal is not read. With `never_none` a session in which nothing
+    merges is one bundle: where every session has one, no bundle is surely wrong.
     """
-    return _cut(_tree(similarity), threshold) if len(similarity) > 1 else ()
+    found = _cut(_tree(similarity), threshold) if len(similarity) > 1 else ()
+    return found or (whole_session(len(similarity)) if never_none else ())
 
 
 def _tree(similarity: NDArray[Any]) -> NDArray[Any]:
@@ -78,9 +80,13 @@ def labelled(labels: Sequence[int | None]) -> Grouping:
 
 
 def choose_threshold(
-    similarities: Sequence[NDArray[Any]], truths: Sequence[Grouping], grid: Iterable[float] = GRID
+    similarities: Sequence[NDArray[Any]],
+    truths: Sequence[Grouping],
+    grid: Iterable[float] = GRID,
+    *,
+    never_none: bool = False,
 ) -> float:
-    """Return the threshold with the best mean GJS over validation sessions, the smaller of equals.
+    """Return the threshold with the best mean GJS of its clusters over validation sessions, the smaller of equals.
 
     Raises:
         UsageError: there are no sessions, or not one similarity matrix for each.
@@ -90,7 +96,8 @@ def choose_threshold(
         raise UsageError(f"a threshold needs a similarity matrix for each session, got {counts}")
 
     thresholds = sorted(grid)
-    scores = [_scores(matrix, truth, thresholds) for matrix, truth in zip(similarities, truths, strict=True)]
+    known = zip(similarities, truths, strict=True)
+    scores = [_scores(matrix, truth, thresholds, never_none) for matrix, truth in known]
     means = [fmean(column) for column in zip(*scores, strict=True)]
     return thresholds[means.index(max(means))]
 
@@ -100,7 +107,7 @@ def lexical_threshold(sessions: Sequence[Session]) -> float:
     return choose_threshold([overlap(s.titles) for s in sessions], [s.groups for s in sessions])
 
 
-def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[float]) -> list[float]:
+def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[float], never_none: bool) -> list[float]:
     """Return the GJS of the clusters at each threshold; between two merges they are the same."""
     if len(similarity) < 2:
         return [gjs((), truth)] * len(thresholds)
@@ -108,5 +115,6 @@ def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[floa
     merges = [int((tree[:, 2] <= 1 - threshold + ROUNDING).sum()) for threshold in thresholds]
     for count, threshold in zip(merges, thresholds, strict=True):
         if count not in known:
-            known[count] = gjs(_cut(tree, threshold), truth)
+            found = _cut(tree, threshold)
+            known[count] = gjs(found or (whole_session(len(similarity)) if never_none else ()), truth)
     return [known[count] for count in merges]

@@ -47,11 +47,11 @@ class References:
         return Reference(WHOLE, [baselines.whole_session(len(s.items)) for s in self.asked])
 
     def lexical(self) -> Reference:
-        """Return clusters of titles that share words."""
+        """Return clusters of titles that share words; a session without one is a bundle as a whole."""
         return self._clusters(LEXICAL, lambda session: baselines.overlap(session.titles))
 
     def embedding(self, embedder: "Embedder") -> Reference:
-        """Return average-link clusters of alike embeddings."""
+        """Return average-link clusters of alike embeddings; a session without one is a bundle as a whole."""
         return self._clusters(EMBEDDING, lambda s: baselines.cosine(embedder.embed(s.titles)))
 
     def nearest(self, training: Sequence[Session], embedder: "Embedder") -> Reference:
@@ -89,6 +89,7 @@ class References:
 
     def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> Reference:
         truths = [session.groups for session in self.validation]
-        threshold = baselines.choose_threshold([similarity(session) for session in self.validation], truths)
-        groups = [baselines.clusters(similarity(session), threshold) for session in self.asked]
+        known = [similarity(session) for session in self.validation]
+        threshold = baselines.choose_threshold(known, truths, never_none=True)
+        groups = [baselines.clusters(similarity(session), threshold, never_none=True) for session in self.asked]
         return Reference(name, groups, f"threshold {threshold:.2f}")

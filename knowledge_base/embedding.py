@@ -1,5 +1,6 @@
 """Embedders: texts to unit vectors, and the fingerprint that keeps a store and its embedder together."""
 
+import copy
 import io
 import os
 import re
@@ -167,6 +168,10 @@ class LocalEmbedder(Embedder):
     def _forward(self, texts: list[str]) -> Vectors:
         vectors = self._model.encode(texts, batch_size=len(texts), show_progress_bar=False)
         return unit(vectors, self.name)
+
+    def twin(self) -> Any:
+        """Return the model once more, for weights of its own beside these, which stay in memory once."""
+        return copy.deepcopy(self._model, {id(weight): weight for weight in self._model.parameters()})
 
     @cached_property
     def _model(self) -> Any:

@@ -7,8 +7,8 @@ the two titles and kinds are. The result becomes one word in the student's quest
 teacher's knowledge reaches products that nobody has seen before.
 
 A known session does not meet its own evidence: its thought is left out of the neighbours, and it is
-judged by a regression fitted on the other half of the thoughts. Sessions of equal titles are in the
-same half.
+judged by a regression fitted on the other half of the thoughts, and read by the kind reader, if there
+is one, that was tuned on the other half. Sessions of equal titles are in the same half.
 """
 
 from collections import defaultdict
@@ -23,17 +23,17 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from bundlewise.baselines import overlap
-from bundlewise.domain import Knowledge, Record, item_set_of
+from bundlewise.domain import Knowledge, Record
 from bundlewise.errors import BundlewiseError
 from bundlewise.files import fingerprint, write_text
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed
 
 LEVELS = ("never", "rarely", "sometimes", "often", "usually")
 NEIGHBOURS = 30
 KIND_NEIGHBOURS = 5
 KIND_SHARPNESS = 10.0
 PAIR_SHARPNESS = 5.0
-FOLDS = 2
 
 Floats = npt.NDArray[np.float32]
 Weights = tuple[tuple[float, ...], ...]
@@ -67,16 +67,19 @@ class PairEvidence:
         embedder: Embedder,
         neighbours: int = NEIGHBOURS,
         memory: Path | None = None,
+        readers: Sequence[Embedder] = (),
     ) -> None:
-        """Collect the pairs and fit the regressions, or read these from the folder `memory` where they were fitted."""
-        self.thoughts = [thought for thought in thoughts if len(thought.titles) == len(thought.kinds) > 1]
-        self._embedder = embedder
+        """Collect the pairs and fit the regressions, or read these from the folder `memory` where they were fitted.
+
+        `readers` are the kind readers of the two halves of these thoughts, if they were tuned.
+        """
+        self.thoughts = observed(thoughts)
+        self._embedder, self._readers = embedder, readers
         self._neighbours = neighbours
         self._titles = embedder.embed([title for thought in self.thoughts for title in thought.titles])
         self._kinds = embedder.embed([kind for thought in self.thoughts for kind in thought.kinds])
         self._owner = np.repeat(np.arange(len(self.thoughts)), [len(t.kinds) for t in self.thoughts])
-        sets = np.array([item_set_of(thought.titles) for thought in self.thoughts])
-        self._fold = np.unique(sets, return_inverse=True)[1] % FOLDS
+        self._half = halves(self.thoughts)
         self._collect_pairs()
         self._fitted = self._remember(memory) if memory else self._fit()
 
@@ -94,7 +97,8 @@ class PairEvidence:
 
     def _remember(self, memory: Path) -> "Fitted":
         """Read what was fitted on these very thoughts before, else fit it and keep it for the next process."""
-        key = fingerprint([t.model_dump_json() for t in self.thoughts] + [self._embedder.fingerprint, self._neighbours])
+        read_by = [self._embedder.fingerprint, *(reader.fingerprint for reader in self._readers), self._neighbours]
+        key = fingerprint([t.model_dump_json() for t in self.thoughts] + read_by)
         path = memory / f"evidence-{key}.json"
         try:
             return Fitted.model_validate_json(path.read_bytes())
@@ -105,13 +109,16 @@ class PairEvidence:
         return found
 
     def _fit(self) -> "Fitted":
-        fold = self._fold[self._pair_owner]
-        if any(len(set(self._bundled[fold != f].tolist())) < 2 for f in range(FOLDS)):
+        half = self._half[self._pair_owner]
+        if any(len(set(self._bundled[half != h].tolist())) < 2 for h in range(HALVES)):
             return Fitted()
-        known = [self._features(thought.titles, frozenset({i}))[0] for i, thought in enumerate(self.thoughts)]
+        known = []
+        for i, thought in enumerate(self.thoughts):
+            rows, _ = self._features(thought.titles, frozenset({i}))
+            known.append(self._with_read(rows, thought.titles, frozenset({i}), int(self._half[i])))
         table = np.concatenate(known)
-        weights = tuple(_regression(table[fold != f], self._bundled[fold != f]) for f in range(FOLDS))
-        scores = [self._score(rows, frozenset({i}), weights) for i, rows in enumerate(known)]
+        weights = tuple(_regression(table[half != h], self._bundled[half != h]) for h in range(HALVES))
+        scores = [_log_odds(rows, weights[h]) for rows, h in zip(known, self._half.tolist(), strict=True)]
         steps = np.linspace(0, 1, len(LEVELS) + 1)[1:-1]
         return Fitted(weights=weights, cuts=tuple(np.quantile(np.concatenate(scores), steps).tolist()))
 
@@ -128,7 +135,10 @@ class PairEvidence:
         if not self._fitted.weights or len(titles) < 2 or len(own | gone) >= len(self.thoughts):
             return None
         features, credit = self._features(titles, own | gone)
-        return Affinity(self._score(features, own, self._fitted.weights), credit)
+        halves = {int(self._half[index]) for index in own} or range(HALVES)
+        rows = [(self._with_read(features, titles, own | gone, half), self._fitted.weights[half]) for half in halves]
+        score: Floats = np.mean([_log_odds(table, weights) for table, weights in rows], axis=0)
+        return Affinity(score.astype(np.float32), credit)
 
     def witnesses(self, titles: Sequence[str], group: Sequence[int], own: frozenset[int]) -> dict[int, float]:
         """Return the thoughts that weighed most in the pairs of a group of these titles, with their share."""
@@ -164,12 +174,6 @@ class PairEvidence:
         """Return the word for a score: which fifth of the known sessions' pairs it falls into."""
         return LEVELS[int(np.searchsorted(self._fitted.cuts, score))]
 
-    def _score(self, features: Floats, own: frozenset[int], weights: Weights) -> Floats:
-        folds = {int(self._fold[index]) for index in own}
-        unseen = [weight for fold, weight in enumerate(weights) if not folds or fold in folds]
-        score: Floats = np.mean([features @ weight[:-1] + weight[-1] for weight in unseen], axis=0).astype(np.float32)
-        return score
-
     def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
         vectors = self._embedder.embed(titles)
         kinds = self._kind_vectors(vectors, own)
@@ -186,8 +190,16 @@ class PairEvidence:
             crowd,
             np.full(len(a), len(titles)),
         ]
-        # Rounded, a feature that is the same for all pairs stays so: scaling would blow its last digits up.
-        return np.stack(columns, axis=1).round(5).astype(np.float32), credit
+        return _rounded(columns), credit
+
+    def _with_read(self, features: Floats, titles: Sequence[str], own: frozenset[int], half: int) -> Floats:
+        """Add what the kind reader of a half makes of the titles: the same share, and how alike their kinds are."""
+        if not self._readers:
+            return features
+        kinds = self._readers[half].embed(titles)
+        a, b = (np.array(side, int) for side in zip(*combinations(range(len(titles)), 2), strict=True))
+        share, _ = self._neighbourhood(kinds, a, b, own)
+        return np.concatenate([features, _rounded([share, (kinds @ kinds.T)[a, b]])], axis=1)
 
     def _kind_vectors(self, vectors: Vectors, own: frozenset[int]) -> Vectors:
         """Return a unit vector for the kind of every title, carried over from the nearest known titles."""
@@ -220,6 +232,16 @@ def _nearest(scores: Floats, count: int, sharpness: float) -> tuple[npt.NDArray[
     nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     weights: Floats = np.exp(sharpness * np.take_along_axis(scores, nearest, 1))
     return nearest, weights
+
+
+def _rounded(columns: Sequence[Floats]) -> Floats:
+    """Return a row a pair; rounded, a feature that is the same for all pairs stays so when it is scaled."""
+    return np.stack(columns, axis=1).round(5).astype(np.float32)
+
+
+def _log_odds(features: Floats, weights: tuple[float, ...]) -> Floats:
+    found: Floats = features @ np.array(weights[:-1]) + weights[-1]
+    return found
 
 
 def _regression(features: Floats, bundled: Floats) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.evidence import PairEvidence
 from bundlewise.knowledge_base.index import Found
+from bundlewise.knowledge_base.kind_reader import readers_of
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.selection import (
     DIGITS,
@@ -91,8 +92,9 @@ class Retriever:
     def evidence(self, domain: str | None = None) -> PairEvidence:
         """Return the pair evidence of the thoughts of a domain, or of all, loaded at first use."""
         if domain not in self._evidence:
-            thoughts, memory = self.store.thoughts(domain), self.store.place.generation_folder(self.store.generation)
-            self._evidence[domain] = PairEvidence(thoughts, self.store.embedder, self.policy.hints, memory)
+            thoughts, memory = self.store.thoughts(domain), self.store.vectors_folder
+            readers = readers_of(memory, thoughts, self.store.embedder)
+            self._evidence[domain] = PairEvidence(thoughts, self.store.embedder, self.policy.hints, memory, readers)
         return self._evidence[domain]
 
     @cached_property
@@ -106,8 +108,9 @@ class Retriever:
     @cached_property
     def about(self) -> dict[str, Any]:
         """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
-        meta = self.store.meta
-        knowledge = fingerprint([meta["fingerprint"], meta["digest"]])
+        meta, store = self.store.meta, self.store
+        readers = readers_of(store.vectors_folder, store.thoughts(), store.embedder) if self.policy.hints else ()
+        knowledge = fingerprint([meta["fingerprint"], meta["digest"], *(reader.fingerprint for reader in readers)])
         return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.catalogue.teachers(), knowledge])}
 
     def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:

@@ -22,6 +22,7 @@ from bundlewise.knowledge_base.scrubbing import scrub
 from bundlewise.progress import Advance
 
 OBSERVED = 4000
+KEPT = "vectors.npz"
 """Thoughts whose vectors are kept for pair evidence: the first by id, and an id is a hash."""
 UNWRITTEN = 500
 """Changes that may be missing from the search graphs on disk; each costs every opening about a millisecond."""
@@ -102,7 +103,7 @@ class KnowledgeStore:
         """The embedder of its vectors; a model that is no longer the same is refused."""
         embedder = self._given or Embedder.of_store(self.meta.get("embedder", "minilm"))
         self._refuse_other(embedder)
-        embedder.load(self._kept_vectors)
+        embedder.load(self.vectors_folder / KEPT)
         return embedder
 
     def _refuse_other(self, embedder: Embedder) -> None:
@@ -121,8 +122,9 @@ class KnowledgeStore:
         return int(self.meta.get("generation", 1))
 
     @property
-    def _kept_vectors(self) -> Path:
-        return self.place.generation_folder(self.generation) / "vectors.npz"
+    def vectors_folder(self) -> Path:
+        """Where the vectors in use are, and what was fitted to them."""
+        return self.place.generation_folder(self.generation)
 
     @property
     def index(self) -> VectorIndex:
@@ -273,8 +275,8 @@ class KnowledgeStore:
     def _seal(self) -> None:
         """Keep the vectors of pair evidence, note the files there are, and tell Chroma's other readers."""
         texts = [text for thought in self.thoughts() for text in (*thought.titles, *thought.kinds)]
-        self.embedder.save(self._kept_vectors, texts)
-        within = self.place.generation_folder(self.generation)
+        self.embedder.save(self.vectors_folder / KEPT, texts)
+        within = self.vectors_folder
         files = [path for path in sorted(within.rglob("*")) if path.suffix in GROWING or path.suffix == ".pickle"]
         sizes = {str(f.relative_to(self.folder)): f.stat().st_size if f.suffix in GROWING else 0 for f in files}
         self.catalogue.set_meta(files=sizes)

@@ -36,6 +36,15 @@ def test_clusters_have_the_threshold_that_is_best_on_validation() -> None:
     assert found.whole_session().groups == [((0, 1, 2),)]
 
 
+def test_a_session_without_a_cluster_is_answered_as_a_whole_and_the_threshold_chosen_so() -> None:
+    asked = [session("a", ["green mouse", "oat milk", "tea"], split="test")]
+    found = References(VALIDATION, asked)
+    assert found.lexical().groups == found.embedding(BagOfWords()).groups == [((0, 1, 2),)]
+    # Left empty, the session without common words would be answered best at 0, which spoils the other.
+    apart = session("apart", ["red mouse", "blue tea"], ((0, 1),), split="validation")
+    assert References([*VALIDATION, apart], asked).lexical().note == "threshold 0.01"
+
+
 def test_without_validation_sessions_nothing_can_be_chosen() -> None:
     with pytest.raises(UsageError, match="chosen on annotated validation sessions, there are none"):
         References([], [DESK])

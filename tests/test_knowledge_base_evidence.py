@@ -142,5 +142,5 @@ def test_a_memory_that_cannot_be_written_to_is_no_obstacle(tmp_path: Path) -> No
 def test_sessions_of_equal_titles_are_judged_by_the_same_regression() -> None:
     twin = desks(1)[0].model_copy(update={"id": "thought-twin", "source_session_ids": ("twin",)})
     evidence = PairEvidence([*desks(7), twin], BagOfWords())
-    assert evidence._fold[7] == evidence._fold[0]
-    assert 0 < evidence._fold.sum() < 8
+    assert evidence._half[7] == evidence._half[0]
+    assert 0 < evidence._half.sum() < 8

@@ -1,0 +1,85 @@
+"""Kind readers: the embedder with small LoRA weights that have learnt which kind a teacher gives to a title.
+
+The embedder places a title by its words. Tuned on titles and kinds of the thoughts, it places it where the vector of
+the teacher's kind is: how the teacher reads titles, distilled into weights. Each half of the thoughts has a reader that
+was tuned on the other half, so that no known session meets what was learnt from itself. `finetune/kinds.py` tunes.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bundlewise.domain import Knowledge, item_set_of
+from bundlewise.errors import ModelError
+from bundlewise.files import fingerprint
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, unit
+from bundlewise.models import content_of
+
+HALVES = 2
+WEIGHTS = "adapter_model.safetensors"
+
+
+def observed(thoughts: Sequence[Knowledge]) -> list[Knowledge]:
+    """Return the thoughts that have a kind for each of two or more titles."""
+    return [thought for thought in thoughts if len(thought.titles) == len(thought.kinds) > 1]
+
+
+def halves(thoughts: Sequence[Knowledge]) -> npt.NDArray[np.intp]:
+    """Return the half (0 or 1) that each thought is in; sessions of equal titles are in the same."""
+    sets = np.array([item_set_of(thought.titles) for thought in thoughts])
+    found: npt.NDArray[np.intp] = np.unique(sets, return_inverse=True)[1] % HALVES
+    return found
+
+
+def reader_folders(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> list[Path]:
+    """Return where the readers of these very thoughts are, or would be: one folder for each half.
+
+    Args:
+        within: the folder of the store's vectors.
+        thoughts: those that evidence is read from.
+        embedder: the store's.
+    """
+    known = observed(thoughts)
+    key = fingerprint([embedder.fingerprint, [(thought.titles, thought.kinds) for thought in known]])
+    return [within / f"kinds-{key}" / f"half-{number}" for number in range(HALVES)]
+
+
+def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> tuple["KindReader", ...]:
+    """Return the tuned readers of these very thoughts, one for each half; none where they were not tuned."""
+    if not isinstance(embedder, LocalEmbedder) or not any(within.glob("kinds-*")):
+        return ()
+    folders = reader_folders(within, thoughts, embedder)
+    if not all((folder / WEIGHTS).is_file() for folder in folders):
+        return ()
+    return tuple(KindReader(embedder, folder) for folder in folders)
+
+
+class KindReader(Embedder):
+    """A local embedder that reads titles through LoRA weights; the weights below them are the embedder's own."""
+
+    def __init__(self, base: LocalEmbedder, folder: Path) -> None:
+        super().__init__(f"{base.name} tuned in {folder}")
+        self.base, self.folder = base, folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with the embedder and with the weights learnt."""
+        return fingerprint([self.base.fingerprint, content_of(self.folder / WEIGHTS)])
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        return unit(self._model.encode(texts, batch_size=len(texts), show_progress_bar=False), self.name)
+
+    @cached_property
+    def _model(self) -> Any:
+        from safetensors import SafetensorError
+
+        model = self.base.twin()
+        try:
+            model.load_adapter(str(self.folder))
+        except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"cannot load the kind reader in {self.folder}; run `bundlewise kb tune` again") from error
+        return model

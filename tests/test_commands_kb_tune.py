@@ -1,0 +1,128 @@
+"""`bundlewise kb tune`: the embedder learns the teacher's kinds, in two halves, and can forget them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kb_samples import Call, caller, fill, use_words
+from samples import session, thought
+
+from bundlewise.domain import KnownSession
+from bundlewise.errors import AdapterError
+from bundlewise.finetune import kinds
+from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.ledger import Change
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.knowledge_base.retrieval import Retriever
+from bundlewise.knowledge_base.store import KnowledgeStore
+
+KINDS = ["usb cable", "phone charger", "wool rug", "oat milk"]
+SESSIONS = [
+    session(f"s{n}", [f"{word} {n}" for word in ("zorb", "quent", "vrill", "plimp")], ((0, 1),)) for n in range(8)
+]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minilm: Path) -> Call:
+    monkeypatch.chdir(tmp_path)
+    store = KnowledgeStore.create("kb", Embedder.named(str(minilm)))
+    known = [KnownSession.of(each) for each in SESSIONS]
+    store.change(Change("distil", [thought(each, KINDS) for each in SESSIONS], sessions=known))
+    return caller(capsys)
+
+
+def tuned(folder: str = "kb") -> list[Path]:
+    return sorted(Path(folder).rglob("half-*"))
+
+
+def test_tuning_reads_unseen_titles_as_the_teacher_and_changes_what_the_evidence_rests_on(call: Call) -> None:
+    asked = session("new", ["zorb 77", "quent 77", "vrill 77"], split="test")
+    before = Retriever(KnowledgeStore.open("kb"), Policy())
+    about, (old,) = before.about, before.retrieve([asked])
+    code, out, _ = call("tune", "kb", "--epochs", "12")
+    assert code == 0 and out.startswith("kb: tuned; ")
+    now, untuned = (int(word.rstrip("%")) for word in out.replace(",", "").split() if "%" in word)
+    assert now > untuned
+    assert [path.name for path in tuned()] == ["half-0", "half-1"]
+    after = Retriever(KnowledgeStore.open("kb"), Policy())
+    assert after.about["teacher"] != about["teacher"]
+    (new,) = after.retrieve([asked])
+    assert old.affinity != new.affinity
+
+
+def test_tuning_twice_tunes_once_and_forgetting_gives_back_what_was(call: Call) -> None:
+    about = Retriever(KnowledgeStore.open("kb"), Policy()).about
+    call("tune", "kb", "--epochs", "1")
+    kept = [path.stat().st_mtime_ns for path in tuned()]
+    assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: was tuned before (--forget, to do it anew); ")
+    assert [path.stat().st_mtime_ns for path in tuned()] == kept
+    assert call("tune", "kb", "--forget") == (0, "kb: the embedder alone reads titles\n", "")
+    assert tuned() == [] and Retriever(KnowledgeStore.open("kb"), Policy()).about == about
+    code, _, err = call("tune", "kb", "--forget")
+    assert code == 2 and "nothing is tuned in kb" in err
+
+
+def test_a_stopped_tuning_goes_on_with_the_half_that_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = kinds.tune_kind_reader
+
+    def stopped(model: object, pairs: object, vectors: object, config: object, folder: Path, *rest: object) -> object:
+        if folder.name == "half-1":
+            raise AdapterError("stopped")
+        return whole(model, pairs, vectors, config, folder, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kinds, "tune_kind_reader", stopped)
+    assert call("tune", "kb", "--epochs", "1")[0] == 1
+    (first,) = tuned()
+    before = first.stat().st_mtime_ns
+    monkeypatch.setattr(kinds, "tune_kind_reader", whole)
+    assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: tuned; ")
+    assert first.stat().st_mtime_ns == before and len(tuned()) == 2
+
+
+def test_after_the_knowledge_changed_what_was_tuned_is_not_used(call: Call) -> None:
+    call("tune", "kb", "--epochs", "1")
+    store = KnowledgeStore.open("kb")
+    key = store.thoughts()[0].id
+    assert call("retire", "kb", key, "--reason", "bad")[0] == 0
+    about = Retriever(KnowledgeStore.open("kb"), Policy()).about
+    for path in {half.parent for half in tuned()}:
+        shutil.rmtree(path)
+    assert Retriever(KnowledgeStore.open("kb"), Policy()).about == about
+
+
+def test_each_half_learns_from_the_other_alone(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bundlewise.knowledge_base.kind_reader import halves
+
+    learnt: dict[str, set[str]] = {}
+    whole = kinds.tune_kind_reader
+
+    def noted(
+        model: object, pairs: list[tuple[str, str]], vectors: object, config: object, folder: Path, *rest: object
+    ):
+        learnt[folder.name] = {title for title, _ in pairs}
+        return whole(model, pairs, vectors, config, folder, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kinds, "tune_kind_reader", noted)
+    call("tune", "kb", "--epochs", "1")
+    thoughts = KnowledgeStore.open("kb").thoughts()
+    for each, half in zip(thoughts, halves(thoughts).tolist(), strict=True):
+        assert learnt[f"half-{half}"].isdisjoint(each.titles)
+        assert learnt[f"half-{1 - half}"].issuperset(each.titles)
+
+
+def test_an_embedder_on_a_server_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_words(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "kb")
+    code, _, err = caller(capsys)("tune", "kb")
+    assert code == 2
+    assert "cannot be tuned; a local one can: bundlewise kb reindex kb --embedder minilm" in " ".join(err.split())
+
+
+def test_no_thoughts_and_no_knowledge_base_are_errors(call: Call, minilm: Path) -> None:
+    KnowledgeStore.create("empty", Embedder.named(str(minilm)))
+    code, _, err = call("tune", "empty")
+    assert code == 2 and "nothing to learn from" in err
+    assert call("tune", "nowhere")[0] == 2
