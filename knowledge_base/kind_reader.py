@@ -20,6 +20,8 @@ from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors
 from bundlewise.models import content_of
 
 HALVES = 2
+TITLE_TOKENS = 64
+"""How much of a title is read, in tuning as well: what comes after it tells no kind."""
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -58,6 +60,20 @@ def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) 
     return tuple(KindReader(embedder, folder) for folder in folders)
 
 
+def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> str:
+    """Say whether titles are read by tuned readers: `tuned`, `untuned`, or `outdated` by a change of the thoughts."""
+    if readers_of(within, thoughts, embedder):
+        return "tuned"
+    return "outdated" if any(within.glob("kinds-*/half-*")) else "untuned"
+
+
+def title_model(base: LocalEmbedder) -> Any:
+    """Return an embedder's model to give LoRA weights to, or to tune; the weights below these stay in memory once."""
+    model = base.twin()
+    model.max_seq_length = min(TITLE_TOKENS, model.max_seq_length or TITLE_TOKENS)
+    return model
+
+
 class KindReader(Embedder):
     """A local embedder that reads titles through LoRA weights; the weights below them are the embedder's own."""
 
@@ -77,7 +93,7 @@ class KindReader(Embedder):
     def _model(self) -> Any:
         from safetensors import SafetensorError
 
-        model = self.base.twin()
+        model = title_model(self.base)
         try:
             model.load_adapter(str(self.folder))
         except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:

@@ -57,6 +57,7 @@ def test_tuning_twice_tunes_once_and_forgetting_gives_back_what_was(call: Call) 
     assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: was tuned before (--forget, to do it anew); ")
     assert [path.stat().st_mtime_ns for path in tuned()] == kept
     assert call("tune", "kb", "--forget") == (0, "kb: the embedder alone reads titles\n", "")
+    assert '"kinds": "untuned"' in call("stats", "kb", "--json")[1]
     assert tuned() == [] and Retriever(KnowledgeStore.open("kb"), Policy()).about == about
     code, _, err = call("tune", "kb", "--forget")
     assert code == 2 and "nothing is tuned in kb" in err
@@ -83,7 +84,9 @@ def test_after_the_knowledge_changed_what_was_tuned_is_not_used(call: Call) -> N
     call("tune", "kb", "--epochs", "1")
     store = KnowledgeStore.open("kb")
     key = store.thoughts()[0].id
+    assert "readers of titles: tuned\n" in call("stats", "kb")[1]
     assert call("retire", "kb", key, "--reason", "bad")[0] == 0
+    assert "readers of titles: outdated; tune them anew: bundlewise kb tune kb\n" in call("stats", "kb")[1]
     about = Retriever(KnowledgeStore.open("kb"), Policy()).about
     for path in {half.parent for half in tuned()}:
         shutil.rmtree(path)

@@ -11,7 +11,7 @@ from bundlewise.errors import AdapterError, UsageError
 from bundlewise.finetune import kinds
 from bundlewise.finetune.kinds import KindConfig, tune_kind_reader
 from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder
-from bundlewise.knowledge_base.kind_reader import KindReader
+from bundlewise.knowledge_base.kind_reader import KindReader, title_model
 
 # Words whose meanings say nothing of these kinds, as brands and models do not.
 TOLD = {"zorb": "oat milk", "quent": "usb cable", "vrill": "wool rug"}
@@ -35,7 +35,7 @@ def vectors(embedder: LocalEmbedder) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tuned(embedder: LocalEmbedder, vectors: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kinds") / "half-0"
-    tune_kind_reader(embedder.twin(), PAIRS, vectors, CONFIG, folder)
+    tune_kind_reader(title_model(embedder), PAIRS, vectors, CONFIG, folder)
     return folder
 
 
@@ -67,7 +67,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(
     config = KindConfig(epochs=1, batch=8)
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        tune_kind_reader(embedder.twin(), PAIRS, vectors, config.model_copy(update={"seed": seed}), tmp_path / name)
+        tune_kind_reader(
+            title_model(embedder), PAIRS, vectors, config.model_copy(update={"seed": seed}), tmp_path / name
+        )
         found.append((tmp_path / name / "adapter_model.safetensors").read_bytes())
     assert found[0] == found[1] != found[2]
 
@@ -78,7 +80,7 @@ def test_the_loss_falls_and_is_told_and_kept(
     told: list[tuple[int, str]] = []
     config = KindConfig(epochs=2, batch=8)
     means = tune_kind_reader(
-        embedder.twin(), PAIRS, vectors, config, tmp_path / "a", lambda steps, note: told.append((steps, note))
+        title_model(embedder), PAIRS, vectors, config, tmp_path / "a", lambda steps, note: told.append((steps, note))
     )
     assert len(told) == config.steps(len(PAIRS)) == 6
     assert all(steps == 1 and note.startswith("loss ") for steps, note in told)
@@ -98,11 +100,13 @@ def test_every_title_is_seen_once_an_epoch_beside_titles_of_like_length() -> Non
 
 def test_one_kind_is_nothing_to_learn_from(embedder: LocalEmbedder, vectors: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to learn from: the thoughts have fewer than two kinds"):
-        tune_kind_reader(embedder.twin(), [("zorb 1", "oat milk"), ("zorb 2", "oat milk")], vectors, CONFIG, tmp_path)
+        tune_kind_reader(
+            title_model(embedder), [("zorb 1", "oat milk"), ("zorb 2", "oat milk")], vectors, CONFIG, tmp_path
+        )
 
 
 def test_a_loss_that_is_no_number_leaves_nothing_behind(embedder: LocalEmbedder, tmp_path: Path) -> None:
     broken = {kind: np.full(384, np.nan, np.float32) for kind in TOLD.values()}
     with pytest.raises(AdapterError, match="the loss is not a number at step 1"):
-        tune_kind_reader(embedder.twin(), PAIRS, broken, CONFIG, tmp_path / "half-0")
+        tune_kind_reader(title_model(embedder), PAIRS, broken, CONFIG, tmp_path / "half-0")
     assert list(tmp_path.iterdir()) == []

@@ -44,12 +44,16 @@ def stats(kb: str, as_json: bool) -> None:
     )
     click.echo(folded(f"vectors of {said['embedder']} ({said['fingerprint']}), generation {said['generation']}"))
     click.echo(f"revision {said['revision']}, {state}; known sessions: {known}")
+    if said["kinds"] != "untuned":
+        anew = f"; tune them anew: bundlewise kb tune {kb}" if said["kinds"] == "outdated" else ""
+        click.echo(f"readers of titles: {said['kinds']}{anew}")
     if said["records"]:
         click.echo("\n" + table(list(said["records"][0]), [list(row.values()) for row in said["records"]]))
 
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     from bundlewise.knowledge_base.finding import tally
+    from bundlewise.knowledge_base.kind_reader import tuned_state
 
     meta, rows = store.meta, tally(store.catalogue).items()
     splits = Counter(session.split for session in store.catalogue.sessions())
@@ -63,6 +67,7 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
         "digest": meta["digest"],
         "settled": store.is_settled,
         "pending": store.catalogue.pending_count(),
+        "kinds": tuned_state(store.vectors_folder, store.thoughts(), store.embedder),
         "bytes": sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
         "sessions": {split: splits[split] for split in SPLITS},
         "records": [dict(zip(columns, key, strict=True)) | {"records": number} for key, number in rows],

@@ -74,7 +74,7 @@ def _halves(store: "KnowledgeStore") -> list[Pairs]:
 def _tune(store: "KnowledgeStore", embedder: "LocalEmbedder", halves: Sequence[Pairs], config: "KindConfig") -> int:
     """Tune the readers that are missing, each on the other half; return how many that were."""
     from bundlewise.finetune.kinds import tune_kind_reader
-    from bundlewise.knowledge_base.kind_reader import reader_folders
+    from bundlewise.knowledge_base.kind_reader import reader_folders, title_model
     from bundlewise.progress import progress
 
     folders = reader_folders(store.vectors_folder, store.thoughts(), embedder)
@@ -83,7 +83,7 @@ def _tune(store: "KnowledgeStore", embedder: "LocalEmbedder", halves: Sequence[P
     vectors = dict(zip(kinds, embedder.embed(kinds), strict=True))
     with progress("tune", sum(config.steps(len(pairs)) for _, pairs in missing)) as advance:
         for folder, pairs in missing:
-            tune_kind_reader(embedder.twin(), pairs, vectors, config, folder, advance)
+            tune_kind_reader(title_model(embedder), pairs, vectors, config, folder, advance)
     return len(missing)
 
 
