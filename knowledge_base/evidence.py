@@ -68,18 +68,22 @@ class PairEvidence:
         neighbours: int = NEIGHBOURS,
         memory: Path | None = None,
         readers: Sequence[Embedder] = (),
+        domain: str | None = None,
     ) -> None:
         """Collect the pairs and fit the regressions, or read these from the folder `memory` where they were fitted.
 
-        `readers` are the kind readers of the two halves of these thoughts, if they were tuned.
+        `readers` are the kind readers of the two halves of all these thoughts, if they were tuned; of a `domain`,
+        only its thoughts are observed.
         """
-        self.thoughts = observed(thoughts)
+        known = observed(thoughts)
+        mine = [place for place, thought in enumerate(known) if domain in (None, thought.domain)]
+        self.thoughts = [known[place] for place in mine]
+        self._half = halves(known)[mine]
         self._embedder, self._readers = embedder, readers
         self._neighbours = neighbours
         self._titles = embedder.embed([title for thought in self.thoughts for title in thought.titles])
         self._kinds = embedder.embed([kind for thought in self.thoughts for kind in thought.kinds])
         self._owner = np.repeat(np.arange(len(self.thoughts)), [len(t.kinds) for t in self.thoughts])
-        self._half = halves(self.thoughts)
         self._collect_pairs()
         self._fitted = self._remember(memory) if memory else self._fit()
 
@@ -98,7 +102,8 @@ class PairEvidence:
     def _remember(self, memory: Path) -> "Fitted":
         """Read what was fitted on these very thoughts before, else fit it and keep it for the next process."""
         read_by = [self._embedder.fingerprint, *(reader.fingerprint for reader in self._readers), self._neighbours]
-        key = fingerprint([t.model_dump_json() for t in self.thoughts] + read_by)
+        known = [thought.model_dump_json() for thought in self.thoughts]
+        key = fingerprint([*known, self._half.tolist(), *read_by])
         path = memory / f"evidence-{key}.json"
         try:
             return Fitted.model_validate_json(path.read_bytes())

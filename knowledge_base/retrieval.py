@@ -16,7 +16,7 @@ from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.evidence import PairEvidence
 from bundlewise.knowledge_base.index import Found
-from bundlewise.knowledge_base.kind_reader import readers_of
+from bundlewise.knowledge_base.kind_reader import KindReader, readers_of
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.selection import (
     DIGITS,
@@ -92,10 +92,22 @@ class Retriever:
     def evidence(self, domain: str | None = None) -> PairEvidence:
         """Return the pair evidence of the thoughts of a domain, or of all, loaded at first use."""
         if domain not in self._evidence:
-            thoughts, memory = self.store.thoughts(domain), self.store.vectors_folder
-            readers = readers_of(memory, thoughts, self.store.embedder)
-            self._evidence[domain] = PairEvidence(thoughts, self.store.embedder, self.policy.hints, memory, readers)
+            store, readers = self.store, self._readers
+            # The halves that readers keep apart are those of all thoughts.
+            known = self._thoughts if readers else store.thoughts(domain)
+            within = (store.vectors_folder, readers, domain)
+            self._evidence[domain] = PairEvidence(known, store.embedder, self.policy.hints, *within)
         return self._evidence[domain]
+
+    @cached_property
+    def _thoughts(self) -> list[Knowledge]:
+        return self.store.thoughts()
+
+    @cached_property
+    def _readers(self) -> tuple[KindReader, ...]:
+        if not self.policy.hints:
+            return ()
+        return readers_of(self.store.vectors_folder, self._thoughts, self.store.embedder)
 
     @cached_property
     def _not_train(self) -> frozenset[str]:
@@ -108,9 +120,8 @@ class Retriever:
     @cached_property
     def about(self) -> dict[str, Any]:
         """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
-        meta, store = self.store.meta, self.store
-        readers = readers_of(store.vectors_folder, store.thoughts(), store.embedder) if self.policy.hints else ()
-        knowledge = fingerprint([meta["fingerprint"], meta["digest"], *(reader.fingerprint for reader in readers)])
+        meta, readers = self.store.meta, [reader.fingerprint for reader in self._readers]
+        knowledge = fingerprint([meta["fingerprint"], meta["digest"], *readers])
         return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.catalogue.teachers(), knowledge])}
 
     def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:

@@ -50,6 +50,19 @@ def test_tuning_reads_unseen_titles_as_the_teacher_and_changes_what_the_evidence
     assert old.affinity != new.affinity
 
 
+def test_what_was_tuned_is_used_where_knowledge_of_one_domain_is_asked_for(call: Call) -> None:
+    asked = session("new", ["zorb 77", "quent 77", "vrill 77"], split="test")
+    own = Policy(domain="electronics")
+    store = KnowledgeStore.open("kb")
+    elsewhere = session("far", ["grob 1", "blick 1", "snarf 1"], ((0, 1),))
+    far = thought(elsewhere, KINDS[:3]).model_copy(update={"domain": "elsewhere"})
+    store.change(Change("add", [far], sessions=[KnownSession.of(elsewhere)]))
+    (old,) = Retriever(store, own).retrieve([asked])
+    call("tune", "kb", "--epochs", "1")
+    (new,) = Retriever(KnowledgeStore.open("kb"), own).retrieve([asked])
+    assert old.affinity != new.affinity
+
+
 def test_tuning_twice_tunes_once_and_forgetting_gives_back_what_was(call: Call) -> None:
     about = Retriever(KnowledgeStore.open("kb"), Policy()).about
     call("tune", "kb", "--epochs", "1")

@@ -59,6 +59,16 @@ def test_a_known_session_is_only_ever_read_by_the_reader_of_its_own_half() -> No
         assert readers[1 - half].asked.isdisjoint(thoughts[number].titles)
 
 
+def test_the_halves_are_those_of_all_thoughts_whatever_domain_is_observed() -> None:
+    domains = enumerate(coded(12))
+    thoughts = [each.model_copy(update={"domain": "tools" if n % 3 else "food"}) for n, each in domains]
+    readers = (Knows("a"), Knows("b"))
+    evidence = PairEvidence(thoughts, BagOfWords(), readers=readers, domain="tools")
+    assert {thought.domain for thought in evidence.thoughts} == {"tools"} and len(evidence.thoughts) == 8
+    for each, half in zip(thoughts, halves(thoughts).tolist(), strict=True):
+        assert readers[1 - half].asked.isdisjoint(each.titles)
+
+
 def test_a_new_session_is_read_by_both() -> None:
     readers = (Knows("a"), Knows("b"))
     evidence_of(coded(12), *readers).affinity(["new0", "new1"])
