@@ -23,6 +23,8 @@ HALVES = 2
 TITLE_TOKENS = 64
 """How much of a title is read, in tuning as well: what comes after it tells no kind."""
 WEIGHTS = "adapter_model.safetensors"
+READ = "read.npz"
+"""Vectors of the titles of a reader's own half, kept because every tuning of a student asks for them."""
 
 
 def observed(thoughts: Sequence[Knowledge]) -> list[Knowledge]:
@@ -57,7 +59,10 @@ def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) 
     folders = reader_folders(within, thoughts, embedder)
     if not all((folder / WEIGHTS).is_file() for folder in folders):
         return ()
-    return tuple(KindReader(embedder, folder) for folder in folders)
+    readers = tuple(KindReader(embedder, folder) for folder in folders)
+    for reader in readers:
+        reader.load(reader.folder / READ)
+    return readers
 
 
 def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> str:
@@ -85,6 +90,11 @@ class KindReader(Embedder):
     def fingerprint(self) -> str:
         """12 hex digits that change with the embedder and with the weights learnt."""
         return fingerprint([self.base.fingerprint, content_of(self.folder / WEIGHTS)])
+
+    def keep(self, titles: Sequence[str]) -> None:
+        """Read the titles of its half once, for every later process."""
+        if not (self.folder / READ).is_file():
+            self.save(self.folder / READ, titles)
 
     def _forward(self, texts: list[str]) -> Vectors:
         return unit(self._model.encode(texts, batch_size=len(texts), show_progress_bar=False), self.name)

@@ -11,6 +11,7 @@ from bundlewise.domain import KnownSession
 from bundlewise.errors import AdapterError
 from bundlewise.finetune import kinds
 from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.kind_reader import WEIGHTS, KindReader
 from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
@@ -63,12 +64,30 @@ def test_what_was_tuned_is_used_where_knowledge_of_one_domain_is_asked_for(call:
     assert old.affinity != new.affinity
 
 
+def test_known_titles_are_read_once_for_every_later_process(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("tune", "kb", "--epochs", "1")
+    whole = Retriever(KnowledgeStore.open("kb"), Policy()).retrieve(SESSIONS)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KindReader, "_forward", refused)
+        assert Retriever(KnowledgeStore.open("kb"), Policy()).retrieve(SESSIONS) == whole
+        with pytest.raises(AssertionError, match="read again"):
+            Retriever(KnowledgeStore.open("kb"), Policy()).retrieve([session("new", ["zorb 77", "quent 77"])])
+    for path in tuned():
+        (path / "read.npz").unlink()
+    call("tune", "kb", "--epochs", "1")
+    assert [(path / "read.npz").is_file() for path in tuned()] == [True, True]
+
+
 def test_tuning_twice_tunes_once_and_forgetting_gives_back_what_was(call: Call) -> None:
     about = Retriever(KnowledgeStore.open("kb"), Policy()).about
     call("tune", "kb", "--epochs", "1")
-    kept = [path.stat().st_mtime_ns for path in tuned()]
+    kept = [(path / WEIGHTS).stat().st_mtime_ns for path in tuned()]
     assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: was tuned before (--forget, to do it anew); ")
-    assert [path.stat().st_mtime_ns for path in tuned()] == kept
+    assert [(path / WEIGHTS).stat().st_mtime_ns for path in tuned()] == kept
     assert call("tune", "kb", "--forget") == (0, "kb: the embedder alone reads titles\n", "")
     assert '"kinds": "untuned"' in call("stats", "kb", "--json")[1]
     assert tuned() == [] and Retriever(KnowledgeStore.open("kb"), Policy()).about == about
@@ -87,10 +106,10 @@ def test_a_stopped_tuning_goes_on_with_the_half_that_is_missing(call: Call, monk
     monkeypatch.setattr(kinds, "tune_kind_reader", stopped)
     assert call("tune", "kb", "--epochs", "1")[0] == 1
     (first,) = tuned()
-    before = first.stat().st_mtime_ns
+    before = (first / WEIGHTS).stat().st_mtime_ns
     monkeypatch.setattr(kinds, "tune_kind_reader", whole)
     assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: tuned; ")
-    assert first.stat().st_mtime_ns == before and len(tuned()) == 2
+    assert (first / WEIGHTS).stat().st_mtime_ns == before and len(tuned()) == 2
 
 
 def test_after_the_knowledge_changed_what_was_tuned_is_not_used(call: Call) -> None:

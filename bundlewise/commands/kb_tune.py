@@ -12,6 +12,7 @@ from bundlewise.errors import UsageError
 if TYPE_CHECKING:
     from bundlewise.finetune.kinds import KindConfig
     from bundlewise.knowledge_base.embedding import LocalEmbedder
+    from bundlewise.knowledge_base.kind_reader import KindReader
     from bundlewise.knowledge_base.store import KnowledgeStore
 
 Pairs = list[tuple[str, str]]
@@ -44,7 +45,8 @@ def tune(kb: str, epochs: int, seed: int, forget: bool) -> None:
     halves = _halves(store)
     with only_process(store.vectors_folder / "kinds"):
         tuned = _tune(store, store.embedder, halves, KindConfig(epochs=epochs, seed=seed))
-    before, now = _read_rightly(store, halves)
+        readers = _readers(store, halves)
+    before, now = _read_rightly(store, readers, halves)
     done = "tuned" if tuned else "was tuned before (--forget, to do it anew)"
     click.echo(folded(f"{kb}: {done}; {now:.0%} of unseen titles are read as the teacher's kind, {before:.0%} untuned"))
 
@@ -87,16 +89,25 @@ def _tune(store: "KnowledgeStore", embedder: "LocalEmbedder", halves: Sequence[P
     return len(missing)
 
 
-def _read_rightly(store: "KnowledgeStore", halves: Sequence[Pairs]) -> tuple[float, float]:
+def _readers(store: "KnowledgeStore", halves: Sequence[Pairs]) -> Sequence["KindReader"]:
+    """Return the reader of each half, the titles of this half read and kept."""
+    from bundlewise.knowledge_base.kind_reader import readers_of
+
+    readers = readers_of(store.vectors_folder, store.thoughts(), store.embedder)
+    for reader, pairs in zip(readers, halves, strict=True):
+        reader.keep([title for title, _ in pairs])
+    return readers
+
+
+def _read_rightly(
+    store: "KnowledgeStore", readers: Sequence["KindReader"], halves: Sequence[Pairs]
+) -> tuple[float, float]:
     """Return the share of titles, unseen by their reader, whose nearest kind is the teacher's: untuned, and tuned."""
     import numpy as np
-
-    from bundlewise.knowledge_base.kind_reader import readers_of
 
     kinds = sorted({kind for pairs in halves for _, kind in pairs})
     goal = store.embedder.embed(kinds)
     right: list[tuple[bool, bool]] = []
-    readers = readers_of(store.vectors_folder, store.thoughts(), store.embedder)
     for number, reader in enumerate(readers):
         seen = {title for title, _ in halves[1 - number]}
         asked = [(title, kind) for title, kind in halves[number] if title not in seen]
