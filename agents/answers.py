@@ -62,9 +62,15 @@ def intent_grammar() -> str:
 
 def gbnf(grammar: str) -> str:
     """Return one of the grammars above in GBNF, as vLLM and llama.cpp read it; limits of tokens are not in it."""
-    rules = [_RULE.fullmatch(line) for line in grammar.splitlines()]
-    bodies = [(rule["name"], _PATTERN.sub(_spaced, rule["body"])) for rule in rules if rule]
-    return "\n".join(f"{'root' if name == 'start' else name} ::= {body}" for name, body in bodies)
+    return "\n".join(_gbnf_rule(line) for line in grammar.splitlines())
+
+
+def _gbnf_rule(line: str) -> str:
+    rule = _RULE.fullmatch(line)
+    if rule is None:
+        raise ValueError(f"not a rule that can be written in GBNF: {line!r}")
+    name = "root" if rule["name"] == "start" else rule["name"]
+    return f"{name} ::= {_PATTERN.sub(_spaced, rule['body'])}"
 
 
 def _spaced(pattern: re.Match[str]) -> str:

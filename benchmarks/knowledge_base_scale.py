@@ -22,11 +22,11 @@ from bundlewise.domain import Knowledge, KnowledgeKind, Session
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.knowledge_base.evidence import PairEvidence
-from bundlewise.knowledge_base.index import HNSW
+from bundlewise.knowledge_base.index import HNSW, retrieval_key
 from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever, query_of
-from bundlewise.knowledge_base.store import KnowledgeStore, retrieval_key
+from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.settings import quiet_libraries
 
 BATCH = 1000

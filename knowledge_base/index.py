@@ -28,6 +28,15 @@ Found = list[tuple[str, float]]
 Placed = Knowledge | Pending
 
 
+def retrieval_key(record: Knowledge) -> str:
+    """Return the text a record is found by: a pattern's kinds, a rule's wording, a thought's kinds and wording.
+
+    Chosen on validation with `query_of` (docs/knowledge-base.md): by its kinds alone a thought is found less often.
+    """
+    kinds = ", ".join(record.kinds)
+    return (kinds if record.kind == "pattern" else f"{kinds}. {record.text}") if kinds else record.text
+
+
 class VectorIndex:
     """One generation of the vectors of a place, all of one embedder."""
 

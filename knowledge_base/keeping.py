@@ -11,9 +11,10 @@ from bundlewise.knowledge_base.care import faults_of
 from bundlewise.knowledge_base.conflicts import Conflict, conflicts
 from bundlewise.knowledge_base.duplicates import THRESHOLD, Cluster, duplicates, merged
 from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.knowledge_base.index import retrieval_key
 from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.packs import Pack
-from bundlewise.knowledge_base.store import MERGED, KnowledgeStore, retrieval_key
+from bundlewise.knowledge_base.store import MERGED, KnowledgeStore
 from bundlewise.progress import Advance
 
 PROBES = 100

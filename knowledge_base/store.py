@@ -14,30 +14,21 @@ from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base.catalogue import Catalogue
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.index import BATCH, VectorIndex
+from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key
 from bundlewise.knowledge_base.ledger import FILE, PATIENCE, Change, Operation
 from bundlewise.knowledge_base.mirror import Mirror, follow, is_served
 from bundlewise.knowledge_base.place import Busy, Place, pen
 from bundlewise.knowledge_base.scrubbing import scrub
 from bundlewise.progress import Advance
 
-OBSERVED = 4000
 KEPT = "vectors.npz"
+OBSERVED = 4000
 """Thoughts whose vectors are kept for pair evidence: the first by id, and an id is a hash."""
 UNWRITTEN = 500
 """Changes that may be missing from the search graphs on disk; each costs every opening about a millisecond."""
 MERGED = "merged from "
 GROWING = (".bin", ".sqlite3")
 """Chroma's files that never become smaller."""
-
-
-def retrieval_key(record: Knowledge) -> str:
-    """Return the text a record is found by: a pattern's kinds, a rule's wording, a thought's kinds and wording.
-
-    Chosen on validation with `query_of` (docs/knowledge-base.md): by its kinds alone a thought is found less often.
-    """
-    kinds = ", ".join(record.kinds)
-    return (kinds if record.kind == "pattern" else f"{kinds}. {record.text}") if kinds else record.text
 
 
 class KnowledgeStore:

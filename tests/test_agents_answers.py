@@ -176,6 +176,11 @@ def test_in_gbnf_a_grammar_admits_the_same_texts(tiny_student: Path, drawn: tupl
     assert admits(tiny_student, any_to_lark(gbnf(grammar)), text) is admits(tiny_student, grammar, text)
 
 
+def test_a_rule_that_gbnf_cannot_say_is_an_error_and_not_left_out() -> None:
+    with pytest.raises(ValueError, match="not a rule that can be written in GBNF: '%ignore x'"):
+        gbnf('start: "a"\n%ignore x')
+
+
 @pytest.mark.parametrize("text", [" fit kit\n", " a-b c'd 3\n", " fit\n", " fit  kit\n", "fit kit\n", " Fit kit\n"])
 def test_in_gbnf_an_intent_is_the_same_line(tiny_student: Path, text: str) -> None:
     from llguidance.gbnf_to_lark import any_to_lark

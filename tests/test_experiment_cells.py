@@ -73,6 +73,8 @@ def test_sft_puts_the_words_of_the_knowledge_into_the_weights_and_icl_sft_does_s
         ({"utilisation": "icl", "k": 0}, {"utilisation": "icl", "k": 0, "formats": "thoughts"}),
         ({"hints": HINTS}, {}),
         ({"hints": 0, "formats": "rules"}, {"formats": "rules"}),
+        ({"readers": True, "formats": "rules", "seed": 2}, {"formats": "rules"}),
+        ({"readers": True, "utilisation": "sft"}, {"utilisation": "sft"}),
     ],
 )
 def test_cells_that_do_the_same_are_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -90,6 +92,8 @@ def test_cells_that_do_the_same_are_equal(one: dict[str, Any], other: dict[str, 
         {"domains": ("a", "b")},
         {"k": 1},
         {"hints": 5},
+        {"readers": True},
+        {"readers": True, "seed": 1},
         {"teacher": "recorded"},
         {"student": "other"},
         {"retrieval": {"min_score": 0.3}},

@@ -14,6 +14,11 @@ from bundlewise.experiment import others
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.others import baseline_rows
 from bundlewise.experiment.workshop import Workshop
+from bundlewise.finetune import kinds
+from bundlewise.knowledge_base.kind_reader import tuned_state
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.knowledge_base.retrieval import Retriever
+from bundlewise.knowledge_base.store import KnowledgeStore
 
 LARGE = {"teacher": "openai:gpt-4.1", "student": "tiny"}
 
@@ -68,3 +73,45 @@ def test_two_runs_that_want_one_knowledge_base_and_the_baselines_make_them_once(
         thread.join(60)
     assert len(found) == 2 and found[0] == found[1]
     assert (len(distilled), len(baselines)) == (1, 1)
+
+
+def test_readers_are_tuned_once_a_seed_on_a_copy_of_knowledge_that_is_distilled_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm: Path
+) -> None:
+    distilled = list[int]()
+    monkeypatch.setattr(distilling, "distil", slow(distilling.distil, distilled))
+    workshop = Workshop(small(tmp_path), tmp_path / "cache")
+    plain = workshop._distilled(Cell(student="tiny"))
+    first, second, again = (workshop._distilled(Cell(student="tiny", readers=True, seed=seed)) for seed in (0, 1, 0))
+    assert len(distilled) == 1 and again == first
+    assert plain.counts == first.counts == second.counts and first.seconds > plain.seconds
+    states = [_kinds(known.folder) for known in (plain, first, second)]
+    assert [state for state, _ in states] == ["untuned", "tuned", "tuned"]
+    assert states[1][1] != states[2][1]
+
+
+def _kinds(kb: Path) -> tuple[str, str]:
+    """Return whether a knowledge base's readers are tuned, and what its answers depend on."""
+    store = KnowledgeStore.open(kb)
+    state = tuned_state(store.vectors_folder, store.thoughts(), store.embedder)
+    return state, Retriever(store, Policy()).about["teacher"]
+
+
+def test_a_stopped_tuning_of_readers_goes_on_with_the_half_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm: Path
+) -> None:
+    whole, tuned = kinds.tune_kind_reader, list[str]()
+
+    def noted(model: Any, pairs: Any, vectors: Any, config: Any, folder: Path, *rest: Any) -> Any:
+        if len(tuned) == 1:
+            tuned.append("stopped")
+            raise KeyboardInterrupt
+        tuned.append(folder.name)
+        return whole(model, pairs, vectors, config, folder, *rest)
+
+    monkeypatch.setattr(kinds, "tune_kind_reader", noted)
+    workshop, cell = Workshop(small(tmp_path), tmp_path / "cache"), Cell(student="tiny", readers=True)
+    with pytest.raises(KeyboardInterrupt):
+        workshop._distilled(cell)
+    workshop._distilled(cell)
+    assert tuned == ["half-0", "stopped", "half-1"]

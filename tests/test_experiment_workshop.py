@@ -124,3 +124,20 @@ def test_two_names_of_one_base_have_two_adapters(
     (tmp_path / "alias").symlink_to(tiny_student)
     grid = [{"student": [str(tiny_student), str(tmp_path / "alias")], "utilisation": ["sft"], "formats": ["none"]}]
     assert run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid)).failures == ()
+
+
+def test_a_cell_with_tuned_readers_of_an_embedder_that_cannot_be_tuned_is_recorded_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    experiment = small(tmp_path, tiny_student, grid=[{"readers": [False, True]}])
+    results = run_here(monkeypatch, tmp_path, experiment)
+    assert [row.name for row in results.rows[:2]] == ["plain student", "untuned readers"]
+    (failure,) = results.failures
+    assert failure.name == "tuned readers" and "cannot be tuned" in failure.reason
+
+
+def test_an_adapter_is_of_its_readers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
+    grid = [{"utilisation": "icl+sft", "readers": [False, True]}]
+    monkeypatch.setattr(Workshop, "_with_readers", lambda self, known, seed: known)
+    assert run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid)).failures == ()
+    assert len(folders(tmp_path / "cache" / "adapters")) == 2

@@ -11,8 +11,9 @@ from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base import keeping
 from bundlewise.knowledge_base import store as module
 from bundlewise.knowledge_base.duplicates import Cluster
+from bundlewise.knowledge_base.index import retrieval_key
 from bundlewise.knowledge_base.ledger import FILE, Change
-from bundlewise.knowledge_base.store import KnowledgeStore, retrieval_key
+from bundlewise.knowledge_base.store import KnowledgeStore
 
 RULES = [record("rule", text) for text in ("mouse with pad", "milk with tea", "rug apart")]
 TRAIN = KnownSession(id="s1", split="train", items="1" * 16)

@@ -25,6 +25,7 @@ FACES = {
     "doctor",
     "live",
     "assistant",
+    "readers",
     "recordings",
     "references",
     "report",

@@ -221,7 +221,7 @@ def _vectors(store: "KnowledgeStore", records: Sequence[Knowledge]) -> "Vectors"
     """Return a vector for each record; one that has none is embedded."""
     import numpy as np
 
-    from bundlewise.knowledge_base.store import retrieval_key
+    from bundlewise.knowledge_base.index import retrieval_key
 
     held = store.index.vectors(records)
     missing = [record for record in records if record.id not in held]

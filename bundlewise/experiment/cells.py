@@ -39,6 +39,7 @@ class Cell(Record):
     hints: int | None = Field(
         default=None, ge=0, description="observed pairs a hint word is read from; null is 30, or 0 without thoughts"
     )
+    readers: bool = Field(default=False, description="titles read by readers tuned on the thoughts, as by kb tune")
     retrieval: Mapping[str, Any] = Field(default_factory=dict, description="further dials of retrieval")
     student: str = Field(default="smollm2-135m", min_length=1, description="name, hub id or folder of the base")
     tuned: int | None = Field(default=None, ge=1, description="sessions tuned on, by seed; null is all that teach")
@@ -109,6 +110,11 @@ class Cell(Record):
         return not self.policy.is_plain
 
     @property
+    def has_readers(self) -> bool:
+        """Whether tuned readers read the titles that hints rest on."""
+        return self.readers and bool(self.policy.hints)
+
+    @property
     def taught(self) -> tuple[Format, ...]:
         """The formats whose words the student is tuned on: those of `sft`, unless told otherwise."""
         wanted = self.utilisation == "sft" if self.teach is None else self.teach
@@ -135,7 +141,9 @@ class Cell(Record):
         """The fields that change nothing in this cell."""
         found = {"sampler"} if self.ratio == 1 else set[str]()
         if not self.is_tuned:
-            found |= {"training", "tuned"} | ({"seed"} if self.ratio == 1 else set())
+            found |= {"training", "tuned"} | ({"seed"} if self.ratio == 1 and not self.has_readers else set())
+        if not self.policy.hints:
+            found |= {"readers"}
         if not self.taught or not self.reads:
             found |= {"teach"}
         if not self.reads:

@@ -112,6 +112,8 @@ def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str])
             continue
         if name == "formats":
             parts.append({FORMATS: "all", (): "none"}.get(value, "+".join(value)))
+        elif name == "readers":
+            parts.append("tuned readers" if value else "untuned readers")
         elif name in ("utilisation", "sampler"):
             parts.append(value)
         elif name == "domains":

@@ -1,8 +1,10 @@
 """The knowledge bases of an experiment: distilled once, kept in the cache, named by everything that determines them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +15,7 @@ from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.material import Material
 from bundlewise.experiment.purse import Purse
 from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
+from bundlewise.readers import tune_readers
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,25 @@ class KnowledgeBases(Material):
     def _distilled(self, cell: Cell) -> KnowledgeBase:
         key = self._knowledge_key(cell)
         folder = self.cache / "kb" / key
-        return KnowledgeBase(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
+        found = KnowledgeBase(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
+        return self._with_readers(found, cell.seed) if cell.has_readers else found
+
+    def _with_readers(self, known: KnowledgeBase, seed: int) -> KnowledgeBase:
+        """Return a copy of a knowledge base that has readers tuned with a seed; seconds count both."""
+        folder = known.folder.with_name(f"{known.folder.name}-readers-{seed}")
+        took = made_once(folder.with_suffix(".json"), lambda: self._tune_readers(known.folder, folder, seed))
+        return replace(known, folder=folder, seconds=round(known.seconds + took["seconds"], 2))
+
+    def _tune_readers(self, source: Path, folder: Path, seed: int) -> dict[str, float]:
+        from bundlewise.finetune.kinds import KindConfig
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        started = perf_counter()
+        if not folder.is_dir():
+            with TemporaryDirectory(dir=folder.parent) as work:
+                copytree(source, Path(work) / "whole").rename(folder)
+        tune_readers(KnowledgeStore.open(folder, self.embedder), KindConfig(seed=seed))
+        return {"seconds": round(perf_counter() - started, 2)}
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
         """Distil a cell's knowledge into a folder, and return what it holds and took."""

@@ -9,6 +9,8 @@ from bundlewise.experiment.workshop import Made, Workshop
 
 TUNING, ANSWERING, LOADING = 0.7, 0.5, 20.0
 """Seconds a session to tune on and to answer, and a cell to load, on two cores: where nothing was measured yet."""
+READERS = 0.4
+"""Seconds a session that teaches to tune the readers of titles."""
 
 
 def plan(workshop: Workshop, planned: Sequence[Planned]) -> tuple[list[dict[str, Any]], str]:
@@ -30,7 +32,8 @@ def _row(workshop: Workshop, planned: Planned, tuning: float, answering: float) 
     tuned = min(cell.tuned or teaching, teaching) if cell.is_tuned else 0
     validation = sum(s.split == "validation" for s in workshop.data[workshop.experiment.target])
     read = len(workshop.scored) + validation
-    seconds = 0.0 if cached or problem else LOADING + tuned * cell.config.epochs * tuning + read * answering
+    work = LOADING + tuned * cell.config.epochs * tuning + read * answering + teaching * READERS * cell.has_readers
+    seconds = 0.0 if cached or problem else work
     return {
         "cell": planned.name,
         "teaching": teaching,

@@ -154,7 +154,7 @@ class Workshop(KnowledgeBases):
 
         wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
         # The manifest names its base, so one base under two names has two adapters.
-        key = fingerprint([*wanted, cell.student, self._student_key(cell), cell.tuned, cell.taught])
+        key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
         folder = self.cache / "adapters" / key
         kinds = [distilling.FORMATS[name] for name in cell.taught]
         lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
