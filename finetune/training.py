@@ -76,12 +76,10 @@ class Training:
             UsageError: there is nothing to train on.
             AdapterError: the first loss is not a number, or the folder holds a checkpoint of another training.
         """
-        import torch
-
         if not self.batches:
             raise UsageError("no training example; give data whose train split has annotated sessions")
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=self.config.learning_rate, weight_decay=0.0, eps=1e-6)
+        self._optimizer = optimizer_of(self._parameters, self.config)
         self._key = fingerprint([self.config.model_dump(), self.batches, self.base])
         self._state = checkpoint.resume(self.folder, self._key, self._parameters, self._optimizer)
         self._started = perf_counter() - self._state.seconds
@@ -136,7 +134,7 @@ class Training:
         import torch
 
         for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * _schedule(step - 1, len(self.batches))
+            group["lr"] = self.config.learning_rate * schedule(step - 1, len(self.batches))
         loss = self.processes.total(self._backward(self.batches[step - 1]))
         self.processes.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
@@ -221,7 +219,15 @@ class Training:
         )
 
 
-def _schedule(step: int, steps: int) -> float:
+def optimizer_of(parameters: Sequence[Any], config: TrainingConfig) -> Any:
+    """Return the optimizer of weights that are trained."""
+    import torch
+
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step, from 0: it rises at first and then falls to nothing."""
     return min(1.0, (step + 1) / max(1.0, WARMUP * steps)) * (1.0 - step / steps)
 
 

@@ -66,10 +66,13 @@ def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) 
 
 
 def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> str:
-    """Say whether titles are read by tuned readers: `tuned`, `untuned`, or `outdated` by a change of the thoughts."""
+    """Say whether tuned readers read titles: `tuned`, `untuned`, `unfinished`, or `outdated` by changed thoughts."""
     if readers_of(within, thoughts, embedder):
         return "tuned"
-    return "outdated" if any(within.glob("kinds-*/half-*")) else "untuned"
+    if not any(within.glob("kinds-*/half-*")):
+        return "untuned"
+    begun = any(folder.is_dir() for folder in reader_folders(within, thoughts, embedder))
+    return "unfinished" if begun else "outdated"
 
 
 def title_model(base: LocalEmbedder) -> Any:

@@ -107,6 +107,7 @@ def test_a_stopped_tuning_goes_on_with_the_half_that_is_missing(call: Call, monk
     assert call("tune", "kb", "--epochs", "1")[0] == 1
     (first,) = tuned()
     before = (first / WEIGHTS).stat().st_mtime_ns
+    assert "readers of titles: unfinished; tune them: bundlewise kb tune kb\n" in call("stats", "kb")[1]
     monkeypatch.setattr(kinds, "tune_kind_reader", whole)
     assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: tuned; ")
     assert (first / WEIGHTS).stat().st_mtime_ns == before and len(tuned()) == 2
@@ -118,7 +119,7 @@ def test_after_the_knowledge_changed_what_was_tuned_is_not_used(call: Call) -> N
     key = store.thoughts()[0].id
     assert "readers of titles: tuned\n" in call("stats", "kb")[1]
     assert call("retire", "kb", key, "--reason", "bad")[0] == 0
-    assert "readers of titles: outdated; tune them anew: bundlewise kb tune kb\n" in call("stats", "kb")[1]
+    assert "readers of titles: outdated; tune them: bundlewise kb tune kb\n" in call("stats", "kb")[1]
     about = Retriever(KnowledgeStore.open("kb"), Policy()).about
     for path in {half.parent for half in tuned()}:
         shutil.rmtree(path)

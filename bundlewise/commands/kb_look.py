@@ -45,8 +45,8 @@ def stats(kb: str, as_json: bool) -> None:
     click.echo(folded(f"vectors of {said['embedder']} ({said['fingerprint']}), generation {said['generation']}"))
     click.echo(f"revision {said['revision']}, {state}; known sessions: {known}")
     if said["kinds"] != "untuned":
-        anew = f"; tune them anew: bundlewise kb tune {kb}" if said["kinds"] == "outdated" else ""
-        click.echo(f"readers of titles: {said['kinds']}{anew}")
+        remedy = "" if said["kinds"] == "tuned" else f"; tune them: bundlewise kb tune {kb}"
+        click.echo(f"readers of titles: {said['kinds']}{remedy}")
     if said["records"]:
         click.echo("\n" + table(list(said["records"][0]), [list(row.values()) for row in said["records"]]))
 
