@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
 from bundlewise.products import read_products, whole
 
+Events = Generator[Event, None, None]
+"""A reply as it comes; close it where it is not read to its end."""
 TITLE = 60
 """Messages of a conversation without a thread that are gone through again."""
 
@@ -98,7 +100,7 @@ class Assistant:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def send(self, thread: str, message: str, owner: str = "") -> Iterator[Event]:
+    def send(self, thread: str, message: str, owner: str = "") -> Events:
         """Say something in a thread, a new one if there is none of that name; stream the reply.
 
         Raises:
@@ -110,7 +112,7 @@ class Assistant:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
         return self._run(thread, turn(whole(message)), owner)
 
-    def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Iterator[Event]:
+    def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Events:
         """Do what was clicked in a thread; stream what comes of it.
 
         Raises:
@@ -118,7 +120,7 @@ class Assistant:
         """
         return self._run(thread, turn(todo=(_action(action),)), owner)
 
-    def resume(self, thread: str, owner: str = "") -> Iterator[Event]:
+    def resume(self, thread: str, owner: str = "") -> Events:
         """Finish a turn that was cut off, and stream what is left of it; nothing if none was.
 
         Raises:
@@ -228,10 +230,10 @@ class Assistant:
         state = AssistantState(**snapshot.values)
         return state, state.open
 
-    def _run(self, thread: str, given: dict[str, Any], owner: str) -> Iterator[Event]:
+    def _run(self, thread: str, given: dict[str, Any], owner: str) -> Events:
         return self._turn(given, config_for(owner, thread))
 
-    def _turn(self, given: dict[str, Any], config: Any) -> Iterator[Event]:
+    def _turn(self, given: dict[str, Any], config: Any) -> Events:
         """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix.
 
         One that failed is given up: whoever asked was told, and it would fail again before anything else is done.
@@ -243,7 +245,7 @@ class Assistant:
             yield from self._stream(given, config)
             forget_steps(self._saver, config)
 
-    def _stream(self, given: dict[str, Any] | None, config: Any) -> Iterator[Event]:
+    def _stream(self, given: dict[str, Any] | None, config: Any) -> Events:
         """Go through the graph, each step on the disk before the next."""
         graph: Any = self._graph
         yield from graph.stream(given, config, context=self._context, stream_mode="custom", durability="sync")

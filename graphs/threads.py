@@ -4,7 +4,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,12 @@ def _sqlite(path: Path, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
         saver.setup()
     except (sqlite3.Error, OSError) as error:
         raise BundlewiseError(f"cannot keep threads in {path}: {error}; choose another file") from error
-    with closing(connection):
+    try:
         yield saver
+    finally:
+        # A thread of langgraph's that is writing through the connection would die of its end, and the process with it.
+        with saver.lock:
+            connection.close()
 
 
 def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSaver[Any]]:

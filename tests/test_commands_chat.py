@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bundlewise.agents.conversation import TextEvent
+from bundlewise.assistant import Assistant
 from bundlewise.cli import main
+from bundlewise.commands import chat
 from bundlewise.feedback import read_feedback
 
 SHOP = "id,title,price\nt1,Padmoor Glide 11 Tablet,219.99\nc1,Red Folio Case for Glide 11,27.99\nr1,Green Wool Rug,60\n"
@@ -82,6 +85,34 @@ def test_stopped_by_ctrl_c_the_same_command_goes_on(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.strip() == "bundlewise: stopped; the same command goes on where it stopped"
     assert "  1. Green Wool Rug · 60.00" in talk("show cart").stdout.splitlines()
+
+
+def test_a_stopped_turn_ends_before_the_place_of_its_thread_is_closed(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, minilm: Path
+) -> None:
+    order = list[str]()
+    leave = Assistant.__exit__
+
+    def send(*_: object, **__: object) -> Iterator[TextEvent]:
+        try:
+            yield TextEvent(text="one")
+            yield TextEvent(text="two")
+        finally:
+            order.append("turn")
+
+    def left(self: Assistant, *error: object) -> None:
+        order.append("place")
+        leave(self, *error)
+
+    def show(self: object, events: Iterator[TextEvent]) -> None:
+        next(events)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Assistant, "send", send)
+    monkeypatch.setattr(Assistant, "__exit__", left)
+    monkeypatch.setattr(chat._Terminal, "show", show)
+    assert talk("hello").returncode == 130
+    assert order == ["turn", "place"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from assistant_samples import SHOP, WordStudent, said
+from langgraph.checkpoint.sqlite import SqliteSaver
 from samples import BagOfWords
 
 from bundlewise.agents.conversation import Action
@@ -116,6 +117,7 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from assistant_samples import SHOP, WordStudent
+from langgraph.checkpoint.sqlite import SqliteSaver
 from samples import BagOfWords
 from bundlewise.assistant import Assistant
 from bundlewise.knowledge_base.finding_products import ProductFinder
@@ -251,3 +253,17 @@ def test_time_is_not_spent_waiting_for_other_threads() -> None:
         list(assistant.send("quick", "show cart"))
         assert time.monotonic() - started < 0.9
         worker.join()
+
+
+def test_a_file_is_not_closed_under_a_thread_that_is_writing(tmp_path: Path) -> None:
+    read = list[object]()
+
+    def write() -> None:
+        read.append(saver.conn.execute("SELECT 1").fetchone())
+        saver.lock.release()
+
+    with thread_saver(tmp_path / "t.sqlite") as saver:
+        assert isinstance(saver, SqliteSaver)
+        saver.lock.acquire()
+        threading.Timer(0.3, write).start()
+    assert read == [(1,)]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from bundlewise.commands.options import (
 
 if TYPE_CHECKING:
     from bundlewise.agents.conversation import Event
-    from bundlewise.assistant import Assistant
+    from bundlewise.assistant import Assistant, Events
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 THREADS = "bundlewise-threads.sqlite"
@@ -78,16 +79,19 @@ def command(
         if sys.stdin.isatty():
             note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
         try:
-            show(assistant.resume(thread, OWNER))
+            with closing(assistant.resume(thread, OWNER)) as events:
+                show(events)
         except UsageError:  # A thread that is new has nothing to finish.
             pass
         except BundlewiseError as error:  # It failed before, or what it needs is not there: the next message goes on.
             note(f"the last answer could not be finished: {error}")
         for said in _messages():
-            show(_answers(assistant, thread, said))
+            # Stopped, a turn must end before the place of its thread is closed.
+            with closing(_answers(assistant, thread, said)) as events:
+                show(events)
 
 
-def _answers(assistant: "Assistant", thread: str, said: str) -> "Iterator[Event]":
+def _answers(assistant: "Assistant", thread: str, said: str) -> "Events":
     from bundlewise.agents.conversation import DoneEvent, TextEvent
     from bundlewise.errors import UsageError
 
