@@ -31,7 +31,7 @@ from bundlewise.products import read_products, whole
 Events = Generator[Event, None, None]
 """A reply as it comes; close it where it is not read to its end."""
 TITLE = 60
-"""Messages of a conversation without a thread that are gone through again."""
+"""Characters of a thread's title."""
 
 
 class Assistant:

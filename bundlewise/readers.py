@@ -1,8 +1,10 @@
 """Tuning a knowledge base's kind readers: each half of its thoughts learns from the other, and keeps what it read."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundlewise.domain import Knowledge
 from bundlewise.errors import UsageError
 from bundlewise.files import only_process
 from bundlewise.progress import progress
@@ -27,26 +29,26 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
         AdapterError: the loss is not a number.
     """
     from bundlewise.knowledge_base.embedding import LocalEmbedder
-    from bundlewise.knowledge_base.kind_reader import readers_of
+    from bundlewise.knowledge_base.kind_reader import reader_folders, readers_of
 
     embedder = store.embedder
     if not isinstance(embedder, LocalEmbedder):
         remedy = f"a local one can: bundlewise kb reindex {store.place} --embedder minilm"
         raise UsageError(f"{embedder.name} is on a server and cannot be tuned; {remedy}")
-    halves = _halves(store)
-    with only_process(store.vectors_folder / "kinds"):
-        tuned = _tune(store, embedder, halves, config)
-        readers = readers_of(store.vectors_folder, store.thoughts(), embedder)
-        for reader, pairs in zip(readers, halves, strict=True):
+    within, thoughts = store.vectors_folder, store.thoughts()
+    halves = _halves(store, thoughts)
+    with only_process(within / "kinds"):
+        tuned = _tune(embedder, reader_folders(within, thoughts, embedder), halves, config)
+        for reader, pairs in zip(readers_of(within, thoughts, embedder), halves, strict=True):
             reader.keep([title for title, _ in pairs])
     return tuned
 
 
-def _halves(store: "KnowledgeStore") -> list[Pairs]:
+def _halves(store: "KnowledgeStore", thoughts: Sequence[Knowledge]) -> list[Pairs]:
     """Return the titles with the teacher's kinds of each half of the thoughts."""
     from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed
 
-    known = observed(store.thoughts())
+    known = observed(thoughts)
     if not known:
         raise UsageError(f"nothing to learn from: {store.place} has no thoughts; distil some: bundlewise distil")
     found = [set[tuple[str, str]]() for _ in range(HALVES)]
@@ -55,11 +57,10 @@ def _halves(store: "KnowledgeStore") -> list[Pairs]:
     return [sorted(pairs) for pairs in found]
 
 
-def _tune(store: "KnowledgeStore", embedder: "LocalEmbedder", halves: Sequence[Pairs], config: "KindConfig") -> int:
+def _tune(embedder: "LocalEmbedder", folders: Sequence[Path], halves: Sequence[Pairs], config: "KindConfig") -> int:
     from bundlewise.finetune.kinds import tune_kind_reader
-    from bundlewise.knowledge_base.kind_reader import reader_folders, title_model
+    from bundlewise.knowledge_base.kind_reader import title_model
 
-    folders = reader_folders(store.vectors_folder, store.thoughts(), embedder)
     missing = [(folder, pairs) for folder, pairs in zip(folders, reversed(halves), strict=True) if not folder.is_dir()]
     kinds = sorted({kind for pairs in halves for _, kind in pairs})
     vectors = dict(zip(kinds, embedder.embed(kinds), strict=True))
@@ -75,11 +76,12 @@ def read_rightly(store: "KnowledgeStore") -> tuple[float, float]:
 
     from bundlewise.knowledge_base.kind_reader import readers_of
 
-    halves = _halves(store)
+    thoughts = store.thoughts()
+    halves = _halves(store, thoughts)
     kinds = sorted({kind for pairs in halves for _, kind in pairs})
     goal = store.embedder.embed(kinds)
     right: list[tuple[bool, bool]] = []
-    for number, reader in enumerate(readers_of(store.vectors_folder, store.thoughts(), store.embedder)):
+    for number, reader in enumerate(readers_of(store.vectors_folder, thoughts, store.embedder)):
         seen = {title for title, _ in halves[1 - number]}
         asked = [(title, kind) for title, kind in halves[number] if title not in seen]
         titles = [title for title, _ in asked]

@@ -14,6 +14,7 @@ from pydantic import Field
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import write_json
+from bundlewise.finetune.training import schedule
 from bundlewise.progress import Advance
 
 TARGETS = ["query", "key", "value", "dense"]
@@ -85,7 +86,7 @@ def tune_kind_reader(
         losses = []
         for batch in batches:
             step += 1
-            optimizer.param_groups[0]["lr"] = config.learning_rate * _pace(step, steps)
+            optimizer.param_groups[0]["lr"] = config.learning_rate * schedule(step - 1, steps, WARMUP)
             read = _read(model, [pairs[i][0] for i in batch])
             wanted = torch.tensor([place[pairs[i][1]] for i in batch])
             loss: Any = torch.nn.functional.cross_entropy(SHARPNESS * read @ goal.T, wanted)
@@ -127,11 +128,6 @@ def _epochs(titles: Sequence[str], config: KindConfig) -> list[list[list[int]]]:
         random.shuffle(batches)
         epochs.append(batches)
     return epochs
-
-
-def _pace(step: int, steps: int) -> float:
-    """Return the share of the learning rate at a step: it rises at first and then falls to nothing."""
-    return min(1.0, step / (WARMUP * steps)) * (1 - (step - 1) / steps)
 
 
 def _read(model: Any, titles: list[str]) -> Any:

@@ -226,9 +226,9 @@ def optimizer_of(parameters: Sequence[Any], config: TrainingConfig) -> Any:
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
 
 
-def schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int, warmup: float = WARMUP) -> float:
     """Return the share of the learning rate at a step, from 0: it rises at first and then falls to nothing."""
-    return min(1.0, (step + 1) / max(1.0, WARMUP * steps)) * (1.0 - step / steps)
+    return min(1.0, (step + 1) / max(1.0, warmup * steps)) * (1.0 - step / steps)
 
 
 def _write_adapter(model: Any, folder: Path) -> None:

@@ -67,12 +67,10 @@ def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) 
 
 def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> str:
     """Say whether tuned readers read titles: `tuned`, `untuned`, `unfinished`, or `outdated` by changed thoughts."""
-    if readers_of(within, thoughts, embedder):
-        return "tuned"
     if not any(within.glob("kinds-*/half-*")):
         return "untuned"
-    begun = any(folder.is_dir() for folder in reader_folders(within, thoughts, embedder))
-    return "unfinished" if begun else "outdated"
+    there = [(folder / WEIGHTS).is_file() for folder in reader_folders(within, thoughts, embedder)]
+    return "tuned" if all(there) else "unfinished" if any(there) else "outdated"
 
 
 def title_model(base: LocalEmbedder) -> Any:

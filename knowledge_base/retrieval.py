@@ -95,8 +95,9 @@ class Retriever:
             store, readers = self.store, self._readers
             # The halves that readers keep apart are those of all thoughts.
             known = self._thoughts if readers else store.thoughts(domain)
-            within = (store.vectors_folder, readers, domain)
-            self._evidence[domain] = PairEvidence(known, store.embedder, self.policy.hints, *within)
+            self._evidence[domain] = PairEvidence(
+                known, store.embedder, self.policy.hints, store.vectors_folder, readers, domain
+            )
         return self._evidence[domain]
 
     @cached_property
