@@ -1,8 +1,9 @@
 """Training tokens a second beside TRL's SFTTrainer: same model, LoRA, questions, targets and tokens a batch.
 
 TRL gets the same token ids and labels by a collator of its own, in float32 where that is faster, without gradient
-checkpointing: set as well as we know how. It runs twice: as it comes, on random batches, and step by step on the very
-batches, optimizer and schedule of bundlewise. Each is alone in a process; all answer the same held-out questions.
+checkpointing, with LoRA as peft makes it: set as well as we know how. It runs three times: as it comes, on random
+batches; with bundlewise's optimizer and schedule; and on bundlewise's very batches as well. Each is alone in a process;
+all answer the same held-out questions.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from bundlewise.domain import Retrieved
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.examples import Example, examples
-from bundlewise.finetune.lora import with_lora
+from bundlewise.finetune.lora import lora_settings, with_lora
 from bundlewise.finetune.training import Training, optimizer_of, schedule
 from bundlewise.memory import Shape
 
@@ -80,19 +81,21 @@ def ours(student: str, data: str, steps: int, batch_tokens: int) -> Numbers:
     return numbers
 
 
-def trl(student: str, data: str, steps: int, batch_tokens: int, same_steps: bool) -> Numbers:
-    """Train with TRL's SFTTrainer by the same steps, or by its own on random batches with equal tokens on average."""
+def trl(student: str, data: str, steps: int, batch_tokens: int, same_schedule: bool, same_batches: bool) -> Numbers:
+    """Train with TRL's SFTTrainer; batches of its own are random, with as many tokens on average."""
     import torch
     from datasets import Dataset
+    from peft import get_peft_model
     from trl import SFTConfig, SFTTrainer
 
     config = config_of(batch_tokens)
     model, tokenizer, batches, held = prepared(student, data, steps, config)
     numbers: Numbers = {"loss before": held_out_loss(model, held)}
-    tuned = with_lora(model, config)
+    torch.manual_seed(config.seed)
+    tuned = get_peft_model(model, lora_settings(model, config), autocast_adapter_dtype=False)
     flat = [example for batch in batches for example in batch]
-    size = 1 if same_steps else max(1, round(len(flat) / steps))
-    rows = [{"examples": list(map(_row, batch))} for batch in (batches if same_steps else [[e] for e in flat])]
+    size = 1 if same_batches else max(1, round(len(flat) / steps))
+    rows = [{"examples": list(map(_row, batch))} for batch in (batches if same_batches else [[e] for e in flat])]
 
     def collate(given: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [row for one in given for row in one["examples"]]
@@ -125,7 +128,7 @@ def trl(student: str, data: str, steps: int, batch_tokens: int, same_steps: bool
             remove_unused_columns=False,
             dataset_kwargs={"skip_prepare_dataset": True},
             seed=config.seed,
-            train_sampling_strategy="sequential" if same_steps else "random",
+            train_sampling_strategy="sequential" if same_batches else "random",
         )
         trainer = SFTTrainer(
             tuned,
@@ -133,7 +136,7 @@ def trl(student: str, data: str, steps: int, batch_tokens: int, same_steps: bool
             data_collator=collate,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            optimizers=_optimizer(tuned, config, steps) if same_steps else (None, None),
+            optimizers=_optimizer(tuned, config, steps) if same_schedule else (None, None),
         )
         start = perf_counter()
         trainer.train()
@@ -193,8 +196,9 @@ def main() -> None:
     arguments = (given.student, given.data, given.steps, given.batch_tokens)
     found = {"bundlewise": alone(ours, *arguments)}
     if not given.without_trl:
-        found["TRL SFTTrainer"] = alone(trl, *arguments, False)
-        found["TRL SFTTrainer, the same steps"] = alone(trl, *arguments, True)
+        found["TRL SFTTrainer"] = alone(trl, *arguments, False, False)
+        found["TRL SFTTrainer, the same schedule"] = alone(trl, *arguments, True, False)
+        found["TRL SFTTrainer, the same steps"] = alone(trl, *arguments, True, True)
         for numbers in found.values():
             numbers["bundlewise is"] = round(found["bundlewise"]["tokens/s"] / numbers["tokens/s"], 2)
     show({"LoRA training": found})

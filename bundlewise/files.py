@@ -15,6 +15,7 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
+OTHER_NAME = "wait for it or give another name"
 
 
 @contextmanager
@@ -43,8 +44,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def only_process(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder against other processes while the block runs; `wait` for one that holds it.
+def only_process(folder: Path, *, wait: bool = False, remedy: str = OTHER_NAME) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs; `wait` for one that holds it, or name a remedy.
 
     Raises:
         BundlewiseError: another process holds it.
@@ -56,7 +57,7 @@ def only_process(folder: Path, *, wait: bool = False) -> Iterator[None]:
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0):
             yield
     except Timeout as error:
-        raise BundlewiseError(f"another process is writing {folder}; wait for it or give another name") from error
+        raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

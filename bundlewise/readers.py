@@ -1,5 +1,6 @@
 """Tuning a knowledge base's kind readers: each half of its thoughts learns from the other, and keeps what it read."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
         raise UsageError(f"{embedder.name} is on a server and cannot be tuned; {remedy}")
     within, thoughts = store.vectors_folder, store.thoughts()
     halves = _halves(store, thoughts)
-    with only_process(within / "kinds"):
+    with only_process(within / "kinds", remedy="wait for it"):
         tuned = _tune(embedder, reader_folders(within, thoughts, embedder), halves, config)
         for reader, pairs in zip(readers_of(within, thoughts, embedder), halves, strict=True):
             reader.keep([title for title, _ in pairs])
@@ -59,13 +60,14 @@ def _halves(store: "KnowledgeStore", thoughts: Sequence[Knowledge]) -> list[Pair
 
 def _tune(embedder: "LocalEmbedder", folders: Sequence[Path], halves: Sequence[Pairs], config: "KindConfig") -> int:
     from bundlewise.finetune.kinds import tune_kind_reader
-    from bundlewise.knowledge_base.kind_reader import title_model
+    from bundlewise.knowledge_base.kind_reader import is_whole, title_model
 
-    missing = [(folder, pairs) for folder, pairs in zip(folders, reversed(halves), strict=True) if not folder.is_dir()]
+    missing = [(folder, pairs) for folder, pairs in zip(folders, reversed(halves), strict=True) if not is_whole(folder)]
     kinds = sorted({kind for pairs in halves for _, kind in pairs})
     vectors = dict(zip(kinds, embedder.embed(kinds), strict=True))
     with progress("tune", sum(config.steps(len(pairs)) for _, pairs in missing)) as advance:
         for folder, pairs in missing:
+            shutil.rmtree(folder, ignore_errors=True)
             tune_kind_reader(title_model(embedder), pairs, vectors, config, folder, advance)
     return len(missing)
 

@@ -8,29 +8,40 @@ from bundlewise.finetune.config import TrainingConfig
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def with_lora(model: Any, config: TrainingConfig) -> Any:
-    """Return the model with LoRA on all projections of its top layers; the layers below stay frozen.
+def lora_settings(model: Any, config: TrainingConfig) -> Any:
+    """Return peft's settings: LoRA on all projections of the top layers, the layers below stay frozen.
 
     Gradients then never pass the lower layers, which saves their share of the backward pass.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig
 
-    torch.manual_seed(config.seed)
     count = model.config.num_hidden_layers
     if config.layers > count:
         raise UsageError(f"layers must be at most {count} for this student, got {config.layers}")
     chosen = list(range(count - config.layers, count)) if config.layers else None
-    lora = LoraConfig(
+    return LoraConfig(
         r=config.rank,
         lora_alpha=2 * config.rank,
         target_modules=TARGETS,
         layers_to_transform=chosen,
         task_type="CAUSAL_LM",
     )
+
+
+def with_lora(model: Any, config: TrainingConfig) -> Any:
+    """Return the model with LoRA by `lora_settings`, ready to be trained."""
+    import torch
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    from bundlewise.finetune.fused import FusedLinear
+
+    torch.manual_seed(config.seed)
+    settings = lora_settings(model, config)
     if config.four_bit:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    tuned = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    else:
+        settings._register_custom_module({torch.nn.Linear: FusedLinear})
+    tuned = get_peft_model(model, settings, autocast_adapter_dtype=False)
     if config.gradient_checkpointing:
         # Between checkpoints nothing is kept, so the inputs must ask for gradients themselves.
         tuned.enable_input_require_grads()

@@ -223,7 +223,7 @@ def optimizer_of(parameters: Sequence[Any], config: TrainingConfig) -> Any:
     """Return the optimizer of weights that are trained."""
     import torch
 
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6, fused=True)
 
 
 def schedule(step: int, steps: int, warmup: float = WARMUP) -> float:

@@ -23,6 +23,7 @@ HALVES = 2
 TITLE_TOKENS = 64
 """How much of a title is read, in tuning as well: what comes after it tells no kind."""
 WEIGHTS = "adapter_model.safetensors"
+REMEDY = "run `bundlewise kb tune` with --forget, then tune again"
 READ = "read.npz"
 """Vectors of the titles of a reader's own half, kept because every tuning of a student asks for them."""
 
@@ -52,12 +53,17 @@ def reader_folders(within: Path, thoughts: Sequence[Knowledge], embedder: Embedd
     return [within / f"kinds-{key}" / f"half-{number}" for number in range(HALVES)]
 
 
+def is_whole(folder: Path) -> bool:
+    """Say whether a reader's folder has its weights."""
+    return (folder / WEIGHTS).is_file()
+
+
 def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> tuple["KindReader", ...]:
     """Return the tuned readers of these very thoughts, one for each half; none where they were not tuned."""
     if not isinstance(embedder, LocalEmbedder) or not any(within.glob("kinds-*")):
         return ()
     folders = reader_folders(within, thoughts, embedder)
-    if not all((folder / WEIGHTS).is_file() for folder in folders):
+    if not all(map(is_whole, folders)):
         return ()
     readers = tuple(KindReader(embedder, folder) for folder in folders)
     for reader in readers:
@@ -69,7 +75,7 @@ def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder)
     """Say whether tuned readers read titles: `tuned`, `untuned`, `unfinished`, or `outdated` by changed thoughts."""
     if not any(within.glob("kinds-*/half-*")):
         return "untuned"
-    there = [(folder / WEIGHTS).is_file() for folder in reader_folders(within, thoughts, embedder)]
+    there = list(map(is_whole, reader_folders(within, thoughts, embedder)))
     return "tuned" if all(there) else "unfinished" if any(there) else "outdated"
 
 
@@ -108,5 +114,5 @@ class KindReader(Embedder):
         try:
             model.load_adapter(str(self.folder))
         except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"cannot load the kind reader in {self.folder}; run `bundlewise kb tune` again") from error
+            raise ModelError(f"cannot load the kind reader in {self.folder}; {REMEDY}") from error
         return model

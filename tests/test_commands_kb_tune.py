@@ -113,6 +113,27 @@ def test_a_stopped_tuning_goes_on_with_the_half_that_is_missing(call: Call, monk
     assert (first / WEIGHTS).stat().st_mtime_ns == before and len(tuned()) == 2
 
 
+def test_a_reader_that_lost_its_weights_is_tuned_again_and_the_other_kept(call: Call) -> None:
+    call("tune", "kb", "--epochs", "1")
+    lost, kept = tuned()
+    (lost / WEIGHTS).unlink()
+    before = (kept / WEIGHTS).stat().st_mtime_ns
+    assert '"kinds": "unfinished"' in call("stats", "kb", "--json")[1]
+    code, out, err = call("tune", "kb", "--epochs", "1")
+    assert code == 0 and out.startswith("kb: tuned; "), err
+    assert (lost / WEIGHTS).is_file() and (kept / WEIGHTS).stat().st_mtime_ns == before
+    assert '"kinds": "tuned"' in call("stats", "kb", "--json")[1]
+
+
+def test_weights_that_cannot_be_read_are_an_error_whose_remedy_helps(call: Call) -> None:
+    call("tune", "kb", "--epochs", "1")
+    (tuned()[0] / WEIGHTS).write_bytes(b"nothing of the kind")
+    code, _, err = call("tune", "kb", "--epochs", "1")
+    assert code == 1 and "run `bundlewise kb tune` with --forget, then tune again" in " ".join(err.split())
+    assert call("tune", "kb", "--forget")[0] == 0
+    assert call("tune", "kb", "--epochs", "1")[0] == 0
+
+
 def test_after_the_knowledge_changed_what_was_tuned_is_not_used(call: Call) -> None:
     call("tune", "kb", "--epochs", "1")
     store = KnowledgeStore.open("kb")
