@@ -9,6 +9,7 @@ from samples import session, thought
 
 from bundlewise.domain import KnownSession
 from bundlewise.errors import AdapterError
+from bundlewise.files import only_process
 from bundlewise.finetune import kinds
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.kind_reader import WEIGHTS, KindReader
@@ -123,6 +124,14 @@ def test_a_reader_that_lost_its_weights_is_tuned_again_and_the_other_kept(call: 
     assert code == 0 and out.startswith("kb: tuned; "), err
     assert (lost / WEIGHTS).is_file() and (kept / WEIGHTS).stat().st_mtime_ns == before
     assert '"kinds": "tuned"' in call("stats", "kb", "--json")[1]
+
+
+def test_a_second_process_is_told_to_wait(call: Call) -> None:
+    within = KnowledgeStore.open("kb").vectors_folder
+    with only_process(within / "kinds"):
+        code, _, err = call("tune", "kb")
+    said = " ".join(err.split())
+    assert code == 1 and "another process is writing" in said and said.endswith("; wait for it")
 
 
 def test_weights_that_cannot_be_read_are_an_error_whose_remedy_helps(call: Call) -> None:
