@@ -67,7 +67,8 @@ def _tune(embedder: "LocalEmbedder", folders: Sequence[Path], halves: Sequence[P
     vectors = dict(zip(kinds, embedder.embed(kinds), strict=True))
     with progress("tune", sum(config.steps(len(pairs)) for _, pairs in missing)) as advance:
         for folder, pairs in missing:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder)
             tune_kind_reader(title_model(embedder), pairs, vectors, config, folder, advance)
     return len(missing)
 

@@ -45,13 +45,19 @@ class FusedLinear(Linear):  # type: ignore[misc]
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
         flat = x.reshape(-1, x.shape[-1])
         y: torch.Tensor = _LowRank.apply(flat, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.shape[-1])
 
     def _plain(self, x: torch.Tensor) -> bool:
+        """Say whether the one operation would do exactly what peft does."""
         if self.merged or self.disable_adapters or len(self.active_adapters) != 1 or self.lora_variant:
             return False
         name, base = self.active_adapters[0], self.base_layer
+        if type(base) is not torch.nn.Linear or torch.is_autocast_enabled(x.device.type):
+            return False
         if name not in self.lora_A or type(self.lora_dropout[name]) is not torch.nn.Identity:
             return False
-        weights = (base.weight, self.lora_A[name].weight, self.lora_B[name].weight)
-        return not base.weight.requires_grad and all(weight.dtype == x.dtype for weight in weights)
+        frozen = [base.weight] if base.bias is None else [base.weight, base.bias]
+        if self.lora_B[name].bias is not None or any(weight.requires_grad for weight in frozen):
+            return False
+        weights = (*frozen, self.lora_A[name].weight, self.lora_B[name].weight)
+        return all(weight.dtype == x.dtype for weight in weights)

@@ -39,7 +39,7 @@ def with_lora(model: Any, config: TrainingConfig) -> Any:
     settings = lora_settings(model, config)
     if config.four_bit:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    else:
+    elif not getattr(model, "is_quantized", False):
         settings._register_custom_module({torch.nn.Linear: FusedLinear})
     tuned = get_peft_model(model, settings, autocast_adapter_dtype=False)
     if config.gradient_checkpointing:

@@ -75,8 +75,10 @@ def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder)
     """Say whether tuned readers read titles: `tuned`, `untuned`, `unfinished`, or `outdated` by changed thoughts."""
     if not any(within.glob("kinds-*/half-*")):
         return "untuned"
-    there = list(map(is_whole, reader_folders(within, thoughts, embedder)))
-    return "tuned" if all(there) else "unfinished" if any(there) else "outdated"
+    folders = reader_folders(within, thoughts, embedder)
+    if all(map(is_whole, folders)):
+        return "tuned"
+    return "unfinished" if any(folder.is_dir() for folder in folders) else "outdated"
 
 
 def title_model(base: LocalEmbedder) -> Any:

@@ -124,6 +124,9 @@ def test_a_reader_that_lost_its_weights_is_tuned_again_and_the_other_kept(call: 
     assert code == 0 and out.startswith("kb: tuned; "), err
     assert (lost / WEIGHTS).is_file() and (kept / WEIGHTS).stat().st_mtime_ns == before
     assert '"kinds": "tuned"' in call("stats", "kb", "--json")[1]
+    for half in (lost, kept):
+        (half / WEIGHTS).unlink()
+    assert '"kinds": "unfinished"' in call("stats", "kb", "--json")[1]
 
 
 def test_a_second_process_is_told_to_wait(call: Call) -> None:

@@ -32,13 +32,13 @@ class Two(nn.Module):
         return out
 
 
-def tuned(plain: bool, bias: bool = False, **options: Any) -> Any:
+def tuned(plain: bool, biased: bool = False, **options: Any) -> Any:
     """Return `Two` with LoRA whose weights are all random, as after some steps."""
     settings = LoraConfig(r=3, lora_alpha=6, target_modules=["first", "second"], **options)
     if not plain:
         settings._register_custom_module({nn.Linear: FusedLinear})
     torch.manual_seed(1)
-    model: Any = get_peft_model(Two(bias), settings, autocast_adapter_dtype=False)
+    model: Any = get_peft_model(Two(biased), settings, autocast_adapter_dtype=False)
     for name, weight in model.named_parameters():
         if "lora_" in name:
             nn.init.normal_(weight)
@@ -117,12 +117,12 @@ def test_an_adapter_that_is_off_or_merged_is_left_to_peft(monkeypatch: pytest.Mo
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("options", [{"lora_dropout": 0.5}, {"use_dora": True}])
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.5}, {"use_dora": True}, {"lora_bias": True}, {"bias": "all"}])
 def test_what_is_more_than_plain_lora_is_left_to_peft(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_fused(monkeypatch)
     found = []
     for plain in (True, False):
-        model = tuned(plain, **options)
+        model = tuned(plain, biased=True, **options)
         torch.manual_seed(3)
         found.append(model(given()).detach())
     torch.testing.assert_close(found[1], found[0])
@@ -152,6 +152,29 @@ def test_weights_of_another_format_are_left_to_peft(monkeypatch: pytest.MonkeyPa
     assert not calls
 
 
+def test_autocast_is_left_to_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_fused(monkeypatch)
+    model = tuned(plain=False).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(given().float()).dtype is torch.bfloat16
+    assert not calls
+
+
+@pytest.mark.parametrize("given", [torch.zeros(0, 5, 6), torch.ones(3, 6), torch.ones(6, 5, 2).transpose(0, 2)])
+def test_inputs_of_any_shape(given: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_fused(monkeypatch)
+    expected = tuned(plain=True)(given.double())
+    torch.testing.assert_close(tuned(plain=False)(given.double()), expected)
+    assert len(calls) == 2
+
+
+def test_bfloat16_is_within_its_rounding_of_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_fused(monkeypatch)
+    expected = tuned(plain=True).bfloat16()(given().bfloat16())
+    torch.testing.assert_close(tuned(plain=False).bfloat16()(given().bfloat16()), expected, atol=0.05, rtol=0.05)
+    assert len(calls) == 2
+
+
 def logits(model: Any) -> Any:
     with torch.inference_mode():
         return model(input_ids=torch.tensor([[5, 9, 11, 4]])).logits
@@ -178,7 +201,10 @@ def test_a_student_is_tuned_by_fused_layers_and_saved_as_any_adapter(tiny_studen
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_student_gets_the_gradients_of_peft(tiny_student: Path, checkpointing: bool) -> None:
+def test_a_student_gets_the_gradients_of_peft(
+    tiny_student: Path, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count_fused(monkeypatch)
     config = TrainingConfig(rank=4, layers=0, gradient_checkpointing=checkpointing)
     base = load_causal_lm(tiny_student)[0]
     plain = get_peft_model(base, lora_settings(base, config), autocast_adapter_dtype=False)
@@ -188,6 +214,8 @@ def test_a_student_gets_the_gradients_of_peft(tiny_student: Path, checkpointing:
         ids = torch.tensor([[5, 9, 11, 4, 7]])
         model(input_ids=ids, labels=ids).loss.backward()
         found.append({n: w.grad for n, w in model.named_parameters() if w.requires_grad})
+    # Between checkpoints nothing is kept, so every layer is run again on the way back.
+    assert len(calls) == 2 * len(TARGETS) * (2 if checkpointing else 1)
     assert set(found[0]) == set(found[1]) and any(bool(grad.any()) for grad in found[0].values())
     torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-4)
 
