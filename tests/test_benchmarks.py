@@ -100,14 +100,14 @@ def test_the_price_of_1000_sessions_follows_its_formula(
     assert rows["70B open"]["saved"] == pytest.approx(1 - 0.0106 / ((read * 0.59 + 10 * 0.79) / 1000), abs=1e-3)
 
 
-def test_training_speed_trains_for_as_many_steps_and_states_its_share_of_the_peak(
-    benchmark: Any, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_speed_trains_for_as_many_steps_with_either_layer_and_states_its_share_of_the_peak(
+    benchmark: Any, tiny_student: Path
 ) -> None:
     module = benchmark("training_speed")
-    monkeypatch.setattr(module, "peak", lambda: 1e12)
-    numbers = module.ours(str(tiny_student), "electronics", 3, 2000)
-    assert {"tokens", "seconds", "tokens/s", "loss before", "loss after", "share of peak"} <= set(numbers)
-    assert numbers["tokens"] > 1000 and numbers["loss before"] > 0
+    fused, plain = (module.ours(str(tiny_student), "electronics", 3, 2000, 1e12, which) for which in (True, False))
+    assert {"tokens", "seconds", "tokens/s", "loss before", "loss after", "share of peak"} <= set(fused)
+    assert fused["tokens"] == plain["tokens"] > 1000 and fused["loss before"] > 0
+    assert fused["loss after"] == pytest.approx(plain["loss after"], abs=1e-3)
 
 
 def test_product_search_times_both_ways_of_finding(
