@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--data", default="electronics")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-tokens", type=int, default=500)
-    parser.add_argument("--without-trl", action="store_true", help="Measure bundlewise alone.")
+    parser.add_argument("--without-trl", action="store_true", help="Measure bundlewise alone, with either LoRA layer.")
     given = parser.parse_args()
     most = peak()
     arguments = (given.student, given.data, given.steps, given.batch_tokens, most)

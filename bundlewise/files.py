@@ -15,7 +15,6 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
-OTHER_NAME = "wait for it or give another name"
 
 
 @contextmanager
@@ -44,8 +43,15 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def only_process(folder: Path, *, wait: bool = False, remedy: str = OTHER_NAME) -> Iterator[None]:
-    """Hold a folder against other processes while the block runs; `wait` for one that holds it, or name a remedy.
+def only_process(
+    folder: Path, *, wait: bool = False, remedy: str = "wait for it or give another name"
+) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs; `wait` for one that holds it.
+
+    Args:
+        folder: what is written; the lock lies beside it.
+        wait: whether to wait, or else to refuse.
+        remedy: what the refusal advises.
 
     Raises:
         BundlewiseError: another process holds it.

@@ -23,7 +23,6 @@ HALVES = 2
 TITLE_TOKENS = 64
 """How much of a title is read, in tuning as well: what comes after it tells no kind."""
 WEIGHTS = "adapter_model.safetensors"
-REMEDY = "run `bundlewise kb tune` with --forget, then tune again"
 READ = "read.npz"
 """Vectors of the titles of a reader's own half, kept because every tuning of a student asks for them."""
 
@@ -116,5 +115,6 @@ class KindReader(Embedder):
         try:
             model.load_adapter(str(self.folder))
         except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"cannot load the kind reader in {self.folder}; {REMEDY}") from error
+            remedy = "run `bundlewise kb tune` with --forget, then tune again"
+            raise ModelError(f"cannot load the kind reader in {self.folder}; {remedy}") from error
         return model

@@ -160,11 +160,11 @@ def test_autocast_is_left_to_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not calls
 
 
-@pytest.mark.parametrize("given", [torch.zeros(0, 5, 6), torch.ones(3, 6), torch.ones(6, 5, 2).transpose(0, 2)])
-def test_inputs_of_any_shape(given: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("x", [torch.zeros(0, 5, 6), torch.ones(3, 6), torch.ones(6, 5, 2).transpose(0, 2)])
+def test_inputs_of_any_shape(x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count_fused(monkeypatch)
-    expected = tuned(plain=True)(given.double())
-    torch.testing.assert_close(tuned(plain=False)(given.double()), expected)
+    expected = tuned(plain=True)(x.double())
+    torch.testing.assert_close(tuned(plain=False)(x.double()), expected)
     assert len(calls) == 2
 
 
@@ -223,4 +223,11 @@ def test_a_student_gets_the_gradients_of_peft(
 def test_a_base_of_four_bits_keeps_the_layers_of_peft(tiny_student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peft.prepare_model_for_kbit_training", lambda model, **options: model)
     model = with_lora(load_causal_lm(tiny_student)[0], TrainingConfig(rank=4, layers=1, four_bit=True))
+    assert {type(layer) for layer in layers_of(model)} == {Linear}
+
+
+def test_a_base_that_comes_quantized_keeps_the_layers_of_peft(tiny_student: Path) -> None:
+    base = load_causal_lm(tiny_student)[0]
+    base.is_quantized = True
+    model = with_lora(base, TrainingConfig(rank=4, layers=1))
     assert {type(layer) for layer in layers_of(model)} == {Linear}
