@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from bundlewise.domain import SPLITS, Bundle, Item, Session, Split
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import write_jsonl
+from bundlewise.inputs import is_input, local
+from bundlewise.strictly import refuse_repeated_keys
 
 STARTERS = ("electronics", "clothing", "grocery")
 LINE_LIMIT = 10_000_000
@@ -40,11 +42,11 @@ def read_sessions(path: Path) -> list[Session]:
 
 
 def scan(path: Path) -> Iterator[Session | DataError]:
-    """Yield for each line its session, or what is wrong with it; a byte order mark and CRLF are fine."""
+    """Yield for each line its session, or what is wrong with it; a byte order mark, CRLF and blank lines are fine."""
     lines_by_id: dict[str, int] = {}
     empty = True
     try:
-        with path.open("rb") as stream:
+        with local(path).open("rb") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(LINE_LIMIT + 1), b""), start=1):
                 where = f"{path}, line {number}"
                 if len(line) > LINE_LIMIT:
@@ -64,6 +66,9 @@ def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) 
     try:
         text = line.removeprefix(codecs.BOM_UTF8).decode()
         session = Session.model_validate_json(text, strict=True)
+        refuse_repeated_keys(text, where)
+    except DataError as error:
+        return error
     except UnicodeDecodeError as error:
         return DataError(f"{where}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8")
     except ValidationError as error:
@@ -177,7 +182,7 @@ def find_dataset(name_or_path: str) -> Path:
     if name_or_path in STARTERS:
         return starter_path(name_or_path)
     path = Path(name_or_path)
-    if path.is_file():
+    if is_input(path):
         return path
     known = {name: name for name in STARTERS} | {file.name: str(file) for file in path.parent.glob("*.jsonl")}
     close = [known[name] for name in difflib.get_close_matches(path.name, known)]

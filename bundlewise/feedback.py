@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError
 from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Session, item_set_of
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.files import fingerprint
+from bundlewise.inputs import BOM, is_input, text_of
+from bundlewise.strictly import refuse_repeated_keys
 from bundlewise.text import kind, line
 
 NOTE = 2000
@@ -83,26 +85,28 @@ def read_feedback(path: Path) -> list[Feedback]:
         UsageError: there is no such file.
         DataError: a line is no rating, nor the beginning of one.
     """
-    if not path.is_file():
+    if not is_input(path):
         raise UsageError(f"no feedback file {path}; check the path")
     found = []
-    for number, row in enumerate(path.read_bytes().split(b"\n"), 1):
+    for number, row in enumerate(text_of(path).split("\n"), 1):
+        where, row = f"{path}, line {number}", row.lstrip(BOM)
         if _is_torn(row):
             continue
         try:
             found.append(Feedback.model_validate_json(row))
         except ValidationError as error:
             field = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DataError(f"{path}, line {number}: no rating ({field}); give a file that bundlewise wrote") from error
+            raise DataError(f"{where}: no rating ({field}); give a file that bundlewise wrote") from error
+        refuse_repeated_keys(row, where)
     return found
 
 
-def _is_torn(row: bytes) -> bool:
+def _is_torn(row: str) -> bool:
     """Say whether a row is the beginning of a rating, or nothing."""
     try:
         json.loads(row)
     except (ValueError, RecursionError):
-        return not row.strip() or row.startswith(b"{")
+        return not row.strip() or row.startswith("{")
     return False
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.inputs import BOM, is_input, local, text_of
+from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
 
 KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
@@ -100,8 +102,8 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 of an input's content as 64 hex digits."""
+    with local(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -125,32 +127,33 @@ def slug(name: str) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines as objects.
+    """Read JSON lines as objects; blank lines and a byte order mark are fine.
 
     Raises:
         UsageError: there is no such file.
         DataError: it is not UTF-8, or a line is not a JSON object; the message names file and line.
     """
-    rows = []
-    if not path.is_file():
+    return [row for _, row in numbered_rows(path)]
+
+
+def numbered_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read JSON lines as objects, each with the number of its line; otherwise as `read_rows`."""
+    if not is_input(path):
         raise UsageError(f"no file {path}; check the path")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
-    for number, row in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
-        rows.append(row_object(row, f"{path}:{number}"))
-    return rows
+    lines = enumerate(text_of(path).split("\n"), 1)
+    return [(number, row_object(line, f"{path}:{number}")) for number, line in lines if line.strip()]
 
 
 def row_object(row: str, where: str) -> dict[str, Any]:
     """Return the JSON object that a row holds.
 
     Raises:
-        DataError: it holds none; the message begins with `where` it stands.
+        DataError: it holds none, or names a key twice; the message begins with `where` it stands.
     """
     try:
-        value = json.loads(row)
+        value = json.loads(row.lstrip(BOM), object_pairs_hook=once)
+    except RepeatedKey as error:
+        raise DataError(f"{where}: {error}; {KEEP_ONE}") from error
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", error)
         raise DataError(f"{where}: not JSON ({reason}); write one object a line") from error

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bundlewise.dataset import explain
 from bundlewise.domain import Grouping, Session
 from bundlewise.errors import DataError, UsageError
+from bundlewise.inputs import BOM, is_input, text_of
 from bundlewise.metrics import (
     Interval,
     SessionScore,
@@ -21,6 +22,7 @@ from bundlewise.metrics import (
     score_session,
     summarise,
 )
+from bundlewise.strictly import refuse_repeated_keys
 
 NAME_WIDTH = 8
 """Columns that a table leaves at least for names, which fold."""
@@ -56,6 +58,7 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
     for where, line in _lines(path):
         try:
             answer = _Answer.model_validate_json(line)
+            refuse_repeated_keys(line, where)
         except ValidationError as error:
             raise DataError(f"{where}: {explain(error)}") from error
         session = known.get(answer.session_id)
@@ -74,13 +77,11 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield where each line stands, and the line; a byte order mark and blank lines are fine."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            yield from ((f"{path}, line {n}", line) for n, line in enumerate(stream, 1) if line.strip())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; give a file of predictions") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    if not is_input(path):
+        raise UsageError(f"cannot read {path}: no such file; give a file of predictions")
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.lstrip(BOM)
 
 
 def _positions(bundle: _Bundle, session: Session, where: str) -> tuple[int, ...]:

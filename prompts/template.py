@@ -1,20 +1,25 @@
 """A template as a file: front matter in YAML that says what it is for, and the Jinja body that is rendered."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from bundlewise.domain import Record
 from bundlewise.errors import DataError
+from bundlewise.inputs import BOM
+from bundlewise.strictly import read_yaml
 
 SUFFIX = ".jinja"
 MOST_BYTES = 100_000
 FENCE = "---"
+INVISIBLE = "\u200b\u2060\ufeff"
+_DASHES = re.compile(r"-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
+"""A line that is meant as a fence: an editor may make one long dash of three."""
 SCALARS = ("item", "text", "int", "bool")
 """`item` is text from shops, shoppers and models, which a filter must keep on its line; `text` is our own."""
 Role = Literal["prompt", "system", "user", "partial", "wording"]
@@ -121,23 +126,61 @@ def parse_template(name: str, path: str, content: bytes) -> Template:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.startswith(f"{FENCE}\n"):
-        return Template(name, path, "", text)
-    end = re.compile(rf"^{FENCE}[ \t]*\n", re.MULTILINE).search(text, len(FENCE) + 1)
+    text = text.lstrip(BOM).replace("\r\n", "\n").replace("\r", "\n")
+    head = _head(path, text)
+    return Template(name, path, head, text[len(head) :])
+
+
+def _head(path: str, text: str) -> str:
+    """Return the front matter with its fences and the blank lines before it; nothing where there is none.
+
+    Raises:
+        DataError: it does not begin or end as it should; else its YAML would be rendered.
+    """
+    start = len(text) - len(text.lstrip())
+    lines = text[start:].split("\n")
+    before = text.count("\n", 0, start)
+    # A blank before the first line belongs to that line.
+    start = text.rfind("\n", 0, start) + 1
+    if not _is_fence(lines[0]):
+        _refuse_half_fences(lambda line: f"{path}, line {before + line}", lines)
+        return ""
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == FENCE), None)
     if end is None:
-        raise DataError(f"{path}, line 1: the front matter does not end; put a line {FENCE} after it")
-    return Template(name, path, text[: end.end()], text[end.end() :])
+        raise DataError(f"{path}, line {before + 1}: the front matter does not end; put a line {FENCE} after it")
+    length = sum(len(line) + 1 for line in text[start:].split("\n")[: end + 1])
+    return text[: start + length]
+
+
+def _is_fence(line: str) -> bool:
+    return line.strip().strip(INVISIBLE).strip() == FENCE
+
+
+def _refuse_half_fences(where: Callable[[int], str], lines: list[str]) -> None:
+    """Refuse a first line that is nearly a fence, and front matter that does not begin the file."""
+    first = lines[0].strip()
+    if first.startswith(FENCE) or _DASHES.fullmatch(first):
+        what = f"{first[:40]!r} begins no front matter"
+        raise DataError(f"{where(1)}: {what}; write {FENCE} and nothing else on the line")
+    fences = [number for number, line in enumerate(lines) if _is_fence(line)]
+    if fences and _is_field(first):
+        raise DataError(f"{where(1)}: front matter without its beginning; put a line {FENCE} before it")
+    for fence in fences[:-1]:
+        if any(map(_is_field, lines[fence + 1 : fence + 2])):
+            raise DataError(f"{where(fence + 1)}: front matter has to begin the file; move what is before it after it")
+
+
+def _is_field(line: str) -> bool:
+    found = re.match(r"(\w+)\s*:", line.strip())
+    return found is not None and found[1] in FrontMatter.model_fields
 
 
 def _front(template: Template) -> FrontMatter:
-    inner = template.head.split("\n", 1)[1].rsplit(FENCE, 1)[0]
-    try:
-        found = yaml.safe_load(inner)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 2 if error.problem_mark else 1
-        remedy = "write it as YAML, with quotes around text that holds a colon"
-        raise DataError(f"{template.path}, line {line}: front matter: {error.problem}; {remedy}") from error
+    blank = len(template.head) - len(template.head.lstrip())
+    before = template.head.count("\n", 0, blank) + 1
+    inner = template.head[blank:].split("\n", 1)[1].rstrip().removesuffix(FENCE)
+    remedy = "write it as YAML, with quotes around text that holds a colon"
+    found = read_yaml(inner, template.path, remedy, before, about="front matter: ")
     try:
         front = FrontMatter.model_validate(found)
     except ValidationError as error:

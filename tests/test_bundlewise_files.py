@@ -14,6 +14,7 @@ from bundlewise.files import (
     code_fingerprint,
     fingerprint,
     made_once,
+    numbered_rows,
     read_rows,
     slug,
     write_json,
@@ -73,18 +74,40 @@ def test_rows_are_read_back_as_they_were_written(tmp_path_factory: pytest.TempPa
     [
         (b'{"a": 1}\nnot json\n', r":2: not JSON"),
         (b'{"a": 1}\n[1]\n', r":2: list instead of an object"),
-        (b'{"a": 1}\n\n{"b": 2}\n', r":2: not JSON"),
+        (b'{"a": 1}\n\n{"b": 2}\nx\n', r":4: not JSON"),
+        (b'{"a": 1}\n{"b": {"c": 1, "d": 2, "c": 3}}\n', r":2: the key 'c' stands twice in one object; keep one"),
         (b'{"a": "\xff"}\n', r"not UTF-8 at byte 7"),
         (b'{"a": ' + b"1" * 5000 + b"}", r":1: not JSON"),
         (b'{"a": ' + b"[" * 200_000, r":1: not JSON"),
     ],
-    ids=["not JSON", "not an object", "a blank line", "not UTF-8", "a huge number", "too deep"],
+    ids=["not JSON", "not an object", "after a blank line", "a key twice", "not UTF-8", "a huge number", "too deep"],
 )
 def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'\xef\xbb\xbf{"a": 1}\n{"b": 2}\n',
+        b'\n{"a": 1}\r\n \t\r\n{"b": 2}',
+        b'{"a": 1}\n\xef\xbb\xbf{"b": 2}\n\n\n',
+        '{"a": 1}\n{"b": 2}\n'.encode("utf-16"),
+    ],
+    ids=["a byte order mark", "blank lines and CRLF", "two files one after the other", "utf-16"],
+)
+def test_what_editors_do_to_rows_is_accepted(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    assert read_rows(path) == [{"a": 1}, {"b": 2}]
+
+
+def test_rows_keep_the_numbers_of_their_lines(tmp_path: Path) -> None:
+    write_text(tmp_path / "rows.jsonl", '\n{"a": 1}\n\n{"b": 2}\n')
+    assert numbered_rows(tmp_path / "rows.jsonl") == [(2, {"a": 1}), (4, {"b": 2})]
 
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_rest_a_report(
         (["run", "absent.yaml"], "no experiment 'absent.yaml'; give a YAML file, or one of format"),
         (["run", "small.yaml", "--set", "colour=red"], "unknown setting 'colour'; choose from utilisation"),
         (["run", "small.yaml", "--set", "k"], "--set needs NAME=VALUE, got 'k'"),
-        (["run", "small.yaml", "--set", "k=[1, 2"], "--set k: '[1, 2' is not YAML"),
+        (["run", "small.yaml", "--set", "k=[1, 2"], "--set k: '[1, 2', line 1: expected ',' or ']'"),
         (["run", "small.yaml", "--seeds", "one"], "--seeds needs whole numbers with commas between, got 'one'"),
         (["run", "small.yaml", "--limit", "1"], "Invalid value for '--limit'"),
         (["run", "small.yaml", "--only", "ideas"], "no cell has 'ideas' in its name; there are: plain student; "),

@@ -198,8 +198,12 @@ def test_a_wrong_setting_of_all_cells_is_named_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"name: [", "is not YAML"),
-        (b"\xff\xfe\xfa", "is not YAML"),
+        (b"name: [", "line 1: expected the node content, .*; write `name: value` lines in YAML"),
+        (b"\xff\xfe\xfa", "line 1: not UTF-8 at byte 2; save the file"),
+        (b"name: x\nfrom: 2024-13-45", "line 1: not YAML .month must be in 1..12.; write"),
+        (b"name: x\nask: \x00", "line 2: holds a control character; write"),
+        (b"split: validation\nname: a\nsplit: test", "line 3: 'split' stands twice, in line 1 and in line 3; keep one"),
+        (b"grid:\n  k: [1]\n  'k': [2]", "line 3: 'k' stands twice, in line 2 and in line 3; keep one"),
         (b"- a", "holds list instead of settings"),
         (b"", "NoneType"),
     ],
@@ -217,7 +221,7 @@ def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) 
 
 def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text("name: !!python/object/apply:os.getcwd []")
-    with pytest.raises(DataError, match="is not YAML"):
+    with pytest.raises(DataError, match="could not determine a constructor for the tag"):
         read(tmp_path / "e.yaml")
 
 

@@ -1,5 +1,6 @@
 """A folder of one's own is laid over the templates that ship; what is broken is an error and never passed over."""
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -164,6 +165,15 @@ def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:
         (b"---\nname: a: b\n---\nx", r"line 2: front matter: mapping values are not allowed here"),
         (b"---\nname: name\nversion: 0\n---\nx", r"line 3: front matter: version: input should be greater"),
         (b"---\n- a\n---\nx", r"line 1: front matter: it: input should be"),
+        (b"---\nname: name\n  ---\nx", r"line 1: the front matter does not end"),
+        (b"\n\n---\nname: name\n", r"line 3: the front matter does not end"),
+        (b"----\nname: name\n----\nx", r"line 1: '----' begins no front matter; write --- and nothing else"),
+        (b"\n---name: name\n---\nx", r"line 2: '---name: name' begins no front matter"),
+        ("\u2014\nname: name\n\u2014\nx".encode(), r"line 1: '\u2014' begins no front matter"),
+        (b"name: name\nversion: 1\n---\nx", r"line 1: front matter without its beginning; put a line ---"),
+        (b"{# mine #}\n---\nname: name\n---\nx", r"line 2: front matter has to begin the file"),
+        (HEAD.replace("version", "name: x\nversion").encode(), r"line 3: front matter: 'name' stands twice, in line 2 and"),
+        (b"\n---\nname: name\npurpose: \x07\n---\nx", r"line 4: front matter: holds a control character"),
         (HEAD.replace("version", "colour").encode(), r"line \d: front matter: (version|colour): "),
         (HEAD.replace("[item]", "[thing]").encode(), r"front matter: type of titles: no type 'thing'; choose item"),
     ],
@@ -191,3 +201,23 @@ def test_what_ships_is_sound_and_its_examples_render(name: str) -> None:
 def test_a_template_without_front_matter_is_all_body() -> None:
     found = parse_template("name", "name.jinja", b"--\nx\n")
     assert (found.head, found.body, found.front, found.at(2)) == ("", "--\nx\n", None, "name.jinja, line 2")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("---\n", "--- \n", 1),
+        lambda text: text.replace("---\n", "---\t \n", 2),
+        lambda text: f" {text}",
+        lambda text: f"\n \n{text}",
+        lambda text: f"\ufeff\ufeff\n{text}".replace("\n", "\r\n"),
+        lambda text: f"\u200b{text}",
+    ],
+    ids=["a blank behind", "a tab behind", "a blank before", "empty lines before", "marks and CRLF", "no width"],
+)
+def test_front_matter_is_never_printed_whatever_stands_around_its_fences(change: Callable[[str], str]) -> None:
+    text = HEAD + "{{ titles[0] }}\n---\nname it\n"
+    found = parse_template("name", "name.jinja", change(text).encode())
+    assert found.body == "{{ titles[0] }}\n---\nname it\n"
+    assert found.front is not None and found.front.name == "name"
+    assert found.before == change(text).partition("{{")[0].count("\n")

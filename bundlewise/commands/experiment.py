@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bundlewise.experiment.file import Experiment
@@ -87,12 +87,12 @@ def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _value(name: str, text: str) -> Any:
-    import yaml
+    from bundlewise.strictly import read_yaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {name}: {text!r} is not YAML; write a value such as 2 or [a, b]") from error
+        return read_yaml(text, f"--set {name}: {text[:60]!r}", "write a value such as 2 or [a, b]")
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 def _number(text: str) -> int:

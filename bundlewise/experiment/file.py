@@ -11,7 +11,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from bundlewise.distilling import LARGE, Payment
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
+from bundlewise.inputs import is_input, text_of
 from bundlewise.references import BASELINES
+from bundlewise.strictly import read_yaml
 
 SHIPPED = ("format", "quantity", "utilisation", "retention")
 """Experiments that ship, by the question they ask."""
@@ -123,7 +125,7 @@ def find(name_or_path: str) -> Path:
     if name_or_path in SHIPPED:
         return Path(str(files("bundlewise.experiment").joinpath(f"{name_or_path}.yaml")))
     path = Path(name_or_path)
-    if not path.is_file():
+    if not is_input(path):
         raise UsageError(f"no experiment {name_or_path!r}; give a YAML file, or one of {', '.join(SHIPPED)}")
     return path
 
@@ -135,10 +137,7 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
         DataError: the file is no YAML, or holds something else than an experiment.
         UsageError: a setting is unknown or has a value it cannot have.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(text_of(path), str(path), "write `name: value` lines in YAML")
     if not isinstance(content, dict):
         raise DataError(f"{path} holds {type(content).__name__} instead of settings; write `name: value` lines")
     try:

@@ -7,7 +7,6 @@ from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
-import yaml
 from pydantic import Field, ValidationError
 
 from bundlewise import dataset
@@ -15,6 +14,7 @@ from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Retri
 from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.metrics import gjs
 from bundlewise.prompts.library import TEMPLATES, current
+from bundlewise.strictly import read_yaml
 from bundlewise.workbench.questions import as_object
 from bundlewise.workbench.rendering import World, rendered
 
@@ -99,11 +99,7 @@ class Cases:
         Raises:
             DataError: the file holds none; names the line or the case.
         """
-        try:
-            found = yaml.safe_load(self.content)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise DataError(f"{self.path}, line {line}: {error.problem}; write a list of cases in YAML") from error
+        found = read_yaml(self.content, self.path, "write a list of cases in YAML")
         if not isinstance(found, list) or not found:
             raise DataError(f"{self.path}, line 1: no list of cases; write `- name: ...` for each")
         return [self._case(number, each) for number, each in enumerate(found, 1)]
@@ -132,7 +128,7 @@ def cases_of(names: Sequence[str] = ()) -> Iterator[Cases]:
         if not resource.is_file():
             continue
         try:
-            yield Cases(name, str(resource), resource.read_text(encoding="utf-8"))
+            yield Cases(name, str(resource), resource.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError as error:
             raise DataError(f"{resource}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
 

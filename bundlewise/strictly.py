@@ -1,0 +1,110 @@
+"""JSON and YAML with one meaning only: a key that stands twice in one object is an error."""
+
+import json
+from typing import Any
+
+from bundlewise.errors import DataError
+
+KEEP_ONE = "keep one of them"
+MERGE = "tag:yaml.org,2002:merge"
+"""The tag of `<<`, which takes the keys of another mapping in."""
+
+
+class RepeatedKey(ValueError):
+    """A key that stands twice in one object: there is no telling which of its values is meant."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dict: a hook for `json.loads`.
+
+    Raises:
+        RepeatedKey: a key stands twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise RepeatedKey(f"the key {name[:60]!r} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def refuse_repeated_keys(text: str | bytes, where: str) -> None:
+    """Refuse a JSON text that names a key twice in one object.
+
+    Raises:
+        DataError: it does; the message begins with `where` it stands.
+    """
+    try:
+        json.loads(text, object_pairs_hook=once)
+    except RepeatedKey as error:
+        raise DataError(f"{where}: {error}; {KEEP_ONE}") from error
+
+
+def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "") -> Any:
+    """Return the value of a YAML text whose mappings name each key once.
+
+    Args:
+        text: the YAML.
+        path: the file it stands in, for messages.
+        remedy: what to write instead of what is no YAML.
+        before: the number of lines that the file has before the text.
+        about: which part of the file it is, for messages.
+
+    Raises:
+        DataError: it is no YAML, or a key stands twice; the message names file and line.
+    """
+    import yaml
+
+    loader = yaml.SafeLoader(text) if not (odd := _unreadable(text)) else None
+    if loader is None:
+        raise DataError(f"{path}, line {before + odd}: {about}holds a control character; {remedy}")
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if twice := _repeated(loader, node):
+            name, first, second = twice
+            lines = f"in line {before + first} and in line {before + second}"
+            raise DataError(f"{path}, line {before + second}: {about}{name!r} stands twice, {lines}; {KEEP_ONE}")
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}, line {before + line}: {about}{error.problem}; {remedy}") from error
+    except (ValueError, RecursionError) as error:  # A date that is none, say, or brackets without end.
+        raise DataError(f"{path}, line {before + 1}: {about}not YAML ({str(error).splitlines()[0]}); {remedy}") from error
+    finally:
+        loader.dispose()
+
+
+def _unreadable(text: str) -> int:
+    """Return the line of the first character that YAML refuses; 0 if there is none."""
+    from yaml.reader import Reader
+
+    found = Reader.NON_PRINTABLE.search(text)
+    return text.count("\n", 0, found.start()) + 1 if found else 0
+
+
+def _repeated(loader: Any, top: Any) -> tuple[str, int, int] | None:
+    """Return the first key that stands twice in one mapping of a YAML text, and its two lines."""
+    import yaml
+
+    waiting, seen = [top], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # An alias stands for a part that was seen where it was written.
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[Any, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            plain = isinstance(key, yaml.ScalarNode) and key.tag != MERGE
+            name = loader.construct_object(key, deep=True) if plain else (key.tag, str(key.value))
+            if name in lines:
+                return str(key.value)[:60], lines[name], line
+            lines[name] = line
+        waiting += [part for _, part in reversed(node.value)]
+    return None
