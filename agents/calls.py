@@ -20,7 +20,7 @@ from uuid import uuid4
 import psutil
 
 from bundlewise.errors import DataError, KnowledgeError, UsageError
-from bundlewise.files import fingerprint, read_rows, write_jsonl
+from bundlewise.files import fingerprint, numbered_rows, write_jsonl
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -198,7 +198,7 @@ class CallLedger:
         Raises:
             DataError: a line is no exported call; nothing is taken in then.
         """
-        rows = [_row_of(row, f"{path}:{number}") for number, row in enumerate(read_rows(path), 1)]
+        rows = [_row_of(row, f"{path}:{number}") for number, row in numbered_rows(path)]
         with self._changing():
             before = self._base.execute("SELECT COUNT(*) FROM calls").fetchone()[0]
             self._base.executemany(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * 10)})", rows)

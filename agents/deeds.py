@@ -22,6 +22,7 @@ from bundlewise.agents.wording import (
 )
 from bundlewise.domain import Item
 from bundlewise.text import line
+from bundlewise.titles import clean
 
 SHOWN = 8
 
@@ -120,6 +121,7 @@ def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 
 def _of_title(title: str, finder: Finder) -> Item:
+    title = clean(title)
     wanted = " ".join(line(title).casefold().split())
     for item, _ in finder.search(title, 3):
         if " ".join(item.title.casefold().split()) == wanted:

@@ -12,7 +12,7 @@ from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
-from bundlewise.files import read_rows
+from bundlewise.files import numbered_rows
 
 ANY = {"first": (), "second": (), "relation": "any", "least": 2, "most": 99}
 """What a condition says that says nothing."""
@@ -35,7 +35,7 @@ class RecordedTeacher(GroundedTeacher):
         known = {session.session_id: session for session in sessions}
         self._rules: list[Rule] = []
         self._thoughts: dict[str, Thought] = {}
-        for number, row in enumerate(read_rows(path), 1):
+        for number, row in numbered_rows(path):
             where = f"{path}:{number}"
             if row.get("kind") == "rule":
                 self._rules.append(_rule(row, where))

@@ -3,9 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from bundlewise.titles import clean
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -23,6 +25,10 @@ def item_set_of(titles: Iterable[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
+Cleaned = Annotated[str, AfterValidator(clean)]
+"""A text from outside that is cleaned wherever it comes in, so that training and serving read the same."""
+
+
 class Record(BaseModel):
     """An immutable record that refuses fields it does not know."""
 
@@ -33,8 +39,8 @@ class Item(Record):
     """A product. Category and price are for mining and display, never for prediction."""
 
     id: str
-    title: str
-    category: tuple[str, ...] = ()
+    title: Cleaned
+    category: tuple[Cleaned, ...] = ()
     price: float | None = None
 
 
@@ -42,7 +48,7 @@ class Bundle(Record):
     """Products that belong together, and the shopper's intent in a few words."""
 
     item_ids: tuple[str, ...]
-    intent: str = ""
+    intent: Cleaned = ""
 
 
 class Session(Record):

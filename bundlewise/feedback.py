@@ -1,5 +1,6 @@
 """Feedback: what shoppers say about bundles, kept line by line for good, and what a teacher can learn from it."""
 
+import codecs
 import json
 import os
 import threading
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError
 from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Session, item_set_of
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.files import fingerprint
-from bundlewise.inputs import BOM, is_input, text_of
+from bundlewise.inputs import is_input, local
 from bundlewise.strictly import refuse_repeated_keys
 from bundlewise.text import kind, line
 
@@ -88,8 +89,8 @@ def read_feedback(path: Path) -> list[Feedback]:
     if not is_input(path):
         raise UsageError(f"no feedback file {path}; check the path")
     found = []
-    for number, row in enumerate(text_of(path).split("\n"), 1):
-        where, row = f"{path}, line {number}", row.lstrip(BOM)
+    for number, line in enumerate(local(path).read_bytes().split(b"\n"), 1):
+        where, row = f"{path}, line {number}", line.removeprefix(codecs.BOM_UTF8)
         if _is_torn(row):
             continue
         try:
@@ -101,12 +102,12 @@ def read_feedback(path: Path) -> list[Feedback]:
     return found
 
 
-def _is_torn(row: str) -> bool:
+def _is_torn(row: bytes) -> bool:
     """Say whether a row is the beginning of a rating, or nothing."""
     try:
         json.loads(row)
     except (ValueError, RecursionError):
-        return not row.strip() or row.startswith("{")
+        return not row.strip() or row.startswith(b"{")
     return False
 
 

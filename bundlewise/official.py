@@ -6,7 +6,6 @@ names NumPy's arrays refer to, and nothing else.
 """
 
 import hashlib
-import html
 import http.client
 import pickle
 import sys
@@ -120,7 +119,7 @@ def convert(folder: Path, domain: str) -> list[Session]:
                 session_id=f"{domain}-{number}",
                 domain=domain,
                 split=split,
-                items=tuple(Item(id=item_id, title=_clean(titles[item_id])) for item_id in ids),
+                items=tuple(Item(id=item_id, title=titles[item_id]) for item_id in ids),
                 bundles=_bundles(bundles[number], ids),
             )
         except KeyError as error:
@@ -136,12 +135,8 @@ def _bundles(annotated: list[tuple[str, str]], ids: list[str]) -> tuple[Bundle, 
     bundles = []
     for intent, joined in annotated:
         members = joined.split(",")
-        bundles.append(Bundle(item_ids=tuple(i for i in ids if i in members), intent=_clean(intent)))
+        bundles.append(Bundle(item_ids=tuple(i for i in ids if i in members), intent=intent))
     return tuple(bundle for bundle in bundles if len(bundle.item_ids) > 1)
-
-
-def _clean(text: str) -> str:
-    return " ".join(html.unescape(text).split())
 
 
 class StandIn:

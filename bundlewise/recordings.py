@@ -11,8 +11,9 @@ from bundlewise.agents.recorded import RecordedTeacher
 from bundlewise.agents.teacher import Rule
 from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
 from bundlewise.errors import DataError, UsageError
-from bundlewise.files import fingerprint, read_rows, sha256_file
-from bundlewise.knowledge_base.manifest import canonical
+from bundlewise.files import fingerprint, numbered_rows, sha256_file
+from bundlewise.inputs import is_input, local
+from bundlewise.knowledge_base.manifest import canonical, first_line
 from bundlewise.knowledge_base.packs import MANIFEST_LIMIT, Pack
 
 Found = Iterator[Knowledge | Refusal]
@@ -20,12 +21,11 @@ Found = Iterator[Knowledge | Refusal]
 
 def form_of(path: Path) -> Literal["pack", "recording", "unknown"]:
     """Tell a pack, which begins with a manifest, from a recording, which begins with a rule or a thought."""
-    # A pipe can be read only once; there is no telling.
-    if not path.is_file():
+    if not is_input(path):
         return "unknown"
     try:
-        with path.open("rb") as stream:
-            first = json.loads(stream.readline(MANIFEST_LIMIT))
+        with local(path).open("rb") as stream:
+            first = json.loads(first_line(stream, MANIFEST_LIMIT)[0])
     except (OSError, ValueError, RecursionError):
         return "unknown"
     if not isinstance(first, dict):
@@ -56,17 +56,17 @@ def read_recording(path: Path, sessions: Sequence[Session]) -> tuple[Pack, list[
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    rows = read_rows(path)
+    rows = numbered_rows(path)
     if not rows:
         raise DataError(f"{path}: empty; give a recording with a rule or a thought a line")
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         if _is_record(row):
             raise DataError(f"{path}:{number}: a record of a pack without its manifest; export the pack again")
         try:
             canonical(row).encode()
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: not portable JSON ({error}); correct or remove the line") from error
-    return rows
+    return [row for _, row in rows]
 
 
 def _is_record(row: dict[str, Any]) -> bool:

@@ -1,15 +1,17 @@
 """The first line of a pack: which sessions its knowledge may come from, and a checksum of the whole."""
 
+import codecs
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.domain import SPLITS, Knowledge, KnownSession, Split
 from bundlewise.errors import DataError
+from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 
 SCHEMA = 2
@@ -73,6 +75,17 @@ def first_of(error: ValidationError) -> str:
     return one_line(f"{where[:60]}: {first['msg']}")[:200]
 
 
+def first_line(stream: BinaryIO, limit: int) -> tuple[bytes, int]:
+    """Return the first line that holds something, without a byte order mark, and its number; nothing at the end."""
+    number = 0
+    while line := stream.readline(limit):
+        number += 1
+        line = line.removeprefix(codecs.BOM_UTF8)
+        if line.strip():
+            return line, number
+    return b"", number
+
+
 def parse(path: Path, line: bytes) -> dict[str, Any]:
     """Read the first line of a pack.
 
@@ -82,7 +95,9 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
     if not line:
         raise DataError(f"{path}: empty; {AGAIN}")
     try:
-        found = json.loads(line.decode())
+        found = json.loads(line.decode(), object_pairs_hook=once)
+    except RepeatedKey as error:
+        raise DataError(f"{path}:1: the manifest is not portable JSON ({error}); {AGAIN}") from error
     except (ValueError, RecursionError):
         found = None
     version = found.get("bundlewise_pack") if isinstance(found, dict) else None

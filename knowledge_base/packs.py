@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import atomic_writer
+from bundlewise.inputs import is_input, local
 from bundlewise.knowledge_base import manifest as manifests
 from bundlewise.knowledge_base.care import faults_of
+from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 
 LINE_LIMIT = 1_000_000
@@ -120,22 +122,28 @@ def salvage(path: Path) -> tuple[Pack, list[Fault]]:
         UsageError: there is no such file.
         DataError: the manifest cannot be read, or is of another version.
     """
-    if not path.exists():
+    if not (path.exists() or is_input(path)):
         raise UsageError(f"no file {path}; check the path")
     try:
-        with path.open("rb") as stream:
-            manifest = manifests.parse(path, stream.readline(MANIFEST_LIMIT))
-            return _sift(stream, manifest, manifests.sessions_of(path, manifest))
+        with local(path).open("rb") as stream:
+            first, number = manifests.first_line(stream, MANIFEST_LIMIT)
+            manifest = manifests.parse(path, first)
+            return _sift(stream, manifest, manifests.sessions_of(path, manifest), number)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions") from error
 
 
-def _sift(stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSession]) -> tuple[Pack, list[Fault]]:
+def _sift(
+    stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSession], first: int
+) -> tuple[Pack, list[Fault]]:
     """Part the lines after the manifest into records and faults; put what is wrong with the whole first."""
-    checksum, door, number = manifests.opening(manifest), _Door(known), 1
+    checksum, door, count = manifests.opening(manifest), _Door(known), 0
     records: list[Knowledge] = []
     faults: list[Fault] = []
-    for number, line in enumerate(_lines(stream), 2):
+    for number, line in enumerate(_lines(stream), first + 1):
+        if not line.strip():
+            continue
+        count += 1
         checksum.update(line + b"\n")
         found = _parse(line)
         reason = found if isinstance(found, str) else door.refuse(found, number)
@@ -143,8 +151,8 @@ def _sift(stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSess
             records.append(found)
         else:
             faults.append(Fault(number, reason, one_line(line[:300].decode(errors="replace"))))
-    if number - 1 != manifest["records"]:
-        faults.insert(0, Fault(1, f"{manifest['records']} records are promised and {number - 1} are here"))
+    if count != manifest["records"]:
+        faults.insert(0, Fault(1, f"{manifest['records']} records are promised and {count} are here"))
     elif not faults and checksum.hexdigest() != manifest["checksum"]:
         reason = "the checksum does not fit, though every record is whole: the manifest or the order was changed"
         faults.append(Fault(1, reason))
@@ -165,7 +173,7 @@ def _parse(line: bytes) -> Knowledge | str:
     if len(line) > LINE_LIMIT:
         return TOO_LONG
     try:
-        row = json.loads(line.decode())
+        row = json.loads(line.decode(), object_pairs_hook=once)
         if not isinstance(row, dict):
             return f"not JSON of a record, but of type {type(row).__name__}"
         stated, canonical = row.pop("check", None), manifests.canonical(row)
@@ -174,6 +182,8 @@ def _parse(line: bytes) -> Knowledge | str:
         return f"not knowledge: {manifests.first_of(error)}"
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         return f"not UTF-8 ({error.reason})"
+    except RepeatedKey as error:
+        return one_line(str(error))
     except (ValueError, RecursionError) as error:
         return f"not JSON ({one_line(str(getattr(error, 'msg', error)))[:80]})"
     return record if stated == check else _changed(record)

@@ -68,7 +68,7 @@ def test_show_numbers_products_and_prints_titles_as_they_are_without_control_cha
     assert run("show", str(file), "--session", "s-1") == 0
     assert capsys.readouterr().out.splitlines() == [
         "s-1 (toys, train)",
-        "  1  [red]Kite[/red]  [31m  9.50",
+        "  1  [red]Kite[/red] [31m  9.50",
         "  2  String",
         "bundle 1, 2: fly a kite",
     ]

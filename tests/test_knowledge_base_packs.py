@@ -134,7 +134,7 @@ AGAIN = "; fetch or export the pack again"
     ("first", "message"),
     [
         ("", "PACK: empty" + AGAIN),
-        ("\n", NO_MANIFEST),
+        ("\n", "PACK: empty" + AGAIN),
         ("[]\n", NO_MANIFEST),
         ("{}\n", NO_MANIFEST),
         ("\x00\x93\xff", NO_MANIFEST),
@@ -249,7 +249,13 @@ def test_a_changed_line_is_named_and_the_others_are_salvaged(
     ("edit", "message", "left"),
     [
         (lambda rows: rows[:-1], "PACK:1: 3 records are promised and 2 are here", 2),
-        (lambda rows: [*rows, b"\n"], "PACK:1: 3 records are promised and 4 are here\nPACK:5: not JSON", 3),
+        (lambda rows: [*rows[:2], b"\n", *rows[3:]], "PACK:1: 3 records are promised and 2 are here", 2),
+        (lambda rows: [*rows, b"\n", b"x\n"], "PACK:1: 3 records are promised and 4 are here\nPACK:6: not JSON", 3),
+        (
+            lambda rows: [*rows[:3], rows[3].replace(b'"domain"', b'"gain": 1, "gain": 2, "domain"', 1)],
+            "PACK:4: the key 'gain' stands twice in one object",
+            2,
+        ),
         (lambda rows: [*rows, rows[1]], "PACK:1: 3 records are promised and 4 are here\nPACK:5: its id stands", 3),
         (lambda rows: [*rows[:3], rows[1]], "PACK:4: its id stands already in line 2", 2),
         (lambda rows: [rows[0], rows[2], rows[1], rows[3]], "PACK:1: the checksum does not fit, though", 3),
@@ -264,6 +270,28 @@ def test_lines_that_are_lost_added_or_moved_are_noticed(
     pack.write_bytes(b"".join(edit(lines(pack))))
     assert refusal(pack).startswith(message)
     assert len(salvage(pack)[0].records) == left
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rows: [b"\xef\xbb\xbf" + rows[0], *rows[1:]],
+        lambda rows: [b"\n", b" \r\n", *rows, b"\n", b"\n"],
+        lambda rows: [row.replace(b"\n", b"\r\n") for row in rows],
+        lambda rows: [rows[0], b"\n", *rows[1:3], b"  \n", rows[3].rstrip()],
+    ],
+    ids=["a byte order mark", "blank lines around", "CRLF", "blank lines inside"],
+)
+def test_what_editors_do_to_a_pack_changes_nothing_of_it(pack: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
+    before = read_pack(pack)
+    pack.write_bytes(b"".join(edit(lines(pack))))
+    assert read_pack(pack) == before
+
+
+def test_a_manifest_that_names_a_key_twice_is_refused(pack: Path) -> None:
+    first, *rest = lines(pack)
+    pack.write_bytes(b"".join([first.replace(b'"records": 3', b'"records": 3, "records": 3'), *rest]))
+    assert refusal(pack).startswith("PACK:1: the manifest is not portable JSON (the key 'records' stands twice")
 
 
 def test_five_faults_are_named_and_the_others_counted(tmp_path: Path) -> None:
@@ -289,7 +317,7 @@ def mutated(line: bytes, other: bytes, random: Random) -> bytes:
         case 0:
             return line[:place] + bytes([line[place] ^ 1 << random.randrange(8)]) + line[place + 1 :]
         case 1:
-            return line[:place]
+            return line[: place or 1]
         case 2:
             return other
         case 3:

@@ -11,7 +11,7 @@ from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError
 from bundlewise.scoring import Row, read_predictions, score, table
 
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command()

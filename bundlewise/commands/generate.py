@@ -9,6 +9,7 @@ from bundlewise.agents.utilisation import UTILISATIONS
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
+from bundlewise.titles import clean, is_named
 
 if TYPE_CHECKING:
     from bundlewise.chain import Spread
@@ -113,8 +114,9 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
         raise UsageError(f"a session needs at least 2 titles, got {len(titles)}; quote each title")
     if not items and titles:
         raise UsageError(f"unexpected argument {titles[0]!r}; titles go with --items")
-    if any(not title.strip() for title in titles):
-        raise UsageError("a title is empty; give each product a title")
+    if odd := [title for title in titles if not is_named(clean(title))]:
+        what = f"the title {odd[0][:60]!r} names nothing" if clean(odd[0]) else "a title is empty"
+        raise UsageError(f"{what}; give each product a title")
     if calibrate and data is None:
         raise UsageError("--calibrate needs --data with annotated validation sessions")
     if output is not None and output.is_dir():

@@ -18,6 +18,7 @@ from bundlewise.commands.kb_shared import (
 )
 from bundlewise.domain import Knowledge
 from bundlewise.errors import DataError, UsageError
+from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.care import Edit
@@ -133,7 +134,8 @@ def _salvaged(path: Path) -> "Pack":
 
     pack, faults = salvage(path)
     if faults:
-        refused = path.with_name(f"{path.name}.refused.jsonl")
+        # A pipe has no folder of its own to write to.
+        refused = path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
         write_jsonl(refused, map(vars, faults))
         click.echo(f"{_lines(faults)} in {refused}", err=True)
     if faults and not pack.records:
@@ -188,7 +190,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
 def _records(name: str) -> Sequence[Knowledge]:
     """Return the records of a pack or of a knowledge base."""
     path = Path(name)
-    if path.is_file():
+    if is_input(path):
         return _read(path).records
     return list(opened(name).catalogue.records(status=None))
 

@@ -10,6 +10,7 @@ from bundlewise.commands.kb_shared import folded, json_option, kb_argument, open
 from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
+from bundlewise.titles import clean, is_named
 from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _session(items: bool, titles: Sequence[str], data: str | None, session: str 
         return data_command.find(data, session)
     if session is not None:
         raise UsageError("--session needs --data")
-    if not titles or not all(title.strip() for title in titles):
+    if not titles or not all(is_named(clean(title)) for title in titles):
         raise UsageError("a title is empty or missing; give each product a title, in quotes")
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bundlewise.agents import compose
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import DataError
-from bundlewise.files import read_rows
+from bundlewise.files import numbered_rows
 
 SHOWN = 3
 """Cases of a kind that an error names."""
@@ -80,7 +80,7 @@ def _equal_item_sets(sessions: Sequence[Session]) -> Iterator[Leak]:
 def _foreign_sources(domain: str, path: Path, sessions: Sequence[Session]) -> Iterator[Leak]:
     """Yield the knowledge that names a session outside train, in whatever field."""
     split = {session.session_id: session.split for session in sessions}
-    for number, row in enumerate(read_rows(path), 1):
+    for number, row in numbered_rows(path):
         for name in dict.fromkeys(_texts(row)):
             if split.get(name, "train") != "train":
                 yield Leak("knowledge from outside train", f"{domain} pack, line {number}: {name} ({split[name]})")
@@ -107,7 +107,7 @@ def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequ
         for title, session in titles.items()
         if len(title.split()) >= LEAST_WORDS and len(title) >= LEAST_LETTERS
     }
-    for number, row in enumerate(read_rows(path), 1):
+    for number, row in numbered_rows(path):
         words = f" {_plain(' / '.join(_texts(row)))} "
         for title, session in foreign.items():
             if f" {title} " in words and not any(other.issuperset(title.split()) for other in known):

@@ -14,6 +14,7 @@ from bundlewise.errors import UsageError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.files import code_fingerprint, fingerprint, sha256_file
+from bundlewise.inputs import is_input
 from bundlewise.prompts.render import TEMPLATES, student_fingerprints
 from bundlewise.prompts.render import fingerprint as templates_fingerprint
 
@@ -79,7 +80,7 @@ class Material:
             if name in dataset.STARTERS and domain not in given
         }
         for domain, path in given.items():
-            if not path.is_file():
+            if not is_input(path):
                 raise UsageError(f"no file {path}, the pack of domain {domain!r}; check packs")
         return given | starters
 
@@ -90,7 +91,7 @@ class Material:
         named |= {f"pack {domain}": path for domain, path in self.packs.items()}
         named |= {f"teacher {row.name}": Path(row.predictions) for row in self.experiment.teachers if row.predictions}
         for name, path in named.items():
-            if not path.is_file():
+            if not is_input(path):
                 raise UsageError(f"no file {path} ({name}); check the experiment")
         return {name: sha256_file(path) for name, path in named.items()}
 

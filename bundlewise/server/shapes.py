@@ -3,12 +3,26 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Outcome, Session
 from bundlewise.server.limits import MAX_ITEMS, MAX_SESSIONS, MAX_TITLE
+from bundlewise.titles import clean, is_named
 
-Title = Annotated[str, Field(min_length=1, max_length=MAX_TITLE, pattern=r"\S", description="a product's title")]
+
+
+def _named(title: str) -> str:
+    if not is_named(clean(title)):
+        raise PydanticCustomError("title", "a title needs a letter, a digit or a symbol")
+    return title
+
+
+Title = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TITLE, pattern=r"\S", description="a product's title"),
+    AfterValidator(_named),
+]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
