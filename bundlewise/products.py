@@ -5,29 +5,42 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import click
 
 from bundlewise.dataset import STARTERS, load
 from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import row_object
+from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
+from bundlewise.price_column import REMEDY, PriceColumn
+from bundlewise.titles import is_named
 
 COLUMNS = "id and title are needed, price and category are read where they are"
 DELIMITERS = ",;\t|"
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FIELD_LIMIT = 1_000_000
 TITLE_LIMIT = 2_000
-_PRICE = re.compile(r"(?:[A-Z]{3}|[$€£¥])?\s*([0-9][0-9.,' ]*)\s*(?:[A-Z]{3}|[$€£¥])?")
-_GROUPED = re.compile(r"[0-9]{1,3}([,' ])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
+NEEDED = ("id", "title")
+PARQUET = b"PAR1"
 
 Row = tuple[str, Mapping[str, Any]]
 """Where a row stands, for messages, and its fields."""
 
 
-def read_products(name_or_path: str) -> list[Item]:
-    """Read the products of a file or a starter domain, each id once.
+def _on_stderr(said: str) -> None:
+    click.echo(said, err=True)
+
+
+def read_products(name_or_path: str, tell: Callable[[str], None] = _on_stderr) -> list[Item]:
+    """Read the products of a file, a pipe, or a starter domain, each id once.
+
+    Args:
+        name_or_path: what to read; `-` is standard input.
+        tell: hears how prices were read that are in doubt.
 
     Raises:
         UsageError: there is no such file or domain, or its name does not say what it is.
@@ -37,37 +50,51 @@ def read_products(name_or_path: str) -> list[Item]:
         sessions = load(name_or_path)
         return list({item.id: item for session in sessions for item in session.items}.values())
     path = Path(name_or_path)
-    if not path.is_file():
+    if not is_input(path):
         raise UsageError(f"no catalogue {name_or_path}; give a file, or one of {', '.join(STARTERS)}")
-    kind = SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; save the catalogue as CSV, Parquet or JSON lines")
-    rows = {"csv": _csv_rows, "parquet": _parquet_rows, "jsonl": _json_rows}[kind]
+    rows = {"csv": _csv_rows, "parquet": _parquet_rows, "jsonl": _json_rows}[_kind(path)]
     products: dict[str, Item] = {}
     places: dict[str, str] = {}
+    prices = PriceColumn(str(path))
     for where, fields in rows(path):
         item = _item(fields, where)
         if earlier := places.get(item.id):
             raise DataError(f"{where}: id {item.id!r} stands already in {earlier}; give every product an id of its own")
         products[item.id], places[item.id] = item, where.removeprefix(f"{path}, ")
+        prices.add(_price(fields.get("price"), where), where, str(fields.get("currency") or ""))
     if not products:
         raise DataError(f"{path}: holds no products; write one a line")
-    return list(products.values())
+    for said in prices.told():
+        tell(said)
+    pairs = zip(products.values(), prices.values(), strict=True)
+    return [item.model_copy(update={"price": price}) for item, price in pairs]
+
+
+def _kind(path: Path) -> str:
+    """Return how a catalogue is written: by its name, or by its beginning where it has none of its own."""
+    if kind := SUFFIXES.get(Path(base_name(path)).suffix):
+        return kind
+    if is_plain(path):
+        raise UsageError(f"{path} is none of {', '.join(SUFFIXES)}; save the catalogue as CSV, Parquet or JSON lines")
+    with local(path).open("rb") as stream:
+        first = stream.read(1000)
+    if first.startswith(PARQUET):
+        return "parquet"
+    return "jsonl" if first.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{" else "csv"
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    text = _text(path)
-    header = next((row for row in text.splitlines() if row.strip()), "")
-    if not header:
+    text = text_of(path)
+    if not text.strip():
         raise DataError(f"{path}: empty; the first line names the columns: {COLUMNS}")
-    delimiter = max(DELIMITERS, key=header.count)
     csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text, before, delimiter = _layout(text)
+    reader = _reader(text, delimiter)
     names: list[str] = []
-    start = 1
+    start = before + 1
     try:
         for row in reader:
-            where, start = f"{path}, line {start}", reader.line_num + 1
+            where, start = f"{path}, line {start}", before + reader.line_num + 1
             if not any(cell.strip() for cell in row):
                 continue
             if not names:
@@ -81,26 +108,40 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}, line {start}: {error}; quote fields in pairs of double quotes") from error
 
 
+def _reader(text: str, delimiter: str) -> Any:
+    rows = io.StringIO(text, newline="")
+    return csv.reader(rows, delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
+def _layout(text: str) -> tuple[str, int, str]:
+    """Return a table without what says how it is parted, how many lines that took, and what parts its fields.
+
+    A first line `sep=;`, as Excel writes it, says so; else it is what makes the needed columns of the header.
+    """
+    if stated := re.match(r"\s*sep=(.)[ \t]*\r?\n", text, re.IGNORECASE):
+        return text[stated.end() :], stated[0].count("\n"), stated[1]
+    return text, 0, max(DELIMITERS, key=lambda delimiter: _fitness(text, delimiter))
+
+
+def _fitness(text: str, delimiter: str) -> tuple[int, int]:
+    """Return how many of the needed columns a delimiter makes of the first row, and how many columns at all."""
+    try:
+        header = next((row for row in _reader(text, delimiter) if any(cell.strip() for cell in row)), [])
+    except csv.Error:
+        return 0, text.lstrip().partition("\n")[0].count(delimiter) + 1
+    names = [name.strip().lower() for name in header]
+    return sum(need in names for need in NEEDED), len(names)
+
+
 def _columns(row: list[str], where: str) -> list[str]:
     names = [name.strip().lower() for name in row]
-    if missing := [name for name in ("id", "title") if name not in names]:
+    if missing := [name for name in NEEDED if name not in names]:
         raise DataError(f"{where}: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
     return names
 
 
-def _text(path: Path) -> str:
-    """Return a file's text, whichever Unicode it says it is in."""
-    raw = path.read_bytes()
-    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
-
-
 def _json_rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text_of(path).split("\n"), 1):
         where = f"{path}, line {number}"
         if line.strip():
             yield where, row_object(line, where)
@@ -111,11 +152,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(path)
+        table = parquet.ParquetFile(local(path))
         names = {name.lower(): name for name in table.schema_arrow.names}
-        if missing := [name for name in ("id", "title") if name not in names]:
+        if missing := [name for name in NEEDED if name not in names]:
             raise DataError(f"{path}: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
-        wanted = [names[name] for name in ("id", "title", "price", "category") if name in names]
+        wanted = [names[name] for name in (*NEEDED, "price", "currency", "category") if name in names]
         number = 0
         for batch in table.iter_batches(columns=wanted):
             for fields in batch.to_pylist():
@@ -129,7 +170,11 @@ def _item(fields: Mapping[str, Any], where: str) -> Item:
     key, title = (_word(fields.get(name), name, where) for name in ("id", "title"))
     if len(title) > TITLE_LIMIT:
         raise DataError(f"{where}: title has {len(title):,} characters; shorten it to {TITLE_LIMIT:,}")
-    return Item(id=key, title=title, price=_price(fields.get("price"), where), category=_category(fields, where))
+    item = Item(id=key, title=title, category=_category(fields, where))
+    if not is_named(item.title):
+        what = f"{title[:40]!r} names nothing" if item.title else "is empty"
+        raise DataError(f"{where}: title {what}; fill it in or remove the row")
+    return item
 
 
 def _word(value: Any, name: str, where: str) -> str:
@@ -147,34 +192,17 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _price(value: Any, where: str) -> float | None:
-    """Return a price as a number; nothing, or a field left empty, is an unknown price."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    number = price_of(value) if isinstance(value, str) else value
+def _price(value: Any, where: str) -> str | float | None:
+    """Return a price as text or as a number that may be one; nothing is an unknown price."""
+    if value is None or isinstance(value, str):
+        return value
     try:
-        amount = math.nan if number is None or isinstance(number, bool) else float(number)
-    except (TypeError, ValueError):
+        amount = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         amount = math.nan
     if not (math.isfinite(amount) and amount >= 0):
-        raise DataError(f"{where}: price is {str(value)[:40]!r}; write a number like 12.99, or leave it empty")
+        raise DataError(f"{where}: price is {str(value)[:40]!r}; {REMEDY}")
     return amount
-
-
-def price_of(text: str) -> float | None:
-    """Return the price that a text is: `12.99`, `$1,299.00`, `12,99 €`; None if it is none."""
-    found = _PRICE.fullmatch(text.strip())
-    if not found:
-        return None
-    digits = found[1].strip()
-    if grouped := _GROUPED.fullmatch(digits):
-        digits = digits.replace(grouped[1], "")
-    elif digits.count(",") == 1 and len(digits) - digits.index(",") <= 3:
-        digits = digits.replace(".", "").replace(",", ".")
-    try:
-        return float(digits.replace(" ", ""))
-    except ValueError:
-        return None
 
 
 def _category(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from bundlewise.domain import Item
 from bundlewise.errors import BundlewiseError, DataError, UsageError
-from bundlewise.products import price_of, read_products
+from bundlewise.products import read_products
 
 MOUSE = Item(id="a", title="Red mouse, small", price=12.99, category=("Desk", "Mice"))
 PAD = Item(id="b", title="Blue pad")
@@ -116,28 +116,6 @@ def test_what_is_no_catalogue_is_a_usage_error(tmp_path: Path, name: str, said: 
         written(tmp_path, name, "x")
     with pytest.raises(UsageError, match=said):
         read_products(str(tmp_path / name))
-
-
-@pytest.mark.parametrize(
-    ("text", "price"),
-    [
-        ("12.99", 12.99),
-        ("$12.99", 12.99),
-        ("12,99", 12.99),
-        ("12,99 €", 12.99),
-        ("1,299.00", 1299.0),
-        ("1,299", 1299.0),
-        ("1.299,00", 1299.0),
-        ("EUR 5", 5.0),
-        ("0", 0.0),
-        ("", None),
-        ("free", None),
-        ("1.2.3", None),
-        ("1e5", None),
-    ],
-)
-def test_prices_are_read_as_shops_write_them(text: str, price: float | None) -> None:
-    assert price_of(text) == price
 
 
 def test_hostile_files_end_in_a_message(tmp_path: Path) -> None:

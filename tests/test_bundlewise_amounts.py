@@ -1,0 +1,147 @@
+"""Amounts are read as shops of any country write them; what is no price is none."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundlewise.amounts import amount_of, currency_of, is_open, proves, value_of, written
+
+PRICES = {
+    "12.99": 12.99,
+    "$12.99": 12.99,
+    "12,99": 12.99,
+    "12,99 €": 12.99,
+    "1,299.00": 1299.0,
+    "1.299,00": 1299.0,
+    "1,299": 1299.0,
+    "1.299": 1299.0,
+    "1.299 €": 1299.0,
+    "1.299,- €": 1299.0,
+    "0.999": 0.999,
+    "EUR 5": 5.0,
+    "EUR 12,50": 12.5,
+    "12,50 eur": 12.5,
+    "12,99 Euro": 12.99,
+    "€ 12,99 EUR": 12.99,
+    "0": 0.0,
+    "$.99": 0.99,
+    "US$12.99": 12.99,
+    "US $12.99": 12.99,
+    "$12.99 USD": 12.99,
+    "CA$12.99": 12.99,
+    "₹1,29,900.00": 129900.0,
+    "Rs. 500": 500.0,
+    "Rs.500": 500.0,
+    "R$ 1.299,00": 1299.0,
+    "R 129": 129.0,
+    "12,99 zł": 12.99,
+    "1 299,00 kr": 1299.0,
+    "1\u00a0299,00 €": 1299.0,
+    "1\u202f299,00 €": 1299.0,
+    "kr. 129": 129.0,
+    "129:-": 129.0,
+    "12,-": 12.0,
+    "12.-": 12.0,
+    "12,– €": 12.0,
+    "CHF 45": 45.0,
+    "CHF 1’299.00": 1299.0,
+    "1'299.-": 1299.0,
+    "SFr. 12.50": 12.5,
+    "¥1,299": 1299.0,
+    "1.299.000 ₫": 1299000.0,
+    "KWD 1.299": 1.299,
+    "12 99": 12.99,
+    "12€99": 12.99,
+    "1 234 567,5": 1234567.5,
+    "12.99*": 12.99,
+    "12.99 USD (incl. VAT)": 12.99,
+    "12.99 € pro Stück": 12.99,
+    "12.99/pc": 12.99,
+    "from 12.99": 12.99,
+    "ab 12,99 €": 12.99,
+    "10-20": 10.0,
+    "€10.00 – €20.00": 10.0,
+    "from $10 to $20": 10.0,
+    "free": 0.0,
+    "Gratis": 0.0,
+    "١٢٫٩٩": 12.99,
+    "￥１２": 12.0,
+}
+NO_PRICES = [
+    *("", "cheap", "1.2.3", "1,299,00", "1e5", "-3", "\u22123", "$-3", "-$3", "3.00-", "(12.99)", "+12", "20%", "€"),
+    *("2 for 5.00", "12.99 per kg", "12 kg", "€ 12,99 CHF", "12.99 12.99", "10/20", "n/a", "-", "1_000", "9" * 400),
+    *("12.99 plus 4", "<b>12</b>", "12.99 or best offer", "x" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("text", "price"), PRICES.items())
+def test_prices_are_read_as_shops_write_them(text: str, price: float) -> None:
+    assert amount_of(text) == pytest.approx(price)
+    assert amount_of(f"\u00a0 {text} ") == pytest.approx(price)
+
+
+@pytest.mark.parametrize("text", NO_PRICES)
+def test_what_is_no_price_is_none(text: str) -> None:
+    assert amount_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("figures", "point", "comma"),
+    [("1.299", 1.299, 1299.0), ("1,299", 1299.0, 1.299), ("999.000", 999.0, 999000.0), ("12.99", 12.99, 12.99)],
+)
+def test_figures_that_read_both_ways_follow_the_decimal_mark(figures: str, point: float, comma: float) -> None:
+    assert (value_of(figures, "."), value_of(figures, ",")) == (point, comma)
+
+
+@pytest.mark.parametrize(
+    ("figures", "currency", "mark"),
+    [
+        ("39,90", "", ","),
+        ("39.90", "", "."),
+        ("1.299,00", "", ","),
+        ("1.299.000", "", ","),
+        ("1 299,00", "", ","),
+        ("0.999", "", "."),
+        ("1.299", "EUR", None),
+        ("1.299", "", None),
+        ("1,299", "USD", "."),
+        ("1.299", "USD", None),
+        ("1.299", "kr", ","),
+        ("1.299", "KWD", "."),
+        ("1299", "EUR", None),
+        ("1 299", "EUR", None),
+    ],
+)
+def test_what_figures_prove_of_their_country(figures: str, currency: str, mark: str | None) -> None:
+    assert proves(figures, currency) == mark
+
+
+@pytest.mark.parametrize(
+    ("name", "currency"),
+    [("€", "EUR"), ("euros", "EUR"), ("US $", "USD"), ("Kč", "CZK"), ("AED", "AED"), ("kg", None), ("K", None)],
+)
+def test_a_currency_has_one_name(name: str, currency: str | None) -> None:
+    assert currency_of(name) == currency
+
+
+def test_a_text_may_say_that_there_is_no_price_or_name_a_least_one() -> None:
+    found = {text: written(text) for text in ("N/A", "from 5", "5")}
+    assert {text: price and price.doubt for text, price in found.items()} == {"N/A": "unknown", "from 5": "least", "5": ""}
+
+
+@given(st.decimals(0, 9_999_999, places=2), st.sampled_from([",.", ".,", " ,", "'.", " ."]), st.sampled_from(["", "€"]))
+def test_amounts_are_read_back_as_any_country_writes_them(number: object, marks: str, currency: str) -> None:
+    group, decimal = marks
+    text = f"{number:,.2f}".translate({ord(","): group, ord("."): decimal})
+    assert amount_of(f"{text} {currency}") == float(str(number))
+
+
+@given(st.text(st.sampled_from("0123456789.,' -€$fromtoab()/"), max_size=90))
+def test_no_text_makes_trouble(text: str) -> None:
+    begun = time.process_time()
+    value = amount_of(text)
+    assert value is None or value >= 0
+    assert is_open(text) in (True, False)
+    assert time.process_time() - begun < 0.2

@@ -1,0 +1,111 @@
+"""A catalogue's prices are read together: the others show what one leaves open, and what stays in doubt is told."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from bundlewise.errors import DataError
+from bundlewise.products import read_products
+
+
+def read(folder: Path, *prices: str, currency: str = "") -> tuple[list[float | None], list[str]]:
+    """Return the prices of a catalogue as they are read, and what is told of them."""
+    path, told = folder / "c.csv", list[str]()
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["id", "title", "price", "currency"])
+        rows.writerows([n, f"Lamp {n}", price, currency] for n, price in enumerate(prices, 2))
+    products = read_products(str(path), told.append)
+    return [product.price for product in products], [row.removeprefix(f"{path}: ") for row in told]
+
+
+@pytest.mark.parametrize(
+    ("prices", "values"),
+    [
+        (["39,90 €", "1.299 €"], [39.9, 1299.0]),
+        (["1.299 €", "2.499 €", "39,90 €"], [1299.0, 2499.0, 39.9]),
+        (["39.90", "1,299"], [39.9, 1299.0]),
+        (["1.299,00", "1.299"], [1299.0, 1299.0]),
+        (["1.299.000", "1.299"], [1299000.0, 1299.0]),
+        (["1 299,50 kr", "1.299 kr", "5 kr"], [1299.5, 1299.0, 5.0]),
+        (["$1,299", "$5"], [1299.0, 5.0]),
+        (["₹1,29,900.00", "₹1,299", ""], [129900.0, 1299.0, None]),
+        (["KWD 1.299", "KWD 12.500"], [1.299, 12.5]),
+    ],
+)
+def test_what_the_column_shows_is_read_without_a_word(
+    tmp_path: Path, prices: list[str], values: list[float | None]
+) -> None:
+    assert read(tmp_path, *prices) == (values, [])
+
+
+@pytest.mark.parametrize(
+    ("prices", "values", "said"),
+    [
+        (
+            ["5 €", "1.299 €", "2.499 €"],
+            [5.0, 1299.0, 2499.0],
+            "2 prices that may be thousands or a fraction, no other price shows which: '1.299 €' (line 3) is read as "
+            "1,299.00; write prices with two decimals, like 1299.00, if that is wrong",
+        ),
+        (
+            ["39.90", "1.299", "5.00"],
+            [39.9, 1.299, 5.0],
+            "1 price that may be thousands or a fraction, the others show 2 with decimal '.': '1.299' (line 3) is read as 1.299",
+        ),
+        (
+            ["39,90", "5,00", "7.50", "1.299"],
+            [39.9, 5.0, 7.5, 1299.0],
+            "1 price that may be thousands or a fraction, the others show 2 with decimal ',' and 1 with decimal '.': '1.299'",
+        ),
+        (
+            ["$5", "7 €", "7 €"],
+            [5.0, 7.0, 7.0],
+            "prices are in 2 currencies, EUR (2), USD (1); their numbers are compared as they are; convert them to one",
+        ),
+        (["12 99", "5.00"], [12.99, 5.0], "1 price with a blank before the last two figures: '12 99' (line 2) is read as"),
+        (["from 5.00", "7-9"], [5.0, 7.0], "2 prices with a least price or a span: 'from 5.00' (line 2) is read as 5.00"),
+        (["N/A", "5"], [None, 5.0], "1 price without an amount: 'N/A' (line 2) is read as no price; leave them empty"),
+    ],
+)
+def test_what_is_in_doubt_is_told_with_an_example_and_what_to_do(
+    tmp_path: Path, prices: list[str], values: list[float | None], said: str
+) -> None:
+    found, (told,) = read(tmp_path, *prices)
+    assert found == values and told.startswith(said)
+
+
+def test_a_column_of_currencies_counts(tmp_path: Path) -> None:
+    assert read(tmp_path, "1,299", "5", currency="usd") == ([1299.0, 5.0], [])
+    assert "2 currencies, EUR (1), USD (1)" in read(tmp_path, "5 €", "5", currency="USD")[1][0]
+
+
+@pytest.mark.parametrize("price", ["cheap", "2 for 5.00", "-3", "12.99/kg", "1,299,00", "20%"])
+def test_what_is_no_price_is_an_error_with_row_value_and_remedy(tmp_path: Path, price: str) -> None:
+    with pytest.raises(DataError) as refused:
+        read(tmp_path, "5.00", price)
+    said = f"c.csv, line 3: price is {price!r}; write a number like 12.99, or leave it empty"
+    assert str(refused.value).endswith(said)
+
+
+def test_numbers_of_json_lines_are_what_they_are(tmp_path: Path) -> None:
+    rows = [{"id": "a", "title": "A", "price": 1.299}, {"id": "b", "title": "B", "price": "1.299"}]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    told: list[str] = []
+    assert [p.price for p in read_products(str(tmp_path / "c.jsonl"), told.append)] == [1.299, 1299.0]
+    assert len(told) == 1
+
+
+def test_doubts_are_told_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.csv").write_text("id;title;price\na;Lamp;1.299\n")
+    read_products(str(tmp_path / "c.csv"))
+    assert "c.csv: 1 price that may be thousands" in capsys.readouterr().err
+
+
+def test_fifty_thousand_prices_are_read_in_seconds(tmp_path: Path) -> None:
+    begun = time.process_time()
+    read(tmp_path, *(f"{n % 900 + 1}.{n % 1000:03} €" for n in range(50_000)))
+    assert time.process_time() - begun < 20
