@@ -8,8 +8,9 @@ import re
 from functools import cache
 
 from bundlewise.agents.conversation import Act
+from bundlewise.agents.money import NUMBER_WORDS, TENS
 from bundlewise.agents.naming import COUNTS, ORDINALS
-from bundlewise.agents.wishes import TENS
+from bundlewise.agents.wishes import OVER, UNDER
 
 PARTS = {
     "these": r"(?:all of (?:this|these|them|it)|all|both|everything|them|these|those|this|that|it|my (?:things|stuff)"
@@ -235,7 +236,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 @cache
 def lexicon() -> frozenset[str]:
     """Return the words that phrases are made of."""
-    return meant() | _words_of(*POLITE, dict(PHRASES)["thanks"])
+    return meant() | NUMBER_WORDS | _words_of(UNDER, OVER, *POLITE, dict(PHRASES)["thanks"])
 
 
 @cache

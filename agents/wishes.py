@@ -6,6 +6,7 @@ from functools import cache
 from itertools import count
 
 from bundlewise.agents.limits import Limits
+from bundlewise.agents.money import CASH, COIN, MONEY, SIGN, amount
 from bundlewise.agents.naming import COUNTS
 
 N = rf"(?P<n>[0-9]{{1,2}}|{'|'.join(COUNTS)})"
@@ -13,15 +14,6 @@ UPTO = r"(?:at most|at max|max(?:imum)?(?: of)?|no more than|not more than|up to
 FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer than|or more|>=?)"
 THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
-GROUPED = r"[0-9]{1,3}(?:,[0-9]{3}){1,2}(?:\.[0-9]{1,2})?"
-"""Thousands as prices show them; 1,5 is one and a half."""
-TENS = ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred")
-AMOUNTS = {word: 10.0 * number for number, word in enumerate(TENS, 1)}
-PRICE = rf"(?P<price>{GROUPED}|[0-9]{{1,6}}(?:[.,][0-9]{{1,2}})?|{'|'.join(AMOUNTS)})"
-SIGN, COIN = r"[$\u20ac\u00a3]", r"(?:dollars?|bucks|euros?|usd|eur|pounds?|gbp|[$\u20ac\u00a3])"
-MONEY = rf"(?:a )?{SIGN}?\s?{PRICE}(?:\s?{COIN})?"
-CASH = rf"(?:{SIGN}\s?{PRICE}|(?:a )?{PRICE}\s?{COIN})"
-"""Money that says so."""
 BESIDE_A_PRICE = (
     r"\W*(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
     r"|because|without|not|a|an|the|i|you|it|they|so|as|budget|altogether|total|together|apiece)\b)"
@@ -65,11 +57,21 @@ BUDGET = (
     rf"|(?:i )?(?:don't|do not|can't|cannot|won't)(?: want to)? (?:spend|pay) (?:more than|over|above) {MONEY}"
     rf"|i (?:can|could|want to|will) (?:spend|pay) (?:at most |up to )?{MONEY}|{MONEY} to spend"
 )
+TO = r" ?(?:\bto\b|\buntil\b|[\u2013\u2014]|(?<![a-z])-|-(?![a-z])) ?"
+"""What stands in a span; the hyphen of twenty-five makes none."""
 PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (rf"(?:between|from) {MONEY} (?:and|to|-) {MONEY}", ("least_price", "max_price")),
-    (rf"{UNDER} ?{MONEY}|{CASH} (?:or less|or under|or below|max(?:imum)?|at most|tops)", ("max_price",)),
+    (
+        rf"(?:between|from) {MONEY}(?: and |{TO}){MONEY}|{CASH}{TO}{MONEY}|{MONEY}{TO}{CASH}",
+        ("least_price", "max_price"),
+    ),
+    (
+        rf"{UNDER} ?{MONEY}|{CASH} (?:or less|or under|or below|max(?:imum)?|at most|tops)|for {CASH}|^{CASH}$",
+        ("max_price",),
+    ),
     (rf"{OVER} ?{MONEY}", ("least_price",)),
 )
+
+_A_CURRENCY = re.compile(rf"(?<![a-z])(?:{SIGN}|{COIN})(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,14 @@ def wish_in(said: str) -> tuple[Wish | None, str]:
         if (match := _search(pattern, said)) and (limits := _limits(kind, _groups(match))):
             return Wish(limits), _without(match, said)
     if match := _search(BUDGET, said):
-        total = _amount(_groups(match)["price"])
+        total = amount(_groups(match)["price"])
         return (Wish(Limits(total=total)), _without(match, said)) if total else (None, said)
     for pattern, names in PRICES:
         if match := next((m for m in _compiled(pattern).finditer(said) if _is_price(m, said)), None):
-            amounts = dict(zip(names, (_amount(value) for value in match.groups() if value), strict=True))
+            found = [amount(value) for value in match.groups() if value]
+            amounts = dict(zip(names, sorted(value for value in found if value is not None), strict=False))
+            if len(amounts) < len(names):
+                return None, said
             wish = Wish(least_price=amounts.get("least_price"), max_price=amounts.get("max_price"))
             return wish, _without(match, said)
     return None, said
@@ -104,7 +109,7 @@ def is_money(said: str) -> bool:
 
 def _is_price(match: re.Match[str], said: str) -> bool:
     """Say whether a number is a price, and not how much of something there is."""
-    return bool(re.search(COIN, match[0]) or re.match(BESIDE_A_PRICE, said[match.end() :]))
+    return bool(_A_CURRENCY.search(match[0]) or re.match(BESIDE_A_PRICE, said[match.end() :]))
 
 
 def _search(pattern: str, said: str) -> re.Match[str] | None:
@@ -133,10 +138,6 @@ def _limits(kind: str, groups: dict[str, str]) -> Limits | None:
     if kind == "exact":
         return Limits(least=number, most=number)
     return Limits(most=number) if kind == "most" else Limits(least=number)
-
-
-def _amount(text: str) -> float:
-    return AMOUNTS.get(text) or float(text.replace(",", "" if re.fullmatch(GROUPED, text) else "."))
 
 
 def _without(match: re.Match[str], said: str) -> str:
