@@ -1,4 +1,4 @@
-"""Amounts of money in what shoppers say: figures of any country, number words, currencies; patterns of bounded length."""
+"""Amounts of money in what shoppers say: figures of any country, number words, currencies; patterns are bounded."""
 
 import re
 from contextlib import suppress

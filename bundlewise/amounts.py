@@ -58,12 +58,14 @@ _BESIDE = re.compile(
 )
 """Words beside a price that change nothing of it."""
 _LEAST = re.compile(
-    r"^(?:from|starting at|as low as|ab|von|desde|da|od|vanaf|fra|fr\u00e5n|\u00e0 partir de|a partir de|d\u00e8s)(?![^\W\d_])",
+    r"^(?:from|starting at|as low as|ab|von|desde|da|od|vanaf|fra|fr\u00e5n|[\u00e0a] partir de|d\u00e8s)(?![^\W\d_])",
     re.IGNORECASE,
 )
 _CENTS_BEHIND = re.compile(r"([0-9])\s?([\u20ac$\u00a3])\s?([0-9]{2})(?![0-9])")
 """`12€99`, as price tags have it."""
-_SPAN = re.compile(r"(?P<one>[^#]*#[^#]*?)\s*(?:-|~|/?(?<![^\W\d_])(?:to|bis|until)(?![^\W\d_]))\s*(?P<two>[^#]*#[^#]*)")
+_SPAN = re.compile(
+    r"(?P<one>[^#]*#[^#]*?)\s*(?:-|~|/?(?<![^\W\d_])(?:to|bis|until)(?![^\W\d_]))\s*(?P<two>[^#]*#[^#]*)"
+)
 _WHOLE = re.compile(r"#\s*[,.:]-{1,2}(?!\s*[^\W\d_]*\s*#)")
 """A whole amount as shops write it: `12,-`."""
 _HIDDEN = re.compile(r"^\(.*\)$")
@@ -157,7 +159,8 @@ def value_of(figures: str, decimal: Mark | None = None) -> float | None:
     if is_open(figures):
         has_fraction = marks[-1] == decimal
     else:
-        has_fraction = bool(marks) and proves(figures) == marks[-1] or marks == [" "] and len(parts[-1]) == 2
+        has_cents = marks == [" "] and len(parts[-1]) == 2
+        has_fraction = has_cents or (bool(marks) and proves(figures) == marks[-1])
     if has_fraction:
         fraction, parts, marks = parts[-1], parts[:-1], marks[:-1]
     grouped = " ".join(parts)

@@ -89,8 +89,8 @@ def read_feedback(path: Path) -> list[Feedback]:
     if not is_input(path):
         raise UsageError(f"no feedback file {path}; check the path")
     found = []
-    for number, line in enumerate(local(path).read_bytes().split(b"\n"), 1):
-        where, row = f"{path}, line {number}", line.removeprefix(codecs.BOM_UTF8)
+    for number, raw in enumerate(local(path).read_bytes().split(b"\n"), 1):
+        where, row = f"{path}, line {number}", raw.removeprefix(codecs.BOM_UTF8)
         if _is_torn(row):
             continue
         try:

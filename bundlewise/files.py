@@ -15,7 +15,7 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
 
-KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
+KERNEL = ("text", "titles", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
 
 

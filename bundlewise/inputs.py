@@ -116,7 +116,7 @@ def _spooled(path: Path, source: IO[bytes] | None) -> Path:
         raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
 
 
-def _copy(source: IO[bytes], target: IO[bytes], path: Path) -> None:
+def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], path: Path) -> None:
     size = 0
     while piece := source.read(PIECE):
         if (size := size + len(piece)) > LARGEST:

@@ -73,7 +73,8 @@ class PriceColumn:
             open_ = [cell for cell in open_ if self._decimal(cell) in cell.price.figures]
         if open_:
             seen = " and ".join(f"{count:,} with decimal {mark!r}" for mark, count in sorted(self._proofs.items()))
-            what = f"that may be thousands or a fraction, {f'the others show {seen}' if seen else 'no other price shows which'}"
+            others = f"the others show {seen}" if seen else "no other price shows which"
+            what = f"that may be thousands or a fraction, {others}"
             yield self._said(open_, what, "write prices with two decimals, like 1299.00, if that is wrong")
         spaced = [cell for cell in texts if " " in cell.price.figures and cell.price.figures[-3:-2] == " "]
         if spaced:

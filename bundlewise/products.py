@@ -126,7 +126,8 @@ def _layout(text: str) -> tuple[str, int, str]:
 def _fitness(text: str, delimiter: str) -> tuple[int, int]:
     """Return how many of the needed columns a delimiter makes of the first row, and how many columns at all."""
     try:
-        header = next((row for row in _reader(text, delimiter) if any(cell.strip() for cell in row)), [])
+        rows: Iterator[list[str]] = _reader(text, delimiter)
+        header = next((row for row in rows if any(cell.strip() for cell in row)), [])
     except csv.Error:
         return 0, text.lstrip().partition("\n")[0].count(delimiter) + 1
     names = [name.strip().lower() for name in header]

@@ -71,7 +71,8 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}, line {before + line}: {about}{error.problem}; {remedy}") from error
     except (ValueError, RecursionError) as error:  # A date that is none, say, or brackets without end.
-        raise DataError(f"{path}, line {before + 1}: {about}not YAML ({str(error).splitlines()[0]}); {remedy}") from error
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}, line {before + 1}: {about}not YAML ({reason}); {remedy}") from error
     finally:
         loader.dispose()
 
@@ -99,7 +100,7 @@ def _repeated(loader: Any, top: Any) -> tuple[str, int, int] | None:
         if not isinstance(node, yaml.MappingNode):
             continue
         lines: dict[Any, int] = {}
-        for key, value in node.value:
+        for key, _ in node.value:
             line = key.start_mark.line + 1
             plain = isinstance(key, yaml.ScalarNode) and key.tag != MERGE
             name = loader.construct_object(key, deep=True) if plain else (key.tag, str(key.value))

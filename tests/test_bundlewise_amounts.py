@@ -44,9 +44,9 @@ PRICES = {
     "129:-": 129.0,
     "12,-": 12.0,
     "12.-": 12.0,
-    "12,– €": 12.0,
+    "12,\u2013 €": 12.0,
     "CHF 45": 45.0,
-    "CHF 1’299.00": 1299.0,
+    "CHF 1\u2019299.00": 1299.0,
     "1'299.-": 1299.0,
     "SFr. 12.50": 12.5,
     "¥1,299": 1299.0,
@@ -62,12 +62,12 @@ PRICES = {
     "from 12.99": 12.99,
     "ab 12,99 €": 12.99,
     "10-20": 10.0,
-    "€10.00 – €20.00": 10.0,
+    "€10.00 \u2013 €20.00": 10.0,
     "from $10 to $20": 10.0,
     "free": 0.0,
     "Gratis": 0.0,
-    "١٢٫٩٩": 12.99,
-    "￥１２": 12.0,
+    "\u0661\u0662\u066b\u0669\u0669": 12.99,
+    "\uffe5\uff11\uff12": 12.0,
 }
 NO_PRICES = [
     *("", "cheap", "1.2.3", "1,299,00", "1e5", "-3", "\u22123", "$-3", "-$3", "3.00-", "(12.99)", "+12", "20%", "€"),
@@ -127,8 +127,8 @@ def test_a_currency_has_one_name(name: str, currency: str | None) -> None:
 
 
 def test_a_text_may_say_that_there_is_no_price_or_name_a_least_one() -> None:
-    found = {text: written(text) for text in ("N/A", "from 5", "5")}
-    assert {text: price and price.doubt for text, price in found.items()} == {"N/A": "unknown", "from 5": "least", "5": ""}
+    found = [written(text) for text in ("N/A", "from 5", "5")]
+    assert [price and price.doubt for price in found] == ["unknown", "least", ""]
 
 
 @given(st.decimals(0, 9_999_999, places=2), st.sampled_from([",.", ".,", " ,", "'.", " ."]), st.sampled_from(["", "€"]))

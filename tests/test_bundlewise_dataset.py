@@ -102,6 +102,14 @@ BAD_FILES = {
         lines(GOOD).decode().encode("utf-16"),
         ", line 1: not UTF-8 at byte 1; save the file as UTF-8",
     ),
+    "a key twice": (
+        lines(GOOD).replace(b'"split": "train"', b'"split": "validation", "split": "test"'),
+        ", line 1: the key 'split' stands twice in one object; keep one of them",
+    ),
+    "a key twice in an item": (
+        lines(GOOD).replace(b'"title": "Ball"', b'"title": "Ball", "title": "Bat"'),
+        ", line 1: the key 'title' stands twice in one object; keep one of them",
+    ),
     "an id twice": (lines(GOOD, GOOD), ', line 2: session_id "s-1" stands already in line 1; make it unique'),
 }
 

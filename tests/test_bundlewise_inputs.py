@@ -75,7 +75,7 @@ def test_every_reader_takes_a_pipe(pipe: list[int]) -> None:
     answer = b'{"session_id": "s", "bundles": [{"items": [1, 2]}]}'
     assert read_predictions(piped(pipe, b"\n" + answer), [session]) == {"s": ((0, 1),)}
     assert read_feedback(piped(pipe, b"\n")) == []
-    assert [result.session_id for result in dataset.scan(piped(pipe, row)) if not isinstance(result, DataError)] == ["s"]
+    assert list(dataset.scan(piped(pipe, row))) == [session]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

@@ -21,6 +21,17 @@ def written(folder: Path, name: str, content: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        (
+            "c.csv",
+            'id;title;price;category;"a,b,c,d,e|f|g|h|i"\na;Red mouse, small;12,99;Desk > Mice;1\nb;Blue pad;;;2\n',
+        ),
+        (
+            "c.csv",
+            'id\t"in stock,\n or, not; at, all"\ttitle\tprice\tcategory\n'
+            "a\t1\tRed mouse, small\t12.99\tDesk > Mice\nb\t\tBlue pad\t\t\n",
+        ),
+        ("c.csv", "sep=;\r\nid;title;price;category\r\na;Red mouse, small;12,99;Desk > Mice\r\nb;Blue pad;;\r\n"),
+        ("c.csv", '"id", "title", "price", "category"\na, "Red mouse, small", 12.99, Desk > Mice\nb, Blue pad, , \n'),
         ("c.csv", 'id,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'),
         ("c.csv", '\n \nid,title,price,category\na,"Red mouse, small",12.99,Desk > Mice\nb,Blue pad,,\n'),
         ("c.csv", "\ufeffID;Title;Price;Category\r\na;Red mouse, small;12,99;Desk > Mice\r\nb;Blue pad;;\r\n"),
@@ -37,6 +48,10 @@ def written(folder: Path, name: str, content: str | bytes) -> str:
         ),
     ],
     ids=[
+        "quoted delimiters in the header",
+        "a quoted line break in the header",
+        "sep=",
+        "blanks behind delimiters",
         "comma",
         "blank lines first",
         "semicolon, BOM, CRLF",
@@ -89,6 +104,8 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.csv", "id,title,price\na,Mouse,cheap\n", "line 2: price is 'cheap'; write a number"),
         ("c.csv", "id,title,price\na,Mouse,-3\n", "line 2: price is '-3'"),
         ("c.csv", 'id,title\na,Pad\nb,"Mouse\n', "line 3: "),
+        ("c.csv", "sep=;\nid;title\na;Mouse;x\n", "line 3: 3 fields under 2 columns"),
+        ("c.jsonl", '{"id": "a", "title": "x", "id": "b"}\n', "line 1: the key 'id' stands twice in one object"),
         ("c.csv", b"id,title\na,Pad\nb,M\xe4use\n", "line 3: not UTF-8 at byte 18"),
         ("c.jsonl", '{"id": "a", "title": "x"}\nnope\n', "line 2: not JSON"),
         ("c.jsonl", "[1]\n", "line 1: list instead of an object"),

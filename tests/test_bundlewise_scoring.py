@@ -88,6 +88,13 @@ def test_a_bad_line_is_named_with_its_fault(tmp_path: Path, line: object, messag
         read_predictions(path, SESSIONS)
 
 
+def test_a_line_that_names_a_key_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    path.write_text('\ufeff\n{"session_id": "a", "bundles": [], "bundles": []}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 2: the key 'bundles' stands twice in one object; keep one of them"):
+        read_predictions(path, SESSIONS)
+
+
 def test_a_file_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no predictions"):
         read_predictions(written(tmp_path, ""), SESSIONS)

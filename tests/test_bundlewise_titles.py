@@ -20,7 +20,7 @@ MEANT = {
     "Black &amp; Decker": "Black & Decker",
     "Black &amp;amp; Decker": "Black & Decker",
     "Black &#38;#38; Decker": "Black & Decker",
-    "&quot;Kite&quot; 5&#39; &#x2F; 1.5 m": "\"Kite\" 5' / 1.5 m",
+    "&quot;Kite&quot; 5&#39; &#x2F; 1.5 m": '"Kite" 5\' / 1.5 m',
     "Caf&eacute;&nbsp;cups": "Caf\u00e9 cups",
     "Lamp&#8203;shade&shy;s": "Lampshades",
     "rock&region": "rock&region",

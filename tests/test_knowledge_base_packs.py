@@ -282,7 +282,9 @@ def test_lines_that_are_lost_added_or_moved_are_noticed(
     ],
     ids=["a byte order mark", "blank lines around", "CRLF", "blank lines inside"],
 )
-def test_what_editors_do_to_a_pack_changes_nothing_of_it(pack: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
+def test_what_editors_do_to_a_pack_changes_nothing_of_it(
+    pack: Path, edit: Callable[[list[bytes]], list[bytes]]
+) -> None:
     before = read_pack(pack)
     pack.write_bytes(b"".join(edit(lines(pack))))
     assert read_pack(pack) == before

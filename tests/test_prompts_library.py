@@ -172,7 +172,7 @@ def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:
         ("\u2014\nname: name\n\u2014\nx".encode(), r"line 1: '\u2014' begins no front matter"),
         (b"name: name\nversion: 1\n---\nx", r"line 1: front matter without its beginning; put a line ---"),
         (b"{# mine #}\n---\nname: name\n---\nx", r"line 2: front matter has to begin the file"),
-        (HEAD.replace("version", "name: x\nversion").encode(), r"line 3: front matter: 'name' stands twice, in line 2 and"),
+        (HEAD.replace("version", "name: x\nversion").encode(), r"line 3: front matter: 'name' stands twice, in line 2"),
         (b"\n---\nname: name\npurpose: \x07\n---\nx", r"line 4: front matter: holds a control character"),
         (HEAD.replace("version", "colour").encode(), r"line \d: front matter: (version|colour): "),
         (HEAD.replace("[item]", "[thing]").encode(), r"front matter: type of titles: no type 'thing'; choose item"),

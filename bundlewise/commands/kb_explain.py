@@ -10,8 +10,8 @@ from bundlewise.commands.kb_shared import folded, json_option, kb_argument, open
 from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
-from bundlewise.titles import clean, is_named
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.titles import clean, is_named
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Explanation

@@ -11,7 +11,6 @@ from bundlewise.server.limits import MAX_ITEMS, MAX_SESSIONS, MAX_TITLE
 from bundlewise.titles import clean, is_named
 
 
-
 def _named(title: str) -> str:
     if not is_named(clean(title)):
         raise PydanticCustomError("title", "a title needs a letter, a digit or a symbol")
