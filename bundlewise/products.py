@@ -27,6 +27,8 @@ TITLE_LIMIT = 2_000
 NEEDED = ("id", "title")
 PARQUET = b"PAR1"
 
+_OPEN_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31})$")
+
 Row = tuple[str, Mapping[str, Any]]
 """Where a row stands, for messages, and its fields."""
 
@@ -100,6 +102,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             if not names:
                 names = _columns(row, where)
                 continue
+            row = _with_whole_entities(row, len(names)) if delimiter == ";" else row
             if len(row) != len(names):
                 count = f"{len(row)} fields under {len(names)} columns"
                 raise DataError(f"{where}: {count}; put fields that hold {delimiter!r} into double quotes")
@@ -108,9 +111,23 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}, line {start}: {error}; quote fields in pairs of double quotes") from error
 
 
+def _with_whole_entities(row: list[str], count: int) -> list[str]:
+    """Return a row in which semicolons that end HTML entities, as in `Black &amp; Decker`, part no fields."""
+    if len(row) <= count:
+        return row
+    whole: list[str] = []
+    for cell in row:
+        if whole and _OPEN_ENTITY.search(whole[-1]):
+            whole[-1] += f";{cell}"
+        else:
+            whole.append(cell)
+    return whole if len(whole) == count else row
+
+
 def _reader(text: str, delimiter: str) -> Any:
-    rows = io.StringIO(text, newline="")
-    return csv.reader(rows, delimiter=delimiter, strict=True, skipinitialspace=True)
+    # A blank before a quoted field does not belong to it; one behind the semicolon of an entity belongs to the title.
+    skips = f'{delimiter} "' in text
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=skips)
 
 
 def _layout(text: str) -> tuple[str, int, str]:

@@ -78,7 +78,7 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield where each line stands, and the line; a byte order mark and blank lines are fine."""
     if not is_input(path):
-        raise UsageError(f"cannot read {path}: no such file; give a file of predictions")
+        raise UsageError(f"cannot read {path}: no file or pipe of this name; give a file of predictions")
     for number, line in enumerate(text_of(path).split("\n"), 1):
         if line.strip():
             yield f"{path}, line {number}", line.lstrip(BOM)

@@ -79,6 +79,11 @@ def test_every_way_in_gives_the_same_title(tmp_path: Path) -> None:
     assert {item.id for item in items} == {"a&amp;", "1"}
 
 
+def test_an_entity_parts_no_fields_where_semicolons_do(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("id;title;price\na;Black &amp; Decker &#39;X&#39;;5,00\nb;AT&T;6,00\n")
+    assert [p.title for p in read_products(str(tmp_path / "c.csv"))] == ["Black & Decker 'X'", "AT&T"]
+
+
 @pytest.mark.parametrize("title", ["\u200b", "&nbsp;&#8203;", "\u2800", "..."])
 def test_a_title_that_nobody_sees_is_refused_everywhere(tmp_path: Path, title: str) -> None:
     (tmp_path / "s.jsonl").write_text(json.dumps({"session_id": "s", "items": [{"id": "a", "title": title}]}))
