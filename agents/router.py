@@ -184,11 +184,11 @@ def _is_title(row: str) -> bool:
 def _is_bare_name(row: str, actions: list[Action], seen: Seen) -> bool:
     """Say whether a line is looked for as a product by its words alone, with no word that asks for it."""
     whole = [Action(name="search", text=heard(row, seen))]
-    return actions == whole and not re.match(POLITE[0], row.lower())
+    return actions == whole and not re.match(POLITE, row.lower())
 
 
 def _is_sentence(row: str) -> bool:
-    said = re.sub(POLITE[0], "", row.lower().replace("\u2019", "'"))
+    said = re.sub(POLITE, "", row.lower().replace("\u2019", "'"))
     spoken = re.fullmatch(SPOKEN, said) or re.fullmatch(SPOKEN, row.lower())
     return bool(spoken) and not BULLET.match(row) and not _is_title(row)
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
-KERNEL = ("text", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
+KERNEL = ("text", "scripts", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
 
 

@@ -2,13 +2,14 @@
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import regex
 from icu4py.breakers import WordBreaker
 
-_HEAD_LAST = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\u30fc\u3005\u3006"
-_JOINED = r"\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}"
-_SPACED = rf"[[\p{{L}}\p{{Nd}}\p{{Nl}}]--[{_HEAD_LAST}{_JOINED}]]"
+_HEAD_LAST = r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\u30fc]&&[\p{L}\p{Nl}]]"
+_JOINED = r"[[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]&&[\p{L}\p{Nd}]]"
+_SPACED = rf"[[\p{{L}}\p{{Nd}}]--[{_HEAD_LAST}{_JOINED}]]"
 _LETTER = rf"[\p{{L}}--[{_HEAD_LAST}{_JOINED}]]"
 _RUN = rf"(?P<run>[{_HEAD_LAST}][{_HEAD_LAST}\p{{M}}]*|[{_JOINED}][{_JOINED}\p{{M}}]*)"
 _WORD = regex.compile(rf"{_RUN}|{_SPACED}[{_SPACED}\p{{M}}]*(?:[-'.]{_SPACED}[{_SPACED}\p{{M}}]*)*", regex.V1)
@@ -128,4 +129,4 @@ def _parted(run: str) -> Iterator[str]:
 def _pairs(singles: Sequence[str]) -> Iterator[str]:
     if len(singles) == 1:
         yield singles[0]
-    yield from (a + b for a, b in zip(singles, singles[1:], strict=False))
+    yield from (a + b for a, b in pairwise(singles))

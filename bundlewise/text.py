@@ -3,7 +3,27 @@
 import re
 
 from bundlewise import scripts
+from bundlewise.scripts import head, is_unspaced, normal, spaced, unaccented
 
+__all__ = [
+    "MAX_TITLE",
+    "MAX_TITLE_WORDS",
+    "NOT_KINDS",
+    "STOP_WORDS",
+    "UNITS",
+    "head",
+    "head_noun",
+    "is_unspaced",
+    "kind",
+    "line",
+    "normal",
+    "shared_words",
+    "short",
+    "spaced",
+    "tokens",
+    "unaccented",
+    "words",
+]
 STOP_WORDS = frozenset({"and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"})
 UNITS = {
     "cm",
@@ -54,7 +74,7 @@ def words(title: str) -> list[str]:
     if title.isascii():
         return [w for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
     unwanted = STOP_WORDS | scripts.STOP_WORDS
-    return [w for w in scripts.tokens(title) if w not in unwanted and (len(w) > 1 or scripts.is_unspaced(w))]
+    return [w for w in scripts.tokens(title) if w not in unwanted and (len(w) > 1 or is_unspaced(w))]
 
 
 def tokens(text: str) -> list[str]:
@@ -88,7 +108,7 @@ def kind(title: str) -> str:
 def head_noun(kind_words: str) -> str:
     """Return the last word of a kind in the singular: the coarse kind that patterns are mined over."""
     parts = kind_words.split() or ["product"]
-    word = parts[-1] if kind_words.isascii() else scripts.head(parts)
+    word = parts[-1] if kind_words.isascii() else head(parts)
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     if word.endswith(("ches", "shes", "xes", "sses")):
