@@ -4,10 +4,19 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from bundlewise.agents.conversation import Desk
-from bundlewise.agents.phrases import LAST_POLITE, LONGEST_COURTESY, PHRASES, POLITE, REWRITTEN, compiled, lexicon, meant
+from bundlewise.agents.phrases import (
+    LAST_POLITE,
+    LONGEST_COURTESY,
+    PHRASES,
+    POLITE,
+    REWRITTEN,
+    compiled,
+    lexicon,
+    meant,
+)
 from bundlewise.agents.titles import shorter, slip
 from bundlewise.text import line, words
 
@@ -57,7 +66,7 @@ def is_courtesy(said: str) -> bool:
 def corrected(said: str, seen: Seen) -> str:
     """Return a message with the slips in its command words mended; words of products stay."""
     known = lexicon()
-    titles = {word for item in (*seen.desk.cart, *seen.desk.found) for word in words(item.title)}
+    titles = _words_in(tuple(item.title for item in (*seen.desk.cart, *seen.desk.found)))
 
     def mend(match: re.Match[str]) -> str:
         word = match[0]
@@ -67,6 +76,12 @@ def corrected(said: str, seen: Seen) -> str:
         return min(close, default=word)
 
     return _WORD.sub(mend, said)
+
+
+@lru_cache(64)
+def _words_in(titles: tuple[str, ...]) -> frozenset[str]:
+    """Return the words of titles; each line of a message asks for those of the same desk."""
+    return frozenset(word for title in titles for word in words(title))
 
 
 @cache

@@ -24,8 +24,10 @@ _WIDE = regex.compile(r"[\uff01-\uffee]+")
 _HIDDEN = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
 _CYRILLIC_APOSTROPHE = regex.compile(r"(?<=\p{Script=Cyrillic})\u2019(?=\p{Script=Cyrillic})", regex.V1)
 _ACCENTS = regex.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]")
-_LEADING_TAG = regex.compile(r"^\s*[\[(\u3010\u3014\u300c\u300e\u300a][^\])\u3011\u3015\u300d\u300f\u300b]*"
-                             r"[\])\u3011\u3015\u300d\u300f\u300b]\s*")
+_LEADING_TAG = regex.compile(
+    r"^\s*[\[(\u3010\u3014\u300c\u300e\u300a][^\])\u3011\u3015\u300d\u300f\u300b]*"
+    r"[\])\u3011\u3015\u300d\u300f\u300b]\s*"
+)
 _KIND_END = regex.compile(
     r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002]| - "
     r"| (?:for|with|in|to|by|w/|für|mit|pour|para|avec|для|из|от|на|по|של|עם|עבור|ל|مع|من) "
