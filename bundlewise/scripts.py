@@ -14,6 +14,7 @@ _LETTER = rf"[\p{{L}}--[{_HEAD_LAST}{_JOINED}]]"
 _RUN = rf"(?P<run>[{_HEAD_LAST}][{_HEAD_LAST}\p{{M}}]*|[{_JOINED}][{_JOINED}\p{{M}}]*)"
 _WORD = regex.compile(rf"{_RUN}|{_SPACED}[{_SPACED}\p{{M}}]*(?:[-'.]{_SPACED}[{_SPACED}\p{{M}}]*)*", regex.V1)
 _KIND_WORD = regex.compile(rf"{_RUN}|{_LETTER}\p{{M}}*[{_LETTER}\p{{M}}'&+-]+", regex.V1)
+_RUNS = regex.compile(_RUN, regex.V1)
 _UNSPACED = regex.compile(rf"[{_HEAD_LAST}{_JOINED}]", regex.V1)
 _LATIN = regex.compile(r"\p{Script=Latin}", regex.V1)
 _CYRILLIC = regex.compile(r"\p{Script=Cyrillic}", regex.V1)
@@ -55,6 +56,15 @@ def tokens(text: str) -> list[str]:
 def is_unspaced(word: str) -> bool:
     """Say whether a word is of a script that puts no spaces between words: there one character may be a word."""
     return _UNSPACED.search(word) is not None
+
+
+def pairs_in(text: str) -> Iterator[str]:
+    """Yield the characters, and the pairs of them, of a text's parts in scripts that put no spaces between words."""
+    if text.isascii():
+        return
+    for match in _RUNS.finditer(normal(text)):
+        yield from match[0]
+        yield from map("".join, pairwise(match[0]))
 
 
 def unaccented(word: str) -> str:
@@ -131,4 +141,4 @@ def _parted(run: str) -> Iterator[str]:
 def _pairs(singles: Sequence[str]) -> Iterator[str]:
     if len(singles) == 1:
         yield singles[0]
-    yield from (a + b for a, b in pairwise(singles))
+    yield from map("".join, pairwise(singles))

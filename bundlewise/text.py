@@ -3,11 +3,12 @@
 import re
 
 from bundlewise import scripts
-from bundlewise.scripts import head, is_unspaced, normal, spaced, unaccented
+from bundlewise.scripts import head, is_unspaced, normal, pairs_in, spaced, unaccented
 
 __all__ = [
     "MAX_TITLE",
     "MAX_TITLE_WORDS",
+    "MOST_WORDS",
     "NOT_KINDS",
     "STOP_WORDS",
     "UNITS",
@@ -17,6 +18,7 @@ __all__ = [
     "kind",
     "line",
     "normal",
+    "pairs_in",
     "shared_words",
     "short",
     "spaced",
@@ -49,6 +51,8 @@ NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
 MAX_TITLE = 1_000
 """Characters that a product's title may have, wherever it comes from."""
+MOST_WORDS = 40
+"""Words of a text that are looked for in a catalogue or a knowledge base; more words do not count."""
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 _LEADING_TAG = re.compile(r"^\s*[\[(][^\])]*[\])]\s*")
