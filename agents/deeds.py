@@ -21,7 +21,7 @@ from bundlewise.agents.wording import (
     within_prices,
 )
 from bundlewise.domain import Item
-from bundlewise.text import line
+from bundlewise.text import MOST_WORDS, line, normal, short, title_fault, words
 
 SHOWN = 8
 
@@ -63,6 +63,8 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     query = line(action.text)
     found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
     what = f" for {query!r}" if query else ""
+    if len(set(words(query))) > MOST_WORDS:
+        what = f" for the first {MOST_WORDS} words of that"
     within = within_prices(action)
     if not found:
         return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
@@ -116,15 +118,22 @@ def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put a list of titles into the cart: the catalogue's products where it has them, else as they were given."""
     if not action.titles:
         return _refuse(desk, "The list is empty; paste products, one a line.")
+    if faults := [f"{short(title, 4)!r}: {title_fault(title)}." for title in action.titles if title_fault(title)]:
+        return _refuse(desk, faults[0])
     return _put(desk, [_of_title(title, finder) for title in action.titles])
 
 
 def _of_title(title: str, finder: Finder) -> Item:
-    wanted = " ".join(line(title).casefold().split())
+    wanted = _same(title)
     for item, _ in finder.search(title, 3):
-        if " ".join(item.title.casefold().split()) == wanted:
+        if _same(item.title) == wanted:
             return item
-    return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title)[:500])
+    return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title))
+
+
+def _same(title: str) -> str:
+    """Return what titles that differ in case, white space or the form of their accents have in common."""
+    return " ".join(normal(line(title)).split())
 
 
 def _put(desk: Desk, products: Sequence[Item]) -> Deed:

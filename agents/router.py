@@ -3,7 +3,7 @@
 import re
 
 from bundlewise.agents.comparing import compared
-from bundlewise.agents.conversation import LONGEST, Act, Action
+from bundlewise.agents.conversation import Act, Action
 from bundlewise.agents.hearing import Seen, heard, is_courtesy, plain
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import ALL, bundles_in, called_each, called_wholly, is_amount, numbers_in
@@ -25,7 +25,7 @@ from bundlewise.agents.phrases import (
     compiled,
 )
 from bundlewise.agents.wishes import Wish, is_money, wish_in
-from bundlewise.text import STOP_WORDS, UNITS, line, words
+from bundlewise.text import LONGEST, STOP_WORDS, UNITS, line, words
 
 __all__ = ["Seen", "understand"]
 LONGEST_NAME = 6

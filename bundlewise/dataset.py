@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bundlewise.domain import SPLITS, Bundle, Item, Session, Split
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import write_jsonl
+from bundlewise.text import title_fault
 
 STARTERS = ("electronics", "clothing", "grocery")
 LINE_LIMIT = 10_000_000
@@ -115,6 +116,8 @@ def _item_problems(item: Item, where: str) -> Iterator[str]:
         yield f"{where}.id is empty; give every product an id"
     if not item.title.strip():
         yield f"{where}.title is empty; write the product's title"
+    if fault := title_fault(item.title):
+        yield f"{where}.{fault}"
     if item.price is not None and not (math.isfinite(item.price) and item.price >= 0):
         yield f"{where}.price must be a number of at least 0, got {item.price}; leave unknown prices out"
 

@@ -13,12 +13,12 @@ from bundlewise.dataset import STARTERS, load
 from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import row_object
+from bundlewise.text import title_fault
 
 COLUMNS = "id and title are needed, price and category are read where they are"
 DELIMITERS = ",;\t|"
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FIELD_LIMIT = 1_000_000
-TITLE_LIMIT = 2_000
 _PRICE = re.compile(r"(?:[A-Z]{3}|[$€£¥])?\s*([0-9][0-9.,' ]*)\s*(?:[A-Z]{3}|[$€£¥])?")
 _GROUPED = re.compile(r"[0-9]{1,3}([,' ])[0-9]{3}(?:\1[0-9]{3})*(?:\.[0-9]+)?")
 
@@ -127,8 +127,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 def _item(fields: Mapping[str, Any], where: str) -> Item:
     key, title = (_word(fields.get(name), name, where) for name in ("id", "title"))
-    if len(title) > TITLE_LIMIT:
-        raise DataError(f"{where}: title has {len(title):,} characters; shorten it to {TITLE_LIMIT:,}")
+    if fault := title_fault(title):
+        raise DataError(f"{where}: {fault}")
     return Item(id=key, title=title, price=_price(fields.get("price"), where), category=_category(fields, where))
 
 

@@ -73,8 +73,8 @@ def unaccented(word: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """Return a text with a space between any two words, for an index that parts words at spaces."""
-    return text if text.isascii() else " ".join(tokens(text))
+    """Return a text for an index that parts words at spaces: its words, and pairs of characters where it has none."""
+    return text if text.isascii() else " ".join([*tokens(text), *(pair for pair in pairs_in(text) if len(pair) > 1)])
 
 
 def kind(title: str, unwanted: frozenset[str]) -> str:

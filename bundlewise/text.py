@@ -1,11 +1,13 @@
 """What a product title says by itself: its words, its kind, and one safe line of it."""
 
 import re
+from collections.abc import Iterable
 
 from bundlewise import scripts
 from bundlewise.scripts import head, is_unspaced, normal, pairs_in, spaced, unaccented
 
 __all__ = [
+    "LONGEST",
     "MAX_TITLE",
     "MAX_TITLE_WORDS",
     "MOST_WORDS",
@@ -22,6 +24,8 @@ __all__ = [
     "shared_words",
     "short",
     "spaced",
+    "title_fault",
+    "titles_fault",
     "tokens",
     "unaccented",
     "words",
@@ -51,6 +55,8 @@ NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
 MAX_TITLE = 1_000
 """Characters that a product's title may have, wherever it comes from."""
+LONGEST = 4_000
+"""Characters that a message or a search may have, whichever way it comes in."""
 MOST_WORDS = 40
 """Words of a text that are looked for in a catalogue or a knowledge base; more words do not count."""
 
@@ -118,6 +124,19 @@ def head_noun(kind_words: str) -> str:
     if word.endswith(("ches", "shes", "xes", "sses")):
         return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3 else word
+
+
+def title_fault(title: str) -> str:
+    """Return what is wrong with the length of a title, with the remedy; nothing where it is right."""
+    if len(title) <= MAX_TITLE:
+        return ""
+    return f"title has {len(title):,} characters; shorten it to {MAX_TITLE:,} or fewer"
+
+
+def titles_fault(titles: Iterable[str]) -> str:
+    """Return the first title by number whose length is wrong, with the remedy; nothing where all are right."""
+    faults = (f"title {number}: {title_fault(title)}" for number, title in enumerate(titles, 1) if title_fault(title))
+    return next(faults, "")
 
 
 def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:

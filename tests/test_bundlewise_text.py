@@ -2,8 +2,6 @@
 
 import unicodedata
 
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,6 +9,7 @@ from bundlewise.agents.utilisation import UTILISATIONS
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
+from bundlewise.text import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.chain import Spread
@@ -115,6 +116,8 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
         raise UsageError(f"unexpected argument {titles[0]!r}; titles go with --items")
     if any(not title.strip() for title in titles):
         raise UsageError("a title is empty; give each product a title")
+    if fault := titles_fault(titles):
+        raise UsageError(fault)
     if calibrate and data is None:
         raise UsageError("--calibrate needs --data with annotated validation sessions")
     if output is not None and output.is_dir():

@@ -11,6 +11,7 @@ from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.text import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Explanation
@@ -80,6 +81,8 @@ def _session(items: bool, titles: Sequence[str], data: str | None, session: str 
         raise UsageError("--session needs --data")
     if not titles or not all(title.strip() for title in titles):
         raise UsageError("a title is empty or missing; give each product a title, in quotes")
+    if fault := titles_fault(titles):
+        raise UsageError(fault)
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)
 
