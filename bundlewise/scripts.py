@@ -67,6 +67,26 @@ def pairs_in(text: str) -> Iterator[str]:
         yield from map("".join, pairwise(match[0]))
 
 
+def is_foreign(text: str) -> bool:
+    """Say whether most letters of a text are of another script than Latin."""
+    if text.isascii():
+        return False
+    letters = [letter for letter in text if letter.isalpha()]
+    return 2 * sum(1 for letter in letters if not _LATIN.match(letter)) > len(letters)
+
+
+def first_words(text: str, limit: int) -> str:
+    """Return the first words of a text; what has no spaces is counted by the words in it."""
+    parts: list[str] = []
+    for part in text.split():
+        if limit <= 0:
+            break
+        segments = list(WordBreaker(part, "en")) if is_unspaced(part) else [part]
+        parts.append("".join(segments[:limit]))
+        limit -= len(segments)
+    return " ".join(parts)
+
+
 def unaccented(word: str) -> str:
     """Return a word without the accents that people leave out when they type."""
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))

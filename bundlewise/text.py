@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from bundlewise import scripts
-from bundlewise.scripts import head, is_unspaced, normal, pairs_in, spaced, unaccented
+from bundlewise.scripts import head, is_foreign, is_unspaced, normal, pairs_in, spaced, unaccented
 
 __all__ = [
     "LONGEST",
@@ -16,6 +16,7 @@ __all__ = [
     "UNITS",
     "head",
     "head_noun",
+    "is_foreign",
     "is_unspaced",
     "kind",
     "line",
@@ -72,7 +73,9 @@ def line(text: str) -> str:
     White space is collapsed, control characters go, and `<|` (which opens a model's special
     tokens) is split.
     """
-    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    printable = (
+        text if isinstance(text, str) and text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    )
     return " ".join(printable.split()).replace("<|", "< |").replace("|>", "| >")
 
 
@@ -105,9 +108,10 @@ def kind(title: str) -> str:
     is a 'foldlite case'. The same function serves every product, bundled or not. In other scripts
     the head stands where their languages put it.
     """
-    if not title.isascii():
+    whole = line(title)
+    if not whole.isascii():
         return scripts.kind(title, NOT_KINDS) or "product"
-    phrase = _KIND_END.split(_LEADING_TAG.sub("", line(title)), maxsplit=1)[0]
+    phrase = _KIND_END.split(_LEADING_TAG.sub("", whole), maxsplit=1)[0]
     for part in (phrase, title):
         found = [word for word in _KIND_WORD.findall(part.lower()) if word not in NOT_KINDS]
         if found:
@@ -141,4 +145,5 @@ def titles_fault(titles: Iterable[str]) -> str:
 
 def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:
     """Return the first words of a title on one line."""
-    return " ".join(line(title).split()[:limit])
+    whole = line(title)
+    return " ".join(whole.split()[:limit]) if whole.isascii() else scripts.first_words(whole, limit)

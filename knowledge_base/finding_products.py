@@ -123,7 +123,7 @@ class ProductFinder:
             covered = self._covered(terms)
             by_words = covered + self._headed(terms)
             scores, allowed = by_words, within & (covered >= COVERED)
-            if self._vectors is not None:
+            if self._vectors is not None and self._embedder.reads(text):
                 meaning = self._vectors @ self._embedder.embed([text[:MAX_TITLE]])[0]
                 scores, allowed = by_words + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
         places = np.flatnonzero(allowed)

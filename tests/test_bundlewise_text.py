@@ -82,4 +82,12 @@ def test_shared_words_are_few_distinct_and_in_the_order_of_the_first_title() -> 
 
 @given(ANY, st.integers(1, 12))
 def test_a_short_title_has_no_more_words_than_asked_for(text: str, limit: int) -> None:
-    assert short(text, limit).split() == line(text).split()[:limit]
+    assert len(short(text, limit).split()) <= limit
+    assert "".join(line(text).split()).startswith("".join(short(text, limit).split()))
+
+
+@given(st.text(st.characters(max_codepoint=0x2000), max_size=80), st.integers(1, 12))
+def test_a_short_title_ends_between_words(text: str, limit: int) -> None:
+    words_of_line = line(text).split()
+    if not any("\u0e00" <= letter <= "\u0eff" or "\u1000" <= letter <= "\u17ff" for letter in text):
+        assert short(text, limit).split() == words_of_line[:limit]
