@@ -21,7 +21,7 @@ from bundlewise.agents.wording import (
     within_prices,
 )
 from bundlewise.domain import Item
-from bundlewise.text import MOST_WORDS, line, normal, short, title_fault, words
+from bundlewise.text import LONGEST, MOST_WORDS, line, normal, short, title_fault, words
 
 SHOWN = 8
 
@@ -60,7 +60,7 @@ def do(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Show products that a text means, within prices."""
-    query = line(action.text)
+    query = line(action.text)[:LONGEST]
     found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
     what = f" for {query!r}" if query else ""
     if len(set(words(query))) > MOST_WORDS:
@@ -109,7 +109,7 @@ def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
         return _refuse(desk, f"I found nothing for {line(text)!r} in the catalogue.")
     if len(found) == 1:
         return _put(desk, found)
-    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)})
+    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)[:LONGEST]})
     said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
     return Deed(after, said, (ProductsEvent(products=after.found, query=after.query),))
 

@@ -18,7 +18,7 @@ from bundlewise.agents.phrases import (
     meant,
 )
 from bundlewise.agents.titles import shorter, slip
-from bundlewise.text import line, words
+from bundlewise.text import LONGEST, line, words
 
 SHORTEST_SLIP = 4
 STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
@@ -41,7 +41,8 @@ def heard(row: str, seen: Seen) -> str:
 
 def plain(text: str) -> str:
     """Return a message in lower case, without politeness around it and punctuation at its end."""
-    said = line(text).lower().replace("\u2019", "'").strip()
+    # Some letters are longer in lower case, and a line parts what a model would take for a mark of its own.
+    said = line(text).lower().replace("\u2019", "'").strip()[:LONGEST]
     said = _without_last_courtesy(said)
     rest = re.sub(POLITE, "", said, count=1)
     return rest if rest and not is_courtesy(said) else said

@@ -223,7 +223,7 @@ def _asks(row: str, seen: Seen) -> bool:
 
 def _listed(row: str, seen: Seen) -> list[Action]:
     """Return a list within one line: parts between semicolons, or after "bundle" or "I have" between commas."""
-    said = line(row).strip()
+    said = line(row).strip()[:LONGEST]
     match = compiled(LISTS).fullmatch(said.lower().rstrip("?!. "))
     if not match and said.count(";") < 1:
         return []

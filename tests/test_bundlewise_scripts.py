@@ -132,7 +132,8 @@ def test_a_short_title_without_spaces_is_cut_between_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["漢" * 4000, "ก" * 4000, "ក" * 4000, "က" * 4000, "е\u0301" * 2000, "ü-" * 2000, "х" * 4000, "\u200bü" * 2000]
+    "text",
+    ["漢" * 4000, "ก" * 4000, "ក" * 4000, "က" * 4000, "е\u0301" * 2000, "ü-" * 2000, "х" * 4000, "\u200bü" * 2000],
 )
 def test_reading_a_long_text_takes_no_time(text: str) -> None:
     start = time.process_time()
