@@ -7,7 +7,7 @@ from bundlewise.agents.limits import Limits
 
 CENT = 0.01
 ASKED = (
-    r"(?:(?:make|show|find|give|get|i want|i need|i'd like|do you have|is there|are there|have you got|any) ?)*"
+    r"(?:(?:make|show|find|give|get|i want|i need|i'd like|do you have|is there|are there|have you got) ?)*"
     r"(?:(?:me|it|them|the bundles?|these|anything|something|some|any) ?)*"
 )
 KINDS = (r"(smaller)(?: bundles?| sets?)?", r"(larger|bigger)(?: bundles?| sets?)?", r"(fewer|less) (?:bundles|sets)")

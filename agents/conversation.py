@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import MOST_PLACES
 from bundlewise.domain import Item, Reason, Record
+from bundlewise.titles import LONGEST
 
 Act = Literal[
     "search",
@@ -28,7 +29,6 @@ Act = Literal[
     "greet",
     "unknown",
 ]
-LONGEST = 4000
 Words = Annotated[str, StringConstraints(max_length=LONGEST)]
 Place = Annotated[int, Field(ge=-1000, le=1000)]
 """Bounded, for a checkpoint cannot hold an integer of more than 64 bits."""

@@ -21,8 +21,8 @@ from bundlewise.agents.wording import (
     within_prices,
 )
 from bundlewise.domain import Item
-from bundlewise.text import line
-from bundlewise.titles import clean
+from bundlewise.text import MOST_WORDS, line, normal, short, words
+from bundlewise.titles import LONGEST, clean, title_fault
 
 SHOWN = 8
 
@@ -61,9 +61,11 @@ def do(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Show products that a text means, within prices."""
-    query = line(action.text)
+    query = line(action.text)[:LONGEST]
     found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
     what = f" for {query!r}" if query else ""
+    if len(set(words(query))) > MOST_WORDS:
+        what = f" for the first {MOST_WORDS} words of that"
     within = within_prices(action)
     if not found:
         return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
@@ -108,7 +110,7 @@ def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
         return _refuse(desk, f"I found nothing for {line(text)!r} in the catalogue.")
     if len(found) == 1:
         return _put(desk, found)
-    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)})
+    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)[:LONGEST]})
     said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
     return Deed(after, said, (ProductsEvent(products=after.found, query=after.query),))
 
@@ -117,16 +119,23 @@ def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put a list of titles into the cart: the catalogue's products where it has them, else as they were given."""
     if not action.titles:
         return _refuse(desk, "The list is empty; paste products, one a line.")
+    if faults := [f"{short(title, 4)!r}: {title_fault(title)}." for title in action.titles if title_fault(title)]:
+        return _refuse(desk, faults[0])
     return _put(desk, [_of_title(title, finder) for title in action.titles])
 
 
 def _of_title(title: str, finder: Finder) -> Item:
     title = clean(title)
-    wanted = " ".join(line(title).casefold().split())
+    wanted = _same(title)
     for item, _ in finder.search(title, 3):
-        if " ".join(item.title.casefold().split()) == wanted:
+        if _same(item.title) == wanted:
             return item
-    return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title)[:500])
+    return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title))
+
+
+def _same(title: str) -> str:
+    """Return what titles that differ in case, white space or the form of their accents have in common."""
+    return " ".join(normal(line(title)).split())
 
 
 def _put(desk: Desk, products: Sequence[Item]) -> Deed:

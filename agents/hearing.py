@@ -1,15 +1,30 @@
 """A message as it is understood: without politeness, its slips mended, said as the phrases say it."""
 
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 
 from bundlewise.agents.conversation import Desk
-from bundlewise.agents.naming import slip
-from bundlewise.agents.phrases import PHRASES, POLITE, REWRITTEN, compiled, lexicon, meant
+from bundlewise.agents.phrases import (
+    LAST_POLITE,
+    LONGEST_COURTESY,
+    PHRASES,
+    POLITE,
+    REWRITTEN,
+    compiled,
+    lexicon,
+    meant,
+)
+from bundlewise.agents.titles import shorter, slip
 from bundlewise.text import line, words
+from bundlewise.titles import LONGEST
 
 SHORTEST_SLIP = 4
+STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
+"""What may end a message, in any script."""
+_WORD = re.compile(r"(?<![^\x00-\x7f])[a-z]+(?:'[a-z]+)?(?![^\x00-\x7f])")
 
 
 @dataclass(frozen=True)
@@ -27,14 +42,22 @@ def heard(row: str, seen: Seen) -> str:
 
 def plain(text: str) -> str:
     """Return a message in lower case, without politeness around it and punctuation at its end."""
-    said = line(text).lower().replace("\u2019", "'").strip()
-    before = None
-    while said != before:
-        before = said
-        said = re.sub(r"[\s?!.,;]+$", "", said)
-        said = re.sub(POLITE[1], "", said) or said
-    shorter = re.sub(POLITE[0], "", said)
-    return shorter if shorter and not is_courtesy(said) else said
+    # Some letters are longer in lower case, and a line parts what a model would take for a mark of its own.
+    said = line(text).lower().replace("\u2019", "'").strip()[:LONGEST]
+    said = _without_last_courtesy(said)
+    rest = re.sub(POLITE, "", said, count=1)
+    return rest if rest and not is_courtesy(said) else said
+
+
+def _without_last_courtesy(said: str) -> str:
+    """Return a message without the stops and the politeness at its end, however often they stand there."""
+    end = len(said)
+    while True:
+        end = len(said[:end].rstrip(STOPS))
+        match = LAST_POLITE.search(said, max(0, end - LONGEST_COURTESY), end)
+        if not match or not match.start():
+            return said[:end]
+        end = match.start()
 
 
 def is_courtesy(said: str) -> bool:
@@ -45,16 +68,32 @@ def is_courtesy(said: str) -> bool:
 def corrected(said: str, seen: Seen) -> str:
     """Return a message with the slips in its command words mended; words of products stay."""
     known = lexicon()
-    titles = {word for item in (*seen.desk.cart, *seen.desk.found) for word in words(item.title)}
+    titles = _words_in(tuple(item.title for item in (*seen.desk.cart, *seen.desk.found)))
 
     def mend(match: re.Match[str]) -> str:
         word = match[0]
         if len(word) < SHORTEST_SLIP or word in known or word in titles or seen.knows(word):
             return word
-        close = sorted(other for other in meant() if len(other) >= SHORTEST_SLIP and _is_slip(word, other))
-        return close[0] if close else word
+        close = [other for form in shorter(word) for other in _near().get(form, ()) if _is_slip(word, other)]
+        return min(close, default=word)
 
-    return re.sub(r"[a-z]+(?:'[a-z]+)?", mend, said)
+    return _WORD.sub(mend, said)
+
+
+@lru_cache(64)
+def _words_in(titles: tuple[str, ...]) -> frozenset[str]:
+    """Return the words of titles; each line of a message asks for those of the same desk."""
+    return frozenset(word for title in titles for word in words(title))
+
+
+@cache
+def _near() -> Mapping[str, Sequence[str]]:
+    """Return the words that a slip may stand for, by all that they can be with one letter less."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for word in meant():
+        for form in shorter(word) if len(word) >= SHORTEST_SLIP else ():
+            found[form].append(word)
+    return dict(found)
 
 
 def _is_slip(word: str, other: str) -> bool:

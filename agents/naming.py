@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
+from bundlewise.agents.titles import title_words, words_of
 from bundlewise.domain import Item
-from bundlewise.text import STOP_WORDS, head_noun
+from bundlewise.text import STOP_WORDS, line
 
 Listed = TypeVar("Listed")
 ORDINALS = {
@@ -44,16 +45,20 @@ COUNTS = {
 ALL = frozenset({"all", "everything", "both", "these", "those", "them", "it", "this", "that"})
 MOST_PLACES = 100
 """Places that a message may name; no list is as long."""
+MOST_NAMING = 500
+"""Words of a text that may name a product; no title has more."""
 FILLER = STOP_WORDS | ALL | frozenset({"a", "an", "one", "ones", "my", "some", "please", "thing", "product", "item"})
 _COUNT = rf"[0-9]{{1,2}}|{'|'.join(COUNTS)}"
 _NUMBERS = re.compile(
     r"(?:(?:the|number|numbers|no|item|items|product|products|option|and|one|ones|#)\s*|[,&]\s*)*"
     rf"(?:(?P<side>first|last|top) (?P<count>{_COUNT})|(?P<number>[0-9]{{1,2}}|{'|'.join(ORDINALS)}))\b"
 )
+_LAST_NOUN = re.compile(r"\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\s*$")
+LONGEST_NOUN = 20
+"""Characters at the end of a text in which its last noun is looked for."""
 _AMOUNT = re.compile(rf"(?:{_COUNT}|a couple|a few|some|any|several)(?: (?:of )?(?:them|these|those|more))?")
 _BUNDLES = re.compile(r"(?:the )?bundles? (?:number |no |#)?(?P<after>.+)|(?P<before>.+) bundles?")
 _AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
-_WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
@@ -61,7 +66,7 @@ def numbers_in(text: str) -> tuple[int, ...]:
     rest = text.strip().lower()
     if is_amount(rest) and not rest.isdecimal():
         return ()
-    rest = re.sub(r"(?:\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\b)+\s*$", "", rest)
+    rest = _without_nouns(rest)
     found: dict[int, None] = {}
     span = re.fullmatch(r"(?:items?|products?|numbers?)?\s*([0-9]{1,2})\s*(?:-|to)\s*([0-9]{1,2})", rest)
     if span:
@@ -73,6 +78,13 @@ def numbers_in(text: str) -> tuple[int, ...]:
         found.update(dict.fromkeys(_places(match)))
         rest = rest[match.end() :].lstrip()
     return tuple(found)[:MOST_PLACES]
+
+
+def _without_nouns(said: str) -> str:
+    """Return a text without the `ones` and `products` at its end; `the first one` is a place."""
+    while match := _LAST_NOUN.search(said[-LONGEST_NOUN:]):
+        said = said[: len(said) - len(match[0])]
+    return said
 
 
 def _places(match: re.Match[str]) -> Sequence[int]:
@@ -108,46 +120,46 @@ def called(text: str, among: Sequence[Item]) -> list[Item]:
     A word counts if it is in the title, begins a word of it, or is one slip away from one. None where not even
     half of the words are met.
     """
-    asked = list(dict.fromkeys(word for word in _words(text) if word not in FILLER))
+    asked = _asked(text)
     if not asked:
         return []
-    scored = [(sum(_meets(word, _words(item.title)) for word in asked), item) for item in among]
-    best = max((score for score, _ in scored), default=0.0)
-    return [item for score, item in scored if score == best] if best >= 0.5 * len(asked) and best > 0 else []
+    scores = _scores(asked, among)
+    best = max(scores, default=0.0)
+    fitting = [item for score, item in zip(scores, among, strict=True) if score == best]
+    return fitting if best >= 0.5 * len(asked) and best > 0 else []
 
 
 def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
     """Return the products that a text calls, if every one of its words is met."""
-    asked = [word for word in _words(text) if word not in FILLER]
-    return [item for item in called(text, among) if all(_meets(word, _words(item.title)) for word in asked)]
+    fitting, asked = called(text, among), _asked(text)
+    held = title_words(tuple(item.title for item in fitting))
+    met = [held.meets(word) for word in asked] if fitting else []
+    return [item for place, item in enumerate(fitting) if all(place in each for each in met)]
 
 
 def called_each(text: str, among: Sequence[Item]) -> list[Item]:
     """Return the products that a list names, `the tablet, the case and the pen`; none if a part is not clear."""
-    parts = [part for part in _AND.split(text) if part.strip()]
-    each = [called(part, among) for part in parts]
-    clear = len(parts) > 1 and all(len(found) == 1 for found in each)
-    return list({item.id: item for found in each for item in found}.values()) if clear else []
+    parts = [part for part in _AND.split(line(text)) if part.strip()]
+    if len(parts) < 2:
+        return []
+    found: dict[str, Item] = {}
+    for part in parts:
+        fitting = called(part, among)
+        if len(fitting) != 1:
+            return []
+        found[fitting[0].id] = fitting[0]
+    return list(found.values())
 
 
-def _words(text: str) -> list[str]:
-    return [head_noun(word) for word in _WORD.findall(text.lower().replace("\u2019", "'"))]
+def _asked(text: str) -> list[str]:
+    """Return the words of a text that may name a product, each once."""
+    return list(dict.fromkeys(word for word in words_of(text) if word not in FILLER))[:MOST_NAMING]
 
 
-def _meets(word: str, title: Sequence[str]) -> float:
-    if word in title:
-        return 1.0
-    if len(word) >= 3 and any(other.startswith(word) for other in title):
-        return 0.9
-    return 0.8 if len(word) >= 4 and any(slip(word, other) for other in title) else 0.0
-
-
-def slip(a: str, b: str) -> bool:
-    """Say whether two words are one slip of the keyboard apart: a letter more, less, other, or two swapped."""
-    if a == b or abs(len(a) - len(b)) > 1:
-        return a == b
-    start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    rest_a, rest_b = a[start:], b[start:]
-    if len(a) == len(b):
-        return rest_a[1:] == rest_b[1:] or (rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:])
-    return rest_a[1:] == rest_b or rest_a == rest_b[1:]
+def _scores(asked: Sequence[str], among: Sequence[Item]) -> list[float]:
+    """Return for each product how many of the words its title meets, a word that it nearly meets counting less."""
+    scores, held = [0.0] * len(among), title_words(tuple(item.title for item in among))
+    for word in asked:
+        for place, score in held.meets(word).items():
+            scores[place] += score
+    return scores

@@ -161,9 +161,12 @@ POLITE = (
     r"|could you|would you|will you"
     r"|can i|could i|may i|i (?:want|need)(?: you)? to|i(?:'d| would) (?:like|love)(?: you)? to|go ahead and"
     r"|just(?! [0-9]| one| two| three| four)"
-    r"|help me(?: to)?|kindly|maybe|hmm+|um)\b[,!.]*\s*)+",
-    r"\s*,?\s*\b(?:please|pls|for me|thanks|thank you|now|then|today|instead|thx)$",
+    r"|help me(?: to)?|kindly|maybe|hmm+|um)\b[,!.]*\s*)+"
 )
+"""Politeness before what is asked for."""
+LAST_POLITE = re.compile(r"\s*,?\s*\b(?:please|pls|for me|thanks|thank you|now|then|today|instead|thx)$")
+LONGEST_COURTESY = 20
+"""Characters at the end of a message in which its last politeness is looked for."""
 NEXT = r"(?:\s*[,;.]\s*(?:and\s+|then\s+|but\s+)*|\s+(?:and then|and|then|but)\s+)"
 STARTS = (
     r"(?=(?:add|remove|delete|drop|bundle|group|find|search|show|clear|empty|undo|explain|why|what"
@@ -236,7 +239,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 @cache
 def lexicon() -> frozenset[str]:
     """Return the words that phrases are made of."""
-    return meant() | NUMBER_WORDS | _words_of(UNDER, OVER, *POLITE, dict(PHRASES)["thanks"])
+    return meant() | NUMBER_WORDS | _words_of(UNDER, OVER, POLITE, LAST_POLITE.pattern, dict(PHRASES)["thanks"])
 
 
 @cache

@@ -3,7 +3,7 @@
 import re
 
 from bundlewise.agents.comparing import compared
-from bundlewise.agents.conversation import LONGEST, Act, Action
+from bundlewise.agents.conversation import Act, Action
 from bundlewise.agents.hearing import Seen, heard, is_courtesy, plain
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.naming import ALL, bundles_in, called_each, called_wholly, is_amount, numbers_in
@@ -26,6 +26,7 @@ from bundlewise.agents.phrases import (
 )
 from bundlewise.agents.wishes import Wish, is_money, wish_in
 from bundlewise.text import STOP_WORDS, UNITS, line, words
+from bundlewise.titles import LONGEST
 
 __all__ = ["Seen", "understand"]
 LONGEST_NAME = 6
@@ -184,11 +185,11 @@ def _is_title(row: str) -> bool:
 def _is_bare_name(row: str, actions: list[Action], seen: Seen) -> bool:
     """Say whether a line is looked for as a product by its words alone, with no word that asks for it."""
     whole = [Action(name="search", text=heard(row, seen))]
-    return actions == whole and not re.match(POLITE[0], row.lower())
+    return actions == whole and not re.match(POLITE, row.lower())
 
 
 def _is_sentence(row: str) -> bool:
-    said = re.sub(POLITE[0], "", row.lower().replace("\u2019", "'"))
+    said = re.sub(POLITE, "", row.lower().replace("\u2019", "'"))
     spoken = re.fullmatch(SPOKEN, said) or re.fullmatch(SPOKEN, row.lower())
     return bool(spoken) and not BULLET.match(row) and not _is_title(row)
 
@@ -223,7 +224,7 @@ def _asks(row: str, seen: Seen) -> bool:
 
 def _listed(row: str, seen: Seen) -> list[Action]:
     """Return a list within one line: parts between semicolons, or after "bundle" or "I have" between commas."""
-    said = line(row).strip()
+    said = line(row).strip()[:LONGEST]
     match = compiled(LISTS).fullmatch(said.lower().rstrip("?!. "))
     if not match and said.count(";") < 1:
         return []

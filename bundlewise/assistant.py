@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from bundlewise.agents.conversation import (
-    LONGEST,
     Action,
     Event,
     Message,
@@ -27,6 +26,7 @@ from bundlewise.graphs.threads import config_for, forget_steps, mark_of, thread_
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.finding_products import ProductFinder, indexing
 from bundlewise.products import read_products, whole
+from bundlewise.titles import LONGEST
 
 Events = Generator[Event, None, None]
 """A reply as it comes; close it where it is not read to its end."""

@@ -17,7 +17,7 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.files import write_jsonl
 from bundlewise.inputs import is_input, local
 from bundlewise.strictly import refuse_repeated_keys
-from bundlewise.titles import is_named
+from bundlewise.titles import title_fault
 
 STARTERS = ("electronics", "clothing", "grocery")
 LINE_LIMIT = 10_000_000
@@ -119,10 +119,8 @@ def _item_problems(item: Item, where: str) -> Iterator[str]:
     """Yield what is wrong with a product."""
     if not item.id.strip():
         yield f"{where}.id is empty; give every product an id"
-    if not item.title:
-        yield f"{where}.title is empty; write the product's title"
-    elif not is_named(item.title):
-        yield f"{where}.title is {_show(item.title)}, which names nothing; write the product's title"
+    if fault := title_fault(item.title):
+        yield f"{where}.{fault}"
     if item.price is not None and not (math.isfinite(item.price) and item.price >= 0):
         yield f"{where}.price must be a number of at least 0, got {item.price}; leave unknown prices out"
 

@@ -145,7 +145,8 @@ def check_model(model: models.KnownModel) -> Check:
     """Tell whether a known model is fetched, and where it lies."""
     name = f"{model.role} {model.name}"
     if models.is_cached(model.name):
-        return Check(name, "ok", f"fetched, {model.folder}")
+        language = f"for English, other languages: {models.MULTILINGUAL}, " if model.role == "embedder" else ""
+        return Check(name, "ok", f"fetched, {language}{model.folder}")
     return Check(name, "warn", "not fetched yet", f"run `bundlewise models fetch {model.name}`")
 
 

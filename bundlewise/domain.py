@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from typing import Annotated, Literal
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -21,7 +22,8 @@ Grouping = tuple[tuple[int, ...], ...]
 
 def item_set_of(titles: Iterable[str]) -> str:
     """Return 16 hex digits of a session's products whatever their order: equal titles, equal digits."""
-    content = json.dumps(sorted(" ".join(title.casefold().split()) for title in titles), ensure_ascii=False)
+    named = sorted(normalize("NFC", " ".join(title.casefold().split())) for title in titles)
+    content = json.dumps(named, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
+from bundlewise.text import normal, unaccented
 
-KERNEL = ("text", "titles", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
+KERNEL = ("text", "scripts", "titles", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
 """Modules of this folder that determine answers too."""
 
 
@@ -122,8 +123,9 @@ def code_fingerprint() -> str:
 
 
 def slug(name: str) -> str:
-    """Return a name as a file name that needs no quotes."""
-    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+    """Return a name as a file name that needs no quotes; names that ASCII cannot spell get a number of their own."""
+    spelt = "-".join(re.findall(r"[a-z0-9]+", unaccented(name).lower()))
+    return spelt if spelt and name.isascii() else "-".join(filter(None, (spelt, fingerprint(normal(name))[:8])))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

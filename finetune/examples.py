@@ -11,7 +11,7 @@ from bundlewise.agents.compose import judge_prompt, name_prompt, together
 from bundlewise.agents.engine import Encoded, answer_ids, encode_judge, start_ids, token_ids
 from bundlewise.domain import Knowledge, Retrieved, Session
 from bundlewise.prompts.render import render
-from bundlewise.text import line
+from bundlewise.text import line, normal, unaccented
 
 INTENT_WORDS = 6
 LESSON_TOKENS = 96
@@ -28,8 +28,9 @@ class Example:
 
 
 def intent_text(intent: str) -> str:
-    """Return an annotated intent in the form the student writes: lower-case words, six at most."""
-    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", intent.lower().replace("\u2019", "'"))[:INTENT_WORDS])
+    """Return an annotated intent in the form the student writes: lower-case words without accents, six at most."""
+    spelt = unaccented(normal(intent.replace("\u2019", "'")))
+    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", spelt)[:INTENT_WORDS])
 
 
 def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:

@@ -63,7 +63,7 @@ def _place(record: Knowledge) -> tuple[str, ...]:
 
 def _singular(kind: str) -> str:
     words = kind.casefold().split()
-    return " ".join([*words[:-1], head_noun(kind.casefold())])
+    return " ".join([*words[:-1], head_noun(words[-1] if words else "")])
 
 
 def _rank(record: Knowledge) -> tuple[float, int, str]:

@@ -22,6 +22,7 @@ from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.remote_embedding import Endpoint
 from bundlewise.progress import Advance
+from bundlewise.text import is_foreign
 
 Vectors = npt.NDArray[np.float32]
 
@@ -38,9 +39,23 @@ PROBES = [
     "Someone who buys a tent and a stove goes camping.",
 ]
 BITS = 48
+ENGLISH = frozenset({models.MINILM.name, "sentence-transformers/all-MiniLM-L6-v2"})
+"""Embedders that have learnt English alone."""
+CHOOSE = f"choose an embedder of more languages: --embedder {models.MULTILINGUAL}"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 TRUSTED = "BUNDLEWISE_EMBEDDER"
 PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
+
+
+def language_note(embedder: str, titles: Sequence[str], remedy: str = CHOOSE) -> str:
+    """Return what is to be said where an embedder of English meets titles most of which are of other scripts."""
+    foreign = sum(map(is_foreign, titles))
+    if embedder not in ENGLISH or 2 * foreign <= len(titles):
+        return ""
+    return (
+        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} has learnt English alone: "
+        f"it does not see what is alike in meaning; {remedy}"
+    )
 
 
 class Embedder(ABC):
@@ -88,6 +103,10 @@ class Embedder(ABC):
                 f"if you trust that address set {TRUSTED}={spec}"
             )
         return Embedder.named(spec)
+
+    def reads(self, text: str) -> bool:
+        """Say whether it has learnt the language of a text, as far as the script tells."""
+        return self.name not in ENGLISH or not is_foreign(text)
 
     @property
     @abstractmethod

@@ -1,6 +1,7 @@
 """Finding records in a knowledge base: by free words, by the beginning of an id, and how many there are of what."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from bundlewise.domain import KNOWLEDGE_KINDS, KnowledgeKind, Status
 from bundlewise.errors import UsageError
@@ -8,9 +9,12 @@ from bundlewise.knowledge_base.catalogue import Catalogue
 from bundlewise.knowledge_base.policy import Policy, Search
 from bundlewise.knowledge_base.selection import DIGITS, Candidate, Verdict, rank
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.text import words
+from bundlewise.text import MOST_WORDS, is_unspaced, words
+from bundlewise.titles import LONGEST
 
 NAMED = 3
+LONGEST_WORD = 60
+"""Letters of the longest word that is looked for."""
 Tally = dict[tuple[KnowledgeKind, str, str, Status], int]
 
 
@@ -22,14 +26,21 @@ def find(
     count: int = 10,
     search: Search = "dense",
 ) -> list[Verdict]:
-    """Return the active records that fit a text best, all kinds in one order."""
+    """Return the active records that fit a text best, all kinds in one order; of a long text the first words count.
+
+    Raises:
+        UsageError: the text is too long.
+    """
+    if len(text) > LONGEST:
+        raise UsageError(f"the search has {len(text):,} characters; say it in {LONGEST:,}")
+    terms = _terms(text)
     pool, index, catalogue = 4 * count + 8, store.index, store.catalogue
     vector = store.embedder.embed([text] if search != "lexical" else [])
     dense: dict[str, float] = {}
     lexical: dict[str, float] = {}
     for each in [kind] if kind else KNOWLEDGE_KINDS:
         dense |= {key: score for hits in index.nearest(vector, each, domain, pool) for key, score in hits}
-        lexical |= dict(catalogue.lexical(words(text), each, domain, pool)) if search != "dense" else {}
+        lexical |= dict(catalogue.lexical(terms, each, domain, pool)) if search != "dense" else {}
     records = catalogue.get([*(dense | lexical)])
     # The words alone need no cosine; where both count, a record that only its words brought has one too.
     rest = [record for key, record in records.items() if key not in dense] if len(vector) else []
@@ -38,6 +49,13 @@ def find(
     candidates = [Candidate(record, cosines[key], lexical.get(key)) for key, record in records.items()]
     ranked = rank(candidates, {}, Policy(search=search, min_score=-1), count)
     return [verdict for verdict in ranked if verdict.kept]
+
+
+def _terms(text: str) -> list[str]:
+    """Return the words to look for; where a script puts no spaces, each word with its pairs of characters."""
+    found = [word for word in dict.fromkeys(words(text)) if len(word) <= LONGEST_WORD][:MOST_WORDS]
+    pairs = (pair for word in found if is_unspaced(word) for pair in map("".join, pairwise(word)))
+    return list(dict.fromkeys([*found, *pairs]))
 
 
 def keys_of(catalogue: Catalogue, beginnings: Sequence[str]) -> list[str]:

@@ -3,8 +3,9 @@
 import io
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,16 +18,23 @@ from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.progress import Advance
 from bundlewise.settings import cache_folder
-from bundlewise.text import kind, words
+from bundlewise.text import MOST_WORDS, head, is_unspaced, kind, pairs_in, unaccented, words
+from bundlewise.titles import MAX_TITLE
 
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.intp]
+NOWHERE: Places = np.array([], np.intp)
+PAIR = "\0"
+"""Begins the index's entries for two characters side by side, where a script puts no spaces between words."""
 LIKE = 0.35
 """Cosine from which a product that shares no word with the query is still an answer; below MiniLM finds anything."""
 COVERED = 0.34
 """Share of the query's words, by weight, that makes an answer on its own."""
 TYPO = 0.7
 """What a word counts that is only nearly the query's."""
-SHORTEST_TYPO = 4
+SHORTEST_TYPO, LONGEST_TYPO = 4, 30
+MOST_NEAR = 10
+"""Words that are tried for one that the catalogue does not have."""
 HEAD = 0.2
 MEANING = 0.5
 CHUNK = 64
@@ -44,22 +52,25 @@ class ProductFinder:
         self.by_id = {product.id: product for product in self.products}
         self._embedder = embedder
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
-        self._heads = np.array([stem(kind(product.title).split()[-1]) for product in self.products])
+        self._heads = _by_word(_key(head(kind(product.title).split())) for product in self.products)
         self._postings = self._invert()
-        self._vocabulary = sorted(self._postings)
+        self._vocabulary = sorted(word for word in self._postings if not word.startswith(PAIR))
         self._near: dict[str, list[str]] = defaultdict(list)
         for word in self._vocabulary:
             for form in _shorter(word):
                 self._near[form].append(word)
         self._vectors: Vectors | None = None
 
-    def _invert(self) -> dict[str, npt.NDArray[np.intp]]:
+    def _invert(self) -> dict[str, Places]:
         found: dict[str, set[int]] = defaultdict(set)
         for place, product in enumerate(self.products):
-            for word in words(" ".join((product.title, *product.category))):
-                found[stem(word)].add(place)
+            text = " ".join((product.title, *product.category))
+            for word in words(text):
+                found[_key(word)].add(place)
                 for part in word.split("-") if "-" in word else ():
-                    found[stem(part)].add(place)
+                    found[_key(part)].add(place)
+            for pair in pairs_in(text):
+                found[PAIR + pair].add(place)
         return {word: np.array(sorted(places)) for word, places in found.items()}
 
     @property
@@ -92,28 +103,29 @@ class ProductFinder:
 
     def knows(self, word: str) -> bool:
         """Say whether a word stands in the catalogue."""
-        return stem(word.lower()) in self._postings
+        key = _key(word.lower())
+        return key in self._postings or (is_unspaced(key) and len(self._holding(key)) > 0)
 
     def search(
         self, text: str, limit: int = 8, least: float | None = None, most: float | None = None
     ) -> list[tuple[Item, float]]:
         """Return the products that are meant by a text, best first, with a score; those within prices only.
 
-        An empty text means any product, the cheapest first.
+        An empty text means any product, the cheapest first. Of a long text the first words count.
         """
         within = np.ones(len(self.products), bool)
         if least is not None or most is not None:
             within = (self._prices >= (least or 0)) & (self._prices <= (np.inf if most is None else most))
             within &= np.isfinite(self._prices)
-        terms = list(dict.fromkeys(stem(word) for word in words(text)))
+        terms = list(dict.fromkeys(_key(word) for word in words(text)))[:MOST_WORDS]
         if not terms and not text.strip():
             scores, allowed = -self._prices, within
         else:
             covered = self._covered(terms)
             by_words = covered + self._headed(terms)
             scores, allowed = by_words, within & (covered >= COVERED)
-            if self._vectors is not None:
-                meaning = self._vectors @ self._embedder.embed([text])[0]
+            if self._vectors is not None and self._embedder.reads(text):
+                meaning = self._vectors @ self._embedder.embed([text[:MAX_TITLE]])[0]
                 scores, allowed = by_words + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
         places = np.flatnonzero(allowed)
         best = places[np.argsort(-scores[places], kind="stable")[:limit]]
@@ -131,15 +143,29 @@ class ProductFinder:
 
     def _headed(self, terms: Sequence[str]) -> Floats:
         """Return a bonus for products that are what the terms say, not for it: a tablet before a case for a tablet."""
-        return np.isin(self._heads, terms).astype(np.float32) * HEAD
+        scores = np.zeros(len(self.products), np.float32)
+        for term in terms:
+            scores[self._heads.get(term, [])] = HEAD
+        return scores
 
-    def _places(self, term: str) -> tuple[npt.NDArray[np.intp], float]:
+    def _places(self, term: str) -> tuple[Places, float]:
+        if is_unspaced(term):
+            return self._holding(term), 1.0
         if term in self._postings:
             return self._postings[term], 1.0
         near = list(self._begun(term)) or self.spelt(term)
         if not near:
-            return np.array([], np.intp), 0.0
+            return NOWHERE, 0.0
         return np.unique(np.concatenate([self._postings[word] for word in near])), TYPO
+
+    def _holding(self, term: str) -> Places:
+        """Return the products with all pairs of characters of a term, whose script puts no spaces between words."""
+        pairs = map("".join, pairwise(term)) if len(term) > 1 else term
+        held = [self._postings.get(PAIR + pair, NOWHERE) for pair in pairs]
+        places = min(held, key=len, default=NOWHERE)
+        for each in held:
+            places = places[np.isin(places, each, assume_unique=True)] if len(places) else NOWHERE
+        return places
 
     def _begun(self, term: str) -> Iterator[str]:
         """Yield the words that begin with a term."""
@@ -155,7 +181,8 @@ class ProductFinder:
         """Return the catalogue's words that are a slip of the keyboard away from a term."""
         if len(term) < SHORTEST_TYPO:
             return []
-        return list(dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())))[:10]
+        near = dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())[:MOST_NEAR])
+        return list(near)[:MOST_NEAR]
 
 
 @contextmanager
@@ -174,6 +201,18 @@ def indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
         worker.join()
 
 
+def _key(word: str) -> str:
+    """Return what stands for a word in the index: without its plural ending, and without accents."""
+    return stem(word if word.isascii() else unaccented(word))
+
+
+def _by_word(words: Iterable[str]) -> dict[str, Places]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, word in enumerate(words):
+        places[word].append(place)
+    return {word: np.array(found) for word, found in places.items()}
+
+
 def stem(word: str) -> str:
     """Return a word without its plural ending: cases and case are one word to a shopper."""
     if len(word) > 4 and word.endswith("ies"):
@@ -186,7 +225,7 @@ def stem(word: str) -> str:
 def _shorter(word: str) -> Iterator[str]:
     """Yield a word and all it can be with one letter less: two words that share one are a slip apart."""
     yield word
-    if len(word) >= SHORTEST_TYPO and not word.isdigit():
+    if SHORTEST_TYPO <= len(word) <= LONGEST_TYPO and not word.isdigit() and not is_unspaced(word):
         yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
 
 

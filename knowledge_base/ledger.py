@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.text import spaced
 
 FILE = "catalogue.sqlite"
 SCHEMA = 2
@@ -242,7 +243,8 @@ class Ledger:
             self.db.execute("DELETE FROM records WHERE id = ?", (key,))
         record = Knowledge.model_validate_json(body or before or "")
         if body is not None:
-            row = (key, record.kind, record.domain, record.status, record.text, ", ".join(record.kinds), body)
+            found_by = (spaced(record.text), spaced(", ".join(record.kinds)))
+            row = (key, record.kind, record.domain, record.status, *found_by, body)
             self.db.execute(f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         self.db.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?)", (key, record.kind, record.domain))
         return _share(body) - _share(before)

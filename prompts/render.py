@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from typing import Any
 
-from bundlewise import text
+from bundlewise import scripts, text
 from bundlewise.prompts.library import TEMPLATES, current
 
 __all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "student_fingerprints"]
@@ -43,4 +43,5 @@ def student_fingerprints() -> dict[str, str]:
 
 
 def _filters() -> str:
-    return hashlib.sha256(inspect.getsource(text).encode()).hexdigest()[:12]
+    source = inspect.getsource(text) + inspect.getsource(scripts)
+    return hashlib.sha256(source.encode()).hexdigest()[:12]

@@ -48,7 +48,8 @@ def condition(
         ("share a number", "Glide Case", "Glide Tablet", False),
         ("same brand", "Treskell Mouse", "treskell Wool Rug", True),
         ("same brand", "Treskell Mouse", "Wool Treskell Rug", False),
-        ("same brand", "手机", "手机 壳", False),
+        ("same brand", "手机", "手机 壳", True),
+        ("same brand", "!", "!", False),
     ],
 )
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
@@ -109,7 +110,8 @@ def test_a_session_has_at_least_and_at_most_so_many_products(least: int, most: i
     [
         ({}, True),
         ({"first": [""]}, True),
-        ({"first": ["of", "a"], "second": ["手机"]}, True),
+        ({"first": ["of", "a"], "second": ["!"]}, True),
+        ({"second": ["手机"]}, False),
         ({"most": 50}, True),
         ({"first": ["mouse"]}, False),
         ({"second": ["", "mouse"]}, False),

@@ -50,6 +50,10 @@ BAD_SESSIONS = {
     "misspelt field": (with_item(titel="Kite"), "items[3].titel is no field of a session; remove or rename"),
     "numeric title": (with_item(title=7), "items[3].title must be a text in double quotes, got 7"),
     "empty title": (with_item(title="  "), "items[3].title is empty; write the product's title"),
+    "long title": (
+        with_item(title="x" * 1001),
+        "items[3].title has 1,001 characters; shorten it to 1,000 or fewer",
+    ),
     "empty item id": (with_item(id=""), "items[3].id is empty; give every product an id"),
     "duplicate item id": (with_item(id="a"), 'item id "a" occurs 2 times; list a product once'),
     "negative price": (with_item(price=-1), "items[3].price must be a number of at least 0, got -1.0"),

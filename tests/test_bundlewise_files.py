@@ -135,10 +135,33 @@ def test_fingerprints_differ_exactly_where_values_do(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("ICL+SFT (large LLM)", "icl-sft-large-llm"), ("plain", "plain"), ("a/../b", "a-b"), ("--", "")],
+    [("ICL+SFT (large LLM)", "icl-sft-large-llm"), ("plain", "plain"), ("a/../b", "a-b")],
 )
 def test_a_slug_is_a_file_name_that_needs_no_quotes(name: str, expected: str) -> None:
     assert slug(name) == expected
+
+
+def test_names_that_ascii_cannot_spell_have_file_names_of_their_own() -> None:
+    names = [
+        "одежда",
+        "обувь",
+        "服装",
+        "電子",
+        "הלבשה",
+        "Möbel",
+        "Mobel",
+        "Møbel",
+        "--",
+        "!",
+        "Mode für Sie",
+        "Mode fur Sie",
+    ]
+    made = [slug(name) for name in names]
+    assert len(set(made)) == len(names)
+    assert all(
+        name.isascii() and name and not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in made
+    )
+    assert slug("Mo\u0308bel") == slug("M\u00f6bel")
 
 
 def test_the_fingerprint_of_the_code_is_that_of_what_determines_answers(

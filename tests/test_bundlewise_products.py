@@ -101,6 +101,7 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.csv", "id,title\na,Mouse\na,Pad\n", "line 3: id 'a' stands already in line 2"),
         ("c.csv", "id,title\n,Mouse\n", "line 2: id is empty"),
         ("c.csv", "id,title\na,  \n", "line 2: title is empty"),
+        ("c.csv", f"id,title\na,{'x' * 1001}\n", "line 2: title has 1,001 characters; shorten it to 1,000 or fewer"),
         ("c.csv", "id,title,price\na,Mouse,cheap\n", "line 2: price is 'cheap'; write a number"),
         ("c.csv", "id,title,price\na,Mouse,-3\n", "line 2: price is '-3'"),
         ("c.csv", 'id,title\na,Pad\nb,"Mouse\n', "line 3: "),

@@ -182,3 +182,8 @@ def test_the_mode_an_adapter_makes_is_accepted(generate: Generate, adapter: Path
     assert generate("--items", *TITLES, "--adapter", adapter, "--mode", "sft")[0] == 0
     code, _, err = generate("--items", *TITLES, "--adapter", adapter, "--mode", "plain")
     assert code == 2 and "which makes sft: leave out --adapter" in err
+
+
+def test_a_title_that_is_too_long_is_refused_with_its_length(generate: Generate) -> None:
+    code, _, err = generate("--items", "Desk Lamp", "x" * 1001)
+    assert code == 2 and "title 2: title has 1,001 characters; shorten it to 1,000 or fewer" in err

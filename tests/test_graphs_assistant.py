@@ -67,6 +67,16 @@ def test_a_pasted_list_is_the_catalogue_s_products_or_the_shopper_s_own(say: Say
     assert [offer.ids for offer in view(assistant).bundles] == [("c1", "t1")]
 
 
+def test_a_pasted_title_that_is_too_long_is_refused_with_its_length(say: Say, assistant: Assistant) -> None:
+    told = said(say(f"1. Red Folio Case for Glide 11\n2. Lamp {'x' * 996}\n3. My own lamp"))
+    assert "title has 1,001 characters; shorten it to 1,000 or fewer" in told
+    assert cart(assistant) == []
+
+
+def test_a_long_search_says_how_many_words_count(say: Say) -> None:
+    assert "for the first 40 words of that" in said(say("find red folio case " + " ".join(f"w{n}" for n in range(40))))
+
+
 @pytest.fixture
 def full(say: Say) -> None:
     say("\n".join(item.title for item in SHOP[:6]), "bundle this")

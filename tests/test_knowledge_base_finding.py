@@ -1,14 +1,17 @@
 """Finding records: by free words in one order over all kinds, by the beginning of an id, and counted."""
 
+import time
+import unicodedata
 from pathlib import Path
 
 import pytest
 from kb_samples import APART, DESK_THOUGHT, PAIR, RECORDS, TOGETHER, TRIP_THOUGHT, TWIN, fill
-from samples import BagOfWords
+from samples import BagOfWords, record
 
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.finding import find, keys_of, tally
 from bundlewise.knowledge_base.keeping import retire
+from bundlewise.knowledge_base.policy import Search
 from bundlewise.knowledge_base.store import KnowledgeStore
 
 
@@ -40,6 +43,51 @@ def test_words_that_stand_nowhere_find_nothing_by_words(store: KnowledgeStore) -
     assert find(store, "xylophone", search="lexical") == []
     assert find(store, "the", search="lexical") == []
     assert find(store, "xylophone", search="hybrid") != []
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("Лампы кладите к светильникам.", "лампы"),
+        ("Jäger Müsli geht mit Milch.", "müsli"),
+        ("Große Tassen zusammen.", "GROSSE"),
+        ("便携式蓝牙音箱和数据线一起卖。", "音箱"),
+        ("ワイヤレスマウスとキーボードは一緒に。", "マウス"),
+        ("หูฟังไร้สายขายคู่กับเคส", "หูฟัง"),
+        ("אוזניות אלחוטיות יחד", "אוזניות"),
+    ],
+)
+def test_records_are_found_by_words_of_any_script(tmp_path: Path, said: str, text: str) -> None:
+    rules = [record("rule", said), record("rule", "Клади корм отдельно. 狗粮分开放。")]
+    store = KnowledgeStore.open(fill(tmp_path / "kb", [*RECORDS, *rules]), BagOfWords())
+    for form in ("NFC", "NFD"):
+        found = find(store, unicodedata.normalize(form, text), search="lexical")
+        assert [verdict.record.text for verdict in found] == [said]
+
+
+@pytest.mark.parametrize("search", ["dense", "lexical", "hybrid"])
+def test_a_text_that_is_too_long_is_refused_with_its_length(store: KnowledgeStore, search: Search) -> None:
+    assert find(store, "mouse " * 666, search=search)
+    with pytest.raises(UsageError, match="the search has 4,002 characters; say it in 4,000"):
+        find(store, "mouse " * 667, search=search)
+
+
+@pytest.mark.parametrize(
+    "text", [f"mouse {'keyboard ' * 440}", "a.b" * 1300, "mouse-" * 660, "音箱" * 2000, "x" * 4000]
+)
+def test_any_text_is_looked_for_in_no_time(store: KnowledgeStore, text: str) -> None:
+    start = time.process_time()
+    find(store, text, search="hybrid")
+    assert time.process_time() - start < 0.2
+
+
+def test_ninety_words_are_looked_for_in_no_time_among_two_thousand_records(tmp_path: Path) -> None:
+    words = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrt"]
+    rules = [record("rule", " ".join(words[n % 100 :][:25]) + f" {n}") for n in range(2000)]
+    store = KnowledgeStore.open(fill(tmp_path / "kb", rules), BagOfWords())
+    start = time.process_time()
+    assert find(store, " ".join(words[:90]), search="lexical")
+    assert time.process_time() - start < 0.2
 
 
 def test_only_active_records_are_found(store: KnowledgeStore) -> None:

@@ -1,5 +1,8 @@
 """Finding products: by words with slips forgiven, by meaning, within prices; vectors are kept and gone on with."""
 
+import random
+import time
+import unicodedata
 from pathlib import Path
 from threading import Event
 
@@ -121,3 +124,110 @@ def test_the_real_embedder_finds_what_shares_no_word(minilm: Path) -> None:
 )
 def test_plurals_are_one_word(word: str, one: str) -> None:
     assert stem(word) == one
+
+
+SHOPS = {
+    "German": ["Jäger Müsli, 750 g", "Große Kaffeetasse, weiß", "Hülle für Tablet 11", "Tablet 11 mit Stift"],
+    "Russian": ["Настольная лампа светодиодная", "Корм для собак, 3 кг", "Чехол для планшета", "Планшет, чёрный"],
+    "Hebrew": ["אוזניות אלחוטיות", "מנורת שולחן", "כיסוי לטלפון", "טלפון נייד"],
+    "Chinese": ["便携式蓝牙音箱 防水", "无线鼠标 静音", "成犬狗粮鸡肉味10kg", "不锈钢保温杯"],
+    "Japanese": ["ワイヤレスマウス 黒", "犬用のドッグフード", "ＬＥＤデスクライト", "緑茶ティーバッグ"],
+    "Thai": ["หูฟังไร้สาย สีดำ", "โคมไฟตั้งโต๊ะ", "อาหารสุนัข 3 กก.", "เคสโทรศัพท์มือถือ"],
+}
+
+
+@pytest.mark.parametrize(
+    ("shop", "text", "place"),
+    [
+        ("German", "müsli", 0),
+        ("German", "musli", 0),
+        ("German", "muesli", 0),
+        ("German", "grosse tasse", 1),
+        ("German", "kaffeetase", 1),
+        ("German", "hülle", 2),
+        ("Russian", "лампа", 0),
+        ("Russian", "лампы", 0),
+        ("Russian", "НАСТОЛЬНАЯ ЛАМПА", 0),
+        ("Russian", "корм", 1),
+        ("Russian", "черный планшет", 3),
+        ("Hebrew", "אוזניות", 0),
+        ("Hebrew", "טלפון", 3),
+        ("Chinese", "音箱", 0),
+        ("Chinese", "蓝牙音箱", 0),
+        ("Chinese", "鼠标", 1),
+        ("Chinese", "狗粮", 2),
+        ("Chinese", "保温杯", 3),
+        ("Japanese", "マウス", 0),
+        ("Japanese", "ドッグ", 1),
+        ("Japanese", "LED", 2),
+        ("Japanese", "デスクライト", 2),
+        ("Japanese", "茶", 3),
+        ("Thai", "หูฟัง", 0),
+        ("Thai", "โคมไฟ", 1),
+        ("Thai", "อาหารสุนัข", 2),
+        ("Thai", "โทรศัพท์", 3),
+    ],
+)
+def test_products_are_found_in_any_script(shop: str, text: str, place: int) -> None:
+    finder = ProductFinder([Item(id=str(n), title=title) for n, title in enumerate(SHOPS[shop])], BagOfWords())
+    for form in ("NFC", "NFD"):
+        assert [item.id for item, _ in finder.search(unicodedata.normalize(form, text))][:1] == [str(place)]
+
+
+def test_a_word_of_another_script_is_known_if_a_title_holds_it() -> None:
+    finder = ProductFinder([Item(id=n, title=t) for n, t in enumerate_all()], BagOfWords())
+    assert all(map(finder.knows, ["müsli", "Лампа", "אוזניות", "音箱", "マウス", "หู"]))
+    assert not any(map(finder.knows, ["ä", "утюг", "בגד", "手机", "カメラ", "ข้าว"]))
+
+
+def enumerate_all() -> list[tuple[str, str]]:
+    return [(f"{shop}-{n}", title) for shop, titles in SHOPS.items() for n, title in enumerate(titles)]
+
+
+def test_an_embedder_of_english_does_not_answer_for_another_script(minilm: Path) -> None:
+    english = Embedder.named(str(minilm))
+    english.name = "minilm"
+    finder = ProductFinder([Item(id=n, title=t) for n, t in enumerate_all()], english).index()
+    assert finder.search("摩托车") == []
+    assert [item.id for item, _ in finder.search("鼠标")] == ["Chinese-1"]
+
+
+@pytest.fixture(scope="module")
+def large() -> ProductFinder:
+    draw = random.Random(1)
+    words = [*{word for item in read_products("electronics") for word in item.title.split()}]
+    words += ["".join(draw.choices("abcdefghij", k=draw.randint(3, 9))) for _ in range(4000)]
+    titles = [" ".join(draw.choices(words, k=draw.randint(4, 16))) for _ in range(20_000)]
+    titles[::50] = ["a" * 900 + str(n) for n in range(400)]
+    titles[1::50] = [("便携式蓝牙音箱" * 20)[n % 7 :] for n in range(400)]
+    return ProductFinder([Item(id=str(n), title=title) for n, title in enumerate(titles)], BagOfWords()).index()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(f"wireles{n} tablt" for n in range(500)),
+        "a" * 4000,
+        "a " * 2000,
+        "black " * 700,
+        "蓝牙音箱" * 1000,
+        "蓝牙 " * 1300,
+        "ก" * 4000,
+        "é\u0301" * 2000,
+        "a-" * 2000,
+        "1.1 " * 1000,
+    ],
+    ids=lambda text: text[:8],
+)
+def test_any_text_is_looked_for_in_no_time(large: ProductFinder, text: str) -> None:
+    start = time.process_time()
+    large.search(text)
+    assert time.process_time() - start < 0.2
+
+
+def test_ninety_words_of_the_catalogue_are_looked_for_in_no_time(large: ProductFinder) -> None:
+    for change in (str, lambda word: word[:-1] + "q", lambda word: word[:4]):
+        text = " ".join(change(word) for word in sorted(large._postings, key=lambda w: -len(large._postings[w]))[:90])
+        start = time.process_time()
+        large.search(text)
+        assert time.process_time() - start < 0.2

@@ -61,7 +61,7 @@ def test_a_batch_is_answered_in_its_order_even_with_equal_ids_and_equal_sessions
         ({"items": TITLES * 11}, "items", "at most 30 items"),
         ({"items": ["a", 7]}, "items.1", "valid dictionary"),
         ({"items": ["a", "  "]}, "items.1", "pattern"),
-        ({"items": ["a", "b" * 1001]}, "items.1", "at most 1000"),
+        ({"items": ["a", "b" * 1001]}, "items.1", "at most 1000 characters, got 1,001; shorten it"),
         ({"items": ["a", {"title": "b", "price": -1}]}, "items.1.price", "greater than or equal to 0"),
         ({"items": ["a", {"title": "b", "price": "1"}]}, "items.1.price", "valid number"),
         ({"items": ["a", {"id": "x"}]}, "items.1.title", "required"),

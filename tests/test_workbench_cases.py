@@ -49,6 +49,11 @@ def test_a_case_whose_variable_is_missing_fails_with_the_reason() -> None:
     assert "'titles' is undefined; name has titles" in run("name", case, World()).faults[0]
 
 
+def test_a_case_with_a_title_that_is_too_long_says_how_long() -> None:
+    (case,) = Cases("pair", "x", f"- name: n\n  session: {{titles: [a, {'x' * 1001}]}}\n").cases
+    assert "title 2: title has 1,001 characters; shorten it to 1,000 or fewer" in run("pair", case, World()).faults[0]
+
+
 def answering(groups: list[list[int]], intent: str = "protect a tablet") -> object:
     def answer(session: Session, retrieved: Retrieved) -> Prediction:
         assert [record.text for record, _ in retrieved.records] == ["Known"]

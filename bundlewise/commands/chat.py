@@ -71,11 +71,15 @@ def command(
     config_for(OWNER, thread)  # A name that is none is refused before anything is opened.
     from bundlewise.assistant import Assistant
     from bundlewise.errors import BundlewiseError, UsageError
+    from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.live import LiveStudent
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _Terminal().show
+        titles = [item.title for item in assistant.finder.products]
+        if said := language_note("minilm", titles, "products are found by their words"):
+            note(f"note: {said}")
         if sys.stdin.isatty():
             note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
         try:

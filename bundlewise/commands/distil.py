@@ -85,7 +85,7 @@ def command(
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
     from bundlewise import dataset, distilling
-    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -98,6 +98,10 @@ def command(
     sessions = dataset.load_all(data)
     sessions, remarks = _with_feedback(sessions, feedback)
     vectors = Embedder.named(embedder) if embedder else None
+    if (kb is None or not Path(kb).exists()) and (
+        said := language_note(embedder or "minilm", [title for session in sessions for title in session.titles])
+    ):
+        click.echo(f"note: {said}", err=True)
     if dry_run:
         _say_plan(distilling.plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return

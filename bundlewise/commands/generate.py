@@ -9,7 +9,7 @@ from bundlewise.agents.utilisation import UTILISATIONS
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
-from bundlewise.titles import clean, is_named
+from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.chain import Spread
@@ -114,9 +114,8 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
         raise UsageError(f"a session needs at least 2 titles, got {len(titles)}; quote each title")
     if not items and titles:
         raise UsageError(f"unexpected argument {titles[0]!r}; titles go with --items")
-    if odd := [title for title in titles if not is_named(clean(title))]:
-        what = f"the title {odd[0][:60]!r} names nothing" if clean(odd[0]) else "a title is empty"
-        raise UsageError(f"{what}; give each product a title")
+    if fault := titles_fault(titles):
+        raise UsageError(fault)
     if calibrate and data is None:
         raise UsageError("--calibrate needs --data with annotated validation sessions")
     if output is not None and output.is_dir():

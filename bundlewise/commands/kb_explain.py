@@ -11,7 +11,7 @@ from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
-from bundlewise.titles import clean, is_named
+from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Explanation
@@ -79,8 +79,10 @@ def _session(items: bool, titles: Sequence[str], data: str | None, session: str 
         return data_command.find(data, session)
     if session is not None:
         raise UsageError("--session needs --data")
-    if not titles or not all(is_named(clean(title)) for title in titles):
-        raise UsageError("a title is empty or missing; give each product a title, in quotes")
+    if not titles:
+        raise UsageError("a title is missing; give each product a title, in quotes")
+    if fault := titles_fault(titles):
+        raise UsageError(fault)
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)
 

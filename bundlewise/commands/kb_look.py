@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @json_option
 def stats(kb: str, as_json: bool) -> None:
     """Count what KB holds, and say what its vectors are of."""
+    from bundlewise.knowledge_base.embedding import ENGLISH
+
     said = _stats(opened(kb))
     if as_json:
         print_json(said)
@@ -42,7 +44,11 @@ def stats(kb: str, as_json: bool) -> None:
     click.echo(
         folded(f"{kb}: {sum(row['records'] for row in said['records']):,} records, {said['bytes'] / 1e6:.1f} MB")
     )
-    click.echo(folded(f"vectors of {said['embedder']} ({said['fingerprint']}), generation {said['generation']}"))
+    language = ", for English" if said["embedder"] in ENGLISH else ""
+    vectors = f"vectors of {said['embedder']}{language} ({said['fingerprint']}), generation {said['generation']}"
+    click.echo(folded(vectors))
+    if note := said["language"]:
+        click.echo(folded(note))
     click.echo(f"revision {said['revision']}, {state}; known sessions: {known}")
     if said["kinds"] != "untuned":
         remedy = "" if said["kinds"] == "tuned" else f"; tune them: bundlewise kb tune {kb}"
@@ -52,9 +58,12 @@ def stats(kb: str, as_json: bool) -> None:
 
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
+    from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.knowledge_base.finding import tally
     from bundlewise.knowledge_base.kind_reader import tuned_state
 
+    thoughts = store.thoughts()
+    titles = [title for thought in thoughts for title in thought.titles]
     meta, rows = store.meta, tally(store.catalogue).items()
     splits = Counter(session.split for session in store.catalogue.sessions())
     columns = ("kind", "domain", "teacher", "status")
@@ -62,12 +71,13 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
         "place": str(store.place),
         "embedder": meta.get("embedder"),
         "fingerprint": meta.get("fingerprint"),
+        "language": language_note(str(meta.get("embedder")), titles),
         "generation": store.generation,
         "revision": meta["revision"],
         "digest": meta["digest"],
         "settled": store.is_settled,
         "pending": store.catalogue.pending_count(),
-        "kinds": tuned_state(store.vectors_folder, store.thoughts(), store.embedder),
+        "kinds": tuned_state(store.vectors_folder, thoughts, store.embedder),
         "bytes": sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
         "sessions": {split: splits[split] for split in SPLITS},
         "records": [dict(zip(columns, key, strict=True)) | {"records": number} for key, number in rows],

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from bundlewise.agents.conversation import LONGEST, Action, Desk, ThreadLine, ThreadView
+from bundlewise.agents.conversation import Action, Desk, ThreadLine, ThreadView
 from bundlewise.assistant import Assistant
 from bundlewise.domain import Item
 from bundlewise.feedback import NOTE
@@ -17,6 +17,7 @@ from bundlewise.server.service import beside, caller_of
 from bundlewise.server.shapes import Shape
 from bundlewise.server.streaming import EVENTS
 from bundlewise.server.turns import Turn, Turns
+from bundlewise.titles import LONGEST
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS, "description": "Events of the reply"}}
 router = APIRouter(tags=["assistant"], **OWNED)

@@ -19,6 +19,7 @@ from bundlewise.server.playground import Playground
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import alone, service_of
 from bundlewise.text import head_noun, kind, short
+from bundlewise.titles import LONGEST
 
 MOST = 200
 """Records that a search ranks; whoever wants more says it in other words."""
@@ -57,7 +58,7 @@ class About(BaseModel):
 @router.get("/knowledge")
 async def browse_knowledge(
     request: Request,
-    q: Annotated[str, Query(max_length=500)] = "",
+    q: Annotated[str, Query(max_length=LONGEST)] = "",
     kind: KnowledgeKind | None = None,
     domain: Annotated[str, Query(max_length=100)] = "",
     status: Status | None = "active",

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.domain import Record
+from bundlewise.titles import MAX_TITLE
+
+__all__ = ["MAX_ITEMS", "MAX_SESSIONS", "MAX_TITLE", "Buckets", "Limits"]
 
 MAX_ITEMS = MAX_PRODUCTS
 MAX_SESSIONS = 64
-MAX_TITLE = 1000
 REMEMBERED = 10_000
 """Clients whose buckets are kept; a client that is forgotten starts with a full one."""
 

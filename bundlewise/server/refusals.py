@@ -107,6 +107,8 @@ def invalid(faults: Sequence[Any]) -> Refusal:
     param = ".".join(path) or None
     what, value = fault["msg"][0].lower() + fault["msg"][1:], fault.get("input")
     got = "" if fault["type"] in ("missing", "extra_forbidden") else f", got {shown(value)}"
+    if fault["type"] == "string_too_long":
+        got = f", got {len(str(value)):,}; shorten it"
     more = f" ({len(faults) - 1} more faults)" if len(faults) > 1 else ""
     message = f"{param or 'the body'}: {what}{got}{more}; see /openapi.json for what is taken"
     code = "unknown_parameter" if fault["type"] == "extra_forbidden" else "invalid_value"

@@ -17,6 +17,7 @@ from bundlewise.live import LiveStudent
 from bundlewise.server.bundles import item_of, told
 from bundlewise.server.limits import MAX_ITEMS
 from bundlewise.server.shapes import BundledItem, BundledSession, FoundKnowledge, OneSession, Title, Why
+from bundlewise.titles import LONGEST
 
 INSTRUCTIONS = (
     "Finds product bundles in a shopper's session with a small model that has learnt a large model's know-how. "
@@ -73,7 +74,7 @@ class Tools:
 
     def search_knowledge(
         self,
-        query: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S", description="words to look for")],
+        query: Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=r"\S", description="words to look for")],
         kind: KnowledgeKind | None = None,
         domain: Domain = "",
         limit: Annotated[int, Field(ge=1, le=50)] = 5,

@@ -15,6 +15,7 @@ from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.metrics import gjs
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.strictly import read_yaml
+from bundlewise.titles import titles_fault
 from bundlewise.workbench.questions import as_object
 from bundlewise.workbench.rendering import World, rendered
 
@@ -165,6 +166,8 @@ def _session(given: Given) -> Session:
         if given.id not in known:
             raise DataError(f"no session {given.id!r} in {given.data}; it has {', '.join(list(known)[:3])}, ...")
         return known[given.id]
+    if fault := titles_fault(given.titles):
+        raise DataError(fault)
     items = tuple(Item(id=str(number), title=title) for number, title in enumerate(given.titles, 1))
     intents = given.intents or ("",) * len(given.bundles)
     bundles = tuple(

@@ -1,0 +1,164 @@
+"""Words beyond ASCII: their normal form, words of scripts that put no spaces between them, and the head of a phrase."""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import regex
+from icu4py.breakers import WordBreaker
+
+_HEAD_LAST = r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\u30fc]&&[\p{L}\p{Nl}]]"
+_JOINED = r"[[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]&&[\p{L}\p{Nd}]]"
+_SPACED = rf"[[\p{{L}}\p{{Nd}}]--[{_HEAD_LAST}{_JOINED}]]"
+_LETTER = rf"[\p{{L}}--[{_HEAD_LAST}{_JOINED}]]"
+_RUN = rf"(?P<run>[{_HEAD_LAST}][{_HEAD_LAST}\p{{M}}]*|[{_JOINED}][{_JOINED}\p{{M}}]*)"
+_WORD = regex.compile(rf"{_RUN}|{_SPACED}[{_SPACED}\p{{M}}]*(?:[-'.]{_SPACED}[{_SPACED}\p{{M}}]*)*", regex.V1)
+_KIND_WORD = regex.compile(rf"{_RUN}|{_LETTER}\p{{M}}*[{_LETTER}\p{{M}}'&+-]+", regex.V1)
+_RUNS = regex.compile(_RUN, regex.V1)
+_UNSPACED = regex.compile(rf"[{_HEAD_LAST}{_JOINED}]", regex.V1)
+_LATIN = regex.compile(r"\p{Script=Latin}", regex.V1)
+_CYRILLIC = regex.compile(r"\p{Script=Cyrillic}", regex.V1)
+_HEAD_FIRST = regex.compile(r"[\p{Script=Hebrew}\p{Script=Arabic}]", regex.V1)
+_THAI_LIKE = regex.compile(rf"[{_JOINED}]", regex.V1)
+_ADJECTIVE = regex.compile(r"\w{2,}(?:ая|яя|ый|ий|ой|ое|ее|ые|ие|ого|его)")
+_WIDE = regex.compile(r"[\uff01-\uffee]+")
+_HIDDEN = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
+_CYRILLIC_APOSTROPHE = regex.compile(r"(?<=\p{Script=Cyrillic})\u2019(?=\p{Script=Cyrillic})", regex.V1)
+_ACCENTS = regex.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]")
+_LEADING_TAG = regex.compile(
+    r"^\s*[\[(\u3010\u3014\u300c\u300e\u300a][^\])\u3011\u3015\u300d\u300f\u300b]*"
+    r"[\])\u3011\u3015\u300d\u300f\u300b]\s*"
+)
+_KIND_END = regex.compile(
+    r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002]| - "
+    r"| (?:for|with|in|to|by|w/|für|mit|pour|para|avec|для|из|от|на|по|של|עם|עבור|ל|مع|من) "
+)
+STOP_WORDS = frozenset({"для", "из", "от", "на", "по", "или", "под", "без", "при", "של", "עם", "את", "על", "או"})
+PARTICLES = frozenset("のにはをがとでもや的和与與及")
+"""Single characters that join words, as `of` and `and` do."""
+SUBSTANTIAL = 4
+"""Characters of a part between spaces that is more likely the product than a brand."""
+
+
+def normal(text: str) -> str:
+    """Return a text in one form: composed, without case, without wide forms and without invisible marks."""
+    text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    text = _HIDDEN.sub("", text).replace("\u200b", " ")
+    text = _CYRILLIC_APOSTROPHE.sub("'", text)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def tokens(text: str) -> list[str]:
+    """Return the words of a text in order, in their normal form."""
+    return list(_found(_WORD, normal(text)))
+
+
+def is_unspaced(word: str) -> bool:
+    """Say whether a word is of a script that puts no spaces between words: there one character may be a word."""
+    return _UNSPACED.search(word) is not None
+
+
+def pairs_in(text: str) -> Iterator[str]:
+    """Yield the characters, and the pairs of them, of a text's parts in scripts that put no spaces between words."""
+    if text.isascii():
+        return
+    for match in _RUNS.finditer(normal(text)):
+        yield from match[0]
+        yield from map("".join, pairwise(match[0]))
+
+
+def is_foreign(text: str) -> bool:
+    """Say whether most letters of a text are of another script than Latin."""
+    if text.isascii():
+        return False
+    letters = [letter for letter in text if letter.isalpha()]
+    return 2 * sum(1 for letter in letters if not _LATIN.match(letter)) > len(letters)
+
+
+def first_words(text: str, limit: int) -> str:
+    """Return the first words of a text; what has no spaces is counted by the words in it."""
+    parts: list[str] = []
+    for part in text.split():
+        if limit <= 0:
+            break
+        segments = list(WordBreaker(part, "en")) if is_unspaced(part) else [part]
+        parts.append("".join(segments[:limit]))
+        limit -= len(segments)
+    return " ".join(parts)
+
+
+def unaccented(word: str) -> str:
+    """Return a word without the accents that people leave out when they type."""
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))
+
+
+def spaced(text: str) -> str:
+    """Return a text for an index that parts words at spaces: its words, and pairs of characters where it has none."""
+    return text if text.isascii() else " ".join([*tokens(text), *(pair for pair in pairs_in(text) if len(pair) > 1)])
+
+
+def kind(title: str, unwanted: frozenset[str]) -> str:
+    """Return one or two words that say what the product is, or nothing where no word does."""
+    text = " ".join(normal(title).split())
+    for part in (_KIND_END.split(_LEADING_TAG.sub("", text), maxsplit=1)[0], text):
+        found = [word for word in _found(_KIND_WORD, part) if word not in unwanted | STOP_WORDS]
+        if found:
+            return _kind_of(part, found)
+    return ""
+
+
+def head(words: Sequence[str]) -> str:
+    """Return the word of a phrase that the others describe: the last one in English, the first in Hebrew."""
+    if _CYRILLIC.match(words[-1]):
+        return next((word for word in words if not _ADJECTIVE.fullmatch(word)), words[-1])
+    return words[0] if _HEAD_FIRST.match(words[0]) else words[-1]
+
+
+def _kind_of(phrase: str, found: Sequence[str]) -> str:
+    """Return the one or two words about the head of a phrase; Latin words beside another script are brands."""
+    native = [word for word in found if not _LATIN.search(word)] or list(found)
+    if _THAI_LIKE.match(native[0]):
+        return "".join(native[:2])
+    if _HEAD_FIRST.match(native[0]):
+        return " ".join(native[:2])
+    if _CYRILLIC.match(native[0]):
+        place = next((n for n, word in enumerate(native) if not _ADJECTIVE.fullmatch(word)), len(native) - 1)
+        return " ".join(native[max(0, place - 1) : max(2, place + 1)])
+    if is_unspaced(native[0]):
+        return " ".join(_main_part(phrase)[-2:])
+    return " ".join(native[-2:])
+
+
+def _main_part(phrase: str) -> list[str]:
+    """Return the words of the part between spaces that names the product: the first substantial one, or the longest."""
+    runs = [match["run"] for match in _WORD.finditer(phrase) if match["run"]]
+    chosen = next((run for run in runs if len(run) >= SUBSTANTIAL), max(runs, key=len))
+    return list(_parted(chosen)) or [chosen]
+
+
+def _found(pattern: "regex.Pattern[str]", text: str) -> Iterator[str]:
+    for match in pattern.finditer(text):
+        if match["run"]:
+            yield from _parted(match["run"])
+        else:
+            yield match[0]
+
+
+def _parted(run: str) -> Iterator[str]:
+    """Yield the words of a run without spaces; of single characters, which no dictionary knows as words, the pairs."""
+    singles: list[str] = []
+    for segment in WordBreaker(run, "en"):
+        if len(segment) == 1 and segment not in PARTICLES:
+            singles.append(segment)
+            continue
+        yield from _pairs(singles)
+        singles = []
+        if segment not in PARTICLES:
+            yield segment
+    yield from _pairs(singles)
+
+
+def _pairs(singles: Sequence[str]) -> Iterator[str]:
+    if len(singles) == 1:
+        yield singles[0]
+    yield from map("".join, pairwise(singles))
