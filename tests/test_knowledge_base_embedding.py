@@ -13,7 +13,7 @@ from samples import BagOfWords
 
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.knowledge_base import embedding
-from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors, language_note
 
 TITLES = ["Wireless mouse with USB receiver", "Mechanical keyboard, black", "Laptop sleeve, 15 in", "A B - C", "x"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(" ".join(TITLES).lower().split())), "find"]
@@ -311,3 +311,21 @@ def test_an_address_that_a_knowledge_base_names_is_not_followed_unasked(
 @pytest.mark.parametrize("spec", ["openai:m", "openai:m@http://127.0.0.1:9/v1", "openai:m@http://localhost/v1"])
 def test_ones_own_machine_and_the_usual_endpoint_need_no_trust(spec: str) -> None:
     assert Embedder.of_store(spec).name == spec
+
+
+@pytest.mark.parametrize(
+    ("embedder", "titles", "told"),
+    [
+        ("minilm", ["Настольная лампа", "狗粮", "Desk Lamp"], "2 of 3 titles are not in Latin script"),
+        ("minilm", ["Jäger Müsli", "Desk Lamp LED 灯"], ""),
+        ("minilm", ["Настольная лампа", "Desk Lamp"], ""),
+        ("minilm", [], ""),
+        ("sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2", ["狗粮"], ""),
+    ],
+)
+def test_an_embedder_of_english_says_so_where_most_titles_are_of_other_scripts(
+    embedder: str, titles: list[str], told: str
+) -> None:
+    said = language_note(embedder, titles)
+    assert said.startswith(told) if told else not said
+    assert not told or "--embedder sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2" in said

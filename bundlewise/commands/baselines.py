@@ -20,7 +20,7 @@ def command(data: str, split: Split, kb: str | None, output: Path) -> None:
     """
     from bundlewise import chain, dataset
     from bundlewise.files import write_jsonl
-    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.references import References
     from bundlewise.settings import quiet_libraries
@@ -30,6 +30,8 @@ def command(data: str, split: Split, kb: str | None, output: Path) -> None:
     rows = References([s for s in dataset.load(data, "validation") if s.bundles], asked)
     retriever = chain.open_retriever(kb, Policy()) if kb else None
     embedder = retriever.store.embedder if retriever else Embedder.named("minilm")
+    if said := language_note(embedder.name, [title for session in asked for title in session.titles]):
+        click.echo(f"note: {said}", err=True)
     found = [rows.whole_session(), rows.lexical(), rows.embedding(embedder)]
     if retriever:
         found.append(rows.pair_classifier(retriever))

@@ -61,9 +61,11 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.knowledge_base.finding import tally
     from bundlewise.knowledge_base.kind_reader import tuned_state
+    from bundlewise.models import MULTILINGUAL
 
     thoughts = store.thoughts()
     titles = [title for thought in thoughts for title in thought.titles]
+    remedy = f"change it: bundlewise kb reindex {store.place} --embedder {MULTILINGUAL}"
     meta, rows = store.meta, tally(store.catalogue).items()
     splits = Counter(session.split for session in store.catalogue.sessions())
     columns = ("kind", "domain", "teacher", "status")
@@ -71,7 +73,7 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
         "place": str(store.place),
         "embedder": meta.get("embedder"),
         "fingerprint": meta.get("fingerprint"),
-        "language": language_note(str(meta.get("embedder")), titles),
+        "language": language_note(str(meta.get("embedder")), titles, remedy),
         "generation": store.generation,
         "revision": meta["revision"],
         "digest": meta["digest"],
