@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
 
+from bundlewise.titles import clean
+
 LONGEST = 80
 """Characters that a price may have; a sentence is none."""
 MOST_FIGURES = 24
@@ -51,7 +53,7 @@ UNKNOWN = frozenset(
 """What stands where there is no price."""
 _BESIDE = re.compile(
     r"(?<![^\W\d_])(?:incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|exkl\.?|zzgl\.?|plus|inc\.?|ex\.?"
-    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht|iva|moms|btw|net|gross|netto|brutto|only|now|nur|jetzt|sale|price|preis"
+    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht|iva|moms|btw|net|gross|netto|brutto|uvp|rrp|msrp|only|now|nur|jetzt|sale|price|preis"
     r"|each|ea\.?|apiece|(?:/|per|pro)\s*(?:piece|item|unit|pair|set|pack|st(?:k|\u00fcck|ck)?\.?|pc\.?|ea\.?)"
     r"|pcs?\.?|st(?:k|\u00fcck)\.?|ca\.?|approx\.?|about)(?![^\W\d_])",
     re.IGNORECASE,
@@ -66,7 +68,9 @@ _CENTS_BEHIND = re.compile(r"([0-9])\s?([\u20ac$\u00a3])\s?([0-9]{2})(?![0-9])")
 _SPAN = re.compile(
     r"(?P<one>[^#]*#[^#]*?)\s*(?:-|~|/?(?<![^\W\d_])(?:to|bis|until)(?![^\W\d_]))\s*(?P<two>[^#]*#[^#]*)"
 )
-_WHOLE = re.compile(r"#\s*[,.:]-{1,2}(?!\s*[^\W\d_]*\s*#)")
+_SHARE = re.compile(r"(incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|plus|zzgl\.?)\s*[0-9]{1,2}(?:[.,][0-9])?\s?%", re.I)
+"""A share of tax, which is no second amount."""
+_WHOLE = re.compile(r"#\s*[,.:/]-{1,2}(?!\s*[^\W\d_]*\s*#)")
 """A whole amount as shops write it: `12,-`."""
 _HIDDEN = re.compile(r"^\(.*\)$")
 """An amount in brackets is negative in bookkeeping."""
@@ -86,7 +90,7 @@ class Written:
 
 def written(text: str) -> Written | None:
     """Return the price that a text is, as it is written; None where it is none."""
-    said = _CENTS_BEHIND.sub(r"\1 \3 \2", plain(text))
+    said = _SHARE.sub(r"\1", _CENTS_BEHIND.sub(r"\1 \3 \2", plain(text)))
     if said.casefold() in UNKNOWN:
         return Written("", doubt="unknown")
     if said.casefold() in FREE:
@@ -101,6 +105,7 @@ def written(text: str) -> Written | None:
 
 def plain(text: str) -> str:
     """Return a text whose blanks, figures, dashes and apostrophes are the plain ones."""
+    text = clean(text)
     if not text.isascii():
         text = "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text)
     return " ".join(text.translate(_SAME).split())

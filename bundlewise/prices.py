@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
+from bundlewise.inputs import is_input, local
 
 MILLION = 1e6
 
@@ -38,11 +39,11 @@ def price_of(model: str, table: Path | None = None) -> Price | None:
         DataError: it is no table of prices.
     """
     given = table or (Path(name) if (name := os.environ.get("BUNDLEWISE_PRICES")) else None)
-    source = given or files("bundlewise").joinpath("prices.toml")
-    if not source.is_file():
+    source = given or Path(str(files("bundlewise").joinpath("prices.toml")))
+    if not is_input(source):
         raise UsageError(f"no file {source}; check --prices and BUNDLEWISE_PRICES")
     try:
-        return _Table.model_validate(tomllib.loads(source.read_text("utf-8"))).models.get(model)
+        return _Table.model_validate(tomllib.loads(local(source).read_text("utf-8-sig"))).models.get(model)
     except ValueError as error:
         fault = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error)
