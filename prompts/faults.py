@@ -10,17 +10,13 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
 from bundlewise.prompts.template import SUFFIX, Template
 
-FAULTS = (TemplateError, RecursionError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""What a template can raise when it is compiled or rendered."""
-
-
 def explain(
     error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
 ) -> str:
     """Say what is wrong with a template or one it includes, in which line of which file, and what to do.
 
     Args:
-        error: what Jinja or a filter raised.
+        error: what the template raised, whatever it is.
         template: the one that was to be rendered.
         known: all templates, among them those it includes.
         variables: the variables of a template, by its name.
@@ -39,8 +35,10 @@ def explain(
         remedy = "a template may use its variables, filters and tests, and nothing behind them"
     elif isinstance(error, RecursionError):
         said, remedy = "it includes or calls itself without end", "let it end"
+    elif isinstance(error, MemoryError):
+        said, remedy = "it takes more memory than a template may have", "make less in it"
     elif not isinstance(error, TemplateError):
-        said = f"{type(error).__name__}: {said}"
+        said = ": ".join(filter(None, (type(error).__name__, said)))
     return f"{template.at(line)}: {said}; {remedy}"
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxError, meta, nodes
 
-from bundlewise.errors import DataError, UsageError
-from bundlewise.prompts.faults import FAULTS, explain
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.prompts import outside
+from bundlewise.prompts.faults import explain
 from bundlewise.prompts.sandbox import PromptEnvironment, budget
 from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template, stem_of
 
@@ -49,6 +50,7 @@ class Library:
         self.own = dict(own or {})
         self.folder = folder
         self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._with_own: dict[str, bool] = {}
 
     def template(self, name: str) -> Template:
         """Return the template in force under a name.
@@ -94,8 +96,11 @@ class Library:
         """
         template = self.template(name)
         _ = template.front
+        if self._is_outside(name):
+            outside.do("check", template, self._known, self._packed)
+            return
         with self._explained(name):
-            self._environment.get_template(f"{name}{SUFFIX}")
+            self.environment.get_template(f"{name}{SUFFIX}")
             for found in self.tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
                 self._check_reference(template, found)
         if name in TEMPLATES:
@@ -109,7 +114,7 @@ class Library:
     def undeclared(self, name: str) -> list[tuple[str, int]]:
         """Return the variables that a template takes from outside, each with the line of its body where it first is."""
         tree = self.tree(name)
-        wanted = meta.find_undeclared_variables(tree) - self._environment.globals.keys()
+        wanted = meta.find_undeclared_variables(tree) - self.environment.globals.keys()
         lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
         return sorted(((each, lines.get(each, 1)) for each in wanted), key=lambda pair: (pair[1], pair[0]))
 
@@ -120,9 +125,18 @@ class Library:
             UsageError: there is no template of that name.
             DataError: a variable is missing, or the template does something it must not; names file and line.
         """
-        self.template(name)
+        template = self.template(name)
+        if self._is_outside(name):
+            return outside.do("render", template, self._known, self._packed, dict(variables))
         with self._explained(name), budget():
-            return str(self._environment.get_template(f"{name}{SUFFIX}").render(variables))
+            text = str(self.environment.get_template(f"{name}{SUFFIX}").render(variables))
+            if not text.isascii():
+                text.encode()  # Half a character is no text that a model could be given.
+            return text
+
+    def fault(self, name: str, error: Exception) -> DataError:
+        """Return what a template raised as a fault of it, with file, line and remedy."""
+        return DataError(explain(error, self.template(name), self._known(), self._variables))
 
     def included(self, *names: str) -> dict[str, str]:
         """Return the bodies of templates and of all they include, by name; all that is rendered, and nothing else."""
@@ -154,30 +168,50 @@ class Library:
         return str(self.folder) if self.folder else "bundlewise"
 
     @cached_property
-    def _environment(self) -> PromptEnvironment:
+    def environment(self) -> PromptEnvironment:
+        """The sandbox that the templates are compiled and rendered in."""
         return PromptEnvironment(_Loader(self))
 
     def tree(self, name: str) -> nodes.Template:
         """Return a template's body as Jinja reads it."""
         template = self.template(name)
-        return self._environment.parse(template.body, f"{name}{SUFFIX}", template.path)
+        return self.environment.parse(template.body, f"{name}{SUFFIX}", template.path)
 
     def _check_reference(self, template: Template, found: Any) -> None:
         if not isinstance(found.template, nodes.Const):
             raise TemplateSyntaxError("an include needs a name in quotes", found.lineno, f"{template.name}{SUFFIX}")
         try:
-            self._environment.get_template(found.template.value)
+            self.environment.get_template(found.template.value)
         except TemplateNotFound as error:
             said = f"no template {found.template.value!r} to include in {self.place}"
             raise TemplateSyntaxError(said, found.lineno, f"{template.name}{SUFFIX}") from error
+
+    def _is_outside(self, name: str) -> bool:
+        """Say whether a template is to be rendered by a process of its own: one's own is, or one that includes it."""
+        return outside.WORKERS.in_use and self._takes_own(name)
+
+    def _takes_own(self, name: str) -> bool:
+        if name not in self._with_own:
+            parts = () if name in self.own else meta.find_referenced_templates(self.tree(name))
+            found = (self._takes_own(part.removesuffix(SUFFIX)) for part in parts if part)
+            self._with_own[name] = name in self.own or any(found)
+        return self._with_own[name]
+
+    def _known(self) -> list[Template]:
+        return [self.template(each) for each in {*TEMPLATES, *self.own}]
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return outside.packed([*self.own.values()])
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
         try:
             yield
-        except FAULTS as error:
-            known = [self.template(each) for each in {*TEMPLATES, *self.own}]
-            raise DataError(explain(error, self.template(name), known, self._variables)) from error
+        except BundlewiseError:
+            raise
+        except Exception as error:  # The outermost handler of a template: whatever it raises is a fault of it.
+            raise self.fault(name, error) from error
 
 
 class _Loader(BaseLoader):

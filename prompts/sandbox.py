@@ -147,6 +147,11 @@ def _plain(value: Any) -> str:
     return str(_printed(value))
 
 
+@pass_context
+def _finalized(_: Context, value: Any) -> Any:
+    return _printed(value)
+
+
 def _printed(value: Any) -> Any:
     if isinstance(value, (str, int, float, Undefined)):
         return value
@@ -170,7 +175,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     concat = staticmethod(bounded)
 
     def __init__(self, loader: BaseLoader) -> None:
-        super().__init__(loader=loader, undefined=StrictUndefined, finalize=_printed, auto_reload=False)
+        super().__init__(loader=loader, undefined=StrictUndefined, finalize=_finalized, auto_reload=False)
+        # Nothing is worked out when a template is compiled, where there is neither a limit nor a line to name.
+        self.optimized = False
         self.filters = {name: FILTERS[name] for name in SAFE_FILTERS} | OURS
         self.filters |= {"join": _join, "replace": _replace, "counted": _counted, "concatenated": _concatenated}
         self.globals = {"range": _numbers, "dict": dict, "namespace": self.globals["namespace"]}
