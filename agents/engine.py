@@ -13,7 +13,7 @@ import numpy as np
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.loading import load_causal_lm
-from bundlewise.errors import AdapterError, ModelError
+from bundlewise.errors import AdapterError, ModelError, PromptError
 from bundlewise.memory import give_back_memory
 
 YES, NO = " yes", " no"
@@ -212,7 +212,7 @@ class StudentEngine:
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit and lengths and max(lengths) > limit:
-            raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
+            raise PromptError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
         """Continue each prompt greedily with a text that its Lark grammar admits."""

@@ -10,6 +10,7 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
 from bundlewise.prompts.template import SUFFIX, Template
 
+
 def explain(
     error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
 ) -> str:
@@ -22,7 +23,8 @@ def explain(
         variables: the variables of a template, by its name.
     """
     template, line = _place(error, template, known)
-    said, remedy = (getattr(error, "message", "") or str(error)).rstrip("."), "correct that line"
+    said = error.msg if isinstance(error, SyntaxError) else getattr(error, "message", "") or str(error)
+    said, remedy = said.rstrip("."), "correct that line"
     if isinstance(error, TemplateAssertionError) and said.startswith("No filter named"):
         word = said.split("'")[1]
         close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)

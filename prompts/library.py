@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, cached_property
@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxError, meta, nodes
+from jinja2 import FunctionLoader, TemplateNotFound, TemplateSyntaxError, meta, nodes
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.prompts import outside
@@ -97,7 +97,7 @@ class Library:
         template = self.template(name)
         _ = template.front
         if self._is_outside(name):
-            outside.do("check", template, self._known, self._packed)
+            outside.check(template, self._known, self._packed)
             return
         with self._explained(name):
             self.environment.get_template(f"{name}{SUFFIX}")
@@ -114,7 +114,7 @@ class Library:
     def undeclared(self, name: str) -> list[tuple[str, int]]:
         """Return the variables that a template takes from outside, each with the line of its body where it first is."""
         tree = self.tree(name)
-        wanted = meta.find_undeclared_variables(tree) - self.environment.globals.keys()
+        wanted = self.environment.names_from_outside(tree)
         lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
         return sorted(((each, lines.get(each, 1)) for each in wanted), key=lambda pair: (pair[1], pair[0]))
 
@@ -125,14 +125,16 @@ class Library:
             UsageError: there is no template of that name.
             DataError: a variable is missing, or the template does something it must not; names file and line.
         """
+        return self.render_each(name, [variables])[0]
+
+    def render_each(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the texts of a template for several sets of variables; see `render`."""
         template = self.template(name)
         if self._is_outside(name):
-            return outside.do("render", template, self._known, self._packed, dict(variables))
-        with self._explained(name), budget():
-            text = str(self.environment.get_template(f"{name}{SUFFIX}").render(variables))
-            if not text.isascii():
-                text.encode()  # Half a character is no text that a model could be given.
-            return text
+            return outside.rendered(template, [dict(row) for row in rows], self._known, self._packed)
+        with self._explained(name):
+            compiled = self.environment.get_template(f"{name}{SUFFIX}")
+            return [_rendered(compiled, row) for row in rows]
 
     def fault(self, name: str, error: Exception) -> DataError:
         """Return what a template raised as a fault of it, with file, line and remedy."""
@@ -159,6 +161,14 @@ class Library:
             self._fingerprints[names] = hashlib.sha256(content.encode()).hexdigest()[:12]
         return self._fingerprints[names]
 
+    def _source(self, file: str) -> tuple[str, str, None] | None:
+        """Return the body of a template for Jinja, and the path that its errors name; None where there is none."""
+        try:
+            found = self.template(file.removesuffix(SUFFIX))
+        except UsageError:
+            return None
+        return found.body, found.path, None
+
     def _variables(self, name: str) -> list[str]:
         return [*self.front(name).variables] if name in TEMPLATES else []
 
@@ -170,7 +180,7 @@ class Library:
     @cached_property
     def environment(self) -> PromptEnvironment:
         """The sandbox that the templates are compiled and rendered in."""
-        return PromptEnvironment(_Loader(self))
+        return PromptEnvironment(FunctionLoader(self._source))
 
     def tree(self, name: str) -> nodes.Template:
         """Return a template's body as Jinja reads it."""
@@ -214,18 +224,12 @@ class Library:
             raise self.fault(name, error) from error
 
 
-class _Loader(BaseLoader):
-    """Give Jinja the bodies of a library."""
-
-    def __init__(self, library: Library) -> None:
-        self._library = library
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, None]:
-        try:
-            found = self._library.template(template.removesuffix(SUFFIX))
-        except UsageError as error:
-            raise TemplateNotFound(template) from error
-        return found.body, found.path, None
+def _rendered(compiled: Any, variables: Mapping[str, Any]) -> str:
+    with budget():
+        text = str(compiled.render(variables))
+    if not text.isascii():
+        text.encode()  # Half a character is no text that a model could be given.
+    return text
 
 
 def read_library(folder: Path) -> Library:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing.connection import Connection
@@ -34,7 +34,11 @@ IDLE = 2
 """Processes that are kept warm."""
 _TOLD = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
 OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
-_BOOT = "import json, runpy, sys; sys.path[:] = json.loads(sys.argv.pop(1)); runpy.run_module({!r}, run_name='__main__')"
+_BOOT = """
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module("bundlewise.prompts.worker", run_name="__main__")
+"""
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
 
 
@@ -76,8 +80,7 @@ class Worker:
     def __init__(self) -> None:
         ours, theirs = socketpair()
         with theirs:
-            boot = _BOOT.format("bundlewise.prompts.worker")
-            command = [sys.executable, "-W", "ignore", "-c", boot, json.dumps(sys.path), str(theirs.fileno())]
+            command = [sys.executable, "-W", "ignore", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -222,34 +225,46 @@ def rendering_outside(warm: bool = False) -> Iterator[None]:
         yield
 
 
-def do(what: str, template: Template, known: Callable[[], Sequence[Template]], own: bytes, given: Any = None) -> str:
-    """Let a process check or render a template of a library.
+Known = Callable[[], Sequence[Template]]
+
+
+def check(template: Template, known: Known, own: bytes) -> None:
+    """Let a process check a template.
 
     Args:
-        what: `check` or `render`.
         template: the one that is meant.
-        known: returns all templates of the library.
+        known: returns all templates of its library.
         own: the templates of one's own in it, packed.
-        given: the variables.
 
     Raises:
-        DataError: the template cannot be used, or takes more than it may; names file and line.
+        DataError: it cannot be used, or takes more than it may; names file and line.
         UsageError: there is no such template.
     """
     with allowance() as left:
+        _ask(left, "check", template, known, own, None)
+
+
+def rendered(template: Template, rows: Sequence[Mapping[str, Any]], known: Known, own: bytes) -> list[str]:
+    """Let a process render a template for each of several sets of variables; otherwise like `check`."""
+    with allowance() as left:
+        texts: list[str] = json.loads(_ask(left, "render", template, known, own, rows))
+        left.characters -= sum(map(len, texts))
         _refuse_spent(left, template)
-        try:
-            reply, spent = WORKERS.ask(own, (what, template.name, given), left.seconds)
-        except Ended as ended:
-            left.seconds = 0.0
-            raise DataError(_explained(ended, template, known(), own)) from ended
-        left.seconds -= spent
-        text = reply[1:].decode("utf-8", "surrogatepass")
-        if reply[:1] != OK:
-            raise (UsageError if reply[:1] == UNKNOWN else DataError)(text)
-        left.characters -= len(text)
-        _refuse_spent(left, template)
-        return text
+    return texts
+
+
+def _ask(left: Allowance, what: str, template: Template, known: Known, own: bytes, given: Any) -> str:
+    _refuse_spent(left, template)
+    try:
+        reply, spent = WORKERS.ask(own, (what, template.name, given), left.seconds)
+    except Ended as ended:
+        left.seconds = 0.0
+        raise DataError(_explained(ended, template, known(), own)) from ended
+    left.seconds -= spent
+    text = reply[1:].decode()
+    if reply[:1] != OK:
+        raise (UsageError if reply[:1] == UNKNOWN else DataError)(text)
+    return text
 
 
 def packed(templates: Sequence[Template]) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import BaseLoader, StrictUndefined, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import TemplateRuntimeError
 from jinja2.filters import FILTERS
+from jinja2.meta import TrackingCodeGenerator
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
@@ -190,6 +191,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
                 raise TemplateSyntaxError("recursive loops are not allowed", loop.lineno, name, filename)
             loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
         return _measured(tree)
+
+    def names_from_outside(self, tree: nodes.Template) -> set[str]:
+        """Return the names that a template takes from outside, without working out any part of it."""
+        found = TrackingCodeGenerator(self)
+        found.optimizer = None
+        found.visit(tree)
+        return found.undeclared_identifiers - self.globals.keys()
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """Give a template its globals as one table: Jinja's chain of tables is walked anew at each rendering."""

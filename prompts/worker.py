@@ -1,12 +1,13 @@
 """The process that renders templates of one's own: whatever they do ends with it, by the kernel's clock and limit."""
 
 import faulthandler
+import json
 import pickle
 import resource
 import signal
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -58,7 +59,7 @@ def _reply(own: bytes, asked: bytes, libraries: OrderedDict[bytes, Library]) -> 
     what, name, given = pickle.loads(asked)
     library = _library(own, libraries)
     try:
-        return OK + WORK[what](library, name, given).encode("utf-8", "surrogatepass")
+        return OK + WORK[what](library, name, given).encode()
     except DataError as error:
         return (FULL if isinstance(error.__cause__, MemoryError) else WRONG) + str(error).encode()
     except UsageError as error:
@@ -83,8 +84,8 @@ def _check(library: Library, name: str, _: Any) -> str:
     return ""
 
 
-def _render(library: Library, name: str, variables: Mapping[str, Any]) -> str:
-    return library.render(name, variables)
+def _render(library: Library, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(library.render_each(name, rows))
 
 
 def _line(library: Library, name: str, place: int) -> str:

@@ -13,6 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from bundlewise import __version__
 from bundlewise.agents import offering
 from bundlewise.assistant import Assistant
+from bundlewise.prompts.library import folder_in_force
+from bundlewise.prompts.outside import rendering_outside
 from bundlewise.server import assistant_api, bundles, completions, health, knowledge_api, playground_api
 from bundlewise.server.gate import Gate, is_closed
 from bundlewise.server.keys import Keys
@@ -55,9 +57,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        yield
-        await service.stop()
+        with rendering_outside(warm=playground is not None or folder_in_force() is not None):
+            await service.start()
+            yield
+            await service.stop()
         app.state.assistant.close()
 
     # The pages of FastAPI's documentation load their scripts from the network.
