@@ -17,6 +17,9 @@ from bundlewise.server.service import service_of
 DEEPEST = 32
 SMALL = 16_384
 """Bytes of a body that are read on the event loop; a larger one is read and checked on a thread."""
+MOST_KEYS = 1_000
+MOST_VALUES = 200_000
+STRING = re.compile(r'"(?:[^"\\]+|\\.)*+"', re.DOTALL)
 HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -27,8 +30,10 @@ def read_json(body: bytes) -> Any:
         Refusal: it is not JSON, names a key twice, holds NaN or infinity, half a character, or too much nesting.
     """
     try:
+        text = body.decode("utf-8")
+        _refuse_crowded(text)
         value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+            text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
         )
     except UnicodeDecodeError as error:
         raise _refusal(f"not UTF-8 at byte {error.start}") from error
@@ -46,7 +51,19 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen = set[str]()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    if len(found) > MOST_KEYS:
+        raise ValueError(f"an object has {len(found)} keys, more than {MOST_KEYS}")
     return found
+
+
+def _refuse_crowded(text: str) -> None:
+    """Refuse a text of more values than any request needs: small lists in lists cost a hundred times their bytes."""
+    if _marks(text) > MOST_VALUES and _marks(STRING.sub("", text)) > MOST_VALUES:
+        raise ValueError(f"it holds more than {MOST_VALUES} values")
+
+
+def _marks(text: str) -> int:
+    return sum(map(text.count, ",:[{"))
 
 
 def _no_number(text: str) -> None:
