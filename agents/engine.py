@@ -15,6 +15,7 @@ from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.loading import load_causal_lm
 from bundlewise.errors import AdapterError, ModelError, PromptError
 from bundlewise.memory import give_back_memory
+from bundlewise.progress import go_on
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -193,6 +194,7 @@ class StudentEngine:
         results: dict[int, Judgement] = {}
         give_back_memory()
         for batch in by_length([len(e.ids) for e in encoded]):
+            go_on()
             with torch.inference_mode():
                 logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
             odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()

@@ -24,6 +24,7 @@ from bundlewise.server.playground import Playground
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.service import Service, Student
+from bundlewise.server.signing import Seal
 from bundlewise.server.turns import Turns
 
 PAGE = Path(__file__).parent / "web"
@@ -68,6 +69,7 @@ def create_app(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
+    app.state.seal = Seal.beside(app.state.assistant.place)
     app.state.turns, app.state.playground = Turns(service.threads, meters), playground
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)

@@ -82,7 +82,7 @@ def _goes_on(before: str, text: str) -> bool:
     """Say whether a part goes on with the sentences before it: `find a tablet`, `under 300`."""
     if "\n" in before or "\n" in text or LISTED.match(text):
         return False
-    return before.endswith((".", "!", "?", ",", ";")) or not text[0].isupper() and not before.endswith(":")
+    return before.endswith((".", "!", "?", ",", ";")) or (not text[0].isupper() and not before.endswith(":"))
 
 
 class StreamOptions(Chat):
