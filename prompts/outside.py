@@ -298,4 +298,3 @@ def _line(template: Template, place: int, own: bytes) -> int:
     except Ended:
         return 1
     return int(reply[1:]) if reply[:1] == OK else 1
-

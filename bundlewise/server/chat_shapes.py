@@ -17,6 +17,7 @@ MAX_MESSAGES = 200
 MAX_TEXT = 20_000
 LISTED = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s")
 """How a row of a list begins."""
+TOOLS = {"tools": "tool_choice", "functions": "function_call"}
 EMPTY = (str, list, dict)
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
@@ -146,6 +147,15 @@ class ChatRequest(Chat):
     prompt_cache_key: str | None = Idle
     prompt_cache_retention: str | None = Idle
     service_tier: str | None = Idle
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_tools(cls, given: Any) -> Any:
+        """Leave out tools that are not to be called."""
+        if not isinstance(given, dict):
+            return given
+        idle = {tools for tools, choice in TOOLS.items() if given.get(choice) == "none"}
+        return {name: value for name, value in given.items() if name not in idle}
 
     @property
     def most_words(self) -> int | None:

@@ -173,6 +173,8 @@ class BatchQueue:
         wanted = is_wanted or (lambda: _wanted(jobs) > 0)
         run = partial(_stepwise, work, lambda: wanted() and not self._is_over)
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        # Looked at here too, as nobody waits for what runs when the server stops.
+        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait([running])
         error = running.exception()
         for place, job in enumerate(jobs):

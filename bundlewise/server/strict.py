@@ -32,9 +32,7 @@ def read_json(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
         _refuse_crowded(text)
-        value = json.loads(
-            text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise _refusal(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:

@@ -80,7 +80,7 @@ class Tools:
         query: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S", description="words to look for")],
         kind: KnowledgeKind | None = None,
         domain: Domain = "",
-        limit: Annotated[Annotated[int, Field(ge=1, le=50)] | None, Field(description="5 if none is given")] = None,
+        limit: Annotated[Annotated[int, Field(ge=1, le=50)] | None, Field(description="records at most")] = MOST_FOUND,
     ) -> FoundKnowledge:
         """Search the distilled knowledge: patterns, rules and thoughts about what belongs together."""
         with _told_plainly():
