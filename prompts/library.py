@@ -16,7 +16,7 @@ from jinja2 import FunctionLoader, TemplateNotFound, TemplateSyntaxError, meta, 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.prompts import outside
 from bundlewise.prompts.faults import explain
-from bundlewise.prompts.sandbox import PromptEnvironment, budget
+from bundlewise.prompts.sandbox import PromptEnvironment, rendered
 from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template, stem_of
 
 TEMPLATES = (
@@ -134,7 +134,7 @@ class Library:
             return outside.rendered(template, [dict(row) for row in rows], self._known, self._packed)
         with self._explained(name):
             compiled = self.environment.get_template(f"{name}{SUFFIX}")
-            return [_rendered(compiled, row) for row in rows]
+            return [rendered(compiled, row) for row in rows]
 
     def fault(self, name: str, error: Exception) -> DataError:
         """Return what a template raised as a fault of it, with file, line and remedy."""
@@ -222,14 +222,6 @@ class Library:
             raise
         except Exception as error:  # The outermost handler of a template: whatever it raises is a fault of it.
             raise self.fault(name, error) from error
-
-
-def _rendered(compiled: Any, variables: Mapping[str, Any]) -> str:
-    with budget():
-        text = str(compiled.render(variables))
-    if not text.isascii():
-        text.encode()  # Half a character is no text that a model could be given.
-    return text
 
 
 def read_library(folder: Path) -> Library:

@@ -29,11 +29,12 @@ CHARACTERS = 4_000_000
 START = 30.0
 """Seconds in which a process must be ready."""
 GRACE = 1.0
-"""Seconds after which a process is ended that its own clock has not ended."""
+"""Seconds that a process has beyond its own clock."""
 IDLE = 2
 """Processes that are kept warm."""
 _TOLD = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
 OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
+"""The first byte of a reply: a text, a fault of the template, no such template, a fault that took all memory."""
 _BOOT = """
 import json, runpy, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
@@ -219,7 +220,7 @@ def rendering_outside(warm: bool = False) -> Iterator[None]:
     """Render templates of one's own in processes of their own while the block runs, whatever thread asks.
 
     Args:
-        warm: start a process now, so that the first rendering does not wait for it.
+        warm: start a process now, for the first rendering.
     """
     with WORKERS.used(warm):
         yield

@@ -1,13 +1,13 @@
 """The sandbox that templates run in: no way into Python, nothing random, and an end to every loop and every text."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2 import BaseLoader, StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import TemplateRuntimeError
 from jinja2.filters import FILTERS
 from jinja2.meta import TrackingCodeGenerator
@@ -89,6 +89,15 @@ def budget() -> Iterator[None]:
         yield
     finally:
         _BUDGET.reset(token)
+
+
+def rendered(template: Template, variables: Mapping[str, Any]) -> str:
+    """Return the text of a template, within its turns; half a character is no text that a model could be given."""
+    with budget():
+        found = str(template.render(variables))
+    if not found.isascii():
+        found.encode()
+    return found
 
 
 def _charge() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from bundlewise.errors import DataError, UsageError
 from bundlewise.prompts.library import Library
+from bundlewise.prompts.outside import FULL, OK, UNKNOWN, WRONG
 from bundlewise.prompts.template import SUFFIX, Template
 
 MEGABYTES = 256
@@ -20,8 +21,6 @@ MEGABYTES = 256
 RESERVE = 32
 """Megabytes more, with which it still says that the memory is used up."""
 LIBRARIES = 8
-OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
-"""The first byte of a reply: a text, a fault of the template, no such template, a fault that took all memory."""
 
 
 def serve(handle: int) -> None:

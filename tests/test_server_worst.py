@@ -2,11 +2,13 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -81,6 +83,15 @@ def test_a_key_that_stands_twice_among_50_000_is_named(server: Server) -> None:
             "/v1/bundles", content=BODIES[body].encode(), headers={"Content-Type": "application/json"}
         ).json()["error"]
         assert f"the key '{key}' stands twice" in found["message"] and found["code"] == "invalid_json"
+
+
+def test_a_body_of_chunks_of_a_byte_keeps_nobody_waiting(server: Server) -> None:
+    place = urlsplit(server.url)
+    head = b"POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    with server.watched(), socket.create_connection((str(place.hostname), int(place.port or 0)), timeout=60) as line:
+        line.sendall(head + b"\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 400")
+    assert server.longest < 1.0
 
 
 ENDLESS = {
