@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from bundlewise.domain import Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
-from bundlewise.prompts.render import render
+from bundlewise.prompts.outside import allowance
+from bundlewise.prompts.render import render, render_each
 from bundlewise.text import short
 
 MAX_PRODUCTS = 30
@@ -52,9 +53,8 @@ def judge_prompt(session: Session, retrieved: Retrieved) -> JudgePrompt:
     seen = session.blind()
     pairs = tuple(combinations(range(count), 2))
     titles = seen.titles
-    questions = tuple(
-        render("pair", first=titles[a], second=titles[b], hint=retrieved.hints.get((a, b), "")) for a, b in pairs
-    )
+    asked = [{"first": titles[a], "second": titles[b], "hint": retrieved.hints.get((a, b), "")} for a, b in pairs]
+    questions = tuple(render_each("pair", asked))
     head = render("judge", session=seen, records=[record for record, _ in retrieved.records])
     return JudgePrompt(head, questions, pairs, count)
 
@@ -80,6 +80,16 @@ def fitting(
 
     The questions stay. A prompt too long even then is returned as it is, for the student to refuse.
     """
+    with allowance():  # What a template of one's own may take is what it may take for one session.
+        return _fitted(session, retrieved, compose, fits)
+
+
+def _fitted(
+    session: Session,
+    retrieved: Retrieved,
+    compose: Callable[[Session, Retrieved], Prompt],
+    fits: Callable[[Prompt], bool],
+) -> tuple[Prompt, str]:
     prompt, kept, cut = compose(session, retrieved), len(retrieved.records), ""
     while kept and not fits(prompt):
         kept -= 1

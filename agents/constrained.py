@@ -9,6 +9,8 @@ from llguidance import LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from transformers import LogitsProcessor
 
+from bundlewise.progress import go_on
+
 LEAST = -1e30
 
 
@@ -24,6 +26,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Take each row's last token into its grammar and mask what cannot follow."""
+        go_on()
         for row, matcher in enumerate(self._matchers):
             if self._begun and not matcher.is_stopped():
                 matcher.consume_token(int(input_ids[row, -1]))

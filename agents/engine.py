@@ -13,8 +13,9 @@ import numpy as np
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.loading import load_causal_lm
-from bundlewise.errors import AdapterError, ModelError
+from bundlewise.errors import AdapterError, ModelError, PromptError
 from bundlewise.memory import give_back_memory
+from bundlewise.progress import go_on
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -193,6 +194,7 @@ class StudentEngine:
         results: dict[int, Judgement] = {}
         give_back_memory()
         for batch in by_length([len(e.ids) for e in encoded]):
+            go_on()
             with torch.inference_mode():
                 logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
             odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
@@ -212,7 +214,7 @@ class StudentEngine:
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit and lengths and max(lengths) > limit:
-            raise ModelError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
+            raise PromptError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
         """Continue each prompt greedily with a text that its Lark grammar admits."""

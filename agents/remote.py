@@ -15,6 +15,7 @@ from bundlewise.agents.answers import INTENT, INTENT_TOKENS, gbnf, intent_gramma
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
 from bundlewise.errors import ModelError
+from bundlewise.progress import go_on
 
 TOP = 20
 """Alternatives asked for at each place; servers cap it there."""
@@ -57,6 +58,7 @@ class RemoteStudent:
         """Answer all questions of all prompts, a request a prompt with a text for every question."""
         found = []
         for prompt in prompts:
+            go_on()
             texts, text = [], f"{self.opening}{prompt.head}\n"
             for question in prompt.questions:
                 text += question
@@ -80,6 +82,7 @@ class RemoteStudent:
         """
         found = []
         for prompt, grammar in zip(prompts, grammars, strict=True):
+            go_on()
             one_line = grammar == intent_grammar()
             reply = self._constrained(
                 gbnf(grammar),

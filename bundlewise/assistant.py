@@ -45,6 +45,7 @@ class Assistant:
         pilot: Pilot | None = None,
         feedback: Path | None = None,
     ) -> None:
+        self.place = threads
         self._open = ExitStack()
         self._saver = self._open.enter_context(thread_saver(threads))
         self._graph = build_assistant_graph(self._saver)

@@ -11,7 +11,7 @@ from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
-from bundlewise.progress import Advance, progress
+from bundlewise.progress import Advance, go_on, progress
 from bundlewise.prompts.render import student_fingerprints
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def answer(
     graph = build_student_graph()
     answered: dict[str, Prediction] = {}
     for start in range(0, len(sessions), GENERATE_BATCH):
+        go_on()
         readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
         if readable:
             # By itself: within another graph it would write its steps to where that keeps its threads, and go on there.

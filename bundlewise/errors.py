@@ -21,6 +21,10 @@ class ModelError(BundlewiseError):
     """A model that cannot be fetched, found or loaded."""
 
 
+class PromptError(ModelError):
+    """A prompt that the student cannot read whole."""
+
+
 class KnowledgeError(BundlewiseError):
     """A knowledge base or pack that cannot be read, or does not fit its embedder."""
 

@@ -1,10 +1,36 @@
-"""Progress on stderr: a bar on a terminal, nothing elsewhere."""
+"""Progress on stderr: a bar on a terminal, nothing elsewhere; and an end to work that nobody waits for."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 Advance = Callable[..., None]
+_WANTED: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: True)
+
+
+class Unwanted(Exception):
+    """Nobody waits for the work any more."""
+
+
+@contextmanager
+def while_wanted(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """Let the work in the block end at its next step once it is not wanted."""
+    token = _WANTED.set(is_wanted)
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
+def go_on() -> None:
+    """Take a step of long work.
+
+    Raises:
+        Unwanted: nobody waits for it any more.
+    """
+    if not _WANTED.get()():
+        raise Unwanted
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from bundlewise.agents.conversation import Event
 from bundlewise.graphs.assistant import AssistantContext, build_assistant_graph, turn
+from bundlewise.progress import go_on
 
 REMEMBERED = 256
 """Conversations, each as far as it had come."""
@@ -42,6 +43,7 @@ class Replay:
         """Return the state after messages: from what is remembered of them, or else from the latest LONGEST."""
         length, state = self._longest_known(said)
         for place in range(length if length else max(0, len(said) - LONGEST), len(said)):
+            go_on()
             *_, (_, state) = self._stream(state, said[place])
             self._remember(said[: place + 1], state)
         return state

@@ -10,9 +10,6 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
 from bundlewise.prompts.template import SUFFIX, Template
 
-FAULTS = (TemplateError, RecursionError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""What a template can raise when it is compiled or rendered."""
-
 
 def explain(
     error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
@@ -20,13 +17,14 @@ def explain(
     """Say what is wrong with a template or one it includes, in which line of which file, and what to do.
 
     Args:
-        error: what Jinja or a filter raised.
+        error: what the template raised, whatever it is.
         template: the one that was to be rendered.
         known: all templates, among them those it includes.
         variables: the variables of a template, by its name.
     """
     template, line = _place(error, template, known)
-    said, remedy = (getattr(error, "message", "") or str(error)).rstrip("."), "correct that line"
+    said = error.msg if isinstance(error, SyntaxError) else getattr(error, "message", "") or str(error)
+    said, remedy = said.rstrip("."), "correct that line"
     if isinstance(error, TemplateAssertionError) and said.startswith("No filter named"):
         word = said.split("'")[1]
         close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)
@@ -39,8 +37,10 @@ def explain(
         remedy = "a template may use its variables, filters and tests, and nothing behind them"
     elif isinstance(error, RecursionError):
         said, remedy = "it includes or calls itself without end", "let it end"
+    elif isinstance(error, MemoryError):
+        said, remedy = "it takes more memory than a template may have", "make less in it"
     elif not isinstance(error, TemplateError):
-        said = f"{type(error).__name__}: {said}"
+        said = ": ".join(filter(None, (type(error).__name__, said)))
     return f"{template.at(line)}: {said}; {remedy}"
 
 

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, cached_property
@@ -11,11 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, TemplateNotFound, TemplateSyntaxError, meta, nodes
+from jinja2 import FunctionLoader, TemplateNotFound, TemplateSyntaxError, meta, nodes
 
-from bundlewise.errors import DataError, UsageError
-from bundlewise.prompts.faults import FAULTS, explain
-from bundlewise.prompts.sandbox import PromptEnvironment, budget
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.prompts import outside
+from bundlewise.prompts.faults import explain
+from bundlewise.prompts.sandbox import PromptEnvironment, rendered
 from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template, stem_of
 
 TEMPLATES = (
@@ -49,6 +50,7 @@ class Library:
         self.own = dict(own or {})
         self.folder = folder
         self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._with_own: dict[str, bool] = {}
 
     def template(self, name: str) -> Template:
         """Return the template in force under a name.
@@ -94,8 +96,11 @@ class Library:
         """
         template = self.template(name)
         _ = template.front
+        if self._is_outside(name):
+            outside.check(template, self._known, self._packed)
+            return
         with self._explained(name):
-            self._environment.get_template(f"{name}{SUFFIX}")
+            self.environment.get_template(f"{name}{SUFFIX}")
             for found in self.tree(name).find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
                 self._check_reference(template, found)
         if name in TEMPLATES:
@@ -109,7 +114,7 @@ class Library:
     def undeclared(self, name: str) -> list[tuple[str, int]]:
         """Return the variables that a template takes from outside, each with the line of its body where it first is."""
         tree = self.tree(name)
-        wanted = meta.find_undeclared_variables(tree) - self._environment.globals.keys()
+        wanted = self.environment.names_from_outside(tree)
         lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
         return sorted(((each, lines.get(each, 1)) for each in wanted), key=lambda pair: (pair[1], pair[0]))
 
@@ -120,9 +125,20 @@ class Library:
             UsageError: there is no template of that name.
             DataError: a variable is missing, or the template does something it must not; names file and line.
         """
-        self.template(name)
-        with self._explained(name), budget():
-            return str(self._environment.get_template(f"{name}{SUFFIX}").render(variables))
+        return self.render_each(name, [variables])[0]
+
+    def render_each(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the texts of a template for several sets of variables; see `render`."""
+        template = self.template(name)
+        if self._is_outside(name):
+            return outside.rendered(template, [dict(row) for row in rows], self._known, self._packed)
+        with self._explained(name):
+            compiled = self.environment.get_template(f"{name}{SUFFIX}")
+            return [rendered(compiled, row) for row in rows]
+
+    def fault(self, name: str, error: Exception) -> DataError:
+        """Return what a template raised as a fault of it, with file, line and remedy."""
+        return DataError(explain(error, self.template(name), self._known(), self._variables))
 
     def included(self, *names: str) -> dict[str, str]:
         """Return the bodies of templates and of all they include, by name; all that is rendered, and nothing else."""
@@ -145,6 +161,14 @@ class Library:
             self._fingerprints[names] = hashlib.sha256(content.encode()).hexdigest()[:12]
         return self._fingerprints[names]
 
+    def _source(self, file: str) -> tuple[str, str, None] | None:
+        """Return the body of a template for Jinja, and the path that its errors name; None where there is none."""
+        try:
+            found = self.template(file.removesuffix(SUFFIX))
+        except UsageError:
+            return None
+        return found.body, found.path, None
+
     def _variables(self, name: str) -> list[str]:
         return [*self.front(name).variables] if name in TEMPLATES else []
 
@@ -154,44 +178,50 @@ class Library:
         return str(self.folder) if self.folder else "bundlewise"
 
     @cached_property
-    def _environment(self) -> PromptEnvironment:
-        return PromptEnvironment(_Loader(self))
+    def environment(self) -> PromptEnvironment:
+        """The sandbox that the templates are compiled and rendered in."""
+        return PromptEnvironment(FunctionLoader(self._source))
 
     def tree(self, name: str) -> nodes.Template:
         """Return a template's body as Jinja reads it."""
         template = self.template(name)
-        return self._environment.parse(template.body, f"{name}{SUFFIX}", template.path)
+        return self.environment.parse(template.body, f"{name}{SUFFIX}", template.path)
 
     def _check_reference(self, template: Template, found: Any) -> None:
         if not isinstance(found.template, nodes.Const):
             raise TemplateSyntaxError("an include needs a name in quotes", found.lineno, f"{template.name}{SUFFIX}")
         try:
-            self._environment.get_template(found.template.value)
+            self.environment.get_template(found.template.value)
         except TemplateNotFound as error:
             said = f"no template {found.template.value!r} to include in {self.place}"
             raise TemplateSyntaxError(said, found.lineno, f"{template.name}{SUFFIX}") from error
+
+    def _is_outside(self, name: str) -> bool:
+        """Say whether a template is to be rendered by a process of its own: one's own is, or one that includes it."""
+        return outside.WORKERS.in_use and self._takes_own(name)
+
+    def _takes_own(self, name: str) -> bool:
+        if name not in self._with_own:
+            parts = () if name in self.own else meta.find_referenced_templates(self.tree(name))
+            found = (self._takes_own(part.removesuffix(SUFFIX)) for part in parts if part)
+            self._with_own[name] = name in self.own or any(found)
+        return self._with_own[name]
+
+    def _known(self) -> list[Template]:
+        return [self.template(each) for each in {*TEMPLATES, *self.own}]
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return outside.packed([*self.own.values()])
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
         try:
             yield
-        except FAULTS as error:
-            known = [self.template(each) for each in {*TEMPLATES, *self.own}]
-            raise DataError(explain(error, self.template(name), known, self._variables)) from error
-
-
-class _Loader(BaseLoader):
-    """Give Jinja the bodies of a library."""
-
-    def __init__(self, library: Library) -> None:
-        self._library = library
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, None]:
-        try:
-            found = self._library.template(template.removesuffix(SUFFIX))
-        except UsageError as error:
-            raise TemplateNotFound(template) from error
-        return found.body, found.path, None
+        except BundlewiseError:
+            raise
+        except Exception as error:  # The outermost handler of a template: whatever it raises is a fault of it.
+            raise self.fault(name, error) from error
 
 
 def read_library(folder: Path) -> Library:

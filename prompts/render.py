@@ -2,12 +2,13 @@
 
 import hashlib
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundlewise import scripts, text
 from bundlewise.prompts.library import TEMPLATES, current
 
-__all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "student_fingerprints"]
+__all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "render_each", "student_fingerprints"]
 
 STUDENT_TEMPLATES = ("judge", "pair", "name")
 Messages = list[dict[str, str]]
@@ -21,6 +22,11 @@ def render(name: str, /, **variables: Any) -> str:
         DataError: a variable that the template needs was not given, or the template cannot be used.
     """
     return current().render(name, variables)
+
+
+def render_each(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the texts of a template for several sets of variables; see `render`."""
+    return current().render_each(name, rows)
 
 
 def messages(name: str, /, **variables: Any) -> Messages:

@@ -1,15 +1,16 @@
 """The sandbox that templates run in: no way into Python, nothing random, and an end to every loop and every text."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2 import BaseLoader, StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import TemplateRuntimeError
 from jinja2.filters import FILTERS
+from jinja2.meta import TrackingCodeGenerator
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
@@ -90,6 +91,15 @@ def budget() -> Iterator[None]:
         _BUDGET.reset(token)
 
 
+def rendered(template: Template, variables: Mapping[str, Any]) -> str:
+    """Return the text of a template, within its turns; half a character is no text that a model could be given."""
+    with budget():
+        found = str(template.render(variables))
+    if not found.isascii():
+        found.encode()
+    return found
+
+
 def _charge() -> None:
     _BUDGET.get().charge()
 
@@ -147,6 +157,11 @@ def _plain(value: Any) -> str:
     return str(_printed(value))
 
 
+@pass_context
+def _finalized(_: Context, value: Any) -> Any:
+    return _printed(value)
+
+
 def _printed(value: Any) -> Any:
     if isinstance(value, (str, int, float, Undefined)):
         return value
@@ -170,7 +185,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     concat = staticmethod(bounded)
 
     def __init__(self, loader: BaseLoader) -> None:
-        super().__init__(loader=loader, undefined=StrictUndefined, finalize=_printed, auto_reload=False)
+        super().__init__(loader=loader, undefined=StrictUndefined, finalize=_finalized, auto_reload=False)
+        # Nothing is worked out when a template is compiled, where there is neither a limit nor a line to name.
+        self.optimized = False
         self.filters = {name: FILTERS[name] for name in SAFE_FILTERS} | OURS
         self.filters |= {"join": _join, "replace": _replace, "counted": _counted, "concatenated": _concatenated}
         self.globals = {"range": _numbers, "dict": dict, "namespace": self.globals["namespace"]}
@@ -183,6 +200,13 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
                 raise TemplateSyntaxError("recursive loops are not allowed", loop.lineno, name, filename)
             loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
         return _measured(tree)
+
+    def names_from_outside(self, tree: nodes.Template) -> set[str]:
+        """Return the names that a template takes from outside, without working out any part of it."""
+        found = TrackingCodeGenerator(self)
+        found.optimizer = None
+        found.visit(tree)
+        return found.undeclared_identifiers - self.globals.keys()
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """Give a template its globals as one table: Jinja's chain of tables is walked anew at each rendering."""

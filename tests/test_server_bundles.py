@@ -54,6 +54,47 @@ def test_a_batch_is_answered_in_its_order_even_with_equal_ids_and_equal_sessions
 
 
 @pytest.mark.parametrize(
+    ("items", "ids"),
+    [
+        ([{"title": "Desk Lamp", "id": "2"}, "Light Bulb"], ["2", "3"]),
+        (["Desk Lamp", {"title": "Light Bulb", "id": "1"}], ["3", "1"]),
+        (["a", {"title": "b", "id": "3"}, {"title": "c", "id": "1"}, "d"], ["5", "3", "1", "4"]),
+        (["a", {"title": "b", "id": "4"}, {"title": "c", "id": "1"}, "d"], ["5", "4", "1", "6"]),
+        (["a", {"title": "b", "id": "٢"}, "c"], ["1", "٢", "3"]),
+        (["a", "b"], ["1", "2"]),
+    ],
+)
+def test_an_id_that_is_made_is_nobody_elses(client: TestClient, items: Any, ids: list[str]) -> None:
+    (found,) = ask(client, {"items": items}).json()["sessions"]
+    all_items = [*found["left_out"], *(item for bundle in found["bundles"] for item in bundle["items"])]
+    assert [item["id"] for item in sorted(all_items, key=lambda item: item["number"])] == ids
+
+
+def test_a_session_id_that_is_made_is_nobody_elses(client: TestClient) -> None:
+    found = ask(client, {"sessions": [{"items": TITLES}, {"items": TITLES, "session_id": "1"}]}).json()["sessions"]
+    assert [each["session_id"] for each in found] == ["3", "1"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_id_that_two_products_have_is_refused_with_both_places(client: TestClient, many: bool) -> None:
+    session = {"items": ["a", {"title": "b", "id": "x"}, {"title": "c", "id": "x"}]}
+    found = ask(client, {"sessions": [{"items": TITLES}, session]} if many else session)
+    assert found.status_code == 400
+    error = found.json()["error"]
+    assert "the id 'x' is that of products 2 and 3" in error["message"]
+    assert error["param"] == ("sessions.1.items" if many else "items")
+
+
+def test_null_asks_for_the_default(client: TestClient) -> None:
+    items = [{"title": title, "id": None, "price": None, "category": None} for title in TITLES]
+    plain = ask(client, {"items": TITLES}).json()["sessions"]
+    body = {"items": items, "session_id": None, "domain": None, "explain": None}
+    assert ask(client, body).json()["sessions"] == plain
+    assert ask(client, {"items": None}).status_code == 400
+    assert ask(client, {"sessions": [{"items": items, "domain": None}], "explain": None}).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("body", "param", "said"),
     [
         ({}, "items", "required"),

@@ -11,6 +11,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 from server_samples import KEY, OTHER_KEY, THOUGHT, TITLES, app_of, served
 
+from bundlewise.server.chat_shapes import ChatMessage, ChatRequest
 from bundlewise.server.keys import Keys
 
 LIST = "Which of these go together?\n" + "\n".join(f"- {title}" for title in TITLES)
@@ -65,14 +66,95 @@ def test_the_official_client_lists_and_shows_the_model(client: openai.OpenAI) ->
         client.models.retrieve("gpt-9")
 
 
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+NOTHING = {
+    **{name: [] for name in ("stop", "tools", "functions", "modalities")},
+    **{name: {} for name in ("logit_bias", "metadata", "stream_options", "response_format")},
+    **dict.fromkeys(("user", "prompt_cache_key", "safety_identifier"), ""),
+    "tool_choice": "auto",
+    "function_call": "none",
+    "n": 1,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "parallel_tool_calls": True,
+    "store": False,
+    "seed": 7,
+    "stream": False,
+}
+OPTIONAL = [name for name, field in ChatRequest.model_fields.items() if not field.is_required()]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        NOTHING,
+        *({name: value} for name, value in NOTHING.items()),
+        dict.fromkeys(OPTIONAL),
+        {"a_parameter_of_tomorrow": None},
+        {"tool_choice": "none"},
+        {"tool_choice": "none", "tools": [TOOL]},
+        {"response_format": {"type": "text", "schema": None}},
+        {"stream_options": {"include_usage": False}},
+        {"stream_options": {"include_usage": None}},
+        {"modalities": ["text"], "user": "u", "metadata": {"a": "b"}},
+    ],
+    ids=str,
+)
+def test_values_that_ask_for_nothing_are_taken(address: str, given: Any) -> None:
+    body = {"model": "bundlewise", "messages": ASKED}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    plain, found = (
+        httpx.post(f"{address}/v1/chat/completions", json=each, headers=headers) for each in (body, body | given)
+    )
+    assert found.status_code == 200, found.text
+    assert found.json()["choices"] == plain.json()["choices"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        (["find a tablet", "under 300"], "find a tablet under 300"),
+        (["find a tablet ", "under 300"], "find a tablet under 300"),
+        (["Find a tablet.", "It costs 300."], "Find a tablet. It costs 300."),
+        (["find a tablet", "", "under 300"], "find a tablet under 300"),
+        (["Which go together?", "- a lamp\n- a bulb"], "Which go together?\n- a lamp\n- a bulb"),
+        (["Which go together?", "- a lamp", "- a bulb"], "Which go together?\n- a lamp\n- a bulb"),
+        (["Bundle these:", "1. a lamp", "2. a bulb"], "Bundle these:\n1. a lamp\n2. a bulb"),
+        (["a lamp\n", "a bulb"], "a lamp\na bulb"),
+        ([], ""),
+    ],
+)
+def test_parts_of_text_are_one_message(parts: list[str], whole: str) -> None:
+    content = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}} for text in parts]
+    assert ChatMessage.model_validate({"role": "user", "content": content}).text == whole
+
+
+def test_an_order_in_two_parts_is_one_order(client: openai.OpenAI) -> None:
+    parts: Any = [
+        {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+        for text in ("find a tablet", "under 300")
+    ]
+    said = client.chat.completions.create(model="bundlewise", messages=[{"role": "user", "content": parts}])
+    assert str(said.choices[0].message.content).count("I found") == 1
+
+
 @pytest.mark.parametrize(
     ("given", "param"),
     [
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"stop": ["x"]}, "stop"),
+        ({"stop": "x"}, "stop"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "wav"}}, "modalities"),
+        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
+        ({"tools": [TOOL]}, "tools"),
+        ({"tools": [TOOL], "tool_choice": "auto"}, "tools"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from samples import session
 from server_samples import WordStudent
 
 from bundlewise.domain import Prediction, Session
+from bundlewise.progress import go_on
 from bundlewise.server.meters import Meters
 from bundlewise.server.queueing import BatchQueue
 from bundlewise.server.refusals import Refusal
@@ -173,3 +175,95 @@ def test_other_work_is_done_on_the_students_thread_in_the_clients_turn() -> None
         assert (await work).startswith("student")
 
     run(student, story)
+
+
+class SteppingStudent(WordStudent):
+    """Takes steps over a batch, and knows how many it has taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.begun = threading.Event()
+
+    def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+        for _ in range(len(sessions) * 10):
+            go_on()
+            self.steps += 1
+            self.begun.set()
+            time.sleep(0.02)
+        return super().bundle(sessions)
+
+
+async def begun(student: SteppingStudent) -> None:
+    while not student.begun.is_set():
+        await asyncio.sleep(0.001)
+
+
+def test_a_batch_that_runs_ends_at_its_next_step_once_all_have_gone() -> None:
+    student = SteppingStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        gone = asyncio.create_task(queue.ask("gone", [one(f"g{n}") for n in range(30)]))
+        await begun(student)
+        gone.cancel()
+        began = time.monotonic()
+        await queue.ask("stays", [one("z")])
+        assert time.monotonic() - began < 2
+
+    run(student, story)
+    assert student.steps < 30 and [firsts(student, 0)] == [["z"]]
+
+
+def test_a_batch_that_most_have_left_is_begun_anew_for_the_others() -> None:
+    student = SteppingStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        stays = asyncio.create_task(queue.ask("stays", [one("z")]))
+        gone = asyncio.create_task(queue.ask("gone", [one(f"g{n}") for n in range(30)]))
+        await begun(student)
+        gone.cancel()
+        began = time.monotonic()
+        (found,) = await stays
+        assert found.session_id == "z" and time.monotonic() - began < 2
+
+    run(student, story)
+    assert firsts(student, 0) == ["z"]
+
+
+def test_other_work_that_runs_ends_too_and_so_does_all_when_the_queue_stops() -> None:
+    student, steps = WordStudent(), []
+
+    def endless() -> None:
+        while True:
+            go_on()
+            steps.append(1)
+            time.sleep(0.01)
+
+    async def story(queue: BatchQueue) -> None:
+        gone = asyncio.create_task(queue.do("gone", endless))
+        await asyncio.sleep(0.2)
+        gone.cancel()
+        assert (await queue.ask("stays", [one("z")]))[0].session_id == "z"
+        asyncio.get_running_loop().create_task(queue.do("open", endless))
+        await asyncio.sleep(0.2)
+
+    run(student, story)
+    assert len(steps) < 200
+
+
+def test_nothing_is_kept_of_those_who_come_and_go_while_the_student_is_busy() -> None:
+    student = GatedStudent()
+
+    async def story(queue: BatchQueue) -> None:
+        first = await held(student, queue)
+        for turn in range(20):
+            gone = asyncio.create_task(queue.ask(f"client-{turn % 2}", [one(f"g{n}") for n in range(50)]))
+            await asyncio.sleep(0.001)
+            gone.cancel()
+        await asyncio.sleep(0.01)
+        assert queue.waiting == 0 and not queue._clients
+        student.let.set()
+        await first
+
+    run(student, story)
+    assert len(student.batches) == 1

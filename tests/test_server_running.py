@@ -23,6 +23,7 @@ from server_samples import KEY, TITLES, WordStudent, app_of, served
 
 from bundlewise.cli import root
 from bundlewise.errors import UsageError
+from bundlewise.progress import go_on
 from bundlewise.server.limits import Limits
 from bundlewise.server.running import is_loopback, refuse_open, refuse_taken
 
@@ -134,6 +135,37 @@ def test_nothing_is_answered_for_a_client_that_has_gone() -> None:
         metrics = httpx.get(f"{address}/metrics").text
     assert [title.split()[0] for batch in student.batches for title in batch] == ["Wireless", "first"]
     assert 'status="499"' in metrics and "bundlewise_requests_active 0.0" in metrics
+
+
+class Stepping(WordStudent):
+    """Takes a tenth of a second for each session, step by step."""
+
+    def bundle(self, sessions: Any, limits: Any = None) -> Any:
+        for _ in range(10 * len(sessions)):
+            go_on()
+            time.sleep(0.01)
+        return super().bundle(sessions, limits)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/bundles", {"sessions": [{"items": [f"a {n}", f"b {n}"]} for n in range(64)]}),
+        ("/v1/bundles", {"sessions": [{"items": [f"a {n}", f"b {n}"]} for n in range(64)], "explain": True}),
+    ],
+)
+def test_a_small_request_does_not_wait_for_a_large_one_whose_client_has_gone(path: str, body: Any) -> None:
+    student = Stepping()
+    with served(app_of(student)) as address:
+        until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}{path}", json=body, timeout=0.5)
+        began = time.monotonic()
+        assert httpx.post(f"{address}/v1/bundles", json=BODY, timeout=30).status_code == 200
+        assert time.monotonic() - began < 2
+        until(lambda: "bundlewise_requests_active 0.0" in httpx.get(f"{address}/metrics").text)
+        assert "bundlewise_queue_sessions 0.0" in httpx.get(f"{address}/metrics").text
+    assert len(student.batches) == 2
 
 
 def until(true: Any, seconds: float = 60) -> None:

@@ -65,6 +65,20 @@ def test_the_tools_answer_in_their_schemas(student: LiveStudent) -> None:
     ask(mcp_server(student), story)
 
 
+def test_null_means_the_default(student: LiveStudent) -> None:
+    async def story(client: Client) -> None:
+        for tool, given, nulls in (
+            ("find_bundles", {"items": TITLES}, ["domain"]),
+            ("explain_bundle", {"items": TITLES, "bundle": [1, 2]}, ["domain"]),
+            ("search_knowledge", {"query": "case"}, ["kind", "domain", "limit"]),
+        ):
+            plain = await client.call_tool(tool, given)
+            found = await client.call_tool(tool, given | dict.fromkeys(nulls))
+            assert not found.is_error and found.structured_content == plain.structured_content
+
+    ask(mcp_server(student), story)
+
+
 @pytest.mark.parametrize(
     ("tool", "given", "said"),
     [

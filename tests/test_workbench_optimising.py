@@ -1,6 +1,7 @@
 """A large teacher's rewrites are screened, compared, and kept only beyond doubt; the teacher is a real server."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,29 @@ def test_the_command_writes_what_is_kept_and_logs_what_was_tried(
 
 def test_bundles_are_told_by_numbers() -> None:
     assert (numbers(((0, 1), (2, 4))), numbers(())) == ("1, 2; 3, 5", "none")
+
+
+ENDLESS = "{{ session.items | length }}{{ records | length }}{{ 5 | round(99999999, 'ceil') }}"
+LATE = "{{ records | length }}{% if session.items | length == 4 %}{{ 5 | round(99999999, 'ceil') }}{% endif %}"
+FAILING = "{{ records | length }}{% if session.items | length == 4 %}{{ 1 / 0 }}{% endif %}"
+LONG = "{{ session.items | length }}{{ records | length }}{% for n in range(9999) %}{{ n }}{% endfor %}"
+
+
+def test_a_rewrite_without_end_is_a_rewrite_that_cannot_be_used(bench: Bench, tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = optimise(bench, Rewriter(ENDLESS), tmp_path, 1)
+    assert [each.verdict for each in run.tries] == ["invalid"] and time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "said"),
+    [(LATE, "more than 2 s of work"), (FAILING, "ZeroDivisionError"), (LONG, "the student reads")],
+    ids=["late", "failing", "long"],
+)
+def test_a_rewrite_that_fails_at_a_session_is_told_and_the_next_is_tried(
+    bench: Bench, tmp_path: Path, rewrite: str, said: str
+) -> None:
+    assert any(len(each.items) == 4 for each in TRAIN)
+    run = optimise(bench, Rewriter(rewrite, BETTER), tmp_path, 2)
+    assert run.tries[0].verdict == "invalid" and said in run.tries[0].note
+    assert run.tries[1].verdict != "invalid"

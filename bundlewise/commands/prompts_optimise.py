@@ -57,6 +57,7 @@ def optimise(
     from bundlewise import dataset, distilling
     from bundlewise.files import write_jsonl
     from bundlewise.prompts.library import check_name, current
+    from bundlewise.prompts.outside import rendering_outside
     from bundlewise.workbench.comparing import sample
     from bundlewise.workbench.editing import save_template
     from bundlewise.workbench.optimising import Optimiser, check_shows
@@ -90,7 +91,8 @@ def optimise(
     if kept is None:
         click.echo(f"none of {len(run.tries)} rewrites is better beyond doubt; {name} stays as it is")
     else:
-        click.echo(save_template(name, kept.text, folder))
+        with rendering_outside():
+            click.echo(save_template(name, kept.text, folder))
     click.echo(f"what was tried: {log}", err=True)
 
 

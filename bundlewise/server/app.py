@@ -13,6 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from bundlewise import __version__
 from bundlewise.agents import offering
 from bundlewise.assistant import Assistant
+from bundlewise.prompts.library import folder_in_force
+from bundlewise.prompts.outside import rendering_outside
 from bundlewise.server import assistant_api, bundles, completions, health, knowledge_api, playground_api
 from bundlewise.server.gate import Gate, is_closed
 from bundlewise.server.keys import Keys
@@ -22,6 +24,7 @@ from bundlewise.server.playground import Playground
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.service import Service, Student
+from bundlewise.server.signing import Seal
 from bundlewise.server.turns import Turns
 
 PAGE = Path(__file__).parent / "web"
@@ -55,9 +58,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        yield
-        await service.stop()
+        with rendering_outside(warm=playground is not None or folder_in_force() is not None):
+            await service.start()
+            yield
+            await service.stop()
         app.state.assistant.close()
 
     # The pages of FastAPI's documentation load their scripts from the network.
@@ -65,6 +69,7 @@ def create_app(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service, app.state.assistant = service, assistant(QueuedStudent(service))
+    app.state.seal = Seal.beside(app.state.assistant.place)
     app.state.turns, app.state.playground = Turns(service.threads, meters), playground
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)

@@ -1,11 +1,12 @@
 """The routes under /api of the assistant: threads, catalogue and ratings, each thread for its owner alone."""
 
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bundlewise.agents.conversation import Action, Desk, ThreadLine, ThreadView
 from bundlewise.assistant import Assistant
@@ -14,7 +15,7 @@ from bundlewise.feedback import NOTE
 from bundlewise.server.owning import OWNED, Owner
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import beside, caller_of
-from bundlewise.server.shapes import Shape
+from bundlewise.server.shapes import Shape, asked
 from bundlewise.server.streaming import EVENTS
 from bundlewise.server.turns import Turn, Turns
 from bundlewise.titles import LONGEST
@@ -35,6 +36,9 @@ class Rating(Shape):
     what: int | None = Field(default=None, ge=1, le=100)
     up: bool
     note: str = Field(default="", max_length=NOTE)
+
+
+Clicked = Annotated[Action, BeforeValidator(partial(asked, Action))]
 
 
 class NewThread(Shape):
@@ -121,7 +125,7 @@ async def say(
 
 @router.post("/threads/{thread}/actions", response_class=StreamingResponse, responses=STREAM)
 async def act(
-    request: Request, thread: str, action: Annotated[Action, Body()], assistant: Threads, turns: UnderWay, owner: Owner
+    request: Request, thread: str, action: Annotated[Clicked, Body()], assistant: Threads, turns: UnderWay, owner: Owner
 ) -> StreamingResponse:
     """Do what was clicked in a thread; what comes of it are server-sent events."""
     turn = turns.start(owner, thread, lambda: assistant.act(thread, action, owner), caller_of(request))

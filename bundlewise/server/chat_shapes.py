@@ -4,22 +4,43 @@ Parameters that would change nothing here (sampling: the same question has the s
 do nothing; those that would ask for something this model does not do are refused by name.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
-from bundlewise.server.shapes import Shape, Usage
+from bundlewise.server.shapes import Shape, Usage, asked
 
 MAX_MESSAGES = 200
 MAX_TEXT = 20_000
+LISTED = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s")
+"""How a row of a list begins."""
+TOOLS = {"tools": "tool_choice", "functions": "function_call"}
+EMPTY = (str, list, dict)
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
-class TextPart(Shape):
+class Chat(Shape):
+    """A part of a request as clients of many models send it: what asks for nothing is taken, whatever its name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        empty = [name for name, value in given.items() if value is None or (isinstance(value, EMPTY) and not value)]
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return asked(cls, {name: given[name] for name in given.keys() - (set(empty) - needed)})
+
+
+class TextPart(Chat):
     """A text among the parts of a message; images and sound are not read."""
 
     type: Literal["text"]
     text: Text
+    cache_control: Any = Field(default=None, description="taken, does nothing")
 
 
 def _form_of_content(value: Any) -> str:
@@ -27,7 +48,7 @@ def _form_of_content(value: Any) -> str:
 
 
 Content = Annotated[
-    Annotated[Text, Tag("a text")] | Annotated[list[TextPart], Field(max_length=50), Tag("parts")],
+    Annotated[Text, Tag("a text")] | Annotated[list[TextPart], Field(max_length=50, fail_fast=True), Tag("parts")],
     Discriminator(_form_of_content),
 ]
 
@@ -44,18 +65,35 @@ class ChatMessage(BaseModel):
     def text(self) -> str:
         """The text of the message."""
         if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
+            return joined([part.text for part in self.content])
         return self.content or ""
 
 
-class StreamOptions(Shape):
+def joined(texts: Sequence[str]) -> str:
+    """Return the texts of parts as one message: a sentence goes on in its line, and a row of a list begins a line."""
+    found = ""
+    for text in filter(None, texts):
+        if found and not found[-1].isspace() and not text[0].isspace():
+            found += " " if _goes_on(found, text) else "\n"
+        found += text
+    return found
+
+
+def _goes_on(before: str, text: str) -> bool:
+    """Say whether a part goes on with the sentences before it: `find a tablet`, `under 300`."""
+    if "\n" in before or "\n" in text or LISTED.match(text):
+        return False
+    return before.endswith((".", "!", "?", ",", ";")) or (not text[0].isupper() and not before.endswith(":"))
+
+
+class StreamOptions(Chat):
     """What a stream carries beside the text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(default=None, description="taken, does nothing")
 
 
-class TextFormat(Shape):
+class TextFormat(Chat):
     """The one form of answers."""
 
     type: Literal["text"]
@@ -65,35 +103,59 @@ DOES_NOTHING = "taken, does nothing: the same question has the same answer"
 Idle: Any = Field(default=None, description=DOES_NOTHING)
 
 
-class ChatRequest(Shape):
+def _refused(_: Any) -> None:
+    raise PydanticCustomError("unsupported", "this model does not do that; leave it out")
+
+
+Unsupported = Annotated[None, BeforeValidator(_refused)]
+
+
+class ChatRequest(Chat):
     """A conversation to go on with."""
 
     model: str = Field(max_length=200)
-    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1, description="words of the reply at most")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="words of the reply at most")
     n: Literal[1] | None = 1
     logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
     response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
-    stop: None = None
-    tools: list[Any] | None = Field(default=None, max_length=0, description="this model calls no tools")
+    stop: Unsupported = Field(default=None, description="none: a reply ends where it ends")
+    logit_bias: Unsupported = Field(default=None, description="none: the reply is not sampled")
+    tools: Unsupported = Field(default=None, description="none: this model calls no tools")
+    tool_choice: Literal["none", "auto"] | None = Field(default=None, description="this model calls no tools")
+    functions: Unsupported = Field(default=None, description="none: this model calls no tools")
+    function_call: Literal["none", "auto"] | None = Field(default=None, description="this model calls no tools")
+    audio: Unsupported = Field(default=None, description="none: this model answers in text")
+    prediction: Unsupported = Field(default=None, description="none: a reply is not predicted")
     temperature: float | None = Field(default=None, ge=0, le=2, description=DOES_NOTHING)
     top_p: float | None = Field(default=None, ge=0, le=1, description=DOES_NOTHING)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, description=DOES_NOTHING)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description=DOES_NOTHING)
     seed: int | None = Idle
     user: str | None = Idle
-    metadata: dict[str, str] | None = Idle
+    metadata: Annotated[dict[str, str], Field(max_length=64)] | None = Idle
     store: bool | None = Idle
     parallel_tool_calls: bool | None = Idle
     reasoning_effort: str | None = Idle
     verbosity: str | None = Idle
     safety_identifier: str | None = Idle
     prompt_cache_key: str | None = Idle
+    prompt_cache_retention: str | None = Idle
     service_tier: str | None = Idle
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_tools(cls, given: Any) -> Any:
+        """Leave out tools that are not to be called."""
+        if not isinstance(given, dict):
+            return given
+        idle = {tools for tools, choice in TOOLS.items() if given.get(choice) == "none"}
+        return {name: value for name, value in given.items() if name not in idle}
 
     @property
     def most_words(self) -> int | None:

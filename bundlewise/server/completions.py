@@ -65,7 +65,7 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
     if asked.messages[-1].role != "user":
         found = f"the last message must be the user's, got {asked.messages[-1].role}"
         raise Refusal(400, found, code="invalid_value", param=f"messages.{len(asked.messages) - 1}.role")
-    if asked.stream_options is not None and not asked.stream:
+    if asked.stream_options is not None and asked.stream_options.include_usage and not asked.stream:
         raise Refusal(400, "stream_options needs stream: true", code="invalid_value", param="stream_options")
     answer = Answer(
         service_of(request), request.app.state.assistant, asked, caller_of(request), request.state.request_id

@@ -1,7 +1,6 @@
-"""Whose a thread is: the key's, or a random cookie's without keys; and no page of another origin acts for them."""
+"""Whose a thread is: the key's or a signed cookie's; and no page of another origin acts for them."""
 
 import hashlib
-import re
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -12,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bundlewise.server.refusals import Refusal, shown
+from bundlewise.server.signing import Seal
 from bundlewise.server.strict import STRICT, StrictRoute
 
 COOKIE = "bundlewise_owner"
-MARK = re.compile(r"[A-Za-z0-9_-]{43}")
 YEAR = 365 * 24 * 3600
 SAFE = {"GET", "HEAD"}
 
@@ -45,18 +44,28 @@ def refuse_other_origin(request: Request) -> None:
     """Raise a refusal for a request that a browser sends for a page of another origin; other clients say none."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     elsewhere = site is not None and site not in ("same-origin", "none")
-    if elsewhere or (origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()):
+    if elsewhere or (origin is not None and _place(origin) != request.headers.get("host", "").lower()):
         found = f"a page of {shown(origin or site)} may not do this; open the server's own page"
         raise Refusal(403, found, code="other_origin")
 
 
+def _place(origin: str) -> str | None:
+    """Return the host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
 def owner_of(request: Request) -> str:
-    """Return whose threads a request is about; a visitor without key and cookie is a new one."""
+    """Return whose threads a request is about; a visitor without key and a cookie of this server is a new one."""
     if request.state.owner is not None:
         return str(request.state.owner)
-    mark = request.cookies.get(COOKIE, "")
-    if not MARK.fullmatch(mark):
-        mark = request.state.new_mark = secrets.token_urlsafe(32)
+    seal: Seal = request.app.state.seal
+    mark = seal.opened(request.cookies.get(COOKIE, ""))
+    if mark is None:
+        mark = secrets.token_urlsafe(32)
+        request.state.new_mark = seal.sign(mark)
     return f"cookie-{hashlib.sha256(mark.encode()).hexdigest()}"
 
 

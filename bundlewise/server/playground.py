@@ -3,17 +3,20 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
 from bundlewise.domain import Item, Prediction, Record, Retrieved, Session
-from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.errors import BundlewiseError, DataError, PromptError, UsageError
 from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
 from bundlewise.live import LiveStudent
 from bundlewise.metrics import score_session, summarise
 from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
+from bundlewise.prompts.outside import allowance, rendering_outside
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
-from bundlewise.workbench.editing import edited, save_template
+from bundlewise.workbench.editing import library_with, save_template
 from bundlewise.workbench.rendering import Reader, Rendered, World, rendered
 
 PASTED = "pasted"
@@ -129,36 +132,62 @@ class Playground:
             variables={key: variable.about for key, variable in front.variables.items()},
         )
 
-    def render(self, name: str, text: str, session: Session) -> Shown:
-        """Return what a model gets for a session under an edited template; run where the student is alone.
+    def retrieved(self, session: Session) -> Retrieved:
+        """Return the knowledge for a session; run where the student is alone."""
+        return self.live.retriever.retrieve([session])[0] if self.live.retriever else Retrieved()
+
+    def render(self, name: str, text: str, session: Session, retrieved: Retrieved | None = None) -> Shown:
+        """Return what a model gets for a session, and knowledge for it, under an edited template.
 
         Raises:
             UsageError: there is no template of that name.
         """
         check_name(name)
-        try:
-            library = _edited(name, text)
-            with using(library):
-                prompts = rendered(name, session, World(self._retrieved(session), self._known, self._reader))
-            return Shown(fingerprint=library.fingerprint(name), prompts=tuple(prompts))
-        except DataError as error:
-            return Shown(fault=fault_of(error))
-        except UsageError as error:  # The template is sound; this session is nothing that it is asked about.
-            return Shown(fingerprint=library.fingerprint(name), note=str(error))
+        known = self.retrieved(session) if retrieved is None else retrieved
+        with rendering_outside(), allowance():
+            try:
+                library = library_with(name, text)
+                with using(library):
+                    prompts = rendered(name, session, World(known, self._known, self._reader))
+                return Shown(fingerprint=library.fingerprint(name), prompts=tuple(prompts))
+            except DataError as error:
+                return Shown(fault=fault_of(error))
+            except UsageError as error:  # The template is sound; this session is nothing that it is asked about.
+                return Shown(fingerprint=library.fingerprint(name), note=str(error))
+
+    def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> Fault | None:
+        """Return what is wrong with an edited template before the student is kept by it, if anything is."""
+        check_name(name)
+        with rendering_outside(), allowance():
+            try:
+                with using(library_with(name, text)):
+                    judge_prompt(session, retrieved)
+                    label_prompt(session, retrieved)
+                    name_prompt(session, tuple(range(len(session.items))))
+            except DataError as error:
+                return fault_of(error)
+        return None
 
     def attempt(self, name: str, text: str, session: Session) -> Tried:
         """Return the student's answers under the prompts in force and the edited ones; run where it is alone."""
+        with rendering_outside(), allowance():
+            try:
+                return self._attempt(library_with(name, text), session)
+            except (DataError, PromptError) as error:
+                return self._tried(session, fault=fault_of(error))
+
+    def _attempt(self, library: Library, session: Session) -> Tried:
+        before = self._answered(current(), session)
+        if _of_student(library) == _of_student(current()):
+            return self._tried(session, changes=False, before=before)
+        after = self._answered(library, session)
+        return self._tried(session, before=before, after=after, warning=self._warning(library))
+
+    @staticmethod
+    def _tried(session: Session, **found: Any) -> Tried:
         titles = tuple(Item(id=item.id, title=item.title, price=item.price) for item in session.items)
         truth = tuple(tuple(place + 1 for place in group) for group in session.groups)
-        try:
-            library = _edited(name, text)
-            before = self._answered(current(), session)
-            if _of_student(library) == _of_student(current()):
-                return Tried(items=titles, truth=truth, changes=False, before=before)
-            after, warning = self._answered(library, session), self._warning(library)
-        except DataError as error:
-            return Tried(items=titles, truth=truth, fault=fault_of(error))
-        return Tried(items=titles, truth=truth, before=before, after=after, warning=warning)
+        return Tried(items=titles, truth=truth, **found)
 
     def save(self, name: str, text: str, mark: str) -> Source:
         """Keep an edited template in the folder of one's own.
@@ -172,11 +201,9 @@ class Playground:
         forget()
         if mark != fingerprint(current().template(name).text):
             raise UsageError(f"{name} was changed by somebody else meanwhile; load it again and redo your edit")
-        save_template(name, text, self.folder)
-        return self.source(name)
-
-    def _retrieved(self, session: Session) -> Retrieved:
-        return self.live.retriever.retrieve([session])[0] if self.live.retriever else Retrieved()
+        with rendering_outside(), allowance():
+            save_template(name, text, self.folder)
+            return self.source(name)
 
     def _answered(self, library: Library, session: Session) -> Answered:
         with using(library):
@@ -200,10 +227,6 @@ def fault_of(error: BundlewiseError) -> Fault:
     """Return an error about a template with the line that it names."""
     found = _LINE.search(str(error))
     return Fault(message=str(error), line=int(found[1]) if found else None)
-
-
-def _edited(name: str, text: str) -> Library:
-    return current().replacing(edited(name, text))
 
 
 def _of_student(library: Library) -> str:

@@ -1,6 +1,7 @@
 """The routes under /api of the playground: templates as they are, rendered, tried on the student, and saved."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Body, Depends, Query, Request
@@ -8,12 +9,13 @@ from pydantic import BaseModel, Field
 
 from bundlewise.domain import Item, Session
 from bundlewise.errors import DataError
+from bundlewise.prompts.library import check_name
 from bundlewise.prompts.template import MOST_BYTES
 from bundlewise.server.limits import MAX_ITEMS
 from bundlewise.server.owning import OWNED
 from bundlewise.server.playground import Playground, Shown, Source, TemplateLine, Tried
 from bundlewise.server.refusals import Refusal
-from bundlewise.server.service import alone, beside
+from bundlewise.server.service import alone, apart, beside
 from bundlewise.server.shapes import Shape, Title
 
 router = APIRouter(tags=["playground"], **OWNED)
@@ -80,18 +82,24 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> list[SessionLine]:
     """List sessions of the data set to see a template on; words must stand in their ids or titles."""
-    words = q.casefold().split()
-    found = [each for each in ground.sessions.values() if _holds(each, words)]
-    return [
-        SessionLine(id=s.session_id, domain=s.domain, split=s.split, items=list(s.items), bundles=len(s.bundles))
-        for s in found[:limit]
-    ]
+    words = set(q.casefold().split())
+
+    def found() -> list[SessionLine]:
+        fitting = islice((each for each in ground.sessions.values() if _holds(each, words)), limit)
+        return [
+            SessionLine(id=s.session_id, domain=s.domain, split=s.split, items=list(s.items), bundles=len(s.bundles))
+            for s in fitting
+        ]
+
+    return await _checked(found)
 
 
 @router.post("/prompts/{name}/render")
 async def render_prompt(request: Request, ground: Ground, name: str, edit: Annotated[Edit, Body()]) -> Shown:
     """Show what a model gets for a session under an edited template, part by part, with token counts."""
-    return await alone(request, lambda: ground.render(name, edit.text, ground.session(edit.session, edit.titles)))
+    session = await _session_of(ground, name, edit)
+    retrieved = await alone(request, lambda: ground.retrieved(session))
+    return await apart(request, lambda: ground.render(name, edit.text, session, retrieved))
 
 
 @router.post("/prompts/{name}/try")
@@ -99,17 +107,35 @@ async def try_prompt(request: Request, ground: Ground, name: str, edit: Annotate
     """Answer a session under the template in force and under the edited one."""
     if len(edit.titles) == 1:
         raise Refusal(400, "a bundle needs two products; paste one more", code="invalid_value", param="titles")
-    return await alone(request, lambda: ground.attempt(name, edit.text, ground.session(edit.session, edit.titles)))
+    session = await _session_of(ground, name, edit)
+    retrieved = await alone(request, lambda: ground.retrieved(session))
+    # A template that takes too long is found out where the student does not wait for it.
+    if fault := await apart(request, lambda: ground.rehearsed(name, edit.text, session, retrieved)):
+        return Tried(items=session.items, truth=(), fault=fault)
+    return await alone(request, lambda: ground.attempt(name, edit.text, session))
 
 
 @router.put("/prompts/{name}")
-async def save_prompt(ground: Ground, name: str, save: Annotated[Save, Body()]) -> Source:
+async def save_prompt(request: Request, ground: Ground, name: str, save: Annotated[Save, Body()]) -> Source:
     """Keep an edited template in the folder that the server was started with."""
-    return await _checked(lambda: ground.save(name, save.text, save.mark))
+    return await apart(request, _mendable(lambda: ground.save(name, save.text, save.mark)))
+
+
+async def _session_of(ground: Playground, name: str, edit: Edit) -> Session:
+    def found() -> Session:
+        check_name(name)
+        return ground.session(edit.session, edit.titles)
+
+    return await beside(found)
 
 
 async def _checked(work: Callable[[], Result]) -> Result:
-    """Run what touches the disk beside the loop; a template that cannot be used is the client's to mend."""
+    """Run what touches the disk beside the loop."""
+    return await beside(_mendable(work))
+
+
+def _mendable(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Return work that tells of a template that cannot be used as of something that the client is to mend."""
 
     def run() -> Result:
         try:
@@ -117,9 +143,9 @@ async def _checked(work: Callable[[], Result]) -> Result:
         except DataError as error:
             raise Refusal(422, str(error), code="invalid_template") from error
 
-    return await beside(run)
+    return run
 
 
-def _holds(session: Session, words: list[str]) -> bool:
+def _holds(session: Session, words: set[str]) -> bool:
     text = " ".join((session.session_id, *session.titles)).casefold()
     return all(word in text for word in words)

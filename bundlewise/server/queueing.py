@@ -12,6 +12,7 @@ from bundlewise.agents.limits import Limits
 from bundlewise.agents.student import NO_LIMITS
 from bundlewise.chain import GENERATE_BATCH
 from bundlewise.domain import Prediction, Session
+from bundlewise.progress import Unwanted, go_on, while_wanted
 from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal
 
@@ -48,13 +49,15 @@ class BatchQueue:
         self._thread = ThreadPoolExecutor(1, "student")
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
 
     def start(self) -> None:
         """Begin to answer, on the running loop."""
         self._task = asyncio.create_task(self._run(), name="student")
 
     async def stop(self) -> None:
-        """Answer what waits no more."""
+        """Answer what waits no more; what runs ends at its next step."""
+        self._is_over = True
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -103,15 +106,23 @@ class BatchQueue:
         finally:  # Whoever has gone, or met a fault, waits for none of them.
             for job in jobs:
                 job.done.cancel()
+            self._drop(client)
+
+    def _drop(self, client: str) -> None:
+        """Take what nobody waits for out of a client's queue."""
+        wanted = deque(job for job in self._clients.get(client, ()) if not job.done.done())
+        if wanted:
+            self._clients[client] = wanted
+        else:
+            self._clients.pop(client, None)
+        self._meters.waiting.set(self.waiting)
 
     def _take(self) -> list[Job]:
         """Take the next batch: a job of every client in turn, until it is full."""
         taken: list[Job] = []
         while self._clients and len(taken) < self._batch:
             client, jobs = self._clients.popitem(last=False)
-            while jobs and (job := jobs.popleft()).done.done():
-                pass
-            if not job.done.done():
+            if not (job := jobs.popleft()).done.done():
                 taken.append(job)
             if jobs:
                 self._clients[client] = jobs
@@ -134,17 +145,36 @@ class BatchQueue:
                     await self._settle([job], partial(_alone, job.work))
 
     async def _answer(self, jobs: list[Job]) -> None:
-        """Answer sessions together; where that fails, each by itself, so that one fails alone."""
+        """Answer sessions together; where that fails, each by itself, so that one fails alone.
+
+        Once most of them are of clients who have gone, those of the others are begun anew without them.
+        """
         if not jobs:
             return
         self._meters.batches.observe(len(jobs))
-        await self._settle(jobs, partial(answered_once, self._bundle, _asked(jobs)), last=len(jobs) == 1)
-        for job in [job for job in jobs if not job.done.done()]:
+        error = await self._bundled(jobs, lambda: 2 * _wanted(jobs) > len(jobs))
+        if isinstance(error, Unwanted) and (left := [job for job in jobs if not job.done.done()]):
+            error = await self._bundled(left, lambda: _wanted(left) > 0)
+        for job in [job for job in jobs if error and not job.done.done()]:
             await self._settle([job], partial(answered_once, self._bundle, _asked([job])))
 
-    async def _settle(self, jobs: list[Job], work: Callable[[], list[Any]], last: bool = True) -> None:
+    async def _bundled(self, jobs: list[Job], is_wanted: Callable[[], bool]) -> BaseException | None:
+        work = partial(answered_once, self._bundle, _asked(jobs))
+        return await self._settle(jobs, work, is_wanted, last=len(jobs) == 1)
+
+    async def _settle(
+        self,
+        jobs: list[Job],
+        work: Callable[[], list[Any]],
+        is_wanted: Callable[[], bool] | None = None,
+        last: bool = True,
+    ) -> BaseException | None:
         """Run work on the student's thread and hand out what it gave; a fault only if it is the last try."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        wanted = is_wanted or (lambda: _wanted(jobs) > 0)
+        run = partial(_stepwise, work, lambda: wanted() and not self._is_over)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        # Looked at here too, as nobody waits for what runs when the server stops.
+        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait([running])
         error = running.exception()
         for place, job in enumerate(jobs):
@@ -152,8 +182,21 @@ class BatchQueue:
                 continue
             if error is None:
                 job.done.set_result(running.result()[place])
-            elif last:
+            elif last and not isinstance(error, Unwanted):
                 job.done.set_exception(error)
+        return error
+
+
+def _wanted(jobs: Sequence[Job]) -> int:
+    """Return how many jobs somebody waits for."""
+    return sum(not job.done.done() for job in jobs)
+
+
+def _stepwise(work: Callable[[], list[Any]], is_wanted: Callable[[], bool]) -> list[Any]:
+    """Run work as long as it is wanted."""
+    with while_wanted(is_wanted):
+        go_on()
+        return work()
 
 
 def _asked(jobs: Sequence[Job]) -> list[Asked]:

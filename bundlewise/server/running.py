@@ -18,6 +18,8 @@ from bundlewise.errors import UsageError
 from bundlewise.server.limits import Limits
 from bundlewise.server.refusals import error_body
 
+READ_AT_ONCE = 8192
+"""Bytes that are read of one connection before the others have their turn."""
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -65,6 +67,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        # What is read at once is worked on at once: in a body of chunks of a byte, 256 kB take seconds.
+        transport.max_size = READ_AT_ONCE  # type: ignore[attr-defined]
         self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:

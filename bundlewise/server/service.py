@@ -24,6 +24,10 @@ from bundlewise.server.refusals import plainly
 
 log = logging.getLogger("bundlewise.server")
 MODEL = "bundlewise"
+READERS = 2
+"""Large bodies that are read at once."""
+EDITS = 2
+"""Edited templates that are rendered at once: each may take a process to its limit."""
 WARM = ("Wireless mouse with USB receiver", "Mouse pad, large", "Garden hose, 15 m")
 Result = TypeVar("Result")
 
@@ -74,6 +78,7 @@ class Service:
         self.student, self.meters = student, meters
         self.queue = BatchQueue(student.bundle, meters, limits.waiting)
         self.threads = CapacityLimiter(limits.concurrent)
+        self.edits, self.readers = CapacityLimiter(EDITS), CapacityLimiter(READERS)
         self.state = "warming up"
         self._warming: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -154,6 +159,24 @@ def caller_of(request: Request) -> Caller:
 async def beside(work: Callable[[], Result]) -> Result:
     """Run what touches the disk beside the loop; a wrong request is the client's fault."""
     return await run_sync(plainly()(work))
+
+
+async def apart(request: Request, work: Callable[[], Result]) -> Result:
+    """Run work on an edited template beside the loop, a few at once; it is not begun for a caller who has gone."""
+    caller = caller_of(request)
+
+    def run() -> Result:
+        if caller.has_gone:
+            raise ConnectionResetError("the client has gone")
+        return plainly()(work)()
+
+    # Shielded, so that a place is free again when the work has ended, and not when nobody waits for it.
+    doing = asyncio.shield(run_sync(run, limiter=service_of(request).edits))
+    try:
+        return await while_there(request, doing)
+    except (ConnectionError, asyncio.CancelledError):
+        caller.leave()
+        raise
 
 
 async def alone(request: Request, work: Callable[[], Result]) -> Result:

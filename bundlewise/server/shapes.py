@@ -1,13 +1,24 @@
 """What goes in and out of /v1/bundles, and the sessions that are made of it."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Outcome, Session
 from bundlewise.server.limits import MAX_ITEMS, MAX_SESSIONS, MAX_TITLE
+from bundlewise.server.refusals import shown
 from bundlewise.titles import clean, is_named
 
 
@@ -26,9 +37,28 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Shape(BaseModel):
-    """A part of a request; a field that is not known is refused, not overlooked."""
+    """A part of a request; a field that is not known is refused, and null asks for the default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, given: Any) -> Any:
+        return asked(cls, given)
+
+
+def asked(shape: type[BaseModel], given: Any) -> Any:
+    """Return what is given for a shape without what asks for nothing; of the fields that are not known, the first.
+
+    One such field is told in a refusal: ten thousand would cost more than the request.
+    """
+    if not isinstance(given, dict):
+        return given
+    fields = shape.model_fields
+    known = {name: given[name] for name in fields if name in given}
+    told = {name: value for name, value in known.items() if value is not None or fields[name].is_required()}
+    strange = next((name for name in given if name not in fields), None)
+    return told if strange is None else told | {strange: given[strange]}
 
 
 class Product(Shape):
@@ -52,20 +82,41 @@ AnyProduct = Annotated[
 class OneSession(Shape):
     """A shopper's products, as titles or with ids and prices."""
 
-    items: list[AnyProduct] = Field(min_length=2, max_length=MAX_ITEMS)
+    items: list[AnyProduct] = Field(min_length=2, max_length=MAX_ITEMS, fail_fast=True)
     session_id: Name | None = Field(default=None, description="comes back with the answer")
     domain: str = Field(default="", max_length=100, description="the domain whose knowledge may be used; empty for all")
 
-    def session(self, number: int) -> Session:
-        """Return the session as the student takes it."""
-        rows = enumerate(self.items, 1)
+    @field_validator("items")
+    @classmethod
+    def _differ(cls, items: list[str | Product]) -> list[str | Product]:
+        """Refuse an id that two products have: the answer names products by it."""
+        places = dict[str, int]()
+        for place, item in enumerate(items, 1):
+            key = item.id if isinstance(item, Product) else None
+            if key is not None and (first := places.setdefault(key, place)) < place:
+                told = {"id": shown(key), "first": first, "second": place}
+                raise PydanticCustomError("repeated_id", "the id {id} is that of products {first} and {second}", told)
+        return items
+
+    def session(self, key: str) -> Session:
+        """Return the session as the student takes it, under its own id or the one given."""
+        products = [Product(title=item) if isinstance(item, str) else item for item in self.items]
         items = [
-            Item(id=str(n), title=item)
-            if isinstance(item, str)
-            else Item(id=item.id or str(n), title=item.title, price=item.price, category=tuple(item.category))
-            for n, item in rows
+            Item(id=own, title=product.title, price=product.price, category=tuple(product.category))
+            for own, product in zip(numbered([product.id for product in products]), products, strict=True)
         ]
-        return Session(session_id=self.session_id or str(number), domain=self.domain, items=tuple(items))
+        return Session(session_id=self.session_id or key, domain=self.domain, items=tuple(items))
+
+
+def numbered(given: Sequence[str | None]) -> list[str]:
+    """Return ids as they are given, and where none is its number, or the next one that nobody has."""
+    taken = {key for key in given if key is not None}
+    later = (str(number) for number in count(len(given) + 1))
+
+    def made(number: int) -> str:
+        return str(number) if str(number) not in taken else next(key for key in later if key not in taken)
+
+    return [made(number) if key is None else key for number, key in enumerate(given, 1)]
 
 
 class SessionRequest(OneSession):
@@ -77,7 +128,7 @@ class SessionRequest(OneSession):
 class BatchRequest(Shape):
     """Several sessions to bundle."""
 
-    sessions: list[OneSession] = Field(min_length=1, max_length=MAX_SESSIONS)
+    sessions: list[OneSession] = Field(min_length=1, max_length=MAX_SESSIONS, fail_fast=True)
     explain: bool = Field(default=False, description="say for each bundle what each knowledge record did for it")
 
 
@@ -98,7 +149,8 @@ BundlesRequest = Annotated[
 def sessions_of(request: SessionRequest | BatchRequest) -> list[Session]:
     """Return the sessions of a request, numbered where they have no id."""
     asked: Sequence[OneSession] = request.sessions if isinstance(request, BatchRequest) else [request]
-    return [each.session(number) for number, each in enumerate(asked, 1)]
+    keys = numbered([each.session_id for each in asked])
+    return [each.session(key) for key, each in zip(keys, asked, strict=True)]
 
 
 class Usage(BaseModel):

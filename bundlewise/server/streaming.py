@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from bundlewise.progress import go_on, while_wanted
 from bundlewise.server.refusals import plainly
 from bundlewise.server.service import CALLER, Caller
 
@@ -36,8 +37,9 @@ def talking(
 
     def pump() -> None:
         CALLER.set(caller)
-        with plainly():
+        with plainly(), while_wanted(lambda: not caller.has_gone):
             for piece in talk():
+                go_on()
                 loop.call_soon_threadsafe(hear, piece)
 
     return asyncio.ensure_future(run_sync(pump, limiter=threads))

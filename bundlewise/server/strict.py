@@ -1,17 +1,26 @@
 """Strict JSON: one meaning only, numbers that are numbers, and no deeper than a request needs to be."""
 
 import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import Security
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, shown
+from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, invalid, shown
+from bundlewise.server.service import service_of
 
 DEEPEST = 32
+SMALL = 16_384
+"""Bytes of a body that are read on the event loop; a larger one is read and checked on a thread."""
+MOST_KEYS = 1_000
+MOST_VALUES = 200_000
+STRING = re.compile(r'"(?:[^"\\]+|\\.)*+"', re.DOTALL)
+HALF = re.compile("[\ud800-\udfff]")
 
 
 def read_json(body: bytes) -> Any:
@@ -21,9 +30,9 @@ def read_json(body: bytes) -> Any:
         Refusal: it is not JSON, names a key twice, holds NaN or infinity, half a character, or too much nesting.
     """
     try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
+        text = body.decode("utf-8")
+        _refuse_crowded(text)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise _refusal(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -37,10 +46,22 @@ def read_json(body: bytes) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen = set[str]()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    if len(found) > MOST_KEYS:
+        raise ValueError(f"an object has {len(found)} keys, more than {MOST_KEYS}")
     return found
+
+
+def _refuse_crowded(text: str) -> None:
+    """Refuse a text of more values than any request needs: small lists in lists cost a hundred times their bytes."""
+    if _marks(text) > MOST_VALUES and _marks(STRING.sub("", text)) > MOST_VALUES:
+        raise ValueError(f"it holds more than {MOST_VALUES} values")
+
+
+def _marks(text: str) -> int:
+    return sum(map(text.count, ",:[{"))
 
 
 def _no_number(text: str) -> None:
@@ -61,7 +82,7 @@ def _refuse_deep_or_broken(value: Any) -> None:
             raise _refusal(f"nested more than {DEEPEST} deep")
         inner = []
         for each in level:
-            if isinstance(each, str) and not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
+            if isinstance(each, str) and not each.isascii() and HALF.search(each):
                 raise _refusal(f"{shown(each)} holds half a character (a lone surrogate)")
             if isinstance(each, dict):
                 inner += [*each, *each.values()]
@@ -75,13 +96,27 @@ def _refusal(why: str) -> Refusal:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read strictly."""
+    """A request whose JSON is read strictly, and held against the schema of its body where it is large."""
+
+    def __init__(self, request: Request, schema: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._schema = schema
 
     async def json(self) -> Any:
         """Return the value of the body."""
         if not hasattr(self, "_json"):
-            self._json = read_json(await self.body())
+            body, readers = await self.body(), service_of(self).readers
+            self._json = await run_sync(self._checked, body, limiter=readers) if len(body) > SMALL else read_json(body)
         return self._json
+
+    def _checked(self, body: bytes) -> Any:
+        """Return the value of a large body; one that FastAPI would find many faults with on the loop is refused."""
+        value = read_json(body)
+        if self._schema is not None:
+            _, faults = self._schema.validate(value, {}, loc=("body",))
+            if faults:
+                raise invalid(faults)
+        return value
 
 
 class StrictRoute(APIRoute):
@@ -97,7 +132,7 @@ class StrictRoute(APIRoute):
                 if kind != "application/json":
                     found = f"the body must be application/json, got {shown(kind)}"
                     raise Refusal(415, found, code="unsupported_media_type")
-            return await inner(StrictRequest(request.scope, request.receive))
+            return await inner(StrictRequest(request, self.body_field))
 
         return handle
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bundlewise.errors import UsageError
 from bundlewise.files import write_bytes, write_text
-from bundlewise.prompts.library import check_name, current, folder_in_force, forget, shipped
+from bundlewise.prompts.library import Library, check_name, current, folder_in_force, forget, shipped
+from bundlewise.prompts.outside import allowance
 from bundlewise.prompts.template import SUFFIX, Template, parse_template, read_template
 from bundlewise.workbench.cases import ENDING
 from bundlewise.workbench.questions import as_object
@@ -55,12 +56,22 @@ def edited(name: str, text: str) -> Template:
     Raises:
         DataError: it cannot be used; names line and remedy.
     """
+    return library_with(name, text).template(name)
+
+
+def library_with(name: str, text: str) -> Library:
+    """Return the templates in force with one of them in another text.
+
+    Raises:
+        DataError: it cannot be used; names line and remedy.
+    """
     check_name(name)
     found = parse_template(name, f"{name}{SUFFIX}", text.encode(errors="replace"))
-    library = current().replacing(found)
-    # What only rendering shows is seen on the examples.
-    library.render(name, {key: as_object(told.example) for key, told in library.front(name).variables.items()})
-    return found
+    with allowance():
+        library = current().replacing(found)
+        # What only rendering shows is seen on the examples.
+        library.render(name, {key: as_object(told.example) for key, told in library.front(name).variables.items()})
+    return library
 
 
 def save_template(name: str, text: str, folder: Path) -> Path:

@@ -12,6 +12,7 @@ from bundlewise.agents import contracts
 from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, files_in
+from bundlewise.prompts.outside import allowance
 from bundlewise.prompts.sandbox import RANDOM
 from bundlewise.prompts.template import FrontMatter, Template, read_template
 from bundlewise.workbench.questions import as_object
@@ -54,14 +55,18 @@ def lint_shipped() -> list[Finding]:
 
 def lint_template(template: Template, library: Library) -> list[Finding]:
     """Return all findings about a template among others; one that cannot be used is one finding."""
-    library = Library(library.own | {template.name: template}, library.folder)
     try:
-        library.check(template.name)
-        front = library.front(template.name)
-        examples = {name: as_object(variable.example) for name, variable in front.variables.items()}
-        text = library.render(template.name, examples)
+        with allowance():
+            return _findings(template, Library(library.own | {template.name: template}, library.folder))
     except BundlewiseError as error:
         return [_fault(Path(template.path), error)]
+
+
+def _findings(template: Template, library: Library) -> list[Finding]:
+    library.check(template.name)
+    front = library.front(template.name)
+    examples = {name: as_object(variable.example) for name, variable in front.variables.items()}
+    text = library.render(template.name, examples)
     checks = (
         _front_matter(template),
         _unused(template, library, front),

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from bundlewise.agents.asking import Asks, CapError
 from bundlewise.agents.contracts import Rewrite
 from bundlewise.domain import Grouping, Prediction, Record, Session
-from bundlewise.errors import UsageError
+from bundlewise.errors import DataError, PromptError, UsageError
 from bundlewise.metrics import gjs
 from bundlewise.prompts.library import Library, using
+from bundlewise.prompts.outside import rendering_outside
 from bundlewise.prompts.sandbox import FILTERS_KNOWN
 from bundlewise.prompts.template import Template
 from bundlewise.workbench.answering import Bench
@@ -76,8 +77,13 @@ class Optimiser:
     def run(self) -> Template | None:
         """Try rewrites, each building on the best so far; return the one to keep, or None if none is better.
 
-        A cap that is reached ends it, with what was found until then; see `stopped`.
+        A cap that is reached ends it, with what was found until then; see `stopped`. A rewrite that takes more than a
+        template may, or fails at a session, is a rewrite that cannot be used.
         """
+        with rendering_outside():
+            return self._run()
+
+    def _run(self) -> Template | None:
         kept: Template | None = None
         for number in range(1, self.rewrites + 1):
             try:
@@ -115,12 +121,11 @@ class Optimiser:
     def _faults(self, reply: Rewrite) -> list[str]:
         """Return what is wrong with a proposed template, in words for the model."""
         template = self._template(reply)
-        findings = lint_template(template, self.library)
-        faults = [each.message for each in findings if each.severity == "error" or each.rule == "unused-variable"]
         most = round(len(self.library.template(self.name).body) * LONGER) + WORDS
         if len(template.body) > most:
-            faults.append(f"it has {len(template.body)} characters, more than {most}; be shorter")
-        return faults
+            return [f"it has {len(template.body)} characters, more than {most}; be shorter"]
+        findings = lint_template(template, self.library)
+        return [each.message for each in findings if each.severity == "error" or each.rule == "unused-variable"]
 
     def _template(self, reply: Rewrite) -> Template:
         return self.library.template(self.name).with_body(reply.template.strip("\n"))
@@ -136,11 +141,15 @@ class Optimiser:
         known = {self.library.fingerprint(self.name), *(each.fingerprint for each in self.tries)}
         if said["fingerprint"] in known:
             return Try(**said, verdict="the same", note="as it is, or as tried before"), None
-        said["training"] = self._mean(library) - self._mean(self.library)
-        if said["training"] <= 0:
-            return Try(**said, verdict="not better on training"), None
-        variants = [Variant("now", self.library), Variant(f"rewrite {number}", library)]
-        found = compare(variants, self.validation, self.bench, alpha=self.alpha / self.rewrites)
+        now = self._mean(self.library)
+        try:
+            said["training"] = self._mean(library) - now
+            if said["training"] <= 0:
+                return Try(**said, verdict="not better on training"), None
+            variants = [Variant("now", self.library), Variant(f"rewrite {number}", library)]
+            found = compare(variants, self.validation, self.bench, alpha=self.alpha / self.rewrites)
+        except (DataError, PromptError) as error:
+            return Try(**said, verdict="invalid", note=str(error)), None
         look = found.entries[1].looks[-1]
         said |= {"validation": look.difference, "interval": (look.low, look.high), "sessions": look.sessions}
         better = look.low > 0

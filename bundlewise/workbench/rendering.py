@@ -14,6 +14,8 @@ from bundlewise.workbench.questions import Question, questions
 
 KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint": ""}
 """The variables that bring knowledge, and what they are without any."""
+MOST_COMPARED = 250_000
+"""Pairs of lines in which what is new is looked for line by line: equal lines cost the square of their number."""
 Span = tuple[int, int]
 Prompt = TypeVar("Prompt", JudgePrompt, str)
 
@@ -214,6 +216,9 @@ def estimate(text: str) -> int:
 def added(plain: str, told: str) -> tuple[Span, ...]:
     """Return where a text says more than the same text without knowledge: whole lines, or what differs within one."""
     before, after = plain.splitlines(keepends=True), told.splitlines(keepends=True)
+    if len(before) * len(after) > MOST_COMPARED:
+        start, end = _within(plain, told, 0)
+        return ((start, end),) if start < end else ()
     starts = [0]
     for line in after:
         starts.append(starts[-1] + len(line))

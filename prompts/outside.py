@@ -1,0 +1,301 @@
+"""Rendering outside: in a server, templates of one's own are rendered by processes that are ended at a limit.
+
+A template can ask for work that no counter in its sandbox sees: one power of ten in C code holds a whole process.
+"""
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from multiprocessing.connection import Connection
+from signal import SIGALRM
+from socket import socketpair
+from threading import Lock
+from typing import Any
+
+from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.prompts.template import Template
+
+SECONDS = 2.0
+"""Work of the renderings of one request together."""
+CHARACTERS = 4_000_000
+"""Characters of what they make."""
+START = 30.0
+"""Seconds in which a process must be ready."""
+GRACE = 1.0
+"""Seconds that a process has beyond its own clock."""
+IDLE = 2
+"""Processes that are kept warm."""
+_TOLD = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
+OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
+"""The first byte of a reply: a text, a fault of the template, no such template, a fault that took all memory."""
+_BOOT = """
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module("bundlewise.prompts.worker", run_name="__main__")
+"""
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
+
+
+class Allowance:
+    """What is left to the renderings of one request."""
+
+    def __init__(self) -> None:
+        self.seconds, self.characters = SECONDS, CHARACTERS
+
+
+_ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def allowance() -> Iterator[Allowance]:
+    """Let the renderings in the block share what one may take; a block inside another shares that of the outer."""
+    held = _ALLOWANCE.get()
+    if held is not None:
+        yield held
+        return
+    token = _ALLOWANCE.set(held := Allowance())
+    try:
+        yield held
+    finally:
+        _ALLOWANCE.reset(token)
+
+
+class Ended(Exception):
+    """A process that renders has ended: in time or `late`, with which status, and what it wrote of where it was."""
+
+    def __init__(self, status: int, said: str, late: bool) -> None:
+        super().__init__(status)
+        self.status, self.said, self.late = status, said, late or status == -SIGALRM
+
+
+class Worker:
+    """A process that renders; it ends by itself when this one does."""
+
+    def __init__(self) -> None:
+        ours, theirs = socketpair()
+        with theirs:
+            command = [sys.executable, "-W", "ignore", "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+            )
+        self._line = Connection(ours.detach())
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Wait until the process answers.
+
+        Raises:
+            BundlewiseError: it does not.
+        """
+        if self._is_ready:
+            return
+        try:
+            self._hear(START)
+        except (EOFError, OSError):
+            said = self.end(late=True).said.strip().splitlines()[-1:] or ["it says nothing"]
+            raise BundlewiseError(f"the process that renders templates does not start: {said[0]}") from None
+        self._is_ready = True
+
+    def ask(self, own: bytes, asked: bytes, seconds: float) -> bytes:
+        """Return the reply to a question.
+
+        Raises:
+            Ended: there is none.
+        """
+        began = time.monotonic()
+        try:
+            self._line.send_bytes(pickle.dumps((seconds, own)))
+            self._line.send_bytes(asked)
+            return self._hear(seconds + GRACE)
+        except (EOFError, OSError):
+            raise self.end(late=time.monotonic() - began > seconds) from None
+
+    def _hear(self, seconds: float) -> bytes:
+        if not self._line.poll(seconds):
+            raise EOFError
+        return self._line.recv_bytes()
+
+    def end(self, late: bool = False) -> Ended:
+        """End the process, if it has not ended; return how it did."""
+        with suppress(OSError):
+            self._line.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
+        self._process.kill()
+        said = self._process.communicate()[1]
+        return Ended(self._process.returncode, said.decode("utf-8", "replace"), late)
+
+
+def _environment() -> dict[str, str]:
+    """Return what a process is told of the environment: keys and the like are not for templates."""
+    told = {name: value for name, value in os.environ.items() if name in _TOLD or name.startswith(("PYTHON", "LC_"))}
+    # Address space that malloc sets aside for threads counts as memory.
+    return told | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Workers:
+    """Processes that render, a few of them warm; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []
+        self._users = 0
+        self._lock = Lock()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether templates of one's own are rendered by these."""
+        return self._users > 0
+
+    @contextmanager
+    def used(self, warm: bool) -> Iterator[None]:
+        """Use these while the block runs; start one at once if it is to be warm."""
+        with self._lock:
+            self._users += 1
+        if warm:
+            self._give_back(Worker())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                gone, self._idle = ([], self._idle) if self._users else (self._idle, [])
+            for worker in gone:
+                worker.end()
+
+    def ask(self, own: bytes, question: tuple[str, str, Any], seconds: float) -> tuple[bytes, float]:
+        """Return the reply to a question and the seconds that it took.
+
+        Raises:
+            Ended: the question ended the process.
+        """
+        asked = pickle.dumps(question)
+        while True:
+            worker, is_new = self._take()
+            worker.ready()
+            began = time.monotonic()
+            try:
+                reply = worker.ask(own, asked, seconds)
+            except Ended as ended:
+                self._give_back(Worker())
+                if is_new or ended.said or ended.late:
+                    raise
+                continue  # It had died before, of something else.
+            if reply[:1] == FULL:
+                worker.end()
+                worker = Worker()
+            self._give_back(worker)
+            return reply, time.monotonic() - began
+
+    def _take(self) -> tuple[Worker, bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), False
+        return Worker(), True
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._lock:
+            if self._users and len(self._idle) < IDLE:
+                self._idle.append(worker)
+                return
+        worker.end()
+
+
+WORKERS = Workers()
+
+
+@contextmanager
+def rendering_outside(warm: bool = False) -> Iterator[None]:
+    """Render templates of one's own in processes of their own while the block runs, whatever thread asks.
+
+    Args:
+        warm: start a process now, for the first rendering.
+    """
+    with WORKERS.used(warm):
+        yield
+
+
+Known = Callable[[], Sequence[Template]]
+
+
+def check(template: Template, known: Known, own: bytes) -> None:
+    """Let a process check a template.
+
+    Args:
+        template: the one that is meant.
+        known: returns all templates of its library.
+        own: the templates of one's own in it, packed.
+
+    Raises:
+        DataError: it cannot be used, or takes more than it may; names file and line.
+        UsageError: there is no such template.
+    """
+    with allowance() as left:
+        _ask(left, "check", template, known, own, None)
+
+
+def rendered(template: Template, rows: Sequence[Mapping[str, Any]], known: Known, own: bytes) -> list[str]:
+    """Let a process render a template for each of several sets of variables; otherwise like `check`."""
+    with allowance() as left:
+        texts: list[str] = json.loads(_ask(left, "render", template, known, own, rows))
+        left.characters -= sum(map(len, texts))
+        _refuse_spent(left, template)
+    return texts
+
+
+def _ask(left: Allowance, what: str, template: Template, known: Known, own: bytes, given: Any) -> str:
+    _refuse_spent(left, template)
+    try:
+        reply, spent = WORKERS.ask(own, (what, template.name, given), left.seconds)
+    except Ended as ended:
+        left.seconds = 0.0
+        raise DataError(_explained(ended, template, known(), own)) from ended
+    left.seconds -= spent
+    text = reply[1:].decode()
+    if reply[:1] != OK:
+        raise (UsageError if reply[:1] == UNKNOWN else DataError)(text)
+    return text
+
+
+def packed(templates: Sequence[Template]) -> bytes:
+    """Return templates as a process takes them."""
+    return pickle.dumps([(each.name, each.path, each.head, each.body) for each in templates])
+
+
+def _refuse_spent(left: Allowance, template: Template) -> None:
+    if left.seconds <= 0:
+        raise DataError(f"{template.at(1)}: {_TOO_SLOW}")
+    if left.characters < 0:
+        raise DataError(f"{template.at(1)}: more than {CHARACTERS:,} characters for one session; write less")
+
+
+_TOO_SLOW = f"more than {SECONDS:.0f} s of work; do less in it"
+
+
+def _explained(ended: Ended, template: Template, known: Sequence[Template], own: bytes) -> str:
+    """Say why a rendering ended its process, in which line of which template."""
+    by_path = {each.path: each for each in known}
+    found = next(((by_path[path], int(n)) for path, n in _FRAME.findall(ended.said) if path in by_path), None)
+    inside, line = (template, 1) if found is None else (found[0], _line(*found, own))
+    why = _TOO_SLOW if ended.late else f"it ended the process that renders it (status {ended.status}); do less in it"
+    return f"{inside.at(line)}: {why}"
+
+
+def _line(template: Template, place: int, own: bytes) -> int:
+    """Return the line of a template's body that a line of its compiled code comes from."""
+    try:
+        reply, _ = WORKERS.ask(own, ("line", template.name, place), SECONDS)
+    except Ended:
+        return 1
+    return int(reply[1:]) if reply[:1] == OK else 1
