@@ -12,7 +12,7 @@ import click
 
 from bundlewise import chain, dataset, distilling, models, scoring
 from bundlewise.domain import Grouping, Knowledge, Prediction
-from bundlewise.files import code_fingerprint, fingerprint, read_rows, sha256_file, slug, write_json
+from bundlewise.files import fingerprint, read_rows, sha256_file, slug, write_json
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
@@ -20,6 +20,7 @@ from bundlewise.knowledge_base.policy import Policy
 from bundlewise.metrics import score_session
 from bundlewise.prompts.render import student_fingerprints
 from bundlewise.references import References
+from bundlewise.source import code_fingerprint
 from bundlewise.usage import peak_memory, release_memory
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """Strict rendering of the prompt templates in force, as text and as chat messages, and their fingerprints."""
 
-import hashlib
-import inspect
+from pathlib import Path
 from typing import Any
 
 from bundlewise import text
 from bundlewise.prompts.library import TEMPLATES, current
+from bundlewise.source import syntax_fingerprint
 
 __all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "student_fingerprints"]
 
@@ -39,8 +39,4 @@ def fingerprint(*names: str) -> str:
 
 def student_fingerprints() -> dict[str, str]:
     """Return the fingerprint of each thing that makes a tuned student's prompts: templates, and how titles are read."""
-    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": _filters()}
-
-
-def _filters() -> str:
-    return hashlib.sha256(inspect.getsource(text).encode()).hexdigest()[:12]
+    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": syntax_fingerprint(Path(text.__file__))}

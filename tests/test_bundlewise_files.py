@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.files import (
     atomic_writer,
-    code_fingerprint,
     fingerprint,
     made_once,
     read_rows,
@@ -116,15 +115,6 @@ def test_fingerprints_differ_exactly_where_values_do(a: Any, b: Any) -> None:
 )
 def test_a_slug_is_a_file_name_that_needs_no_quotes(name: str, expected: str) -> None:
     assert slug(name) == expected
-
-
-def test_the_fingerprint_of_the_code_is_that_of_what_determines_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    once = code_fingerprint()
-    assert code_fingerprint() == once and len(once) == 12
-    monkeypatch.setattr("bundlewise.files.KERNEL", ("text",))
-    assert code_fingerprint() != once
 
 
 def test_a_value_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:
