@@ -30,6 +30,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 def test_the_shipped_experiments_are_listed_with_their_questions(call: Call) -> None:
     code, out, _ = call("list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "demo",
         "format",
         "quantity",
         "utilisation",
