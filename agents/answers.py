@@ -1,8 +1,8 @@
-"""The student's answer as text: a grammar that admits nothing else, the writer, the parser and the check."""
+"""The student's answer: bundles with intents, the grammar of an answer as text, its parser and the check."""
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -21,11 +21,20 @@ _PATTERN = re.compile(r"/(.+)/")
 
 @dataclass(frozen=True)
 class Answer:
-    """What an answer says: bundles as positions from 0, their intents, and what was wrong with it."""
+    """Bundles as positions from 0, in the order of their first products, their intents, and the answer's faults."""
 
     groups: Grouping
     intents: tuple[str, ...]
     faults: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bundles: Iterable[tuple[tuple[int, ...], str]]) -> "Answer":
+        """Return the answer of disjoint bundles, each with its intent; a missing intent is a fault, as is no bundle."""
+        rows = sorted(bundles)
+        faults = [f"bundle of product {group[0] + 1} has no intent" for group, intent in rows if not intent]
+        if not rows:
+            faults.append("no two products go together")
+        return cls(tuple(group for group, _ in rows), tuple(intent for _, intent in rows), tuple(faults))
 
     def bundles(
         self, session: Session, confidence: Mapping[tuple[int, ...], float] = MappingProxyType({})
@@ -76,14 +85,6 @@ def _gbnf_rule(line: str) -> str:
 def _spaced(pattern: re.Match[str]) -> str:
     """Return a regular expression as GBNF, where a space says nothing unless it is quoted."""
     return pattern[1].replace(" ", ' " " ')
-
-
-def write(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
-    """Return the answer text for disjoint bundles; `parse` reads it back."""
-    label = {place: LABELS[number] for number, group in enumerate(groups) for place in group}
-    lines = [f"{place + 1}: {label.get(place, OUTSIDE)}" for place in range(products)]
-    lines += [f"{LABELS[number]} = {intent}" for number, intent in enumerate(intents)]
-    return "\n".join(lines) + "\n"
 
 
 def parse(text: str, products: int) -> Answer:

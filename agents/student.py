@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from bundlewise.agents import answers
+from bundlewise.agents.answers import Answer, answer_grammar, intent_grammar, parse
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.decoding import Matrix
@@ -23,12 +23,13 @@ NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """The answer text to one session and what it cost in tokens.
+    """The answer to one session, what the model wrote for it, and what it cost in tokens.
 
     `likely` is how probably two products go together, n x n, where pairs were judged.
     """
 
-    text: str
+    answer: Answer
+    raw: str
     tokens_in: int
     tokens_out: int
     likely: Matrix | None = None
@@ -53,17 +54,17 @@ def reply_by_pairs(
     ]
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = engine.write(
-        [name_prompt(sessions[number], group) for number, group in asked], [answers.intent_grammar()] * len(asked)
+        [name_prompt(sessions[number], group) for number, group in asked], [intent_grammar()] * len(asked)
     )
     replies = []
-    for number, (session, judgement) in enumerate(zip(sessions, judged, strict=True)):
+    for number, judgement in enumerate(judged):
         mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
         # One token, yes or no, answers each question that was asked.
         answered = len(prompts[number].questions) if judgement.tokens_in else 0
         spent = answered + sum(text.tokens_out for text in mine)
-        text = answers.write(len(session.items), groups[number], tuple(text.text.strip() for text in mine))
-        likely = reading.likely(judgement.log_odds, known[number])
-        replies.append(Reply(text, judgement.tokens_in + sum(text.tokens_in for text in mine), spent, likely))
+        answer = Answer.of(zip(groups[number], (text.text.strip() for text in mine), strict=True))
+        raw, read = "".join(text.text for text in mine), judgement.tokens_in + sum(text.tokens_in for text in mine)
+        replies.append(Reply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
     return replies
 
 
@@ -102,5 +103,6 @@ def reply_by_labels(
     engine: Engine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
 ) -> list[Reply]:
     """Let the student write the whole answer under the grammar of the session's products."""
-    grammars = [answers.answer_grammar(len(session.items)) for session in sessions]
-    return [Reply(w.text, w.tokens_in, w.tokens_out) for w in engine.write(prompts, grammars, progress)]
+    sizes = [len(session.items) for session in sessions]
+    written = engine.write(prompts, [answer_grammar(size) for size in sizes], progress)
+    return [Reply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)]

@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,9 +14,6 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
 from bundlewise.text import normal, unaccented
-
-KERNEL = ("text", "scripts", "titles", "domain", "dataset", "metrics", "baselines", "references", "chain", "distilling")
-"""Modules of this folder that determine answers too."""
 
 
 @contextmanager
@@ -112,14 +108,6 @@ def fingerprint(value: Any) -> str:
     """Return 12 hex digits that change whenever the JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def code_fingerprint() -> str:
-    """Return a fingerprint of the sources that determine what teachers, students and baselines answer."""
-    folders = [files(f"bundlewise.{package}") for package in ("agents", "knowledge_base", "finetune", "graphs")]
-    found = [path for folder in folders for path in folder.iterdir() if path.name.endswith(".py")]
-    found += [files("bundlewise") / f"{name}.py" for name in KERNEL]
-    return fingerprint(sorted((path.name, path.read_text(encoding="utf-8")) for path in found))
 
 
 def slug(name: str) -> str:

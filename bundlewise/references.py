@@ -20,6 +20,8 @@ WHOLE, LEXICAL, EMBEDDING, NEAREST = BASELINES = (
     "nearest training session",
 )
 """The names of the rows that stand in every table."""
+EVIDENCE = "evidence alone"
+"""The name of the row of a knowledge base's pair evidence, decoded without a student."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class References:
             groups.append(baselines.labelled([bundle_of.get(product) for product in alike]))
         return Reference(NEAREST, groups)
 
-    def pair_classifier(self, retriever: "Retriever", name: str = "pair evidence") -> Reference:
+    def pair_classifier(self, retriever: "Retriever", name: str = EVIDENCE) -> Reference:
         """Return the grouping of the best expected GJS by the knowledge base's evidence alone.
 
         A logistic regression over title and kind similarities and the share of bundled pairs among the nearest

@@ -13,8 +13,6 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents import answers
-from bundlewise.agents.answers import Answer
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.engine import Engine, Progress
 from bundlewise.agents.limits import Limits
@@ -49,7 +47,6 @@ class StudentState:
     prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     attempts: int = 0
     started: float = 0.0
@@ -63,7 +60,6 @@ class Update(TypedDict, total=False):
     prompts: list[JudgePrompt] | list[str]
     cuts: list[str]
     replies: list[Reply]
-    answers: list[Answer]
     faults: list[str]
     attempts: int
     started: float
@@ -101,10 +97,8 @@ def generate(state: StudentState, runtime: Run) -> Update:
 
 
 def check(state: StudentState) -> Update:
-    """Parse every answer; remember the first faults of each session for its outcome."""
-    parsed = [answers.parse(r.text, len(s.items)) for r, s in zip(state.replies, state.sessions, strict=True)]
-    first = state.faults or ["; ".join(answer.faults) for answer in parsed]
-    return {"answers": parsed, "faults": first}
+    """Remember the first faults of each session's answer for its outcome."""
+    return {"faults": state.faults or ["; ".join(reply.answer.faults) for reply in state.replies]}
 
 
 def repair(state: StudentState, runtime: Run) -> Update:
@@ -112,24 +106,23 @@ def repair(state: StudentState, runtime: Run) -> Update:
     broken = _broken(state, runtime.context)
     seen = [state.sessions[place].blind() for place in broken]
     prompts = [
-        label_prompt(session, state.retrieved[place], "; ".join(state.answers[place].faults))
+        label_prompt(session, state.retrieved[place], "; ".join(state.replies[place].answer.faults))
         for session, place in zip(seen, broken, strict=True)
     ]
     again = reply_by_labels(runtime.context.engine, seen, prompts)
     replies = list(state.replies)
     for place, reply in zip(broken, again, strict=True):
-        before, kept = replies[place], replies[place].text
-        better = len(answers.parse(reply.text, len(state.sessions[place].items)).faults)
-        text = reply.text if better < len(state.answers[place].faults) else kept
+        before = replies[place]
+        best = reply if len(reply.answer.faults) < len(before.answer.faults) else before
         tokens_in, tokens_out = before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out
-        replies[place] = Reply(text, tokens_in, tokens_out, before.likely)
+        replies[place] = Reply(best.answer, best.raw, tokens_in, tokens_out, before.likely)
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
 def _broken(state: StudentState, context: StudentContext) -> list[int]:
     """Return the places of the answers that have faults and can be asked again."""
-    rows = enumerate(zip(state.sessions, state.answers, strict=True))
-    return [n for n, (session, answer) in rows if answer.faults and session.session_id not in context.limits]
+    rows = enumerate(zip(state.sessions, state.replies, strict=True))
+    return [n for n, (session, reply) in rows if reply.answer.faults and session.session_id not in context.limits]
 
 
 def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:
@@ -141,16 +134,17 @@ def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer
 def answer(state: StudentState) -> Update:
     """Turn the answers into predictions; one that still has faults is a failure, never a guess."""
     seconds = (perf_counter() - state.started) / max(1, len(state.sessions))
-    rows = zip(state.sessions, state.retrieved, state.replies, state.answers, state.faults, state.cuts, strict=True)
+    rows = zip(state.sessions, state.retrieved, state.replies, state.faults, state.cuts, strict=True)
     predictions = []
-    for session, retrieved, reply, found, fault, cut in rows:
+    for session, retrieved, reply, fault, cut in rows:
+        found = reply.answer
         outcome: Outcome = "failed" if found.faults else "repaired" if fault else "ok"
         predictions.append(
             Prediction(
                 session_id=session.session_id,
-                bundles=() if outcome == "failed" else found.bundles(session, _confidence(reply, found)),
+                bundles=() if outcome == "failed" else found.bundles(session, _confidence(reply)),
                 knowledge=retrieved.uses,
-                raw=reply.text,
+                raw=reply.raw,
                 outcome=outcome,
                 reason="; ".join(found.faults) or fault,
                 cut=cut,
@@ -162,10 +156,10 @@ def answer(state: StudentState) -> Update:
     return {"predictions": predictions}
 
 
-def _confidence(reply: Reply, found: Answer) -> dict[tuple[int, ...], float]:
+def _confidence(reply: Reply) -> dict[tuple[int, ...], float]:
     """Return the mean probability of the pairs of each bundle, where pairs were judged."""
     likely = reply.likely
-    return {} if likely is None else {group: round(cohesion(likely, group), 4) for group in found.groups}
+    return {} if likely is None else {group: round(cohesion(likely, group), 4) for group in reply.answer.groups}
 
 
 def build_student_graph() -> CompiledStateGraph[StudentState, StudentContext, StudentState, StudentState]:

@@ -1,12 +1,12 @@
 """Strict rendering of the prompt templates in force, as text and as chat messages, and their fingerprints."""
 
-import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bundlewise import scripts, text
 from bundlewise.prompts.library import TEMPLATES, current
+from bundlewise.source import syntax_fingerprint
 
 __all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "render_each", "student_fingerprints"]
 
@@ -45,9 +45,5 @@ def fingerprint(*names: str) -> str:
 
 def student_fingerprints() -> dict[str, str]:
     """Return the fingerprint of each thing that makes a tuned student's prompts: templates, and how titles are read."""
-    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": _filters()}
-
-
-def _filters() -> str:
-    source = inspect.getsource(text) + inspect.getsource(scripts)
-    return hashlib.sha256(source.encode()).hexdigest()[:12]
+    read = syntax_fingerprint(Path(text.__file__), Path(scripts.__file__))
+    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": read}

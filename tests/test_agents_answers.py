@@ -13,13 +13,14 @@ from samples import session
 from bundlewise.agents.answers import (
     INTENT,
     INTENT_TOKENS,
+    LABELS,
+    OUTSIDE,
     Answer,
     answer_grammar,
     gbnf,
     intent_grammar,
     labels_for,
     parse,
-    write,
 )
 from bundlewise.domain import Grouping
 
@@ -66,11 +67,18 @@ def rows(draw: st.DrawFn) -> tuple[int, str]:
     return products, "\n".join(lines) + "\n"
 
 
+def written(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
+    """Return the answer text of disjoint bundles."""
+    label = {place: LABELS[number] for number, group in enumerate(groups) for place in group}
+    lines = [f"{place + 1}: {label.get(place, OUTSIDE)}" for place in range(products)]
+    return "\n".join(lines + [f"{LABELS[number]} = {intent}" for number, intent in enumerate(intents)]) + "\n"
+
+
 @given(groupings(), st.data())
 def test_what_is_written_is_read_back(drawn: tuple[int, Grouping], data: st.DataObject) -> None:
     products, groups = drawn
     intents = tuple(data.draw(INTENTS) for _ in groups)
-    found = parse(write(products, groups, intents), products)
+    found = parse(written(products, groups, intents), products)
     assert (found.groups, found.intents) == (groups, intents)
     assert found.faults == (() if groups else ("no two products share a letter",))
 
@@ -80,7 +88,7 @@ def test_the_grammar_admits_whatever_is_written(
     tiny_student: Path, drawn: tuple[int, Grouping], data: st.DataObject
 ) -> None:
     products, groups = drawn
-    text = write(products, groups, tuple(data.draw(INTENTS) for _ in groups))
+    text = written(products, groups, tuple(data.draw(INTENTS) for _ in groups))
     assert admits(tiny_student, answer_grammar(products), text)
 
 
@@ -160,6 +168,12 @@ def test_bundles_carry_numbers_from_one_and_the_products_ids() -> None:
     answer = Answer(groups=((0, 2),), intents=("set up a desk",))
     (bundle,) = answer.bundles(session("s", ["a", "b", "c"]))
     assert (bundle.items, bundle.item_ids, bundle.intent) == ((1, 3), ("s-1", "s-3"), "set up a desk")
+
+
+def test_an_answer_of_bundles_is_in_the_order_of_their_first_products_and_names_its_faults() -> None:
+    answer = Answer.of([((2, 3), "for the road"), ((0, 4), "")])
+    assert answer == Answer(((0, 4), (2, 3)), ("", "for the road"), ("bundle of product 1 has no intent",))
+    assert Answer.of([]) == Answer((), (), ("no two products go together",))
 
 
 @pytest.mark.parametrize(("products", "labels"), [(1, "A"), (2, "A"), (5, "AB"), (10, "ABCDE")])

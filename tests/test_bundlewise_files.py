@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.files import (
     atomic_writer,
-    code_fingerprint,
     fingerprint,
     made_once,
     numbered_rows,
@@ -162,15 +161,6 @@ def test_names_that_ascii_cannot_spell_have_file_names_of_their_own() -> None:
         name.isascii() and name and not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in made
     )
     assert slug("Mo\u0308bel") == slug("M\u00f6bel")
-
-
-def test_the_fingerprint_of_the_code_is_that_of_what_determines_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    once = code_fingerprint()
-    assert code_fingerprint() == once and len(once) == 12
-    monkeypatch.setattr("bundlewise.files.KERNEL", ("text",))
-    assert code_fingerprint() != once
 
 
 def test_a_value_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 def test_the_shipped_experiments_are_listed_with_their_questions(call: Call) -> None:
     code, out, _ = call("list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "demo",
         "format",
         "quantity",
         "utilisation",
@@ -122,7 +123,7 @@ def test_a_cell_that_fails_gives_exit_code_1_and_the_rest_a_report(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "absent.yaml"], "no experiment 'absent.yaml'; give a YAML file, or one of format"),
+        (["run", "absent.yaml"], "no experiment 'absent.yaml'; give a YAML file, or one of demo, format"),
         (["run", "small.yaml", "--set", "colour=red"], "unknown setting 'colour'; choose from utilisation"),
         (["run", "small.yaml", "--set", "k"], "--set needs NAME=VALUE, got 'k'"),
         (["run", "small.yaml", "--set", "k=[1, 2"], "--set k: '[1, 2', line 1: expected ',' or ']'"),

@@ -215,7 +215,7 @@ def test_what_is_no_yaml_of_settings_is_a_data_error(tmp_path: Path, text: bytes
 
 
 def test_an_unknown_experiment_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no experiment 'formats'; give a YAML file, or one of format, quantity"):
+    with pytest.raises(UsageError, match="no experiment 'formats'; give a YAML file, or one of demo, format, quantity"):
         find("formats")
 
 

@@ -7,8 +7,14 @@ import pytest
 from experiment_samples import run_here, small
 from teacher_server import TeacherServer
 
+from bundlewise.agents.decoding import best_grouping, calibrate
 from bundlewise.dataset import read_sessions
-from bundlewise.experiment.rows import Row
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.grid import cells_of
+from bundlewise.experiment.others import evidence_cells
+from bundlewise.experiment.rows import Row, row_of
+from bundlewise.experiment.workshop import Workshop
+from bundlewise.references import BASELINES, EVIDENCE
 
 pytestmark = pytest.mark.usefixtures("smollm2")
 
@@ -52,7 +58,42 @@ def test_a_teacher_that_cannot_be_read_is_a_failure_of_its_row_alone(
     results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, teachers=teachers))
     assert [(failure.name, failure.seed) for failure in results.failures] == [("large", None)]
     assert "session 'nobody' is not among the 4 to score" in results.failures[0].reason
-    assert results.teacher is None and len(results.rows) == 6
+    assert results.teacher is None and len(results.rows) == 7
+
+
+def test_evidence_alone_is_the_grouping_of_the_best_expected_score_without_a_student(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    experiment = small(tmp_path, tiny_student, grid=[{"teacher": ["recorded", "grounded"]}])
+    results = run_here(monkeypatch, tmp_path, experiment)
+    rows = {row.name: row for row in results.rows if row.name.startswith(EVIDENCE)}
+    assert list(rows) == ["evidence alone, teacher recorded", "evidence alone, teacher grounded"]
+    workshop = Workshop(experiment, tmp_path / "cache")
+    validation = [s for s in read_sessions(tmp_path / "electronics.jsonl") if s.split == "validation"]
+    for name, cell in evidence_cells(planned.cell for planned in cells_of(experiment)).items():
+        matrix = workshop.retriever(cell).evidence().matrix
+        reading = calibrate([matrix(s.titles) for s in validation], [s.groups for s in validation])
+        best = [best_grouping(reading.apply(matrix(s.titles))) for s in workshop.scored]
+        assert rows[name] == row_of(name, "baseline", [best], workshop.scored, difference=rows[name].difference)
+        assert rows[name].role == "baseline" and rows[name].cost.tokens_in is None
+
+
+def test_evidence_comes_from_the_most_knowledge_of_each_teacher() -> None:
+    ratios = [Cell(ratio=ratio, sampler="length") for ratio in (0.5, 1.0, 0.1)]
+    assert evidence_cells(ratios) == {EVIDENCE: ratios[1]}
+    assert evidence_cells([Cell(formats=()), Cell(utilisation="plain"), Cell(formats=("rules",))]) == {}
+
+
+def test_evidence_that_cannot_be_read_is_a_failure_of_its_row_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
+) -> None:
+    def broken(*_: object) -> Row:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("bundlewise.experiment.running.evidence_row", broken)
+    results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student))
+    assert [(failure.name, failure.seed) for failure in results.failures] == [(EVIDENCE, None)]
+    assert [row.name for row in results.rows] == ["plain student", "icl", *BASELINES]
 
 
 def asked(results_rows: "tuple[Row, ...]") -> Row:
@@ -100,4 +141,4 @@ def test_a_live_teacher_that_is_gone_is_a_failure_of_its_row_alone(
     )
     results = run_here(monkeypatch, tmp_path, experiment)
     assert [failure.name for failure in results.failures] == ["live"]
-    assert len(results.rows) == 6
+    assert len(results.rows) == 7

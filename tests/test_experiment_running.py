@@ -22,7 +22,7 @@ from bundlewise.experiment.results import Results
 from bundlewise.experiment.running import NO_CHOOSER, NO_WEIGHT, Run, chosen, note_of
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.files import only_process
-from bundlewise.references import BASELINES
+from bundlewise.references import BASELINES, EVIDENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,7 +37,8 @@ def test_cells_stand_beside_baselines_with_all_that_they_took(
     grid = [{"utilisation": ["icl", "sft"], "formats": ["thoughts"]}]
     experiment = small(tmp_path, tiny_student, grid=grid, seeds=[0, 1], machine={"dollars_per_hour": 3.6})
     results = run_here(monkeypatch, tmp_path, experiment)
-    assert [row.name for row in results.rows] == ["plain student", "thoughts, icl", "thoughts, sft", *BASELINES]
+    cells = ["plain student", "thoughts, icl", "thoughts, sft"]
+    assert [row.name for row in results.rows] == [*cells, *BASELINES, EVIDENCE]
 
     plain, icl, sft = results.rows[:3]
     assert [row.repeats for row in (plain, icl, sft)] == [1, 1, 2]  # a seed changes nothing where nothing is random
@@ -72,7 +73,7 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(
     failed = [failure.name for failure in results.failures]
     assert len(failed) == 2 and all("absent" in name for name in failed)
     assert all(str(tmp_path / "absent") in failure.reason for failure in results.failures)
-    assert len(results.rows) == 2 + len(BASELINES)
+    assert [row.name for row in results.rows[2:]] == [*BASELINES, EVIDENCE]
 
 
 def test_the_correction_is_over_all_planned_cells_whichever_are_made(

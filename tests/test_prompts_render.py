@@ -149,8 +149,14 @@ def test_a_thought_is_asked_for_without_headings_over_nothing(variable: str, sho
     assert "\n\n" not in bare
 
 
-def test_a_tuned_student_notices_when_titles_are_read_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = module.student_fingerprints()
+def test_a_tuned_student_notices_when_titles_are_read_in_another_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before, source, copy = module.student_fingerprints(), Path(module.text.__file__), tmp_path / "text.py"
     assert module.student_fingerprints() == before
-    monkeypatch.setattr(module.inspect, "getsource", lambda _: "def kind(title): ...")
-    assert module.student_fingerprints() != before
+    monkeypatch.setattr(module.text, "__file__", str(copy))
+    copy.write_text(source.read_text("utf-8").replace('"""Return', '"""Give back'), "utf-8")
+    assert module.student_fingerprints() == before
+    copy.write_text(source.read_text("utf-8").replace("MAX_TITLE_WORDS = 12", "MAX_TITLE_WORDS = 13"), "utf-8")
+    changed = module.student_fingerprints()
+    assert {name for name in before if changed[name] != before[name]} == {"text"}

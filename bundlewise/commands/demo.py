@@ -1,44 +1,54 @@
-"""bundlewise demo: the whole chain on a starter domain."""
+"""bundlewise demo: the whole chain on a starter domain, as the experiment `demo`."""
 
+import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from bundlewise.commands import experiment as experiments
+
+if TYPE_CHECKING:
+    from bundlewise.experiment.running import Run
+
+UNCHANGED: dict[str, Any] = {"packs": (), "teachers": (), "split": None, "limit": None}
 
 
 @click.command()
 @click.option(
     "--domain", type=click.Choice(["electronics", "clothing", "grocery"]), default="electronics", show_default=True
 )
-@click.option("--runs", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Tune on this many training sessions.")
-@click.option("--seed", default=0, show_default=True, help="Determines the sessions and their order.")
-@click.option("--fresh", is_flag=True, help="Start anew instead of reading finished parts back.")
-def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) -> None:
+@click.option("-o", "--output", type=experiments.FOLDER, help="Folder of the run.  [default: experiments/demo-DOMAIN]")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells, as tuned=40.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Determines all chance.")
+def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: int) -> None:
     """Distil, tune, answer and score on a starter domain, and write a report to look at.
 
-    Stopped, the same command goes on; run again, it reads finished parts back.
+    This runs the experiment `demo`; `bundlewise experiment run demo` has more options. Stopped, the same command goes
+    on.
     """
-    import shutil
-
+    from bundlewise.experiment.engines import locally
+    from bundlewise.experiment.running import Run
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    from bundlewise.demo import Demo, DemoConfig
-    from bundlewise.files import only_process
-    from bundlewise.report import terminal_table, verdicts, write_report
+    changes = UNCHANGED | {"data": (f"{domain}={domain}",), "settings": settings, "seeds": str(seed)}
+    folder = output or experiments.HOME / f"demo-{domain}"
+    again = shlex.join(experiments.run_again(folder))
+    made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", experiments.say, command=again)
+    experiments.make_and_tell(made, locally)
+    experiments.say(f"try next: {_program()} generate {_serving(made)}")
 
-    config = DemoConfig(domain=domain, seed=seed, limit=limit or DemoConfig.limit)
-    folder = runs / config.run_id
-    with only_process(folder):
-        if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-        demo = Demo(config, folder)
-        demo.run()
-        report = write_report(demo, demo.records())
-    click.echo(terminal_table(demo.entries))
-    click.echo("\n" + "\n".join(verdicts(demo.entries)))
-    click.echo(f"\nreport: {report}")
+
+def _program() -> str:
     program = Path(sys.argv[0])
-    command_name = program if program.name == "bundlewise" else f"{sys.executable} -m bundlewise"
-    click.echo(f"try next: {command_name} generate {demo.serving_options()}")
+    return str(program) if program.name == "bundlewise" else f"{sys.executable} -m bundlewise"
+
+
+def _serving(run: "Run") -> str:
+    """Return the options that answer with the student tuned on the large model's knowledge."""
+    workshop, test = run.workshop, run.workshop.scored[0]
+    cell = next(one.cell for one in run.planned if one.cell.is_tuned and one.cell.teacher == "recorded")
+    titles = " ".join(shlex.quote(title) for title in test.titles[:4])
+    return f"--adapter {workshop.adapter(cell)} --kb {workshop.knowledge(cell)} --items {titles}"

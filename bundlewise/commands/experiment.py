@@ -12,7 +12,9 @@ import click
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from bundlewise.experiment.engines import Engine
     from bundlewise.experiment.file import Experiment
+    from bundlewise.experiment.running import Run
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -27,7 +29,8 @@ class FailedCellsError(BundlewiseError):
 def command() -> None:
     """Run an experiment from a YAML file: a grid over format, quantity and utilisation of the knowledge.
 
-    format, quantity, utilisation and retention ship, on starter data; --data and --pack put your own in their place.
+    demo, format, quantity, utilisation and retention ship, on starter data; --data and --pack put your own in their
+    place.
     """
 
 
@@ -117,11 +120,11 @@ def validate(file: str, **options: Any) -> None:
     from bundlewise.experiment.running import Run
 
     experiment = opened(file, options)
-    made = Run(experiment, HOME / experiment.name, HOME / "cache", _say)
+    made = Run(experiment, HOME / experiment.name, HOME / "cache", say)
     made.check()
     for one in made.planned:
         click.echo(one.name)
-    _say(f"{len(made.planned)} cells, {len(made.workshop.scored)} sessions to score, no leak found")
+    say(f"{len(made.planned)} cells, {len(made.workshop.scored)} sessions to score, no leak found")
 
 
 @command.command()
@@ -148,37 +151,49 @@ def run(
 
     Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
     """
-    from bundlewise.experiment.comparing import log_to_mlflow
     from bundlewise.experiment.engines import engine_named
-    from bundlewise.experiment.report import write_reports
     from bundlewise.experiment.running import Run
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     experiment = opened(file, options)
     folder = output or HOME / experiment.name
-    again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else _again(folder))
-    made = Run(experiment, folder, cache or folder.parent / "cache", _say, only, again)
+    again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else run_again(folder))
+    made = Run(experiment, folder, cache or folder.parent / "cache", say, only, again)
     where = engine_named(engine, made.workshop, made.planned)
     if dry_run:
         _say_plan(made, as_json)
         return
-    results = made.run(where)
-    html, markdown = write_reports(results, folder)
+    make_and_tell(made, where, mlflow=mlflow, as_json=as_json)
+
+
+def make_and_tell(run: "Run", engine: "Engine", *, mlflow: str | None = None, as_json: bool = False) -> None:
+    """Make what is planned, write the reports and print the table.
+
+    Raises:
+        FailedCellsError: some rows could not be made; all others are in the report.
+    """
+    from bundlewise.experiment.comparing import log_to_mlflow
+    from bundlewise.experiment.report import write_reports
+
+    results = run.run(engine)
+    html, markdown = write_reports(results, run.folder)
     if mlflow:
-        _say(f"{log_to_mlflow(results, folder, mlflow)} runs logged to {mlflow}")
+        say(f"{log_to_mlflow(results, run.folder, mlflow)} runs logged to {mlflow}")
     click.echo(results.model_dump_json() if as_json else _summary(results))
-    _say(f"report: {html} and {markdown}")
+    say(f"report: {html} and {markdown}")
     if results.failures:
         names = "; ".join(f"{failure.name}: {failure.reason}" for failure in results.failures)
         raise FailedCellsError(f"{len(results.failures)} failed, the rest is in the report. {names}")
 
 
-def _again(folder: Path) -> list[str]:
+def run_again(folder: Path) -> list[str]:
+    """Return the command that runs the experiment of a folder again."""
     return ["bundlewise", "experiment", "run", str(folder / "experiment.yaml"), "-o", str(folder)]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line on stderr."""
     click.echo(text, err=True)
 
 

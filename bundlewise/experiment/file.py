@@ -12,10 +12,10 @@ from bundlewise.distilling import LARGE, Payment
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
 from bundlewise.inputs import is_input, text_of
-from bundlewise.references import BASELINES
+from bundlewise.references import BASELINES, EVIDENCE
 from bundlewise.strictly import read_yaml
 
-SHIPPED = ("format", "quantity", "utilisation", "retention")
+SHIPPED = ("demo", "format", "quantity", "utilisation", "retention")
 """Experiments that ship, by the question they ask."""
 PLAIN = "plain student"
 """The row that others are compared with: no knowledge, no tuning."""
@@ -86,7 +86,7 @@ class Experiment(Record):
         if twice := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
             raise ValueError(f"seed {twice[0]} stands twice in seeds; name each once")
         names = [teacher.name for teacher in self.teachers]
-        if again := [name for name in names if names.count(name) > 1 or name in (PLAIN, *BASELINES)]:
+        if again := [name for name in names if names.count(name) > 1 or name in (PLAIN, *BASELINES, EVIDENCE)]:
             raise ValueError(f"two rows would be called {again[0]!r}; give each teacher a name of its own")
         if sum(teacher.retention for teacher in self.teachers) > 1:
             raise ValueError("retention is against one teacher; set it for one of them")

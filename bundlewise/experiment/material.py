@@ -13,10 +13,11 @@ from bundlewise.domain import Session
 from bundlewise.errors import UsageError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
-from bundlewise.files import code_fingerprint, fingerprint, sha256_file
+from bundlewise.files import fingerprint, sha256_file
 from bundlewise.inputs import is_input
 from bundlewise.prompts.render import TEMPLATES, student_fingerprints
 from bundlewise.prompts.render import fingerprint as templates_fingerprint
+from bundlewise.source import code_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.embedding import Embedder

@@ -1,7 +1,7 @@
 """The rows beside the cells: bundles without a language model, and large teachers from a file or an endpoint."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from bundlewise import distilling, models, scoring
 from bundlewise.agents.asking import messages_of
 from bundlewise.agents.contracts import Proposal, schema_of
 from bundlewise.agents.large import LargeTeacher
-from bundlewise.domain import Grouping, Session
+from bundlewise.domain import Grouping, Session, Split
+from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import TeacherRow
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.experiment.workshop import Workshop
 from bundlewise.files import fingerprint, made_once
 from bundlewise.progress import progress
-from bundlewise.references import Reference, References
+from bundlewise.references import EVIDENCE, Reference, References
 
 PER = 1_000
 """Sessions that money is told for."""
@@ -30,12 +31,43 @@ def baseline_rows(workshop: Workshop) -> list[Row]:
 
 
 def _baselines(workshop: Workshop) -> list[Reference]:
-    sessions = workshop.data[workshop.experiment.target]
-    validation = [session for session in sessions if session.split == "validation" and session.bundles]
-    training = [session for session in sessions if session.split == "train" and session.bundles]
-    references = References(validation, [session.blind() for session in workshop.scored])
+    training, references = _annotated(workshop, "train"), _references(workshop)
     found = [references.whole_session(), references.lexical(), references.embedding(workshop.embedder)]
     return [*found, *([references.nearest(training, workshop.embedder)] if training else [])]
+
+
+def _references(workshop: Workshop) -> References:
+    return References(_annotated(workshop, "validation"), [session.blind() for session in workshop.scored])
+
+
+def _annotated(workshop: Workshop, split: Split) -> list[Session]:
+    return [s for s in workshop.data[workshop.experiment.target] if s.split == split and s.bundles]
+
+
+def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return the cell whose evidence stands in the table for each teacher, by the name of the row.
+
+    Of a teacher's cells it is the first of those whose knowledge comes from the largest share of the sessions.
+    """
+    reading = [cell for cell in cells if cell.policy.hints]
+    best: dict[str, Cell] = {}
+    for cell in reading:
+        known = best.setdefault(cell.teacher, cell)
+        if (len(cell.domains), cell.ratio) > (len(known.domains), known.ratio):
+            best[cell.teacher] = cell
+    several = len(best) > 1
+    return {f"{EVIDENCE}, teacher {teacher}" if several else EVIDENCE: cell for teacher, cell in best.items()}
+
+
+def evidence_row(workshop: Workshop, name: str, cell: Cell) -> Row:
+    """Return the row of a cell's evidence, decoded without a student: the hardest baseline of a student that reads it.
+
+    Raises:
+        BundlewiseError: the knowledge base cannot be opened.
+    """
+    kept = workshop.cache / "baselines" / f"{workshop.evidence_key(cell)}.json"
+    groups = made_once(kept, lambda: _references(workshop).pair_classifier(workshop.retriever(cell)).groups)
+    return row_of(name, "baseline", [_grouping(groups)], workshop.scored)
 
 
 def _grouping(groups: Sequence[Any]) -> list[Grouping]:

@@ -1,8 +1,9 @@
 """Running an experiment: checked, audited, cell by cell, whatever was made before kept; then scored and reported."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.engines import Engine, Say
 from bundlewise.experiment.file import PLAIN, Experiment, written
 from bundlewise.experiment.grid import Planned, cells_of
-from bundlewise.experiment.others import PER, baseline_rows, teacher_row
+from bundlewise.experiment.others import PER, baseline_rows, evidence_cells, evidence_row, teacher_row
 from bundlewise.experiment.results import RESULTS, Failure, Results, machine, versions
 from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.telling import telling_sessions
@@ -97,10 +98,20 @@ class Run:
             self.failures.append(Failure(name=planned.label, seed=planned.cell.seed, reason=outcome))
 
     def _results(self, baselines: Sequence[Row]) -> Results:
-        teachers = list(self._teachers())
+        made = (planned.cell for planned in self.planned if planned.cell.key in self.made)
+        evidence = [
+            row
+            for name, cell in evidence_cells(made).items()
+            for row in self._beside(name, partial(evidence_row, self.workshop, name, cell))
+        ]
+        teachers = [
+            row
+            for teacher in self.experiment.teachers
+            for row in self._beside(teacher.name, partial(teacher_row, self.workshop, teacher))
+        ]
         wanted = next((teacher.name for teacher in self.experiment.teachers if teacher.retention), None)
         against = next((row.name for row in teachers if wanted in (None, row.name)), None)
-        rows = compared([*self._cells(), *baselines, *teachers], PLAIN, against, self.compared)
+        rows = compared([*self._cells(), *baselines, *evidence, *teachers], PLAIN, against, self.compared)
         return Results(
             experiment=self.experiment,
             rows=tuple(rows),
@@ -113,14 +124,15 @@ class Run:
             command=self.command,
         )
 
-    def _teachers(self) -> Iterable[Row]:
-        for teacher in self.experiment.teachers:
-            try:
-                yield teacher_row(self.workshop, teacher)
-            except CapError:
-                raise
-            except Exception as error:  # A row of its own, like a cell: what fails in it is recorded.
-                self.failures.append(Failure(name=teacher.name, seed=None, reason=describe(error)))
+    def _beside(self, name: str, make: Callable[[], Row]) -> list[Row]:
+        """Return a row that stands beside the cells; one that cannot be made is recorded, like a cell."""
+        try:
+            return [make()]
+        except CapError:
+            raise
+        except Exception as error:
+            self.failures.append(Failure(name=name, seed=None, reason=describe(error)))
+            return []
 
     def _cells(self) -> Iterable[Row]:
         labels = dict.fromkeys(planned.label for planned in self.planned)

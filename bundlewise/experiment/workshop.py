@@ -110,7 +110,7 @@ class Workshop(KnowledgeBases):
 
     def _make(self, cell: Cell) -> Made:
         known = self._distilled(cell) if cell.knows else KnowledgeBase(Path())
-        retriever = self._retriever(known.folder, cell) if cell.reads else None
+        retriever = self.retriever(cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
         predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
         told = json.loads(chain.cost_path(predictions).read_text("utf-8"))
@@ -136,10 +136,12 @@ class Workshop(KnowledgeBases):
             **tuned,
         )
 
-    def _retriever(self, kb: Path, cell: Cell) -> "Retriever":
+    def retriever(self, cell: Cell) -> "Retriever":
+        """Return what reads a cell's knowledge for a session; the knowledge is distilled where it is missing."""
         from bundlewise.knowledge_base.retrieval import Retriever
         from bundlewise.knowledge_base.store import KnowledgeStore
 
+        kb = self._distilled(cell).folder
         name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
         if self._latest is None or self._latest[0] != name:
             # One at a time: the evidence of a large knowledge base takes memory.
@@ -152,16 +154,29 @@ class Workshop(KnowledgeBases):
     def _tuned(self, cell: Cell, retriever: "Retriever | None", known: KnowledgeBase) -> "tuple[Path, Manifest]":
         from bundlewise.finetune.tuning import Tuning
 
-        wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
-        # The manifest names its base, so one base under two names has two adapters.
-        key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
-        folder = self.cache / "adapters" / key
+        folder = self.adapter(cell)
         kinds = [distilling.FORMATS[name] for name in cell.taught]
         lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
         tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=lessons)
         manifest = tuning.run()
         release_memory()
         return folder, manifest
+
+    def adapter(self, cell: Cell) -> Path:
+        """Return the folder of a tuned cell's adapter."""
+        wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
+        # The manifest names its base, so one base under two names has two adapters.
+        key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
+        return self.cache / "adapters" / key
+
+    def knowledge(self, cell: Cell) -> Path:
+        """Return the folder of a cell's knowledge base; it is distilled where it is missing."""
+        return self._distilled(cell).folder
+
+    def evidence_key(self, cell: Cell) -> str:
+        """Return a hash of all that determines what a cell's evidence answers by itself."""
+        seed = cell.seed if cell.has_readers else None
+        return fingerprint([self.baselines_key, self._knowledge_key(cell), cell.policy.model_dump(), seed])
 
     def _answered(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"

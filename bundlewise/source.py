@@ -1,0 +1,93 @@
+"""Fingerprints of source code: they change with what the code does, and stay when its words change."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bundlewise.files import fingerprint
+
+ROOT = Path(__file__).parent
+ANSWERING = (
+    *("agents", "knowledge_base", "finetune", "graphs", "prompts"),
+    *(
+        "text.py",
+        "scripts.py",
+        "titles.py",
+        "domain.py",
+        "dataset.py",
+        "metrics.py",
+        "baselines.py",
+        "references.py",
+        "chain.py",
+    ),
+    "distilling.py",
+)
+"""Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
+ASSISTANT = {
+    *(f"agents/{name}.py" for name in ("cards", "comparing", "conversation", "deeds", "hearing", "naming")),
+    *(f"agents/{name}.py" for name in ("offering", "phrases", "router", "wishes", "wording")),
+    *(f"graphs/{name}.py" for name in ("assistant", "piloting", "replaying", "threads")),
+    "knowledge_base/finding_products.py",
+}
+REPORTS = {"finetune/plotting.py"}
+SILENT = {"ctx", "type_comment", "kind"}
+"""Fields of syntax trees that say nothing about what the code does."""
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return 12 hex digits over the code that makes answers, without docstrings and comments.
+
+    The code of the assistant and of reports is left out: predictions do not depend on it.
+    """
+    return fingerprint(fingerprints_below(ROOT))
+
+
+def fingerprints_below(root: Path) -> dict[str, str]:
+    """Return the fingerprint of each file that makes answers, by its path below the package's folder."""
+    found = sorted(path for place in ANSWERING for path in _python_files(root / place))
+    named = {path.relative_to(root).as_posix(): path for path in found}
+    return {name: syntax_fingerprint(path) for name, path in named.items() if name not in ASSISTANT | REPORTS}
+
+
+def _python_files(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        for child in sorted(place.iterdir()):
+            yield from _python_files(child)
+    elif place.suffix == ".py":
+        yield place
+
+
+def syntax_fingerprint(*paths: Path) -> str:
+    """Return 12 hex digits that change with the syntax trees of Python files, docstrings left out.
+
+    The digits are the same in every version of Python that reads the files as the same trees.
+    """
+    trees = [_plain(ast.parse(path.read_bytes())) for path in paths]
+    return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:12]
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree as lists; empty fields go, since newer versions of Python add fields."""
+    if isinstance(node, ast.AST):
+        fields: Mapping[str, Any] = dict(ast.iter_fields(node))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            fields = {**fields, "body": [part for part in node.body if not _is_text(part)]}
+        kept = [[name, _plain(value)] for name, value in sorted(fields.items()) if name not in SILENT]
+        return [type(node).__name__, *(pair for pair in kept if pair[1] not in (None, []))]
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    return node if node is None else repr(node)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Say whether a statement is a text alone: a docstring of a module, class, function or constant."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
