@@ -72,7 +72,7 @@ def test_every_way_in_gives_the_same_title(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text(json.dumps(session))
     (tmp_path / "c.jsonl").write_text(json.dumps({"id": "a&amp;", "title": title}))
     (tmp_path / "c.csv").write_text(f'id;title\n"a&amp;";"{title.replace(chr(34), chr(34) * 2)}"\n')
-    asked = OneSession.model_validate({"items": [title, {"title": title, "id": "a&amp;"}]}).session(1)
+    asked = OneSession.model_validate({"items": [title, {"title": title, "id": "a&amp;"}]}).session("1")
     items = [*read_sessions(tmp_path / "s.jsonl")[0].items, *asked.items]
     items += [*read_products(str(tmp_path / "c.jsonl")), *read_products(str(tmp_path / "c.csv"))]
     assert {item.title for item in items} == {meant}
