@@ -1,6 +1,6 @@
 """Rendering outside: in a server, templates of one's own are rendered by processes that are ended at a limit.
 
-A template can ask for work that no counter in its sandbox sees: one power of ten in C code holds a whole process.
+No counter in its sandbox sees all that a template asks for: one power of ten in C code holds a whole process.
 """
 
 import json
@@ -116,8 +116,7 @@ class Worker:
         """
         began = time.monotonic()
         try:
-            self._line.send_bytes(pickle.dumps((seconds, own)))
-            self._line.send_bytes(asked)
+            self._line.send_bytes(pickle.dumps((seconds, own, asked)))
             return self._hear(seconds + GRACE)
         except (EOFError, OSError):
             raise self.end(late=time.monotonic() - began > seconds) from None

@@ -35,8 +35,7 @@ def serve(handle: int) -> None:
     line.send_bytes(OK)
     while True:
         try:
-            seconds, own = pickle.loads(line.recv_bytes())
-            asked = line.recv_bytes()
+            seconds, own, asked = pickle.loads(line.recv_bytes())
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -39,7 +38,6 @@ ENDLESS = {
 FULL = {
     "doubled lists": looped(30, "{% set n.a = (n.a, n.a) | sum(start=[]) %}"),
     "kept texts": looped(9999, "{% set n.a = [n.a, ('ab' * 400000) | upper] %}"),
-    "split texts": looped(99, "{% set n.a = ('a ' * 400000).split() + [n.a] %}"),
 }
 FAULTS = {
     "AssertionError": "{{ 'abc' | truncate(5, True, 'x' * 9) }}",
@@ -146,7 +144,7 @@ def test_a_rendering_costs_less_than_five_milliseconds_more() -> None:
                 with allowance():
                     judge_prompt(asked, Retrieved())
                 times.append(time.perf_counter() - began)
-        took[is_outside] = statistics.median(times)
+        took[is_outside] = min(times)  # The machine may be busy with other things.
     assert took[True] - took[False] < 0.005
 
 
