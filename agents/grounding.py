@@ -43,7 +43,7 @@ def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Kno
 
 
 def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
-    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined, one that no session tested says so."""
+    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined, an untested one says so."""
     harms = rule.gain is not None and rule.gain < 0
     reason = UNTESTED if rule.gain is None and rule.condition is not None else ""
     if harms:

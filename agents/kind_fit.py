@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log
 
 from bundlewise.agents.contracts import MAX_FAULTS, as_kind, kinds_faults
-from bundlewise.agents.mentions import FREE
+from bundlewise.agents.plain_words import FREE
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, short, words
 from bundlewise.text import kind as kind_of
@@ -16,7 +16,7 @@ COMMON = 0.02
 FEW = 5
 ROOT = 5
 """Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
-WEARERS = frozenset("baby boy child girl infant kid lady man men toddler unisex woman women youth".split())
+WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
 """Who a product is for says nothing of what it is."""
 
 

@@ -6,43 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
+from bundlewise.agents.plain_words import FREE, ORDINARY
 from bundlewise.domain import Session
 from bundlewise.text import UNITS, head_noun, words
 
-FREE = frozenset(
-    """
-    accessory apparel assortment audio bag bar base basket beverage bite blend board body bottle bottom box brand
-    bread bulk bundle cake camera can candy care case chocolate clear clothe clothing collection color colour component
-    computer condiment connector control core cover cup desktop device dessert disc dish display dress drink drive drop
-    electronic equipment filling film fit flash flavor flavour food footwear form fruit game garment gear gift glass
-    grain group handle head holder home hosiery household ingredient interface item jewelry kind kit kitchen label
-    laptop light line lingerie link machine maker match material meal meat media mix model module mount music network
-    office one other outfit pack pair part pc peripheral phone photo piece plain plant plug pod point pouch powder power
-    product protection protector purpose rack reader ready rest ring sauce screen seasoning seed series server session
-    set setup shirt shoe shopper short side size sleepwear slip snack sound spice sport spread stand staple starter stay stick
-    storage style sugar suit supplement supply sweet sweetener swimwear system tablet theme thing tight tool top
-    topping toy travel treat treatment tv two type underwear unit use variety vegetable version video way wear work
-    """.split()
-)
-"""Words for products at large, and words that mean something else as well: no text names a product by them alone."""
-
-_ORDINARY = frozenset(
-    """
-    about after all also although and annotation another any are as at be because before both but buyer by cents
-    common costs could day difference dollar dollars each either else euro euros every everything few first for from
-    goal goes good half has have idea in intent is it its job just last left less lesson little make many may more most need
-    needed never next no none nor not nothing number of off on only or order others out over own people person price
-    reason same second shared shop shopping single so some such than that the their them then there these they third
-    this those three title titles to together too under up used very was well were what when where which while who
-    whole whose why will with without would year
-    """.split()
-)
 _QUOTED = re.compile(
     r'(?<!\w)["\u201c\u201e\u00ab]([^"\u201c\u201d\u201e\u00ab\u00bb]{2,200})["\u201c\u201d\u00bb]'
     r"|(?<!\w)['\u2018\u201a\u2039`](?=\w)((?:[^'\u2018\u2019\u201a\u2039\u203a`]|(?<=\w)['\u2019](?=\w)){2,200})"
     r"(?<=\w)['\u2019\u2018\u203a`](?!\w)"
 )
-_MARK = "(?:numbers?|nos?\\.?|nr\\.?|n\u00b0|\u2116|#)"
+_MARK = "(?:numbers?|nos?\\.|(?-i:Nos?)|nr\\.?|n\u00b0|\u2116|#)"
 _SIGN = "(?:,|&|\\+|/|-|\u2010|\u2011|\u2012|\u2013|\u2014|\u2026|\\.{2,3})"
 _STEP = rf"(?:\s*{_SIGN}\s*(?:and\s+|or\s+)?|\s+(?:and|or|to|through|till|until|with|plus|versus|vs\.?)\s+)"
 _NUMBER = r"\(?\d+(?!\w|[.,]\d|-[a-z])\)?"
@@ -53,7 +26,8 @@ _ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\s+(?:items?|products?|articles?|t
 _BARE = re.compile(rf"(?<![\w.$\u20ac\u00a3#/-])({_NUMBER}(?:{_STEP}{_NUMBER})+)(?!\s*[a-z]+\d)", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.;:!?])\s+")
 _ABSENT = re.compile(r"\b(?:missing|absent|lacks?|without)\b", re.IGNORECASE)
-_BEFORE = "".join(rf"(?<!\b{word} )" for word in "is are was be as like to for of not really from into than on".split())
+_PREDICATES = ("is", "are", "was", "be", "as", "like", "to", "for", "of", "not", "really", "from", "into", "than", "on")
+_BEFORE = "".join(rf"(?<!\b{word} )" for word in _PREDICATES)
 _DOES = (
     r"(?:go|goes|stays?|serves?|belongs?|pairs?|completes?|complements?|is|are)"
     r" (?:out|apart|left|one|with|together|to|the|well|in)\b"
@@ -65,11 +39,19 @@ _ENDS = rf"(?=\s*(?:[,.;:!?]|$)|\s+(?:and|or|but|with|as|for|{_DOES})\b)"
 _DONE = (
     "^{some}{product}\\s(?:and (?:[\\w'-]+ ){{1,4}})?" + _DOES,
     "\\b(?:and|with|but)\\s+{some}{product}\\s" + _DOES,
-    "\\b(?:goe?s?|pairs?|belongs?|together|bundled?|joins?|joined|combined?) (?:well )?(?:with|to) {some}{product}" + _ENDS,
+    "\\b(?:goe?s?|pairs?|belongs?|together|bundled?|joins?|joined|combined?) (?:well )?(?:with|to) {some}{product}"
+    + _ENDS,
     "\\b(?:leaves?|leaving|keeps?|keeping) {some}{product} (?:out|apart)\\b",
 )
 """What is said of a product that is there: it goes with another, or stays out."""
-_ALONE = "(?:\\b(?:the|this|these|both)|" + _BEFORE + "\\ban?)\\s+" + _LIKE.replace("{", "{{").replace("}", "}}") + "{product}" + _ENDS
+_ALONE = (
+    "(?:\\b(?:the|this|these|both)|"
+    + _BEFORE
+    + "\\ban?)\\s+"
+    + _LIKE.replace("{", "{{").replace("}", "}}")
+    + "{product}"
+    + _ENDS
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +109,7 @@ class _Said:
         for found in _QUOTED.findall(self.text):
             strictly, loosely = found
             # Single quotes also stand around words that are meant in a loose sense.
-            known = self.own if strictly else self.own | FREE | _ORDINARY
+            known = self.own if strictly else self.own | FREE | ORDINARY
             if not set(_stems(quoted := strictly or loosely)) <= known:
                 return f'it quotes "{quoted}", which is no product or intent of its session'
         return ""
@@ -147,7 +129,8 @@ class _Said:
         if len(set(strange)) > 1 and 2 * len(set(strange)) >= len(ours):
             return f"it speaks of {_listed(strange)}, which no title or kind of its session holds"
         unknown = [noun for sentence in sentences for noun in sentence.unknown()]
-        if unknown and not ours - FREE - _ORDINARY:
+        own_kinds = {stem for each in self.kinds for stem in _stems(each)}
+        if unknown and not ours - (FREE - own_kinds) - ORDINARY:
             return f"it speaks of {_listed(unknown)} and of no product of its session"
         return ""
 
@@ -189,7 +172,9 @@ class _Sentence:
         one = r"(?:e?s)?\s+".join(re.escape(word) for word in product.split())
         forms = _DONE if set(self.stems) & self.own - FREE else (*_DONE, _ALONE)
         # Bare plurals speak of products in general.
-        named = (form.format(some=some, product=each) for form in forms for some, each in ((_SOME, one), (_THE, one + "e?s")))
+        named = (
+            form.format(some=some, product=each) for form in forms for some, each in ((_SOME, one), (_THE, one + "e?s"))
+        )
         return any(re.search(each, self.text, re.IGNORECASE) for each in named)
 
     def unknown(self) -> list[str]:
@@ -198,7 +183,7 @@ class _Sentence:
         return [stem for phrase in behind for stem in _stems(phrase)[-1:] if not self._is_ordinary(stem)]
 
     def _is_ordinary(self, stem: str) -> bool:
-        known = stem in self.own or stem in FREE or stem in _ORDINARY or stem in UNITS
+        known = stem in self.own or stem in FREE or stem in ORDINARY or stem in UNITS
         return known or any(character.isdigit() for character in stem)
 
 

@@ -34,8 +34,8 @@ def mine(
     kinds: Mapping[str, Kinds],
     min_share: float = MIN_SHARE,
     *,
-    seen: Tell = lambda session_id: None,
-    cut: Tell = lambda what: None,
+    seen: Tell | None = None,
+    cut: Tell | None = None,
 ) -> list[Pattern]:
     """Return frequent sets of two to four different kinds that several sessions bundle, the best supported first.
 
@@ -51,6 +51,7 @@ def mine(
         for session in sessions
         for group in session.groups
     ]
+    seen, cut = seen or _say_nothing, cut or _say_nothing
     miner = _Miner(baskets, max(MIN_SUPPORT, min_share * len(baskets)) - 1e-9, cut)
     pairs = miner.pairs(seen)
     for session in sessions:
@@ -59,6 +60,10 @@ def mine(
     holding = _holding({session.session_id: kinds[session.session_id] for session in sessions})
     patterns = [miner.pattern(found, holding) for found in miner.grown(pairs)]
     return sorted(patterns, key=lambda pattern: (-pattern.support, -pattern.confidence, pattern.kinds))
+
+
+def _say_nothing(what: str) -> None:
+    pass
 
 
 def _holding(kinds: Mapping[str, Kinds]) -> dict[str, set[str]]:
@@ -105,7 +110,9 @@ class _Miner:
             if place + 1 == len(self._baskets) or self._baskets[place + 1][0] != session_id:
                 seen(session_id)
         if wide:
-            self._cut(f"{wide:,} bundles have more than {WIDEST} kinds; only their {WIDEST} most frequent were looked at")
+            self._cut(
+                f"{wide:,} bundles have more than {WIDEST} kinds; only their {WIDEST} most frequent were looked at"
+            )
         many = ((pair, np.array(places)) for pair, places in found.items() if len(places) >= self._least)
         return self._frequent(many)
 
@@ -127,7 +134,9 @@ class _Miner:
             cut |= left_out or len(best) + len(level) > self._most
             best = self._kept({**{one.kinds: one for one in best}, **level})
         if cut:
-            self._cut(f"only the {self._most:,} best supported sets of kinds are kept; others that are frequent are left out")
+            self._cut(
+                f"only the {self._most:,} best supported sets of kinds are kept; others that are frequent are left out"
+            )
         return best
 
     def _next(self, level: Level, best: Sequence[_Set]) -> tuple[Level, bool]:

@@ -15,9 +15,9 @@ THRESHOLD_SESSIONS = 1000
 def proved(rules: Sequence[Rule], training: Sequence[Session], validation: Sequence[Session]) -> list[Rule]:
     """Return the rules of one domain with their gain and harm on its annotated validation sessions.
 
-    A rule without a condition stays untested, and so does one whose condition no validation session meets. One that harmed where its teacher tested it, on training sessions held
-    out, keeps the numbers that speak against it; so does one that no validation session is a case of. Other numbers of
-    a teacher give way to validation's.
+    A rule without a condition stays untested, and so does one whose condition no validation session meets. One that
+    harmed where its teacher tested it, on training sessions held out, keeps the numbers that speak against it; so does
+    one that no validation session is a case of. Other numbers of a teacher give way to validation's.
     """
     held_out = [session for session in validation if session.bundles]
     if not held_out or not any(_is_to_be_tested(rule) for rule in rules):

@@ -209,11 +209,8 @@ def plan(
     price = price_of(endpoint.model, payment.prices)
     with closing(CallLedger(payment.ledger)) as ledger:
         planner = Planner(endpoint, ledger, repairs=payment.repairs)
-
-        def vectors() -> Embedder:
-            return embedder or Embedder.named()
-
-        _run(LargeTeacher(planner), sessions, dials, payment, Tally(), vectors, is_plan=True)
+        model = lambda: embedder or Embedder.named()  # noqa: E731
+        _run(LargeTeacher(planner), sessions, dials, payment, Tally(), model, is_plan=True)
     return planner.rows(price)
 
 

@@ -6,6 +6,7 @@ out, each to a node of its own, in waves: so a hundred thousand sessions are nev
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -28,6 +29,9 @@ from bundlewise.prompts import render
 
 WAVE = 1024
 """Sessions dealt out at once; many times what any endpoint is asked at once."""
+
+SHOWN = 1000
+"""Sessions above which mining takes long enough to be shown as a stage."""
 
 Run = Runtime[TeacherContext]
 
@@ -60,12 +64,14 @@ def mine(state: TeacherState, runtime: Run) -> Update:
     tally = runtime.context.tally
     runtime.context.outcomes.require("describe")
     kinds = {key: found for key, found in state.kinds.items() if found}
-    tally.expect("mine", len(kinds))
+    seen = partial(tally.done, "mine") if len(kinds) > SHOWN else None
+    if seen:
+        tally.expect("mine", len(kinds))
     mined, cut = {}, list[str]()
     for domain, sessions in _by_domain(state.sessions).items():
         described = [s for s in sessions if s.session_id in kinds]
         told = list[str]()
-        mined[domain] = patterns.mine(described, kinds, seen=lambda key: tally.done("mine", key), cut=told.append)
+        mined[domain] = patterns.mine(described, kinds, seen=seen, cut=told.append)
         cut += [f"{domain}: {what}" if domain else what for what in told]
     if _studies(runtime.context):
         tally.expect("propose", len(kinds))
@@ -110,8 +116,10 @@ def prove(state: TeacherState, runtime: Run) -> Update:
         rules += proved([rule for rule in drawn if rule not in idle], sessions, validation.get(domain, []))
     if "thought" in context.dials.formats:
         context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
-    # A plan counts what is asked at most: with rules that no session has tested.
-    return {"rules": [replace(rule, gain=rule.gain or 0.0) for rule in rules] if context.is_plan else rules, "refused": refused}
+    if context.is_plan:
+        # A plan counts what is asked at most: with rules that are yet to be tested.
+        rules = [replace(rule, gain=rule.gain or 0.0) for rule in rules]
+    return {"rules": rules, "refused": refused}
 
 
 def think(one: One, runtime: Run) -> Update:

@@ -106,7 +106,7 @@ def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy
             parts={name: round(value, DIGITS) for name, value in parts[key].items()},
             kept=place <= quota,
             why=f"place {place} of {len(order)}"
-            + (", untested, so behind all tested rules" if key in untested else "")
+            + (", untested, so behind all tested rules" if key in untested and len(untested) < len(records) else "")
             + ("" if place <= quota else f": the quota is {quota}"),
         )
         for place, key in enumerate(order, 1)

@@ -47,7 +47,10 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
 @click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
 @click.option(
-    "--max-failed", type=click.FloatRange(0, 1), help="Share of a stage that may fail, or nothing is replaced. [default: 0.5]"
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Share of a stage that may fail; a run in which more fails replaces nothing.  [default: 0.5]",
 )
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")

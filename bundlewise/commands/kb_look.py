@@ -47,10 +47,10 @@ def stats(kb: str, as_json: bool) -> None:
     if said["kinds"] != "untuned":
         remedy = "" if said["kinds"] == "tuned" else f"; tune them: bundlewise kb tune {kb}"
         click.echo(f"readers of titles: {said['kinds']}{remedy}")
-    if said["untested"]:
-        click.echo(folded(f"untested: {said['untested']:,} active rules; retrieval takes them after tested ones"))
     if said["records"]:
         click.echo("\n" + table(list(said["records"][0]), [list(row.values()) for row in said["records"]]))
+    if said["untested"]:
+        click.echo(folded(f"\nuntested: {said['untested']:,} active rules; retrieval takes them after tested ones"))
 
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
