@@ -1,6 +1,6 @@
 """When a rule applies, in a form that can be tested: a condition on two products of a session, and its trial."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, Protocol
@@ -120,3 +120,8 @@ def trial(holds: Holds, joins: bool, sessions: Sequence[Session], threshold: flo
         won, lost = won + max(difference, 0.0), lost + max(-difference, 0.0)
     count = max(1, len(sessions))
     return Trial(round((won - lost) / count, 4), round(lost / count, 4), touched, len(sessions))
+
+
+def is_met(condition: Testable, sessions: Iterable[Session]) -> bool:
+    """Say whether there is a session with two products for which a rule speaks."""
+    return any(condition.holds(s, a, b) for s in sessions for a, b in combinations(range(len(s.items)), 2))

@@ -12,6 +12,7 @@ from itertools import combinations
 from bundlewise import baselines
 from bundlewise.agents.conditions import RELATIONS, Holds, Relation, noun, trial
 from bundlewise.agents.contracts import Lesson
+from bundlewise.agents.proving import THRESHOLD_SESSIONS
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought, bundled_pairs
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.prompts.render import render
@@ -50,8 +51,8 @@ class GroundedTeacher:
         return tuple(noun(title) for title in session.titles)
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Choose the threshold of the clusters on these very sessions."""
-        self._threshold = baselines.lexical_threshold(sessions)
+        """Choose the threshold of the clusters on the first of these very sessions."""
+        self._threshold = baselines.lexical_threshold(sessions[:THRESHOLD_SESSIONS])
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
         """Return word-overlap clusters."""

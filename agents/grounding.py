@@ -1,18 +1,18 @@
 """From what a teacher said to knowledge records; what is not grounded in its source is refused."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bundlewise.agents.mentions import Vocabulary, foreign
 from bundlewise.agents.teacher import Pattern, Rule, Thought
 from bundlewise.domain import Knowledge, Provenance, Session
 from bundlewise.prompts.render import render
-from bundlewise.text import head_noun, words
+from bundlewise.text import kind as kind_of
 
 MAX_CHARACTERS = 1200
-_NUMBER_LIST = re.compile(r"\b(?:items?|products?) (\d+(?:(?:,? and |,? or | to |, ?|-)\d+)*)", re.IGNORECASE)
-
-_QUOTED = re.compile(r'(?<!\w)["\u201c]([^"\u201c\u201d]{2,200})["\u201d]')
+NO_CASE = "its condition meets no training session, so that nothing can have taught it"
+UNTESTED = "untested: no validation session meets its condition"
 _THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:no\.? ?|#)?\d+\b", re.IGNORECASE)
 
 
@@ -43,8 +43,11 @@ def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Kno
 
 
 def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
-    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined."""
+    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined, an untested one says so."""
     harms = rule.gain is not None and rule.gain < 0
+    reason = UNTESTED if rule.gain is None and rule.condition is not None else ""
+    if harms:
+        reason = f"held-out GJS {rule.gain:+.4f}, {rule.harm or 0.0:.4f} lost by the sessions it harms"
     return Knowledge(
         id=Knowledge.content_id("rule", domain, rule.text, rule.sources),
         kind="rule",
@@ -57,7 +60,7 @@ def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
         harm=rule.harm,
         provenance=provenance,
         status="quarantined" if harms else "active",
-        reason=f"held-out GJS {rule.gain:+.4f}, {rule.harm or 0.0:.4f} lost by the sessions it harms" if harms else "",
+        reason=reason,
     )
 
 
@@ -76,12 +79,13 @@ def thought_record(thought: Thought, session: Session, provenance: Provenance) -
     )
 
 
-def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
+def fault(record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabulary | None = None) -> str:
     """Return why a record is not grounded in its source sessions; empty when it is.
 
     Refused are an empty or over-long text, a source outside the training sessions given, a thought that
-    speaks of a product number or quotes a product or intent its session does not have, and a rule that
-    speaks of a single session.
+    speaks of a product or product number, or quotes a product or intent, that its session does not have, and a rule
+    that speaks of a single session. `vocabulary` holds the product words of all data; without it they are the
+    record's own and those of the sessions' titles.
     """
     if not record.text.strip():
         return "the text is empty"
@@ -93,25 +97,18 @@ def fault(record: Knowledge, sessions: dict[str, Session]) -> str:
         if sessions[source].split != "train":
             return f"its source {source} is a {sessions[source].split} session"
     if record.kind == "thought":
-        session = sessions[record.source_session_ids[0]]
-        return _foreign_number(record.text, len(record.kinds)) or _foreign_quote(record, session)
+        known = _vocabulary([record], sessions) if vocabulary is None else vocabulary
+        return foreign(record.text, sessions[record.source_session_ids[0]], record.kinds, known)
     return _single_session(record) if record.kind == "rule" else ""
 
 
-def _foreign_number(text: str, products: int) -> str:
-    numbers = [int(number) for listed in _NUMBER_LIST.findall(text) for number in re.findall(r"\d+", listed)]
-    beyond = [number for number in numbers if not 1 <= number <= products]
-    return f"it speaks of product {beyond[0]} of {products}" if beyond else ""
-
-
-def _foreign_quote(record: Knowledge, session: Session) -> str:
-    """Hold every quoted phrase against the words of the session's titles, intents and kinds, singular or plural."""
-    texts = (*session.titles, *(bundle.intent for bundle in session.bundles), *record.kinds)
-    known = {head_noun(word) for text in texts for word in words(text)}
-    for quoted in _QUOTED.findall(record.text):
-        if not {head_noun(word) for word in words(quoted)} <= known:
-            return f'it quotes "{quoted}", which is no product or intent of its session'
-    return ""
+def _vocabulary(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> Vocabulary:
+    """Return the product words of the thoughts' kinds; of titles as well where most sessions have no thought."""
+    thoughts = [record for record in records if record.kind == "thought"]
+    kinds = {kind for record in thoughts for kind in record.kinds}
+    if 2 * len(thoughts) < len(sessions):
+        kinds |= {kind_of(title) for session in sessions.values() for title in session.titles}
+    return Vocabulary.of(kinds)
 
 
 def _single_session(record: Knowledge) -> str:
@@ -122,12 +119,13 @@ def _single_session(record: Knowledge) -> str:
     return f"it speaks of a single session ({found[0]})" if found else ""
 
 
-def check(records: Sequence[Knowledge], sessions: dict[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
+def check(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
     """Split records into the grounded ones, each content once, and the refused ones with their reasons."""
     kept: dict[str, Knowledge] = {}
     refused = []
+    vocabulary = _vocabulary(records, sessions)
     for record in records:
-        reason = fault(record, sessions)
+        reason = fault(record, sessions, vocabulary)
         if reason:
             refused.append(Refusal(record.text, reason))
         else:

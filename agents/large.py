@@ -15,12 +15,11 @@ from bundlewise.agents.contracts import (
     Reasoning,
     RuleDraft,
     Rules,
-    as_kind,
-    kinds_faults,
     proposal_faults,
     rules_faults,
 )
 from bundlewise.agents.grounded import GroundedTeacher
+from bundlewise.agents.kind_fit import KindsCheck, TitleWords
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
@@ -30,6 +29,7 @@ PATTERNS_SHOWN = 8
 RULES_SHOWN = 8
 LESSONS_A_CALL = 40
 DIFFERENCES_SHOWN = 12
+USUAL_LESSONS = 3
 FEW_WORDS = "so much is known of them and of what a shopper would do with them, in a sentence or two"
 
 
@@ -42,23 +42,26 @@ class LargeTeacher:
     def __init__(self, asker: Asks) -> None:
         self._asker = asker
         self._grounded = GroundedTeacher()
+        self._titles = TitleWords()
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Need no look at the sessions in advance."""
+        """Read the titles of all sessions, to tell which are alike."""
+        self._titles = TitleWords(sessions)
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
-        """Return the kind of every product, or None where the model gave none."""
+        """Return the kind of every product, or None where the model gave none; see `KindsCheck`."""
+        check = KindsCheck(session, self._titles)
         found = self._asker.ask(
             "describe",
             session.session_id,
             "teacher_kinds",
             Kinds,
-            lambda reply: kinds_faults(reply.kinds, session),
+            lambda reply: check.faults(reply.kinds),
             lambda: Kinds(kinds=[*(self._grounded.kinds(session))]),
             titles=session.titles,
         )
-        return tuple(as_kind(kind) for kind in found.kinds) if found else None
+        return check.settled(found.kinds) if found else None
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
         """Return the bundles the model would make before it knows the annotation."""
@@ -111,7 +114,7 @@ class LargeTeacher:
             "teacher_rules",
             Rules,
             lambda reply: rules_faults(reply, len(taught)),
-            lambda: Rules(rules=[_USUAL_RULE] * 6),
+            lambda: Rules(rules=[_usual_rule(len(taught))] * 6),
             patterns=_worded(patterns, PATTERNS_SHOWN),
             lessons=[lesson for lesson, _ in taught],
         )
@@ -122,14 +125,15 @@ class LargeTeacher:
     ) -> Thought | None:
         """Return the model's chain of thought about one session."""
         inside = {place for group in session.groups for place in group}
-        # A rule is no news to a session it was drawn from, and rules that harmed are none.
-        shown = [r.text for r in rules if session.session_id not in r.sources and (r.gain is None or r.gain >= 0)]
+        check = KindsCheck(session, self._titles)
+        # A rule is no news to a session it was drawn from; one that harmed, or that nothing tested, is no help.
+        shown = [r.text for r in rules if session.session_id not in r.sources and r.gain is not None and r.gain >= 0]
         found = self._asker.ask(
             "think",
             session.session_id,
             "teacher_think",
             Reasoning,
-            lambda reply: kinds_faults(reply.kinds, session),
+            lambda reply: check.faults(reply.kinds),
             lambda: Reasoning(kinds=[*kinds], products=FEW_WORDS, together=FEW_WORDS, left_out="", lesson=FEW_WORDS),
             titles=session.titles,
             annotated=_annotated(session),
@@ -139,19 +143,17 @@ class LargeTeacher:
         if found is None:
             return None
         text = render("reasoning", **found.model_dump(include={"products", "together", "left_out", "lesson"}))
-        return Thought(text, tuple(as_kind(kind) for kind in found.kinds))
+        return Thought(text, check.settled(found.kinds))
 
 
 def _usual_proposal(session: Session) -> Proposal:
     return Proposal(bundles=[ProposedBundle(items=[*range(1, len(session.items) + 1)], intent=FEW_WORDS[:40])])
 
 
-_USUAL_RULE = RuleDraft(
-    text=FEW_WORDS,
-    together=True,
-    condition=Condition(first=("case",), second=("tablet",), relation="any", least=2, most=99),
-    lessons=[1, 2, 3],
-)
+def _usual_rule(lessons: int) -> RuleDraft:
+    condition = Condition(first=("case",), second=("tablet",), relation="any", least=2, most=99)
+    numbers = [*range(1, min(USUAL_LESSONS, lessons) + 1)]
+    return RuleDraft(text=FEW_WORDS, together=True, condition=condition, lessons=numbers)
 
 
 def _worded(patterns: Sequence[Pattern], count: int) -> list[str]:

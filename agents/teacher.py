@@ -50,7 +50,7 @@ class Rule:
     """A worded rule with its evidence.
 
     `gain` is the mean held-out GJS it brought and `harm` what it cost the sessions it made worse, both None
-    where it was not tested; `condition` says for which products it speaks, and `joins` what it says of them.
+    where it is untested; `condition` says for which products it speaks, and `joins` what it says of them.
     """
 
     text: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlewise.agents.outcomes import MAX_FAILED
 from bundlewise.agents.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
@@ -33,7 +34,8 @@ FORMATS: Mapping[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_K
 class Payment:
     """How a large teacher is asked and paid; what a grounded or recorded one does without.
 
-    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none.
+    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none. `max_failed` is
+    the share of a stage that may fail; a run in which more fails, or all of a stage, replaces nothing.
     """
 
     ledger: Path = LEDGER
@@ -50,15 +52,21 @@ class Payment:
     patience: float = 600.0
     max_output: int = 2000
     repairs: int = 2
+    max_failed: float = MAX_FAILED
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took."""
+    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took.
+
+    `failures` holds a stage's reasons by their number, `cut` says which patterns were left out where there are many.
+    """
 
     records: list[Knowledge]
     refused: "list[Refusal]"
     stages: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
 
 
 def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dials":
@@ -145,18 +153,22 @@ def distil(
 
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
     ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
-    What is done and paid is noted on `tally`, for one who looks on.
+    What is done and paid is noted on `tally`, for one who looks on. Knowledge base and pack are replaced at the end of
+    a run that succeeded, and stay as they are otherwise.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
         CapError: a cap was reached; what was paid for is in the ledger.
         ModelError: the endpoint cannot be used.
+        StageError: more of a stage failed than may.
     """
+    from bundlewise.agents.outcomes import Outcomes
     from bundlewise.agents.tally import Tally
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.watching import watching
 
     payment, tally = payment or Payment(), tally or Tally()
+    outcomes = Outcomes(payment.max_failed)
     with _asker(teacher, payment, tally) as asker:
         if asker is not None:
             with watching(tally, log), _stoppable(asker):
@@ -164,9 +176,10 @@ def distil(
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
         with watching(tally, log), _stoppable(asker):
-            places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks}
+            places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
             found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
-    return Distilled([*found["records"], *remarks], found["refused"], tally.rows())
+    failures = {name: stage.rows for name, stage in outcomes.stages.items() if stage.reasons}
+    return Distilled([*found["records"], *remarks], found["refused"], tally.rows(), failures, found["cut"])
 
 
 def plan(
@@ -196,7 +209,8 @@ def plan(
     price = price_of(endpoint.model, payment.prices)
     with closing(CallLedger(payment.ledger)) as ledger:
         planner = Planner(endpoint, ledger, repairs=payment.repairs)
-        _run(LargeTeacher(planner), sessions, dials, payment, Tally(), lambda: embedder or Embedder.named())
+        model = lambda: embedder or Embedder.named()  # noqa: E731
+        _run(LargeTeacher(planner), sessions, dials, payment, Tally(), model, is_plan=True)
     return planner.rows(price)
 
 
@@ -212,16 +226,17 @@ def _run(
     from bundlewise.graphs.teacher import build_teacher_graph
     from bundlewise.graphs.teacher_state import Dials, TeacherContext, TeacherState
 
+    training = [session for session in sessions if session.split == "train"]
     context = TeacherContext(
         who,
         known=[KnownSession.of(session) for session in sessions],
         validation=[session for session in sessions if session.split == "validation"],
         dials=dials or Dials(),
         embed=lambda texts: embedder().embed(texts),
+        training=training,
         tally=tally,
         **places,
     )
-    training = [session for session in sessions if session.split == "train"]
     settings: Any = {"max_concurrency": payment.concurrency, "recursion_limit": MANY_STEPS}
     found: dict[str, Any] = build_teacher_graph().invoke(TeacherState(training), settings, context=context)
     return found

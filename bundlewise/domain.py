@@ -136,6 +136,11 @@ class Knowledge(Record):
     status: Status = "active"
     reason: str = ""
 
+    @property
+    def is_untested(self) -> bool:
+        """Say whether it is a rule that no held-out session has tested; it has neither gain nor harm then."""
+        return self.kind == "rule" and self.gain is None
+
     @staticmethod
     def content_id(kind: KnowledgeKind, domain: str, text: str, sources: tuple[str, ...]) -> str:
         """Return the id of a record: a hash of its content, so that writing twice changes nothing."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bundlewise.agents.grounding import Refusal, check, rule_record, thought_record
-from bundlewise.agents.proving import proved
+from bundlewise.agents.grounding import NO_CASE, Refusal, check, rule_record, thought_record
+from bundlewise.agents.proving import proved, without_a_case
 from bundlewise.agents.recorded import RecordedTeacher
 from bundlewise.agents.teacher import Rule
 from bundlewise.domain import Knowledge, KnownSession, Provenance, Session
@@ -96,6 +96,9 @@ def _rules(
             placed[each].append(rule)
     for domain, rules in placed.items():
         training = [session for session in usable.values() if session.domain == domain]
+        idle = without_a_case(rules, [s for s in sessions if s.domain == domain and s.split == "train"])
+        yield from (Refusal(rule.text, NO_CASE) for rule in idle)
+        rules = [rule for rule in rules if rule not in idle]
         validation = [s for s in sessions if s.domain == domain and s.split == "validation"]
         yield from (rule_record(rule, domain, source) for rule in proved(rules, training, validation))
 

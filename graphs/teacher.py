@@ -6,6 +6,7 @@ out, each to a node of its own, in waves: so a hundred thousand sessions are nev
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from bundlewise.agents import grounding, patterns
-from bundlewise.agents.proving import THRESHOLD_SESSIONS, proved
+from bundlewise.agents.proving import proved, without_a_case
 from bundlewise.agents.samplers import sample
 from bundlewise.agents.teacher import Rule, compare
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Provenance, Session
@@ -28,6 +29,9 @@ from bundlewise.prompts import render
 
 WAVE = 1024
 """Sessions dealt out at once; many times what any endpoint is asked at once."""
+
+SHOWN = 1000
+"""Sessions above which mining takes long enough to be shown as a stage."""
 
 Run = Runtime[TeacherContext]
 
@@ -43,7 +47,7 @@ def choose(state: TeacherState, runtime: Run) -> Update:
         for _, sessions in sorted(_by_domain(usable).items())
         for session in sample(sessions, dials.sampler, dials.ratio, dials.seed, embed=context.embed)
     ]
-    context.teacher.begin(chosen[:THRESHOLD_SESSIONS])
+    context.teacher.begin(chosen)
     context.tally.expect("describe", len(chosen))
     return {"sessions": chosen}
 
@@ -57,14 +61,21 @@ def describe(one: One, runtime: Run) -> Update:
 
 def mine(state: TeacherState, runtime: Run) -> Update:
     """Find the kinds that are frequently bundled in each domain."""
+    tally = runtime.context.tally
+    runtime.context.outcomes.require("describe")
     kinds = {key: found for key, found in state.kinds.items() if found}
-    mined = {
-        domain: patterns.mine([s for s in sessions if s.session_id in kinds], kinds)
-        for domain, sessions in _by_domain(state.sessions).items()
-    }
+    seen = partial(tally.done, "mine") if len(kinds) > SHOWN else None
+    if seen:
+        tally.expect("mine", len(kinds))
+    mined, cut = {}, list[str]()
+    for domain, sessions in _by_domain(state.sessions).items():
+        described = [s for s in sessions if s.session_id in kinds]
+        told = list[str]()
+        mined[domain] = patterns.mine(described, kinds, seen=seen, cut=told.append)
+        cut += [f"{domain}: {what}" if domain else what for what in told]
     if _studies(runtime.context):
-        runtime.context.tally.expect("propose", len(kinds))
-    return {"patterns": mined}
+        tally.expect("propose", len(kinds))
+    return {"patterns": mined, "cut": cut}
 
 
 def study(one: One, runtime: Run) -> Update:
@@ -82,6 +93,7 @@ def formalise(state: TeacherState, runtime: Run) -> Update:
     """Draw rules from the discrepancies and patterns of each domain."""
     if not _studies(runtime.context):
         return {"rules": []}
+    runtime.context.outcomes.require("propose", "reflect")
     rules, domains = [], _by_domain(state.sessions)
     for domain, sessions in domains.items():
         studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
@@ -93,15 +105,21 @@ def formalise(state: TeacherState, runtime: Run) -> Update:
 
 def prove(state: TeacherState, runtime: Run) -> Update:
     """Test every rule that says for which products it speaks on the validation sessions of its domain."""
-    validation = _by_domain(runtime.context.validation)
-    rules = [
-        rule
-        for domain, sessions in _by_domain(state.sessions).items()
-        for rule in proved([r for r in state.rules if r.domain == domain], sessions, validation.get(domain, []))
-    ]
-    if "thought" in runtime.context.dials.formats:
-        runtime.context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
-    return {"rules": rules}
+    context = runtime.context
+    context.outcomes.require("formalise")
+    validation, training = _by_domain(context.validation), _by_domain(context.training or state.sessions)
+    rules, refused = list[Rule](), list[grounding.Refusal]()
+    for domain, sessions in _by_domain(state.sessions).items():
+        drawn = [rule for rule in state.rules if rule.domain == domain]
+        idle = [] if context.is_plan else without_a_case(drawn, training.get(domain, sessions))
+        refused += [grounding.Refusal(rule.text, grounding.NO_CASE) for rule in idle]
+        rules += proved([rule for rule in drawn if rule not in idle], sessions, validation.get(domain, []))
+    if "thought" in context.dials.formats:
+        context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
+    if context.is_plan:
+        # A plan counts what is asked at most: with rules that are yet to be tested.
+        rules = [replace(rule, gain=rule.gain or 0.0) for rule in rules]
+    return {"rules": rules, "refused": refused}
 
 
 def think(one: One, runtime: Run) -> Update:
@@ -115,6 +133,7 @@ def check(state: TeacherState, runtime: Run) -> Update:
     """Word everything as records, refuse what is not grounded in its source, and retire what says the same twice."""
     sessions, context = {s.session_id: s for s in state.sessions}, runtime.context
     dials = context.dials
+    context.outcomes.require("think")
     run = fingerprint([context.teacher.name, dials.ratio, dials.seed, [s.model_dump() for s in state.sessions]])
 
     def source(kind: KnowledgeKind) -> Provenance:
@@ -132,7 +151,17 @@ def check(state: TeacherState, runtime: Run) -> Update:
         ),
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
-    return {"records": _merged(kept, state.rules, context), "refused": refused}
+    _require_thoughts(state, kept, refused, context)
+    return {"records": _merged(kept, state.rules, context), "refused": [*state.refused, *refused]}
+
+
+def _require_thoughts(
+    state: TeacherState, kept: Sequence[Knowledge], refused: Sequence[grounding.Refusal], context: TeacherContext
+) -> None:
+    """Let a refused thought that was paid for count as a failed one."""
+    if "think" in context.outcomes.stages:
+        texts = {thought.text for thought in state.thoughts.values() if thought is not None}
+        context.outcomes.require_grounded([refusal.reason for refusal in refused if refusal.text in texts])
 
 
 def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:
@@ -159,10 +188,16 @@ def store(state: TeacherState, runtime: Run) -> Update:
     context = runtime.context
     known = [*context.known] or [KnownSession.of(session) for session in state.sessions]
     records = [*state.records, *context.remarks]
-    if context.store is not None:
-        context.store.replace(records, known, f"distil ({context.teacher.name})")
-    if context.pack is not None:
-        write_pack(context.pack, records, known)
+
+    def replace_knowledge() -> None:
+        if context.store is not None:
+            context.store.replace(records, known, f"distil ({context.teacher.name})")
+
+    if context.pack is None:
+        replace_knowledge()
+    else:
+        # Neither is replaced where the other cannot be.
+        write_pack(context.pack, records, known, before=replace_knowledge)
     return {}
 
 

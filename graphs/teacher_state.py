@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, TypedDict, TypeVar
 
 from bundlewise.agents.grounding import Refusal
+from bundlewise.agents.outcomes import Outcomes
 from bundlewise.agents.samplers import Embed, Sampler
 from bundlewise.agents.tally import Tally
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Teacher, Thought
@@ -29,8 +30,9 @@ class Dials:
 class TeacherContext:
     """The live things and dials of one run.
 
-    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested. `remarks` are
-    records that no teacher worded, such as what shoppers rejected, to be kept beside the teacher's.
+    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested, and a rule
+    that speaks for no session of `training`, or else of those read, is refused. `remarks` are records that no teacher
+    worded, such as what shoppers rejected, to be kept beside the teacher's. `outcomes` ends a run of too many failures.
     """
 
     teacher: Teacher
@@ -38,10 +40,16 @@ class TeacherContext:
     pack: Path | None = None
     known: Sequence[KnownSession] = ()
     validation: Sequence[Session] = ()
+    training: Sequence[Session] = ()
     dials: Dials = field(default_factory=Dials)
     embed: Embed | None = None
     remarks: Sequence[Knowledge] = ()
     tally: Tally = field(default_factory=Tally)
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    is_plan: bool = False
+
+    def __post_init__(self) -> None:
+        self.tally.listeners.append(self.outcomes.hear)
 
 
 def gather(before: dict[str, Found], found: dict[str, Found]) -> dict[str, Found]:
@@ -62,6 +70,7 @@ class TeacherState:
     thoughts: Annotated[dict[str, Thought | None], gather] = field(default_factory=dict)
     records: list[Knowledge] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
 
 
 class Update(TypedDict, total=False):
@@ -75,6 +84,7 @@ class Update(TypedDict, total=False):
     thoughts: Mapping[str, Thought | None]
     records: list[Knowledge]
     refused: list[Refusal]
+    cut: list[str]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ so that damage can be told line by line; the manifest's checksum covers all line
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,9 +48,15 @@ class Fault:
 
 
 def write_pack(
-    path: Path, records: Sequence[Knowledge], sessions: Sequence[KnownSession], about: dict[str, Any] | None = None
+    path: Path,
+    records: Sequence[Knowledge],
+    sessions: Sequence[KnownSession],
+    about: dict[str, Any] | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> None:
     """Write records in the order of their ids, the sessions they may come from, and what the caller says of them.
+
+    `before` is called once the pack is written and before it takes its place: where it fails, the old pack stays.
 
     Raises:
         DataError: a record could not be read back, for its source is no known training session, say.
@@ -71,6 +77,7 @@ def write_pack(
             stream.write(line)
         stream.seek(0)
         stream.write(manifests.header(manifest, checksum.hexdigest()))
+        before()
 
 
 def _line(record: Knowledge) -> bytes:

@@ -6,6 +6,7 @@ the order in which candidates arrive.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import tanh
 
@@ -77,6 +78,8 @@ def worth(record: Knowledge) -> tuple[float, float]:
 def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy: Policy, quota: int) -> list[Verdict]:
     """Order candidates of one kind, the chosen first; what is beyond the quota or under the floor is dropped.
 
+    Among rules alone, those that no session has tested stand behind all that were, whatever their scores.
+
     Args:
         candidates: of one kind, each record once.
         vectors: unit vectors by id; needed only where the policy asks for diversity.
@@ -92,7 +95,9 @@ def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy
         parts[candidate.record.id] |= {"gain": policy.rerank * gain / 2, "support": policy.rerank * support / 2}
     scores = {key: round(sum(values.values()), DIGITS) for key, values in parts.items()}
     records = {c.record.id: c.record for c in candidates}
-    order = _diverse(scores, vectors, policy.diversity, quota)
+    all_rules = all(record.kind == "rule" for record in records.values())
+    untested = {key for key, record in records.items() if all_rules and record.is_untested}
+    order = _diverse(scores, vectors, policy.diversity, quota, untested)
     found = [
         Verdict(
             record=records[key],
@@ -100,7 +105,9 @@ def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy
             score=scores[key],
             parts={name: round(value, DIGITS) for name, value in parts[key].items()},
             kept=place <= quota,
-            why=f"place {place} of {len(order)}" + ("" if place <= quota else f": the quota is {quota}"),
+            why=f"place {place} of {len(order)}"
+            + (", untested, so behind all tested rules" if key in untested and len(untested) < len(records) else "")
+            + ("" if place <= quota else f": the quota is {quota}"),
         )
         for place, key in enumerate(order, 1)
     ]
@@ -114,13 +121,23 @@ def dropped(record: Knowledge, score: float, why: str) -> Verdict:
     return Verdict(record=record, rank=0, score=score, parts={"score": score}, kept=False, why=why)
 
 
-def _diverse(scores: Mapping[str, float], vectors: Mapping[str, Vectors], diversity: float, quota: int) -> list[str]:
-    """Order ids by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) up to the quota, then by score."""
-    left = sorted(scores, key=lambda key: (-scores[key], key))
+def _diverse(
+    scores: Mapping[str, float],
+    vectors: Mapping[str, Vectors],
+    diversity: float,
+    quota: int,
+    untested: AbstractSet[str] = frozenset(),
+) -> list[str]:
+    """Order ids by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) up to the quota, then by score.
+
+    Untested rules stand behind all others, whatever their scores.
+    """
+    left = sorted(scores, key=lambda key: (key in untested, -scores[key], key))
     chosen: list[str] = []
     alike = dict.fromkeys(left, 0.0)
     while diversity and left and len(chosen) < quota:
-        best = min(left, key=lambda k: (-round((1 - diversity) * scores[k] - diversity * alike[k], DIGITS), k))
+        mixed = {key: (1 - diversity) * scores[key] - diversity * alike[key] for key in left}
+        best = min(left, key=lambda key: (key in untested, -round(mixed[key], DIGITS), key))
         left.remove(best)
         chosen.append(best)
         for key in left:

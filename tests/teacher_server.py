@@ -101,7 +101,7 @@ def reply_to(body: dict[str, Any]) -> dict[str, Any]:
         return {"lessons": [{"together": True, "cause": "the proposal looked at words", "lesson": lesson}]}
     if "Put lessons that say the same together" in prompt:
         numbers = [int(n) for n in re.findall(r"^(\d+)\. ", prompt, re.MULTILINE)]
-        return {"rules": [rule("Different products of one brand go together.", True, "same brand", numbers)]}
+        return {"rules": [rule("Products of different kinds go together.", True, "different kinds", numbers)]}
     together = "The shopper wants them together because they serve one purpose."
     lesson = f"Lesson {zlib.crc32(prompt.encode()) % 1000} of {kinds[0]}."
     said = {"products": f"A {kinds[0]} and more.", "together": together, "left_out": "", "lesson": lesson}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from samples import BagOfWords, session
 
-from bundlewise.agents.conditions import Condition
+from bundlewise.agents.conditions import Condition, is_met
 from bundlewise.agents.grounded import GroundedTeacher, Idea
-from bundlewise.agents.proving import proved
+from bundlewise.agents.proving import proved, without_a_case
 from bundlewise.agents.recorded import RecordedTeacher
 from bundlewise.agents.teacher import Rule
 from bundlewise.distilling import distil
@@ -39,7 +39,7 @@ TRAIN = desks("train", 16, BOTH)
         (replace(RULE, condition=None), None, None),
         (replace(RULE, condition=None, gain=0.3, harm=0.0), 0.3, 0.0),
         (replace(RULE, condition=Idea("a mouse and a pad", ("mouse", "pad"))), -0.5, 0.5),
-        (replace(RULE, condition=Idea("a mouse and a cup", ("cup", "mouse"))), 0.0, 0.0),
+        (replace(RULE, condition=Idea("a mouse and a cup", ("cup", "mouse"))), None, None),
         (replace(RULE, condition=Idea("a mouse and a cup", ("cup", "mouse")), gain=0.3, harm=0.1), 0.3, 0.1),
     ],
     ids=["new", "said to help", "said to harm", "vague", "vague, said to help", "idea", "no case", "no case, helped"],
@@ -106,8 +106,34 @@ def test_the_starter_recordings_hold_rules_that_are_tested(name: str) -> None:
     rules = RecordedTeacher(starter_pack_path(name), sessions).formalise([], [])
     split = {which: [s for s in sessions if s.split == which] for which in ("train", "validation")}
     found = proved(rules, split["train"][:50], split["validation"])
-    assert [rule.gain is not None for rule in found] == [rule.condition is not None for rule in rules]
-    assert len(rules) == 20 and sum(rule.gain is not None for rule in found) >= 4
+    met = [r.condition is not None and is_met(r.condition, split["validation"]) for r in rules]
+    assert [rule.gain is not None for rule in found] == met
+    assert without_a_case(rules, split["train"]) == []
+    assert len(rules) == 20 and sum(rule.gain is not None for rule in found) >= 3
+
+
+UNICORNS = SAID | {"text": "Saddles go with bridles.", "condition": {"first": ["saddle"], "second": ["bridle"]}}
+
+
+def test_a_rule_that_no_training_session_is_a_case_of_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "gpt.jsonl", [*ROWS, UNICORNS])
+    found = distil(TRAIN, f"recorded:{tmp_path / 'gpt.jsonl'}", tmp_path / "kb", embedder=BagOfWords())
+    _, imported = read_recording(tmp_path / "gpt.jsonl", TRAIN)
+    for refused in (found.refused, imported):
+        assert [(refusal.text, refusal.reason) for refusal in refused] == [
+            ("Saddles go with bridles.", "its condition meets no training session, so that nothing can have taught it")
+        ]
+
+
+def test_a_rule_that_no_validation_session_is_a_case_of_is_untested_and_says_so(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "gpt.jsonl", [*ROWS[2:], UNICORNS])
+    riding = session("ride", ["Red Saddle", "Blue Bridle"], ((0, 1),), domain="home")
+    sessions = [*TRAIN, riding, *desks("validation", 4, BOTH)]
+    found = rules_of(sessions, tmp_path, f"recorded:{tmp_path / 'gpt.jsonl'}")
+    assert {rule.text: (rule.is_untested, rule.gain, rule.reason) for rule in found} == {
+        "Think of the whole desk.": (True, None, ""),
+        "Saddles go with bridles.": (True, None, "untested: no validation session meets its condition"),
+    }
 
 
 def test_what_a_rule_is_about_is_data_that_can_be_compared_and_kept() -> None:

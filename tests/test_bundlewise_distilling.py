@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import BagOfWords, session
 from teacher_server import Handler, TeacherServer, completion
 
@@ -17,12 +20,15 @@ from bundlewise import distilling
 from bundlewise.agents.asking import CapError
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.large import LargeTeacher
+from bundlewise.agents.outcomes import StageError
 from bundlewise.agents.recorded import RecordedTeacher
+from bundlewise.agents.samplers import SAMPLERS
 from bundlewise.dataset import starter_pack_path, write_sessions
 from bundlewise.distilling import Payment, dials_of, distil, plan, teacher_named
-from bundlewise.domain import Session
-from bundlewise.errors import DataError, KnowledgeError, ModelError, UsageError
+from bundlewise.domain import SPLITS, Session
+from bundlewise.errors import BundlewiseError, DataError, KnowledgeError, ModelError, UsageError
 from bundlewise.files import read_rows
+from bundlewise.knowledge_base.store import KnowledgeStore
 
 KEY = "sk-planted-9876543210"
 STAGES = ("describe", "propose", "reflect", "formalise", "think")
@@ -402,3 +408,108 @@ def test_teachers_are_known_by_name(place: Lab) -> None:
 def test_dials_out_of_range_are_named(dials: Any, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         dials_of(*dials)
+
+
+def refusing(*stages: str) -> Callable[[Handler, dict[str, Any]], bool]:
+    """Refuse every question of some stages."""
+
+    def fault(handler: Handler, body: dict[str, Any]) -> bool:
+        if hit := stage_of(body) in stages:
+            handler.send(400, b'{"error": {"message": "no such parameter"}}')
+        return hit
+
+    return fault
+
+
+@pytest.mark.parametrize("stage", ["describe", "propose", "reflect", "formalise", "think"])
+def test_a_stage_that_fails_as_a_whole_ends_the_run_and_leaves_knowledge_base_and_pack_as_they_were(
+    place: Lab, stage: str
+) -> None:
+    before = place.run(lab(6))
+    store = KnowledgeStore.open(place.folder / "a", BagOfWords())
+    held = [record.id for record in store.catalogue.records(status=None)]
+    (place.folder / "calls.sqlite").unlink()
+    place.server.fault = refusing(stage)
+    with pytest.raises(StageError, match=f"stage {stage} failed for .* all of it") as raised:
+        place.run(lab(6), repairs=0)
+    assert "x refused (400): no such parameter (such as " in str(raised.value)
+    assert (place.folder / "a.jsonl").read_bytes() == before
+    assert [record.id for record in store.catalogue.records(status=None)] == held
+    place.server.fault = None
+    paid = set(place.server.answered)
+    place.run(lab(6))
+    assert all(place.server.answered[key] <= 2 for key in paid), "what was paid in the failed run is not paid again"
+
+
+def test_a_share_of_a_stage_may_fail_and_is_told(place: Lab) -> None:
+    def some(handler: Handler, body: dict[str, Any]) -> bool:
+        hit = stage_of(body) == "describe" and any(f"Brand{n} " in str(body["messages"][1:]) for n in (1, 2))
+        if hit:
+            handler.send(400, b'{"error": {"message": "no"}}')
+        return hit
+
+    place.server.fault = some
+    with pytest.raises(StageError, match=r"describe failed for 2 of 6, more than --max-failed 0\.2; nothing was replaced"):
+        place.run(lab(6), max_failed=0.2)
+    found = distil(
+        lab(6),
+        place.server.spec,
+        place.folder / "kb",
+        embedder=BagOfWords(),
+        payment=Payment(ledger=place.folder / "calls.sqlite"),
+    )
+    (row,) = found.failures["describe"]
+    assert (row["count"], row["example"], row["reason"]) == (2, "s1", "refused (400): no")
+
+
+def test_where_the_pack_cannot_be_written_the_knowledge_base_stays_and_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [session(f"s{n}", ["Red Mouse", "Mouse Pad"], ((0, 1),)) for n in range(4)]
+    kb, pack = tmp_path / "kb", tmp_path / "a.pack"
+    distil(sessions, "grounded", kb, embedder=BagOfWords(), pack=pack)
+    before = pack.read_bytes()
+
+    def fails(*_: Any) -> None:
+        raise KnowledgeError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnowledgeStore, "replace", fails)
+        with pytest.raises(KnowledgeError):
+            distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=pack)
+    assert pack.read_bytes() == before
+    held = [record.id for record in KnowledgeStore.open(kb, BagOfWords()).catalogue.records()]
+    with pytest.raises(BundlewiseError):
+        distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=tmp_path / "kb" / "catalogue.sqlite" / "x")
+    assert [record.id for record in KnowledgeStore.open(kb, BagOfWords()).catalogue.records()] == held
+
+
+TITLES = ["Red Mouse", "Mouse Pad", "Wool Rug", "Oat Milk 2 l", "Red Wool Rug", "USB-C Cable"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(TITLES), min_size=2, max_size=5), st.booleans(), st.sampled_from(SPLITS)),
+        max_size=6,
+    ),
+    st.sampled_from(SAMPLERS),
+    st.floats(0.01, 1.0),
+    st.sets(st.sampled_from(["patterns", "rules", "thoughts"]), min_size=1),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_plan_never_crashes(
+    drawn: list[tuple[list[str], bool, Any]], sampler: str, ratio: float, formats: set[str], several: bool
+) -> None:
+    sessions = [
+        session(f"s{n}", titles, ((0, 1),) if bundled else (), split=split, domain=f"d{n % 2}" if several else "d")
+        for n, (titles, bundled, split) in enumerate(drawn)
+    ]
+    with TemporaryDirectory() as folder:
+        dials, payment = dials_of(sampler, ratio, 0, ",".join(formats)), Payment(ledger=Path(folder) / "calls.sqlite")
+        if any(s.split == "train" and s.bundles for s in sessions):
+            rows = plan(sessions, "openai:lab@http://127.0.0.1:9/v1", embedder=BagOfWords(), dials=dials, payment=payment)
+            assert {row["stage"] for row in rows} <= {*STAGES} | {"probe"}
+        else:
+            with pytest.raises(UsageError, match="no annotated training session"):
+                plan(sessions, "openai:lab@http://127.0.0.1:9/v1", embedder=BagOfWords(), dials=dials, payment=payment)

@@ -102,11 +102,22 @@ def test_the_worth_of_a_record_is_its_held_out_gain_and_support(
 
 def test_reranking_lifts_what_has_helped() -> None:
     helped = record("rule", "helped", gain=0.05, support=40)
-    found = [Candidate(RULES[0], 0.6), Candidate(helped, 0.5)]
-    assert kept(rank(found, {}, Policy(), 1)) == [RULES[0]]
+    tested = record("rule", "tested", gain=0.0)
+    found = [Candidate(tested, 0.6), Candidate(helped, 0.5)]
+    assert kept(rank(found, {}, Policy(), 1)) == [tested]
     best = rank(found, {}, Policy(rerank=0.5), 1)[0]
     assert best.record == helped
     assert set(best.parts) == {"dense", "gain", "support"}
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.5])
+def test_untested_rules_stand_behind_all_tested_ones_whatever_their_scores(diversity: float) -> None:
+    tested = [record("rule", f"tested {n}", gain=0.0) for n in range(2)]
+    found = [Candidate(RULES[0], 0.9), Candidate(tested[0], 0.2), Candidate(RULES[1], 0.8), Candidate(tested[1], 0.3)]
+    vectors: dict[str, Vectors] = {c.record.id: np.array([1, 0], np.float32) for c in found}
+    verdicts = rank(found, vectors, Policy(diversity=diversity), 3)
+    assert [v.record for v in verdicts] == [tested[1], tested[0], RULES[0], RULES[1]]
+    assert [v.why for v in verdicts][2] == "place 3 of 4, untested, so behind all tested rules"
 
 
 def test_diversity_passes_over_what_is_like_the_chosen_ones() -> None:

@@ -46,6 +46,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--patience", type=click.FloatRange(min=0), help="Seconds a call is tried again.  [default: 600]")
 @click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
 @click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Share of a stage that may fail; a run in which more fails replaces nothing.  [default: 0.5]",
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
 @click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
@@ -152,6 +158,7 @@ def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
 
 
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
+    from bundlewise.agents.outcomes import lines_of
     from bundlewise.prices import in_dollars
 
     counts = Counter((record.kind, record.status) for record in found.records)
@@ -159,15 +166,20 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
         name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
         told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        told |= {"failures": found.failures, "cut": found.cut}
         click.echo(json.dumps(told))
         return
     for (kind, status), number in sorted(counts.items()):
         click.echo(f"{number:6,} {kind}s{'' if status == 'active' else f' ({status})'}")
     if untested := sum(record.kind == "rule" and record.gain is None for record in found.records):
-        click.echo(f"{untested:6,} rules untested: no condition, or no validation sessions", err=True)
+        click.echo(f"{untested:6,} rules untested: no condition, or no validation session meets it", err=True)
     for reason, number in Counter(refusal.reason for refusal in found.refused).most_common(5):
         click.echo(f"{number:6,} refused: {reason}", err=True)
+    for what in found.cut:
+        click.echo(f"patterns: {what}", err=True)
     for row in found.stages:
         if row["calls"] or row["cached"] or row["failed"]:
             paid = f"{row['calls']:,} calls paid ({in_dollars(row['cost'])}), {row['cached']:,} from the ledger"
             click.echo(f"{row['stage']:>10}: {paid}, {row['failed']:,} failed", err=True)
+            for why in lines_of(found.failures.get(row["stage"], ())):
+                click.echo(f"{'':>12}{why}", err=True)

@@ -112,7 +112,7 @@ def _print_kind(kind: str, verdicts: Sequence["Verdict"], quota: int) -> None:
 def _print_verdict(verdict: "Verdict") -> None:
     parts = " + ".join(f"{name} {value:.3f}" for name, value in verdict.parts.items())
     made_of = f" = {parts}" if "score" not in verdict.parts else ""
-    fate = "kept" if verdict.kept else "dropped"
+    fate = ("kept" if verdict.kept else "dropped") + (" untested" if verdict.record.is_untested else "")
     click.echo(folded(f"{verdict.rank or '-'} {fate} {verdict.score:.3f}{made_of}  {verdict.record.id}", 2))
     click.echo(folded(verdict.why, 6))
     click.echo(folded(verdict.record.text, 6))

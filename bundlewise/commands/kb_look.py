@@ -55,6 +55,8 @@ def stats(kb: str, as_json: bool) -> None:
         click.echo(f"readers of titles: {said['kinds']}{remedy}")
     if said["records"]:
         click.echo("\n" + table(list(said["records"][0]), [list(row.values()) for row in said["records"]]))
+    if said["untested"]:
+        click.echo(folded(f"\nuntested: {said['untested']:,} active rules; retrieval takes them after tested ones"))
 
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
@@ -82,6 +84,7 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
         "kinds": tuned_state(store.vectors_folder, thoughts, store.embedder),
         "bytes": sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
         "sessions": {split: splits[split] for split in SPLITS},
+        "untested": sum(record.is_untested for record in store.catalogue.records("rule")),
         "records": [dict(zip(columns, key, strict=True)) | {"records": number} for key, number in rows],
     }
 
@@ -152,12 +155,11 @@ def _whole(record: Knowledge) -> Iterator[str]:
     """Yield every field that says something, the short ones first."""
     yield headline(record)
     groups = [" + ".join(str(place + 1) for place in group) for group in record.groups]
-    is_untested = record.kind == "rule" and record.gain is None
     fields = {
         "text": record.text,
         "reason": record.reason,
         **{name: getattr(record, name) for name in ("support", "confidence", "lift", "gain", "harm")},
-        **({"gain": "not measured"} if is_untested else {}),
+        **({"gain": "untested: no held-out session says what it brings"} if record.is_untested else {}),
         "kinds": ", ".join(record.kinds),
         "bundles": ", ".join(groups),
         "sources": ", ".join(record.source_session_ids),

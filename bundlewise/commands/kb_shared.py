@@ -60,9 +60,10 @@ def print_json(value: Any) -> None:
 
 
 def headline(record: Knowledge) -> str:
-    """Return a record's id and domain, and its status where it is not active."""
+    """Return a record's id and domain, its status where it is not active, and whether it is an untested rule."""
     status = "" if record.status == "active" else f", {record.status}"
-    return line(f"{record.id} ({record.domain or 'no domain'}{status})")
+    untested = ", untested" if record.is_untested else ""
+    return line(f"{record.id} ({record.domain or 'no domain'}{status}{untested})")
 
 
 def sources(record: Knowledge) -> str:

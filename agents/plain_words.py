@@ -1,0 +1,33 @@
+"""Plain words: those that speak of products at large or mean much else, and ordinary English about shopping."""
+
+
+def _set_of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FREE = _set_of("""
+    accessory apparel assortment audio bag bar base basket beverage bite blend board body bottle bottom box brand
+    bread bulk bundle cake camera can candy care case chocolate clear clothe clothing collection color colour
+    component computer condiment connector control core cover cup desktop dessert device disc dish display dress
+    drink drive drop electronic equipment filling film fit flash flavor flavour food footwear form fruit game
+    garment gear gift glass grain group handle head holder home hosiery household ingredient interface item
+    jewelry kind kit kitchen label laptop light line lingerie link machine maker match material meal meat media
+    mix model module mount music network office one other outfit pack pair part pc peripheral phone photo piece
+    plain plant plug pod point pouch powder power product protection protector purpose rack reader ready rest ring
+    sauce screen seasoning seed series server session set setup shirt shoe shopper short side size sleepwear slip
+    snack sound spice sport spread stand staple starter stay stick storage style sugar suit supplement supply
+    sweet sweetener swimwear system tablet theme thing tight tool top topping toy travel treat treatment tv two
+    type underwear unit use variety vegetable version video way wear work
+""")
+"""Words for products at large, and words that mean something else as well: no text names a product by them alone."""
+
+ORDINARY = _set_of("""
+    about after all also although and annotation another any are as at be because before both but buyer by cents
+    common costs could day difference dollar dollars each either else euro euros every everything few first for
+    from goal goes good half has have idea in intent is it its job just last left less lesson little make many may
+    more most need needed never next no none nor not nothing number of off on only or order others out over own
+    people person price reason same second shared shop shopping single so some such than that the their them then
+    there these they third this those three title titles to together too under up used very want was well were
+    what when where which while who whole whose why will with without would year
+""")
+"""Words that a text about any session may use."""
