@@ -12,7 +12,7 @@ import click
 
 from bundlewise import chain, dataset, distilling, models, scoring
 from bundlewise.domain import Grouping, Knowledge, Prediction
-from bundlewise.files import code_fingerprint, fingerprint, read_rows, sha256_file, slug, write_json
+from bundlewise.files import code_fingerprint, cost_path, fingerprint, read_rows, sha256_file, slug, write_json
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.intents import intent_similarity
@@ -152,7 +152,7 @@ class Demo:
 
         retriever = self._retriever(teacher)
         output = self.folder / f"{slug(name)}.jsonl"
-        if output.is_file() and chain.cost_path(output).is_file():
+        if output.is_file() and cost_path(output).is_file():
             predictions = [Prediction.model_validate(row) for row in read_rows(output)]
         else:
             self._say(f"answer: {name}")
@@ -165,7 +165,7 @@ class Demo:
             predictions = chain.answer_to_file(
                 self.test, engine, output, [name, reading.model_dump()], retriever=retriever, reading=reading
             )
-        cost = json.loads(chain.cost_path(output).read_text(encoding="utf-8"))
+        cost = json.loads(cost_path(output).read_text(encoding="utf-8"))
         self._enter(name, predictions, cost, training)
         release_memory()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from bundlewise.commands.outputs import force_option, guard_folder
+
 
 @click.command()
 @click.option(
@@ -14,7 +16,8 @@ import click
 @click.option("--limit", type=click.IntRange(min=1), help="Tune on this many training sessions.")
 @click.option("--seed", default=0, show_default=True, help="Determines the sessions and their order.")
 @click.option("--fresh", is_flag=True, help="Start anew instead of reading finished parts back.")
-def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) -> None:
+@force_option
+def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool, force: bool) -> None:
     """Distil, tune, answer and score on a starter domain, and write a report to look at.
 
     Stopped, the same command goes on; run again, it reads finished parts back.
@@ -30,6 +33,7 @@ def command(domain: str, runs: Path, limit: int | None, seed: int, fresh: bool) 
 
     config = DemoConfig(domain=domain, seed=seed, limit=limit or DemoConfig.limit)
     folder = runs / config.run_id
+    guard_folder(folder, ("kb-*",), force)
     with only_process(folder):
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
