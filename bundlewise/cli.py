@@ -7,7 +7,7 @@ import traceback
 import click
 
 from bundlewise import __version__
-from bundlewise.commands.numbers import check_numbers
+from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.overlay import prompts_option
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.stopping import Stopped, signals_stop
@@ -37,7 +37,7 @@ PROMPTED = ("demo", "distil", "finetune", "generate")
 """Commands that take --prompts themselves; it can always stand before the command."""
 
 
-DASHES = "; a text that begins with - stands behind --, after all options."
+DASHES = " A text that begins with - stands behind --, after all options."
 
 
 class LazyGroup(click.Group):

@@ -52,6 +52,7 @@ class Stream:
 
     def __init__(self, raw: TextIO, *, clean: bool = True, patient: bool = False) -> None:
         self.raw, self.clean, self.patient = raw, clean, patient
+        self._failure: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         """Return what the stream below has."""
@@ -71,6 +72,8 @@ class Stream:
             BrokenPipeError: the reader has gone.
             OutputError: nothing can be written for another reason.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"text is written here, not {type(text).__name__}")
         with self._plainly():
             self.raw.write(_encodable(printable(text) if self.clean else text, _encoding(self.raw)))
         return len(text)
@@ -85,12 +88,15 @@ class Stream:
         try:
             yield
         except OSError as error:
+            self._failure = error
             discard(self.raw)
-            if self.patient:
-                return
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise OutputError(f"cannot write to stdout: {error.strerror}; free space, or send it elsewhere") from error
+        failed = self._failure
+        # Who swallows a failure, as click does while it looks what a stream is, meets it again.
+        if self.patient or failed is None:
+            return
+        if isinstance(failed, BrokenPipeError):
+            raise failed
+        raise OutputError(f"cannot write to stdout: {failed.strerror}; free space, or send it elsewhere") from failed
 
 
 def _encoding(raw: TextIO) -> str:

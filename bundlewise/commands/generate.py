@@ -7,6 +7,7 @@ import click
 
 from bundlewise.agents.utilisation import UTILISATIONS
 from bundlewise.commands import outputs
+from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Item, Session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
-@click.command()
+@click.command(cls=TakesTexts)
 @click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @click.option("--items", is_flag=True, help="The arguments are the titles of one session.")
@@ -64,6 +65,8 @@ def command(
     """Find the bundles of the sessions in DATA, or of one session given as titles.
 
     bundlewise generate --items "title" "title" ...
+
+    Titles that begin with - stand behind --, after all options.
 
     An adapter brings its own retrieval policy and calibration. Same input, same answer, with --engine ray too: it
     spreads batches of sessions over a Ray cluster (RAY_ADDRESS, or this machine's cores).
