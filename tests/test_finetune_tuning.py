@@ -1,5 +1,6 @@
 """A tuning run: what it reads, what its manifest records, and that an adapter is only used where it fits."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -347,3 +348,14 @@ def test_a_gpu_tunes_and_the_adapter_answers_there(tiny_student: Path, tmp_path:
     asked = small_sessions()[-2:]
     judged = judge_known(student.engine, asked, Hints().retrieve(asked))
     assert len(judged) == len(asked)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_all_files_of_an_adapter_follow_the_umask(tiny_student: Path, tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        run(tmp_path / "a", tiny_student)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()}
+    assert set(modes.values()) == {0o666 & ~mask} and "adapter_model.safetensors" in modes

@@ -74,5 +74,5 @@ def _is_text(word: str, names: Collection[str]) -> bool:
     """Say whether a word that begins with - is a text: no option holds a blank, or begins with what is no letter."""
     if word.partition("=")[0] in names:
         return False
-    name = word.lstrip("-")
-    return not name[:1].isalpha() or any(letter.isspace() for letter in word)
+    first = word.lstrip("-")[:1]
+    return not (first.isascii() and first.isalpha()) or any(letter.isspace() for letter in word)
