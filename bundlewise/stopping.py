@@ -1,5 +1,6 @@
 """Stopping: a signal to end is taken as Ctrl-C is, and told apart by the exit code."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,18 @@ class Stopped:
         else:
             # A shell lets its background jobs ignore Ctrl-C.
             raise KeyboardInterrupt
+
+
+def signals_end() -> None:
+    """Let signals end the process at once, for work that keeps nothing and waits where no exception comes through."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *ENDING):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
 
 
 @contextmanager
