@@ -10,7 +10,7 @@ from bundlewise.agents.reading import Reading
 from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session, Split
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint, only_process, write_json, write_jsonl
+from bundlewise.files import cost_path, fingerprint, is_special, only_process, partial_path, write_json, write_jsonl
 from bundlewise.progress import Advance, go_on, progress
 from bundlewise.prompts.render import student_fingerprints
 
@@ -122,6 +122,7 @@ def answer_to_file(
 
     Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
     that determines the answers; a partial file of another key is dropped. `spread` answers elsewhere.
+    A device or FIFO gets all answers at the end, and nothing is put beside it.
     """
 
     def answered(batches: Sequence[Sequence[Session]], advance: Advance) -> Iterator[list[Prediction]]:
@@ -132,6 +133,12 @@ def answer_to_file(
             advance(len(found))
             yield found
 
+    if is_special(output):
+        batches = [sessions[start : start + GENERATE_BATCH] for start in range(0, len(sessions), GENERATE_BATCH)]
+        with progress("generate", len(sessions)) as advance:
+            found = [prediction for batch in answered(batches, advance) for prediction in batch]
+        write_jsonl(output, map(_row, found))
+        return found
     with only_process(output):
         return _answer_to_file(sessions, output, fingerprint(key), answered)
 
@@ -142,7 +149,7 @@ def _answer_to_file(
     key: str,
     answered: Callable[[Sequence[Sequence[Session]], Advance], Iterator[list[Prediction]]],
 ) -> list[Prediction]:
-    partial = output.with_name(f".{output.name}.partial")
+    partial = partial_path(output)
     done = _read_partial(partial, key)
     todo = [session for session in sessions if session.session_id not in done]
     batches = [todo[start : start + GENERATE_BATCH] for start in range(0, len(todo), GENERATE_BATCH)]
@@ -153,15 +160,14 @@ def _answer_to_file(
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
     predictions = [done[session.session_id] for session in sessions]
     # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
-    write_jsonl(output, (prediction.model_dump(mode="json", exclude={"seconds"}) for prediction in predictions))
+    write_jsonl(output, map(_row, predictions))
     write_json(cost_path(output), {**cost_of(predictions), "prompts": student_fingerprints()})
     partial.unlink(missing_ok=True)
     return predictions
 
 
-def cost_path(output: Path) -> Path:
-    """Return the file beside predictions that tells what they cost, and the fingerprints of their prompts."""
-    return output.with_name(f"{output.stem}.cost.json")
+def _row(prediction: Prediction) -> dict[str, Any]:
+    return prediction.model_dump(mode="json", exclude={"seconds"})
 
 
 def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:

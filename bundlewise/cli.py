@@ -1,16 +1,17 @@
 """The command line: one command a module, imported only when it is called."""
 
 import importlib
-import os
 import sys
 import traceback
-from typing import Any
 
 import click
 
 from bundlewise import __version__
+from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.overlay import prompts_option
 from bundlewise.errors import BundlewiseError, describe
+from bundlewise.stopping import Stopped, signals_stop
+from bundlewise.terminal import one_line, printable_streams
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
@@ -36,6 +37,9 @@ PROMPTED = ("demo", "distil", "finetune", "generate")
 """Commands that take --prompts themselves; it can always stand before the command."""
 
 
+DASHES = " A text that begins with - stands behind --, after all options."
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when that command is used."""
 
@@ -51,6 +55,7 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         if cmd_name in PROMPTED:
             prompts_option(command)
+        check_numbers(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,26 +73,36 @@ def root(debug: bool) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; exit with 0, 1 (failure), 2 (usage) or 130 (Ctrl-C)."""
+    """Run the command line; exit with 0, 1 (failure), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP)."""
     given = sys.argv[1:] if args is None else args
-    debug = "--debug" in given
-    arguments = [argument for argument in given if argument != "--debug"]
+    with printable_streams(), signals_stop() as stopped:
+        sys.exit(_run([argument for argument in given if argument != "--debug"], "--debug" in given, stopped))
+
+
+def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
+    """Return the exit code of the command line; whatever goes wrong, the user gets a line and not a traceback."""
     try:
         code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except (click.Abort, KeyboardInterrupt):
-        fail("stopped; the same command goes on where it stopped", 130)
+        return fail("stopped; the same command goes on where it stopped", stopped.code)
+    except click.NoSuchOption as error:
+        said = f"{error.message}{DASHES}"
+        return _usage(click.NoSuchOption(error.option_name, said, error.possibilities, error.ctx), debug)
     except click.ClickException as error:
+        return _usage(error, debug)
+    except Exception as error:  # The outermost handler.
         trace(debug)
-        error.show()
-        sys.exit(error.exit_code)
-    except Exception as error:  # The outermost handler: whatever it is, the user gets a line and not a traceback.
-        trace(debug)
-        fail(describe(error), error.exit_code if isinstance(error, BundlewiseError) else 1)
+        return fail(describe(error), error.exit_code if isinstance(error, BundlewiseError) else 1)
+
+
+def _usage(error: click.ClickException, debug: bool) -> int:
+    trace(debug)
+    error.show()
+    return error.exit_code
 
 
 def trace(debug: bool) -> None:
@@ -96,7 +111,7 @@ def trace(debug: bool) -> None:
         traceback.print_exc()
 
 
-def fail(message: str, code: int) -> Any:
-    """Print a message on stderr and leave."""
-    click.echo(f"bundlewise: {message}", err=True)
-    sys.exit(code)
+def fail(message: str, code: int) -> int:
+    """Print a message on stderr, and return the exit code."""
+    click.echo(f"bundlewise: {one_line(message)}", err=True)
+    return code

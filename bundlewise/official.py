@@ -8,7 +8,6 @@ names NumPy's arrays refer to, and nothing else.
 import hashlib
 import http.client
 import pickle
-import sys
 import urllib.request
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -20,6 +19,7 @@ from bundlewise import dataset, settings
 from bundlewise.domain import Bundle, Item, Session, Split
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import sha256_file, write_bytes
+from bundlewise.progress import progress
 
 T = TypeVar("T")
 COMMIT = "604d9c6d774dd057bee1ece3b68e8c406ac97e9d"
@@ -70,19 +70,17 @@ def fetch(domain: str, destination: Path, source: Path | None = None, base_url: 
 
 def download(domain: str, base_url: str = BASE_URL) -> Path:
     """Fetch the files that the cache lacks and return their folder; complete files are kept."""
-    from rich.console import Console
-    from rich.progress import track
-
     folder = settings.cache_folder() / "official" / domain
-    silent = not sys.stderr.isatty()
-    for name in track(FILES, f"Fetching {domain}", console=Console(stderr=True), disable=silent):
-        expected = SHA256.get(f"{domain}/{name}")
-        target = folder / name
-        if not target.exists() or expected not in (None, sha256_file(target)):
-            url = f"{base_url}/{domain}/{name}"
-            content = _get(url)
-            _compare(hashlib.sha256(content).hexdigest(), expected, url)
-            write_bytes(target, content)
+    with progress(f"fetch {domain}", len(FILES)) as advance:
+        for name in FILES:
+            expected = SHA256.get(f"{domain}/{name}")
+            target = folder / name
+            if not target.exists() or expected not in (None, sha256_file(target)):
+                url = f"{base_url}/{domain}/{name}"
+                content = _get(url)
+                _compare(hashlib.sha256(content).hexdigest(), expected, url)
+                write_bytes(target, content)
+            advance()
     return folder
 
 

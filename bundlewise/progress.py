@@ -1,11 +1,18 @@
-"""Progress on stderr: a bar on a terminal, nothing elsewhere; and an end to work that nobody waits for."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line every ten seconds; and an end to work nobody waits for."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from bundlewise.terminal import console, one_line
+
 Advance = Callable[..., None]
+EVERY = 10.0
+"""Seconds between two lines; work that takes less says nothing."""
+_RUNNING: "list[_Lines]" = []
 _WANTED: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: True)
 
 
@@ -35,14 +42,19 @@ def go_on() -> None:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show a bar while the block runs; call what it yields with the number of steps done (default 1).
+    """Show how far the block is; call what it yields with the number of steps done (default 1).
 
-    `advance(1, "loss 0.61")` also changes the note behind the bar.
+    `advance(1, "loss 0.61")` also changes the note that goes with it.
     """
-    if not sys.stderr.isatty() or not total:
+    if not total:
         yield lambda *_: None
         return
-    from rich.console import Console
+    with _bar(title, total) if sys.stderr.isatty() else _lines(title, total) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -52,10 +64,57 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, note="")
+    with Progress(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task(one_line(title), total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
-            bar.update(task, advance=steps, note=note)
+            bar.update(task, advance=steps, note=one_line(note))
 
         yield advance
+
+
+@contextmanager
+def _lines(title: str, total: int) -> Iterator[Advance]:
+    lines = _Lines(title, total)
+    ended = threading.Event()
+    # A thread of its own tells that the work goes on while one step takes long.
+    teller = threading.Thread(target=lines.tell, args=(ended,), daemon=True)
+    _RUNNING.append(lines)
+    teller.start()
+    try:
+        yield lines.advance
+    finally:
+        _RUNNING.remove(lines)
+        ended.set()
+        teller.join()
+
+
+class _Lines:
+    """How far a piece of work is, told as lines."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done, self.note = title, total, 0, ""
+        self.started = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done, self.note = self.done + steps, note
+
+    def tell(self, ended: threading.Event) -> None:
+        """Print a line now and then until the work has ended; of works within each other the innermost is told of."""
+        while not ended.wait(EVERY):
+            if _RUNNING[-1:] == [self]:
+                sys.stderr.write(f"{self.line(time.monotonic() - self.started)}\n")
+                sys.stderr.flush()
+
+    def line(self, seconds: float) -> str:
+        """Return what is done after so many seconds, with the note and the time that is left."""
+        note = f", {self.note}" if self.note else ""
+        left = f", about {duration(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
+        return one_line(f"{self.title}: {self.done:,} of {self.total:,}{note}{left if self.done < self.total else ''}")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: `40 s`, `7 min` or `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

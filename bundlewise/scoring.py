@@ -23,6 +23,7 @@ from bundlewise.metrics import (
     summarise,
 )
 from bundlewise.strictly import refuse_repeated_keys
+from bundlewise.terminal import one_line
 
 NAME_WIDTH = 8
 """Columns that a table leaves at least for names, which fold."""
@@ -159,7 +160,7 @@ def table(rows: Sequence[Row], *, reference: Row | None = None, width: int | Non
     for header in columns:
         grid.add_column(header, justify="right", no_wrap=True)
     for row, cells in zip(rows, texts, strict=True):
-        grid.add_row(f"{row.name}\n{row.note}".rstrip(), *cells)
+        grid.add_row(f"{one_line(row.name)}\n{row.note}".rstrip(), *cells)
     # Without colours the text is the same in a terminal, a pipe and a report.
     console = Console(width=width, color_system=None, markup=False, emoji=False)
     # In a narrow terminal lines wrap; rich would cut numbers short.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlewise.errors import UsageError
 from bundlewise.prices import in_dollars
+from bundlewise.terminal import console, one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -82,14 +83,14 @@ def _say_waits(event: dict[str, Any]) -> None:
 
 
 def _table(tally: "Tally", started: dict[str, float]) -> "Live":
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     def shown() -> Group:
-        return Group(stage_table(tally, started), *([Text(tally.waiting)] if tally.waiting else []))
+        return Group(stage_table(tally, started), *([Text(one_line(tally.waiting))] if tally.waiting else []))
 
-    return Live(get_renderable=shown, console=Console(stderr=True), refresh_per_second=4, transient=True)
+    return Live(get_renderable=shown, console=console(), refresh_per_second=4, transient=True)
 
 
 def stage_table(tally: "Tally", started: dict[str, float]) -> "Table":
@@ -105,7 +106,7 @@ def stage_table(tally: "Tally", started: dict[str, float]) -> "Table":
         done = f"{row['done']:,}" + (f" of {row['total']:,}" if row["total"] else "")
         numbers = [f"{row[name]:,}" for name in ("failed", "calls", "cached", "tokens_in", "tokens_out")]
         seconds = time.monotonic() - started.get(row["stage"], time.monotonic())
-        table.add_row(row["stage"], done, *numbers, in_dollars(row["cost"]), _left(row, seconds))
+        table.add_row(one_line(row["stage"]), done, *numbers, in_dollars(row["cost"]), _left(row, seconds))
     return table
 
 

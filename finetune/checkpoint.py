@@ -15,7 +15,7 @@ CHECKPOINT = "training.pt"
 class State:
     """How far a training is: loss a step, validation scores as (step, GJS), tokens read, seconds spent.
 
-    `best` holds the weights of the best validation so far; without one it is empty.
+    `best` holds the weights of the best validation so far, `found` what it has found; without one they are empty.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -23,6 +23,7 @@ class State:
     tokens: int = 0
     seconds: float = 0.0
     best: list[Any] = field(default_factory=list)
+    found: str = ""
 
     def scored(self, step: int) -> bool:
         """Say whether the weights after a step are the last that were scored."""

@@ -14,7 +14,7 @@ class TrainingConfig(Record):
     """
 
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     rank: int = Field(default=16, ge=1)
     layers: int = Field(default=10, ge=0)
     batch_tokens: int = Field(default=500, ge=1)

@@ -1,7 +1,6 @@
 """Tuning a kind reader: LoRA weights by which an embedder places a title where the teacher's kind for it is."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -16,6 +15,7 @@ from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import write_json
 from bundlewise.finetune.training import schedule
 from bundlewise.progress import Advance
+from bundlewise.scratch import follow_umask, scratch_folder
 
 TARGETS = ["query", "key", "value", "dense"]
 """The projections of BERT and its kin."""
@@ -139,9 +139,9 @@ def _read(model: Any, titles: list[str]) -> Any:
 
 def _write(model: Any, folder: Path, config: KindConfig, means: Sequence[float]) -> None:
     """Write the adapter beside its place first, so that a folder of that name is always whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
-        ready = Path(work) / "ready"
+    with scratch_folder(folder) as work:
+        ready = work / "ready"
         model[0].auto_model.save_pretrained(ready)
         write_json(ready / ABOUT, config.model_dump() | {"losses": [round(mean, 4) for mean in means]})
+        follow_umask(ready)
         os.replace(ready, folder)

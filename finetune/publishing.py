@@ -1,7 +1,6 @@
 """Publishing a student: adapter and base merged into one model, which must answer as the two did."""
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from itertools import combinations, cycle
 from pathlib import Path
@@ -19,6 +18,7 @@ from bundlewise.domain import Grouping, Record, Retrieved
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.files import only_process, write_json
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit
+from bundlewise.scratch import follow_umask, scratch_folder
 
 PARITY = "parity.json"
 PROBES = 8
@@ -91,15 +91,16 @@ def publish(adapter: Path, base: Path, output: Path, weights: Weights = "float32
     manifest = check_fit(adapter, base)
     if output.exists():
         raise UsageError(f"{output} exists; choose another folder or remove it")
-    with only_process(output), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        ready = Path(work) / "ready"
+    with only_process(output), scratch_folder(output) as work:
+        ready = work / "ready"
         before = probe(_through_adapter(adapter, base), manifest)
         _merge(adapter, base, ready, weights)
-        shutil.copy(adapter / MANIFEST, ready / MANIFEST)
+        shutil.copyfile(adapter / MANIFEST, ready / MANIFEST)
         parity = compare(before, probe(StudentEngine(*load_causal_lm(ready)), manifest))
         if fault := parity.fault(weights):
             raise ModelError(f"not published: merged in {weights}, {fault}; {_remedy(weights)}")
         write_json(ready / PARITY, parity.model_dump() | {"weights": weights})
+        follow_umask(ready)
         ready.replace(output)
     return parity
 

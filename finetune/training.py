@@ -1,6 +1,7 @@
 """LoRA training of the student: loss at answer places only, resumable to the bit, deterministic."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -11,9 +12,12 @@ from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, write_jsonl
 from bundlewise.finetune import checkpoint
+from bundlewise.finetune.adapters import FILES
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.deadline import Deadline, TimeIsOver
 from bundlewise.finetune.examples import Example
 from bundlewise.finetune.processes import Processes
+from bundlewise.scratch import follow_umask, scratch_folder
 
 CHECKPOINT_EVERY = 15
 WARMUP = 0.06
@@ -29,7 +33,8 @@ class TrainingResult(Record):
     """What training did: loss a step, validation GJS by step, tokens and seconds over all its starts.
 
     `best_step` is the step whose weights were kept; `stopped` says why it ended before its plan did, and
-    `goes_on` whether the same training goes on when it is given more minutes.
+    `goes_on` whether the same training goes on when it is given more minutes. `found` is what the validation of
+    these weights has found, empty without one.
     """
 
     losses: tuple[float, ...]
@@ -37,6 +42,7 @@ class TrainingResult(Record):
     best_step: int
     stopped: str = ""
     goes_on: bool = False
+    found: str = ""
     tokens: int
     seconds: float
     trainable_parameters: int
@@ -52,9 +58,10 @@ class Training:
         config: learning rate, seed and the rest.
         folder: where adapter, checkpoint and loss.jsonl go.
         validate: returns the GJS on validation of the model as it is; without it nothing is chosen.
+        found: returns as text what the last validation has found, to be kept with the best weights.
         watch: called after each step with its number, the number of steps, the loss and the last score.
         base: fingerprint of the base model, so that no other base goes on with this training.
-        max_minutes: when to stop, over all starts; not part of what determines the steps.
+        deadline: when to stop, over all starts; not part of what determines the steps.
     """
 
     model: Any
@@ -64,7 +71,8 @@ class Training:
     validate: Validate | None = None
     watch: Watch | None = None
     base: str = ""
-    max_minutes: float | None = None
+    found: Callable[[], str] | None = None
+    deadline: Deadline = field(default_factory=Deadline)
     processes: Processes = field(default_factory=Processes)
 
     def run(self) -> TrainingResult:
@@ -74,7 +82,8 @@ class Training:
 
         Raises:
             UsageError: there is nothing to train on.
-            AdapterError: the first loss is not a number, or the folder holds a checkpoint of another training.
+            AdapterError: the first loss is not a number, the time is over before the first step, or the folder holds
+                a checkpoint of another training.
         """
         if not self.batches:
             raise UsageError("no training example; give data whose train split has annotated sessions")
@@ -83,11 +92,25 @@ class Training:
         self._key = fingerprint([self.config.model_dump(), self.batches, self.base])
         self._state = checkpoint.resume(self.folder, self._key, self._parameters, self._optimizer)
         self._started = perf_counter() - self._state.seconds
+        self.deadline.earlier = self._state.seconds
         self._late = False
         self.model.train()
-        stopped = self._steps()
+        # Several processes stop between steps only, together, or those left would wait for ever.
+        with self.deadline.within(self.model) if self.processes.count == 1 else nullcontext():
+            stopped = self._until_late()
         self.model.eval()
         return self._finish(stopped)
+
+    def _until_late(self) -> str:
+        """Take the steps; when the time is over, the step at hand is dropped: nothing of it is in the weights yet."""
+        try:
+            return self._steps()
+        except TimeIsOver as over:
+            if not self._state.losses:
+                raise AdapterError(f"{over} before the first step; give more with --max-minutes") from over
+            self._late = True
+            self._save()
+            return str(over)
 
     def _steps(self) -> str:
         """Take the steps that are left; return why they ended early, or nothing."""
@@ -111,7 +134,7 @@ class Training:
         return ""
 
     def _stop(self, reason: str) -> str:
-        """Save, then score what there is: a training that goes on later has not seen this validation."""
+        """Save, then score what there is."""
         self._save()
         self._evaluate(len(self._state.losses))
         return reason
@@ -119,11 +142,8 @@ class Training:
     def _reason_to_stop(self) -> str:
         if self._state.without_progress() >= self.config.patience:
             return f"no better validation in {self.config.patience} evaluations"
-        late = self.max_minutes is not None and perf_counter() - self._started > 60 * self.max_minutes
-        # All processes stop at the same step, or those left would wait for ever.
-        self._late = self.processes.from_first(late) and bool(self._state.losses)
-        if self._late:
-            return f"{self.max_minutes:g} minutes are over"
+        if self.processes.from_first(self.deadline.left <= 0):
+            raise self.deadline.over()
         return ""
 
     def _step(self, step: int) -> float:
@@ -182,10 +202,12 @@ class Training:
         if self.validate is None or state.scored(step):
             return
         self.model.eval()
-        score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
+        with self.deadline.alarm() if self.processes.count == 1 else nullcontext():
+            score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
         self.model.train()
         if state.is_new_best(score):
             state.best = [p.detach().cpu().clone() for p in self._parameters]
+            state.found = self.found() if self.found and self.processes.first else ""
         state.scores.append((step, score))
 
     def _save(self) -> None:
@@ -213,6 +235,7 @@ class Training:
             best_step=best,
             stopped=stopped,
             goes_on=self._late,
+            found=state.found,
             tokens=state.tokens,
             seconds=round(state.seconds, 3),
             trainable_parameters=sum(p.numel() for p in self._parameters),
@@ -237,7 +260,10 @@ def _write_adapter(model: Any, folder: Path) -> None:
     for settings in model.peft_config.values():
         settings.base_model_name_or_path = ""
     try:
-        model.save_pretrained(folder)
+        with scratch_folder(folder / "adapter") as work:
+            model.save_pretrained(work)
+            follow_umask(work)
+            for name in FILES:
+                (work / name).replace(folder / name)
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"cannot write the adapter to {folder}: {error}; free space and run again") from error
-    (folder / "README.md").unlink(missing_ok=True)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
 from bundlewise import models
+from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import MAX_PRODUCTS
 from bundlewise.agents.engine import StudentEngine
 from bundlewise.agents.loading import load_causal_lm
@@ -15,12 +17,13 @@ from bundlewise.agents.reading import Reading, learn_chooser
 from bundlewise.agents.student import fit_student
 from bundlewise.agents.utilisation import utilisation_of
 from bundlewise.domain import Knowledge, Retrieved, Session, Split
-from bundlewise.errors import UsageError
+from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, only_process
 from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.checkpoint import CHECKPOINT
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.deadline import Deadline, TimeIsOver
 from bundlewise.finetune.examples import Example, examples
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.processes import Processes
@@ -39,6 +42,19 @@ class Retrieves(Protocol):
         """Return the knowledge for each session, never the session's own."""
 
 
+PARTS = 4
+"""Parts of the preparation that are told of: the model, what is retrieved, the chooser, the examples."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The batches to train on, what is retrieved for validation, and the chooser there."""
+
+    batches: list[list[Example]]
+    seen: list[Retrieved]
+    chooser: Chooser | None
+
+
 @dataclass(frozen=True)
 class Tuning:
     """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without they are plain (SFT).
@@ -55,6 +71,10 @@ class Tuning:
     max_minutes: float | None = None
     lessons: Sequence[Knowledge] = ()
 
+    @cached_property
+    def _deadline(self) -> Deadline:
+        return Deadline(self.max_minutes)
+
     def run(self) -> Manifest:
         """Train, calibrate and write; return at once when the very same adapter is finished already.
 
@@ -62,8 +82,10 @@ class Tuning:
 
         Raises:
             UsageError: there is nothing to train on, or the folder holds another finished adapter.
+            AdapterError: the time is over before the first step.
             BundlewiseError: another process is tuning into the folder.
         """
+        _ = self._deadline  # Its clock begins to run.
         processes = Processes.current()
         with only_process(self.folder) if processes.first else nullcontext():
             return self._run(processes)
@@ -92,38 +114,61 @@ class Tuning:
         processes: Processes,
     ) -> tuple[Manifest, bool]:
         """Return the manifest of the adapter written, and whether its training can go on."""
-        model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
-        annotated = self._usable("train")
-        known, seen = self._retrieve(annotated), self._retrieve(validation)
-        # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the chooser,
-        # which is read with weights that only validation can give.
-        chooser = learn_chooser(annotated, known) if validation else None
-        batches = self._batches(tokenizer, training, dict(zip((s.session_id for s in annotated), known, strict=True)))
-        tuned = with_lora(model, self.config)
+        tuned, tokenizer, prepared = self._prepared(base, training, validation)
         engine = StudentEngine(tuned.get_base_model(), tokenizer)
         latest: list[tuple[Reading, float]] = []
 
         def validate() -> float:
-            latest[:] = [fit_student(engine, validation, seen, chooser)]
+            latest[:] = [fit_student(engine, validation, prepared.seen, prepared.chooser)]
             return latest[0][1]
 
-        with progress("finetune", len(batches)) as advance:
+        with progress("finetune", len(prepared.batches)) as advance:
             result = Training(
                 tuned,
-                batches,
+                prepared.batches,
                 self.config,
                 self.folder,
                 validate=validate if validation else None,
+                found=lambda: latest[0][0].model_dump_json(),
                 watch=lambda step, steps, loss, score: advance(1, _note(loss, score)),
                 base=wanted["base_fingerprint"],
-                max_minutes=self.max_minutes,
+                deadline=self._deadline,
                 processes=processes,
             ).run()
-        if validation and not (latest and result.scores[-1][0] == result.best_step):
-            validate()
-        # Without validation sessions the judgements are read as they are.
-        reading, score = latest[0] if latest else (Reading(), None)
+        if validation and not result.found and not result.goes_on:
+            try:
+                with self._deadline.alarm():
+                    validate()
+            except TimeIsOver as over:
+                result = result.model_copy(update={"stopped": str(over), "goes_on": True})
+        # Without validation the judgements are read as they are.
+        reading, score = latest[0] if latest and not result.found else (Reading(), None)
+        if result.found:
+            reading, score = Reading.model_validate_json(result.found), dict(result.scores)[result.best_step]
         return self._manifest(wanted, result, len(training), reading, score), result.goes_on
+
+    def _prepared(self, base: Path, training: list[Session], validation: list[Session]) -> "tuple[Any, Any, _Prepared]":
+        """Return the model with LoRA, its tokenizer, and what it is trained and validated with.
+
+        Raises:
+            AdapterError: the time is over.
+        """
+        try:
+            with self._deadline.alarm(), progress("prepare examples", PARTS) as advance:
+                model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
+                annotated = self._usable("train")
+                advance()
+                known, seen = self._retrieve(annotated), self._retrieve(validation)
+                advance()
+                # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the
+                # chooser, which is read with weights that only validation can give.
+                chooser = learn_chooser(annotated, known) if validation else None
+                advance()
+                by_id = dict(zip((s.session_id for s in annotated), known, strict=True))
+                batches = self._batches(tokenizer, training, by_id)
+                return with_lora(model, self.config), tokenizer, _Prepared(batches, seen, chooser)
+        except TimeIsOver as over:
+            raise AdapterError(f"{over} before the first step; give more with --max-minutes") from over
 
     def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]

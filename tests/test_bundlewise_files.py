@@ -1,6 +1,13 @@
 """Files appear whole or not at all, and rows are read strictly."""
 
 import json
+import os
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +181,81 @@ def test_a_value_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         made_once(tmp_path / "b.json", lambda: 1 // 0)
     assert made_once(tmp_path / "b.json", make) == [0, 1] and made == [0, 1]
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link, chain = tmp_path / "far" / "a.txt", tmp_path / "link", tmp_path / "chain"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to("far/a.txt")
+    chain.symlink_to(link)
+    write_text(chain, "new")
+    assert target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+    assert link.is_symlink() and chain.is_symlink()
+    assert contents(tmp_path) == {"far", "link", "chain"} and contents(tmp_path / "far") == {"a.txt"}
+
+
+def test_a_link_that_leads_nowhere_yet_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "a.txt")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "new" / "a.txt").read_text() == "new"
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UsageError, match="its links lead in a circle"):
+        write_text(tmp_path / "a", "x")
+
+
+def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+    fifo, found = tmp_path / "fifo", []
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()))
+    reader.start()
+    write_jsonl(fifo, [{"a": 1}])
+    reader.join(timeout=10)
+    assert found == [b'{"a": 1}\n'] and stat.S_ISFIFO(fifo.stat().st_mode) and contents(tmp_path) == {"fifo"}
+
+
+def test_a_device_is_written_to_and_nothing_is_put_beside_it() -> None:
+    before = contents(Path("/dev"))
+    write_text(Path("/dev/null"), "x")
+    assert contents(Path("/dev")) == before and stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link", "/dev/../dev/stdout"])
+@pytest.mark.parametrize("redirected", ["| cat", "> file && cat file"])
+def test_stdout_gets_what_is_written_to_it_in_order(tmp_path: Path, name: str, redirected: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    program = "import sys; from pathlib import Path; from bundlewise.files import write_text; " + (
+        "print('before'); write_text(Path(sys.argv[1]), 'content\\n'); print('after')"
+    )
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {name} {redirected}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert done.stdout == b"before\ncontent\nafter\n", done.stderr
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_what_holds_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it is a folder; give the path of a file"):
+        write_text(tmp_path, "x")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        with pytest.raises(UsageError, match="it is a socket"):
+            write_text(tmp_path / "s", "x")
+        assert stat.S_ISSOCK((tmp_path / "s").stat().st_mode)
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert path.stat().st_mode & 0o777 == 0o600

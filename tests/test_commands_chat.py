@@ -104,13 +104,13 @@ def test_a_stopped_turn_ends_before_the_place_of_its_thread_is_closed(
         order.append("place")
         leave(self, *error)
 
-    def show(self: object, events: Iterator[TextEvent]) -> None:
+    def show(events: Iterator[TextEvent]) -> None:
         next(events)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Assistant, "send", send)
     monkeypatch.setattr(Assistant, "__exit__", left)
-    monkeypatch.setattr(chat._Terminal, "show", show)
+    monkeypatch.setattr(chat, "_show", show)
     assert talk("hello").returncode == 130
     assert order == ["turn", "place"]
 

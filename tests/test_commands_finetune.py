@@ -11,6 +11,7 @@ from bundlewise.cli import main
 from bundlewise.dataset import load, write_sessions
 from bundlewise.finetune import training
 from bundlewise.finetune.adapters import Manifest, read_manifest
+from bundlewise.finetune.deadline import Deadline
 
 Finetune = Callable[..., tuple[int, str, str]]
 SPLITS = {"train": 3, "validation": 1}
@@ -112,10 +113,21 @@ def test_what_cannot_be_is_a_usage_error(finetune: Finetune, options: tuple[obje
     assert (code, out) == (2, "") and said in err
 
 
-def test_a_training_out_of_minutes_says_so_and_what_was_kept(finetune: Finetune) -> None:
-    code, out, err = finetune("--epochs", 9, "--max-minutes", 1e-9, "--json")
-    assert code == 0 and json.loads(out)["steps"] == 1
-    assert "stopped early: 1e-09 minutes are over; kept the weights of step 1" in err
+def test_a_training_out_of_minutes_says_so_and_what_was_kept(
+    finetune: Finetune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([*[60.0] * 30, *[-1.0] * 1000])
+    monkeypatch.setattr(Deadline, "left", property(lambda _: next(left)))
+    code, out, err = finetune("--epochs", 9, "--max-minutes", 3, "--json")
+    told = json.loads(out)
+    assert code == 0 and 0 < told["steps"] < 27
+    assert f"stopped early: 3 minutes are over; kept the weights of step {told['best_step']}" in err
+
+
+def test_a_training_without_time_for_a_step_is_a_failure_with_a_remedy(finetune: Finetune, tmp_path: Path) -> None:
+    code, out, err = finetune("--max-minutes", 1e-9)
+    assert (code, out) == (1, "") and "1e-09 minutes are over before the first step; give more with --max-mi" in err
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_the_presets_offered_are_the_presets_there_are() -> None:

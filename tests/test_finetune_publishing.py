@@ -1,7 +1,11 @@
 """Publishing: adapter, merged weights and served endpoint answer alike, or nothing is published."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +17,7 @@ import pytest
 import torch
 from llguidance.gbnf_to_lark import any_to_lark
 
+from bundlewise import scratch
 from bundlewise.agents.answers import INTENT, intent_grammar
 from bundlewise.agents.constrained import GrammarProcessor
 from bundlewise.agents.engine import StudentEngine
@@ -291,3 +296,52 @@ def test_what_opens_a_text_is_sent_where_the_tokenizer_does_not_put_it_there(
     away = manifest.model_copy(update={"base": "smollm2-9000"})
     with pytest.raises(ModelError, match=r"the texts of .* begin is not known, its base is not here; give --adapter"):
         opening_of(adapter, away)
+
+
+def publishing_child(adapter: Path, tiny_student: Path, folder: Path) -> subprocess.Popen[str]:
+    """Start to publish in a process of its own, and return it while its files lie beside their place."""
+    program = (
+        "import time; from bundlewise.finetune import publishing; merge = publishing._merge\n"
+        "def slow(*arguments):\n    merge(*arguments); print('merged', flush=True); time.sleep(60)\n"
+        "publishing._merge = slow; from bundlewise.cli import main; main()"
+    )
+    arguments = ["models", "publish", str(adapter), "-o", str(folder / "p"), "--student", str(tiny_student)]
+    child = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+    assert child.stdout and child.stdout.readline() == "merged\n"
+    child.stdout.close()
+    return child
+
+
+def weighing(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_publishing_stopped_by_sigterm_leaves_nothing(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
+    child = publishing_child(adapter, tiny_student, tmp_path)
+    assert weighing(tmp_path) > 10_000
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) == 143
+    assert weighing(tmp_path) == 0
+
+
+def test_what_a_killed_publishing_left_goes_with_the_next_one(
+    adapter: Path, tiny_student: Path, tmp_path: Path
+) -> None:
+    child = publishing_child(adapter, tiny_student, tmp_path)
+    child.kill()
+    child.wait()
+    assert weighing(tmp_path) > 10_000
+    scratch._SWEPT.clear()
+    publish(adapter, tiny_student, tmp_path / "p")
+    assert {path.name for path in tmp_path.iterdir()} <= {"p", ".p.lock"}
+
+
+def test_all_files_of_a_published_student_follow_the_umask(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        publish(adapter, tiny_student, tmp_path / "p")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "p").iterdir()}
+    assert set(modes.values()) == {0o644} and "model.safetensors" in modes
+    assert (tmp_path / "p").stat().st_mode & 0o777 == 0o755

@@ -20,6 +20,7 @@ from bundlewise.files import read_rows
 from bundlewise.finetune import training
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.deadline import Deadline
 from bundlewise.finetune.examples import Example, examples
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.training import Training, TrainingResult, Watch
@@ -55,6 +56,16 @@ def stop_after(step: int) -> Watch:
     def watch(number: int, steps: int, loss: float, score: float | None) -> None:
         if number > step:
             raise KeyboardInterrupt
+
+    return watch
+
+
+def end_after(step: int, deadline: Deadline) -> Watch:
+    """Let the time be over after a step."""
+
+    def watch(number: int, steps: int, loss: float, score: float | None) -> None:
+        if number == step:
+            deadline.started -= 301
 
     return watch
 
@@ -226,8 +237,8 @@ def test_a_stop_between_validations_changes_nothing(tiny_student: Path, tmp_path
 def test_training_stops_when_its_minutes_are_over_and_goes_on_when_given_more(
     whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path
 ) -> None:
-    short = tune(tiny_student, tmp_path, max_minutes=1e-9)
-    assert (len(short.losses), short.stopped) == (1, "1e-09 minutes are over")
+    short = tune(tiny_student, tmp_path, deadline=(deadline := Deadline(5)), watch=end_after(3, deadline))
+    assert (len(short.losses), short.stopped, short.goes_on) == (3, "5 minutes are over", True)
     result = tune(tiny_student, tmp_path)
     assert result.losses == whole[0].losses
     assert weights(tmp_path) == weights(whole[1])

@@ -1,5 +1,6 @@
 """A tuning run: what it reads, what its manifest records, and that an adapter is only used where it fits."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from bundlewise.files import sha256_file
 from bundlewise.finetune import adapters, tuning
 from bundlewise.finetune.adapters import FILES, MANIFEST, check_fit, read_manifest
 from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.deadline import Deadline
 from bundlewise.finetune.students import open_student
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.models import fingerprint_of
@@ -240,17 +242,58 @@ def test_an_adapter_whose_weights_were_exchanged_or_lost_is_refused(
         check_fit(tmp_path, tiny_student)
 
 
+def ends_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of trainings be over after so many steps, or never again with 0."""
+    told = iter(range(1, 10**6))
+    done = [0]
+
+    def note(loss: float, score: float | None) -> str:
+        done[0] = next(told)
+        return ""
+
+    monkeypatch.setattr(tuning, "_note", note)
+    monkeypatch.setattr(Deadline, "left", property(lambda _: -1.0 if steps and done[0] >= steps else 1e6))
+
+
 def test_a_training_out_of_minutes_leaves_a_usable_adapter_and_goes_on_with_more(
-    adapter: Path, tiny_student: Path, tmp_path: Path
+    adapter: Path, tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, config = tmp_path / "a", CONFIG.model_copy(update={"epochs": 3})
+    folder, config = tmp_path / "a", CONFIG.model_copy(update={"epochs": 3, "evaluations": 1})
+    ends_after(1, monkeypatch)
     short = run(folder, tiny_student, config=config, max_minutes=1e-9)
     assert (short.steps, short.stopped) == (1, "1e-09 minutes are over")
+    assert (short.reading, short.validation_gjs) == (Reading(), None), "there was no time to validate"
     assert check_fit(folder, tiny_student) == short
+    ends_after(0, monkeypatch)
     assert run(folder, tiny_student, config=config, max_minutes=1e-9) == short
     whole = run(folder, tiny_student, config=config)
     assert (whole.steps > 1, whole.stopped) == (True, "")
-    assert run(tmp_path / "b", tiny_student, config=config).files == whole.files
+    unstopped = run(tmp_path / "b", tiny_student, config=config)
+    assert unstopped.model_dump(exclude={"seconds"}) == whole.model_dump(exclude={"seconds"})
+
+
+def test_a_training_without_time_for_a_step_leaves_nothing(tiny_student: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="1e-09 minutes are over before the first step; give more with --max-min"):
+        run(tmp_path / "a", tiny_student, max_minutes=1e-9)
+    assert not (tmp_path / "a").exists()
+
+
+def test_time_that_ends_after_a_validation_keeps_its_reading_without_another(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"epochs": 4, "evaluations": 4})
+    asked: list[Session] = []
+    fit = fit_student
+
+    def counted(engine: StudentEngine, sessions: Sequence[Session], *others: Any) -> Any:
+        asked.extend(sessions)
+        return fit(engine, sessions, *others)
+
+    monkeypatch.setattr(tuning, "fit_student", counted)
+    ends_after(3, monkeypatch)
+    short = run(tmp_path / "a", tiny_student, config=config, max_minutes=1)
+    assert short.steps == 3 and short.validation_gjs == max(score for _, score in short.validations)
+    assert len(asked) == SIZES["validation"] * len(short.validations)
 
 
 def test_a_training_stopped_by_its_validations_is_finished(
@@ -305,3 +348,14 @@ def test_a_gpu_tunes_and_the_adapter_answers_there(tiny_student: Path, tmp_path:
     asked = small_sessions()[-2:]
     judged = judge_known(student.engine, asked, Hints().retrieve(asked))
     assert len(judged) == len(asked)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_all_files_of_an_adapter_follow_the_umask(tiny_student: Path, tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        run(tmp_path / "a", tiny_student)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()}
+    assert set(modes.values()) == {0o666 & ~mask} and "adapter_model.safetensors" in modes

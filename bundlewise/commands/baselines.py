@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from bundlewise.commands import outputs
 from bundlewise.commands.options import data_option, knowledge_option
+from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Split
 
 
@@ -13,7 +15,8 @@ from bundlewise.domain import SPLITS, Split
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @knowledge_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
-def command(data: str, split: Split, kb: str | None, output: Path) -> None:
+@force_option
+def command(data: str, split: Split, kb: str | None, output: Path, force: bool) -> None:
     """Write what whole sessions, word overlap and embedding clusters would answer, and with --kb pair evidence alone.
 
     A file of predictions each, chosen on the validation sessions of DATA, for `bundlewise evaluate`.
@@ -35,8 +38,10 @@ def command(data: str, split: Split, kb: str | None, output: Path) -> None:
     found = [rows.whole_session(), rows.lexical(), rows.embedding(embedder)]
     if retriever:
         found.append(rows.pair_classifier(retriever))
-    for reference in found:
-        path = output / f"{reference.name.replace(' ', '-')}.jsonl"
+    paths = [output / f"{reference.name.replace(' ', '-')}.jsonl" for reference in found]
+    for path in paths:
+        outputs.guard_file(path, outputs.groups, force)
+    for path, reference in zip(paths, found, strict=True):
         answers = zip(asked, reference.groups, strict=True)
         write_jsonl(
             path,

@@ -1,6 +1,5 @@
 """bundlewise chat: the bundle assistant in the terminal, or line by line from a pipe."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -76,7 +75,7 @@ def command(
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
-        show = _json if as_json else _Terminal().show
+        show = _json if as_json else _show
         titles = [item.title for item in assistant.finder.products]
         if said := language_note("minilm", titles, "products are found by their words"):
             note(f"note: {said}")
@@ -146,32 +145,19 @@ def _json(events: "Iterator[Event]") -> None:
         sys.stdout.flush()
 
 
-class _Terminal:
-    """Events as text and small tables; what titles hold is shown as text."""
+def _show(events: "Iterator[Event]") -> None:
+    """Show the events of a reply as they come, as text and small cards."""
+    from bundlewise.agents.cards import lines_of
 
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
-
-    def show(self, events: "Iterator[Event]") -> None:
-        """Show the events of a reply as they come."""
+    wrote = False
+    for event in events:
+        if event.type == "text":
+            click.echo(event.text if wrote else event.text.lstrip(), nl=False)
+            wrote = True
+            continue
+        if wrote:
+            click.echo()
         wrote = False
-        for event in events:
-            if event.type == "text":
-                self.console.print(event.text.lstrip() if not wrote else event.text, end="", soft_wrap=True)
-                wrote = True
-                continue
-            if wrote:
-                self.console.print()
-            wrote = False
-            if event.type != "done":
-                self._card(event)
-            sys.stdout.flush()
-
-    def _card(self, event: "Event") -> None:
-        from bundlewise.agents.cards import lines_of
-
-        for row in lines_of(event):
-            self.console.print(f"  {row}", soft_wrap=True)
+        for row in lines_of(event) if event.type != "done" else ():
+            click.echo(f"  {row}")
+        sys.stdout.flush()

@@ -8,8 +8,11 @@ from pathlib import Path
 import click
 
 from bundlewise import dataset, official
+from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import DataError, UsageError
+from bundlewise.files import is_special
+from bundlewise.terminal import one_line
 
 SHOWN = 20
 """Problems printed for one file; a file in a wrong format has one a line."""
@@ -40,7 +43,7 @@ def _validate(name: str, path: Path) -> bool:
     results = list(dataset.scan(path))
     errors = [result for result in results if isinstance(result, DataError)]
     for error in islice(errors, SHOWN):
-        click.echo(error, err=True)
+        click.echo(one_line(str(error)), err=True)
     if len(errors) > SHOWN:
         click.echo(f"{path}: and {len(errors) - SHOWN} more problems", err=True)
     if not errors:
@@ -58,14 +61,14 @@ def show(name: str, session_id: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataset.to_row(session), ensure_ascii=False))
         return
-    click.echo(_printable(f"{session.session_id} ({session.domain or 'no domain'}, {session.split})"))
+    click.echo(one_line(f"{session.session_id} ({session.domain or 'no domain'}, {session.split})"))
     for number, item in enumerate(session.items, start=1):
         price = "" if item.price is None else f"  {item.price:.2f}"
         category = f"  [{' > '.join(item.category)}]" if item.category else ""
-        click.echo(_printable(f"{number:>3}  {item.title}{category}{price}"))
+        click.echo(one_line(f"{number:>3}  {item.title}{category}{price}"))
     for bundle, group in zip(session.bundles, session.groups, strict=True):
         numbers = ", ".join(str(position + 1) for position in group)
-        click.echo(_printable(f"bundle {numbers}: {bundle.intent or 'no intent'}"))
+        click.echo(one_line(f"bundle {numbers}: {bundle.intent or 'no intent'}"))
 
 
 def find(name: str, session_id: str | None) -> Session:
@@ -77,11 +80,6 @@ def find(name: str, session_id: str | None) -> Session:
         known = difflib.get_close_matches(session_id, sessions) or list(sessions)[:3]
         raise UsageError(f"no session {session_id!r} in {name}; it has {', '.join(known)}")
     return sessions[session_id]
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which a title could use to drive the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 @command.command("list")
@@ -114,7 +112,7 @@ def list_(as_json: bool) -> None:
     metavar="FILE",
     help="Where to write; ./DOMAIN.jsonl when left out.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the output file.")
+@force_option
 def fetch(domain: str, source: Path | None, output: Path | None, force: bool) -> None:
     """Fetch an official dataset with its three splits.
 
@@ -122,10 +120,10 @@ def fetch(domain: str, source: Path | None, output: Path | None, force: bool) ->
     al., SIGIR 2024, MIT licence). Complete files are kept, so a broken fetch goes on where it stopped.
     """
     destination = output or Path(f"{domain}.jsonl")
-    if destination.exists() and not force:
+    if not is_special(destination) and destination.exists() and not force:
         raise UsageError(f"{destination} exists; choose another with -o or overwrite it with --force")
     sessions = official.fetch(domain, destination, source)
-    click.echo(f"{destination}: {_summary(sessions)}")
+    click.echo(f"{destination}: {_summary(sessions)}", err=is_special(destination))
 
 
 def _counts(sessions: list[Session]) -> dict[str, int]:

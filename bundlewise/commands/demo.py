@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import experiment as experiments
+from bundlewise.commands.outputs import force_option, guard_folder
 
 if TYPE_CHECKING:
     from bundlewise.experiment.running import Run
@@ -22,19 +23,21 @@ UNCHANGED: dict[str, Any] = {"packs": (), "teachers": (), "split": None, "limit"
 @click.option("-o", "--output", type=experiments.FOLDER, help="Folder of the run.  [default: experiments/demo-DOMAIN]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells, as tuned=40.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Determines all chance.")
-def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: int) -> None:
+@force_option
+def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: int, force: bool) -> None:
     """Distil, tune, answer and score on a starter domain, and write a report to look at.
 
     This runs the experiment `demo`; `bundlewise experiment run demo` has more options. Stopped, the same command goes
     on.
     """
     from bundlewise.experiment.engines import locally
-    from bundlewise.experiment.running import Run
+    from bundlewise.experiment.running import BEGUN, Run
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     changes = UNCHANGED | {"data": (f"{domain}={domain}",), "settings": settings, "seeds": str(seed)}
     folder = output or experiments.HOME / f"demo-{domain}"
+    guard_folder(folder, (BEGUN,), force)
     again = shlex.join(experiments.run_again(folder))
     made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", experiments.say, command=again)
     experiments.make_and_tell(made, locally)

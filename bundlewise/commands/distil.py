@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.commands import outputs
+from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
 @click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
 def command(
     data: tuple[str, ...],
@@ -71,6 +74,7 @@ def command(
     engine: str,
     log_json: Path | None,
     draw: Path | None,
+    force: bool,
     as_json: bool,
     **paying: Any,
 ) -> None:
@@ -81,6 +85,7 @@ def command(
     URL given, with OPENAI_API_KEY: every answer is kept in the ledger and never paid for twice.
     """
     if draw is not None:
+        outputs.guard_file(draw, outputs.picture, force)
         _draw(draw)
         return
     if engine == "ray":
@@ -90,6 +95,10 @@ def command(
         )
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
+    outputs.guard_file(pack, outputs.pack, force)
+    outputs.guard_file(log_json, outputs.events, force)
+    if kb is not None:
+        guard_knowledge(kb, force)
     from bundlewise import dataset, distilling
     from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.settings import quiet_libraries

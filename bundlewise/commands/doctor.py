@@ -6,6 +6,7 @@ from dataclasses import asdict
 import click
 
 from bundlewise.doctor import Check, diagnose
+from bundlewise.terminal import styled
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -24,12 +25,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps({"ok": works, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         for check in checks:
-            click.echo(line(check))
+            styled((f"{check.status:<6}", {"fg": COLOURS[check.status]}), (line(check), {}))
     ctx.exit(0 if works else 1)
 
 
 def line(check: Check) -> str:
-    """Return a finding as a line, with its remedy below."""
-    status = click.style(f"{check.status:<6}", fg=COLOURS[check.status])
+    """Return a finding as it stands behind its status, with its remedy below."""
     remedy = f"\n{'':<6}-> {check.remedy}" if check.remedy else ""
-    return f"{status}{check.name:<22}{check.found}{remedy}"
+    return f"{check.name:<22}{check.found}{remedy}"

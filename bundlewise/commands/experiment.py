@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.commands import outputs
+from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ def validate(file: str, **options: Any) -> None:
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where.")
 @click.option("--dry-run", is_flag=True, help="Run nothing; print cells, what is cached, estimated minutes.")
 @click.option("--mlflow", metavar="URI", help="Also log the rows to MLflow.")
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results, or the plan, as JSON.")
 def run(
     file: str,
@@ -144,6 +147,7 @@ def run(
     engine: str,
     dry_run: bool,
     mlflow: str | None,
+    force: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -152,12 +156,14 @@ def run(
     Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
     """
     from bundlewise.experiment.engines import engine_named
-    from bundlewise.experiment.running import Run
+    from bundlewise.experiment.running import BEGUN, Run
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
     experiment = opened(file, options)
     folder = output or HOME / experiment.name
+    if not dry_run:
+        outputs.guard_folder(folder, (BEGUN,), force)
     again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else run_again(folder))
     made = Run(experiment, folder, cache or folder.parent / "cache", say, only, again)
     where = engine_named(engine, made.workshop, made.planned)
@@ -249,10 +255,12 @@ def compare(first: Path, second: Path) -> None:
 @command.command()
 @click.argument("folder", type=FOLDER)
 @click.option("-o", "--output", type=FILE, required=True, help="A file that ends with .csv or .parquet.")
-def export(folder: Path, output: Path) -> None:
+@force_option
+def export(folder: Path, output: Path, force: bool) -> None:
     """Write the table of a finished run for other programs."""
     from bundlewise.experiment import comparing
     from bundlewise.experiment.results import Results
 
+    outputs.guard_file(output, outputs.table, force)
     comparing.export(Results.read(folder), output)
     click.echo(output)

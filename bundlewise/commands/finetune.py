@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.errors import UsageError
 from bundlewise.finetune.presets import PRESETS, preset_named
 from bundlewise.knowledge_base.policy import Policy
@@ -19,6 +20,7 @@ PRESET_NAMES = list(PRESETS)
 @click.command()
 @data_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Adapter folder.")
+@force_option
 @knowledge_option
 @policy_options
 @click.option("--student", help="Name, hub id or folder.  [default: the preset's]")
@@ -42,6 +44,7 @@ PRESET_NAMES = list(PRESETS)
 def command(
     data: str,
     output: Path,
+    force: bool,
     kb: str | None,
     student: str | None,
     preset: str,
@@ -60,12 +63,15 @@ def command(
     """
     from bundlewise import chain, dataset, models
     from bundlewise.agents.utilisation import require_utilisation
+    from bundlewise.finetune.adapters import MANIFEST
+    from bundlewise.finetune.checkpoint import CHECKPOINT
     from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.plotting import plot_loss
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    guard_folder(output, (MANIFEST, CHECKPOINT), force)
     policy = Policy.of(**dials_of(options, kb))
     chosen = preset_named(preset)
     student = student or chosen.student

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.agents.utilisation import UTILISATIONS
+from bundlewise.commands import outputs
+from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
+from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Item, Session
 from bundlewise.errors import UsageError
+from bundlewise.files import cost_path, is_special, partial_path
+from bundlewise.terminal import one_line
 from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
@@ -17,12 +22,13 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
-@click.command()
+@click.command(cls=TakesTexts)
 @click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @click.option("--items", is_flag=True, help="The arguments are the titles of one session.")
 @click.argument("titles", nargs=-1)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the predictions.")
+@force_option
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
 @knowledge_option
 @policy_options
@@ -44,6 +50,7 @@ def command(
     items: bool,
     titles: tuple[str, ...],
     output: Path | None,
+    force: bool,
     adapter: Path | None,
     kb: str | None,
     student: str,
@@ -60,10 +67,13 @@ def command(
 
     bundlewise generate --items "title" "title" ...
 
+    Titles that begin with - stand behind --, after all options.
+
     An adapter brings its own retrieval policy and calibration. Same input, same answer, with --engine ray too: it
     spreads batches of sessions over a Ray cluster (RAY_ADDRESS, or this machine's cores).
     """
     _check_input(data, items, titles, output, calibrate)
+    _check_output(output, force)
     if where == "ray" and output is None:
         raise UsageError("--engine ray spreads many sessions into a file; add --data and -o, or leave it out")
     from bundlewise import chain, dataset
@@ -122,6 +132,14 @@ def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output:
         raise UsageError(f"{output} is a folder; give a file name for the predictions")
 
 
+def _check_output(output: Path | None, force: bool) -> None:
+    if output is None or is_special(output):
+        return
+    outputs.guard_file(output, outputs.predictions, force)
+    outputs.guard_file(cost_path(output), outputs.cost, force)
+    outputs.guard_file(partial_path(output), outputs.begun, force)
+
+
 def _session_of(titles: tuple[str, ...]) -> Session:
     products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
     return Session(session_id="given", items=products)
@@ -143,17 +161,17 @@ def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path
             _show_one(session, prediction)
     failed = [p for p in predictions if p.outcome == "failed"]
     for prediction in failed[:5]:
-        click.echo(f"{prediction.session_id}: no bundle ({prediction.reason})", err=True)
+        click.echo(one_line(f"{prediction.session_id}: no bundle ({prediction.reason})"), err=True)
     for prediction in [p for p in predictions if p.cut][:5]:
-        click.echo(f"{prediction.session_id}: too long for the student, so {prediction.cut}", err=True)
+        click.echo(one_line(f"{prediction.session_id}: too long for the student, so {prediction.cut}"), err=True)
     if output is not None:
         click.echo(f"{len(predictions)} sessions in {output}, {len(failed)} failed", err=True)
 
 
 def _show_one(session: Session, prediction: "Prediction") -> None:
     bundles = "1 bundle" if len(prediction.bundles) == 1 else f"{len(prediction.bundles)} bundles"
-    click.echo(f"{session.session_id}: {len(session.items)} products, {bundles}")
+    click.echo(one_line(f"{session.session_id}: {len(session.items)} products, {bundles}"))
     for bundle in prediction.bundles:
-        click.echo(f"  {bundle.intent or '(no intent)'}")
+        click.echo(f"  {one_line(bundle.intent) or '(no intent)'}")
         for number in bundle.items:
-            click.echo(f"    {number}. {session.items[number - 1].title}")
+            click.echo(f"    {number}. {one_line(session.items[number - 1].title)}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.commands import outputs
 from bundlewise.commands.kb_shared import (
     clipped,
     folded,
@@ -16,8 +17,10 @@ from bundlewise.commands.kb_shared import (
     place_of,
     print_json,
 )
+from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
 from bundlewise.errors import DataError, UsageError
+from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
@@ -34,17 +37,19 @@ SHOWN = 20
 @click.command()
 @kb_argument
 @click.option("-o", "--output", type=FILE, required=True, metavar="PACK", help="Where to write.")
-def export(kb: str, output: Path) -> None:
+@force_option
+def export(kb: str, output: Path, force: bool) -> None:
     """Write all records of KB, retired ones too, as a pack.
 
     A pack is JSON lines with a manifest; the same knowledge makes the same bytes.
     """
+    outputs.guard_file(output, outputs.pack, force)
     store = opened(kb)
     from bundlewise.knowledge_base.packs import write_pack
 
     records, sessions = list(store.catalogue.records(status=None)), store.catalogue.sessions()
     write_pack(output, records, sessions)
-    click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions")
+    click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions", err=is_special(output))
 
 
 @click.command("import")
@@ -53,7 +58,8 @@ def export(kb: str, output: Path) -> None:
 @click.option("--data", help="For a recording: the sessions it is about, a file or electronics, clothing, grocery.")
 @click.option("--salvage", is_flag=True, help="Take a pack's good lines; write the others to FILE.refused.jsonl.")
 @click.option("--embedder", help="For a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
-def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str | None) -> None:
+@force_option
+def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str | None, force: bool) -> None:
     """Take the records of FILE, a pack or a recording, into KB, a new one too.
 
     Needs no teacher, only the embedder. What was retired in KB stays retired. A pack with faults is
@@ -62,6 +68,9 @@ def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str 
     them is refused, and told. Stopped, the same command goes on.
     """
     place = place_of(kb)
+    guard_knowledge(kb, force)
+    if salvage:
+        outputs.guard_file(_refused_of(file), outputs.refused_lines, force)
     content = _content(kb, file, data, salvage)
     from bundlewise.knowledge_base.keeping import take_in
     from bundlewise.knowledge_base.store import KnowledgeStore
@@ -134,13 +143,17 @@ def _salvaged(path: Path) -> "Pack":
 
     pack, faults = salvage(path)
     if faults:
-        # A pipe has no folder of its own to write to.
-        refused = path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
+        refused = _refused_of(path)
         write_jsonl(refused, map(vars, faults))
         click.echo(f"{_lines(faults)} in {refused}", err=True)
     if faults and not pack.records:
         raise DataError(f"no record of {path} can be taken in; fetch or export the pack again")
     return pack
+
+
+def _refused_of(path: Path) -> Path:
+    # A pipe has no folder of its own to write to.
+    return path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
 
 
 def _lines(faults: "Sequence[Fault]") -> str:
@@ -203,12 +216,14 @@ def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
 @click.command()
 @kb_argument
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE", help="Where to write, name.html.")
-def report(kb: str, output: Path) -> None:
+@force_option
+def report(kb: str, output: Path, force: bool) -> None:
     """Write a page about KB to open in a browser.
 
     One file that loads nothing: counts, a map of the records, the strongest patterns, rules with what
     they gained, a search box.
     """
+    outputs.guard_file(output, outputs.page, force)
     store = opened(kb)
     from bundlewise.kb_report import write_report
 
@@ -216,7 +231,7 @@ def report(kb: str, output: Path) -> None:
     about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}
     about |= {"vectors of": f"{meta['embedder']} ({meta['fingerprint']})"} if records else {}
     write_report(output, records, _vectors(store, records), about)
-    click.echo(f"{output}: {len(records):,} records")
+    click.echo(f"{output}: {len(records):,} records", err=is_special(output))
 
 
 def _vectors(store: "KnowledgeStore", records: Sequence[Knowledge]) -> "Vectors":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import data as data_command
+from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.kb_shared import folded, json_option, kb_argument, opened, place_of, print_json
 from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
@@ -23,7 +24,7 @@ REFUSED = 2
 """Candidates shown that the quota left out, and that were not even ranked."""
 
 
-@click.command()
+@click.command(cls=TakesTexts)
 @kb_argument
 @click.option("--items", is_flag=True, help="The arguments after KB are the titles of one session.")
 @click.argument("titles", nargs=-1, metavar="[TITLE]...")
@@ -45,6 +46,8 @@ def explain(
     """Say what a student would be given of KB for a session, and why.
 
     bundlewise kb explain KB --items "title" "title" ...
+
+    Titles that begin with - stand behind --, after all options.
 
     Shows for each kind which records are kept, what their scores are made of, and why the next ones are
     dropped. Quotas not given are 2 patterns, 3 rules, 4 thoughts and no hints, which take longer to

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.kb_shared import (
     clipped,
     domain_option,
@@ -89,7 +90,7 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     }
 
 
-@click.command()
+@click.command(cls=TakesTexts)
 @kb_argument
 @click.argument("text", nargs=-1, required=True)
 @kind_option

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import click
 
+from bundlewise.commands import outputs
+from bundlewise.commands.outputs import force_option
 from bundlewise.errors import UsageError
+from bundlewise.files import is_special
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 ledger_option = click.option(
@@ -48,11 +51,13 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
 @command.command()
 @click.argument("file", type=FILE)
 @ledger_option
-def export(file: Path, ledger: Path) -> None:
+@force_option
+def export(file: Path, ledger: Path, force: bool) -> None:
     """Write all calls to FILE, as JSON lines: it holds prompts and answers, and no key."""
     from bundlewise.agents.calls import CallLedger
 
-    click.echo(f"{CallLedger(_existing(ledger)).export(file):,} calls in {file}")
+    outputs.guard_file(file, outputs.calls, force)
+    click.echo(f"{CallLedger(_existing(ledger)).export(file):,} calls in {file}", err=is_special(file))
 
 
 @command.command(name="import")

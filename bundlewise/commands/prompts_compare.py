@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.commands import outputs
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.outputs import force_option
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.domain import SPLITS
 from bundlewise.errors import UsageError
@@ -52,6 +54,7 @@ def answering_options(command: Command) -> Command:
 @click.option("--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="How to ask.")
 @answering_options
 @click.option("--html", type=FILE, help="Write a page with the sessions that flip, side by side.")
+@force_option
 @json_option
 def compare(
     specs: tuple[str, ...],
@@ -61,6 +64,7 @@ def compare(
     look: int,
     form: str,
     html: Path | None,
+    force: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -77,6 +81,7 @@ def compare(
 
     if len(specs) < 2:
         raise UsageError("one set of prompts is nothing to compare; give two or more, such as: shipped current")
+    outputs.guard_file(html, outputs.page, force)
     variants, known = variants_named(list(specs)), dataset.load(data)
     check_student_reads(variants, form)
     sessions = sample([session for session in known if session.split == split], limit, options["seed"])

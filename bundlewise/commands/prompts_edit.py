@@ -11,6 +11,7 @@ from bundlewise.commands.options import student_option
 from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.errors import UsageError
+from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
     from bundlewise.workbench.cases import Answers
@@ -89,7 +90,7 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
         if as_json:
             click.echo(json.dumps({"template": each.template, "case": each.case, "faults": each.faults}))
         elif each.faults:
-            click.secho(f"failed  {each.template}: {each.case}", fg="red")
+            styled((f"failed  {each.template}: {each.case}", {"fg": "red"}))
             for fault in each.faults:
                 click.echo(f"        {fault}")
         elif sys.stdout.isatty():

@@ -8,17 +8,13 @@ import click
 from bundlewise.commands import data as data_command
 from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
 from bundlewise.errors import UsageError
+from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
     from bundlewise.workbench.rendering import Part, Rendered
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-CONTROLS = {number: None for number in range(32) if number not in (9, 10)} | {127: None}
-
-
-def safe(text: str) -> str:
-    """Return a text of several lines without what could drive a terminal."""
-    return text.translate(CONTROLS)
+DIM = {"dim": True}
 
 
 def print_list(as_json: bool) -> None:
@@ -55,7 +51,7 @@ def show(name: str, shipped: bool) -> None:
         library.check_name(name)
     found = library.shipped(name) if shipped else find_template(name)
     click.echo(f"{found.path}, fingerprint {library.current().replacing(found).fingerprint(found.name)}", err=True)
-    click.echo(safe(found.text), nl=False)
+    click.echo(found.text, nl=False)
 
 
 @click.command("vars")
@@ -130,16 +126,16 @@ def render(
 def _print(prompt: "Rendered") -> None:
     """Print a prompt to stdout and its tokens to stderr, part by part where there are few of them."""
     about = f"{prompt.about}, fingerprint {prompt.fingerprint}"
-    click.secho(f"# {prompt.template}: {safe(about)}", err=True, dim=True)
+    styled((f"# {prompt.template}: {about}", DIM), err=True)
     for part in prompt.parts:
         if part.role != "text":
-            click.secho(f"[{part.role}, {part.template}, about {part.tokens} tokens]", err=True, dim=True)
-        click.echo(_highlighted(part), nl=False)
+            styled((f"[{part.role}, {part.template}, about {part.tokens} tokens]", DIM), err=True)
+        styled(*_highlighted(part), nl=False)
         if not part.text.endswith("\n"):
             click.echo()
     if prompt.cut:
         click.echo(f"too long for the student, so {prompt.cut}", err=True)
-    click.secho(f"# {tokens_line(prompt)}", err=True, dim=True)
+    styled((f"# {tokens_line(prompt)}", DIM), err=True)
 
 
 def tokens_line(prompt: "Rendered") -> str:
@@ -158,12 +154,13 @@ def tokens_line(prompt: "Rendered") -> str:
     return f"{about}{prompt.tokens} tokens: {' + '.join([*opening, *parts])}; knowledge: {known} characters"
 
 
-def _highlighted(part: "Part") -> str:
-    pieces, place = [], 0
+def _highlighted(part: "Part") -> list[tuple[str, dict[str, Any]]]:
+    pieces: list[tuple[str, dict[str, Any]]] = []
+    place = 0
     for start, end in part.knowledge:
-        pieces += [safe(part.text[place:start]), click.style(safe(part.text[start:end]), fg="cyan", bold=True)]
+        pieces += [(part.text[place:start], {}), (part.text[start:end], {"fg": "cyan", "bold": True})]
         place = end
-    return "".join([*pieces, safe(part.text[place:])])
+    return [*pieces, (part.text[place:], {})]
 
 
 @click.command()
@@ -207,7 +204,7 @@ def diff(
         click.echo(f"{a} and {b} render the same", err=True)
     for each in found:
         tokens = "" if each.tokens is None else f", {each.tokens:+.1f} tokens a session"
-        click.secho(f"{each.template}: differs for {each.differ} of {each.of} sessions{tokens}", bold=True)
+        styled((f"{each.template}: differs for {each.differ} of {each.of} sessions{tokens}", {"bold": True}))
         for _, text in each.samples:
             for line in text.splitlines():
-                click.secho(safe(line), fg={"+": "green", "-": "red"}.get(line[:1]))
+                styled((line, {"fg": {"+": "green", "-": "red"}.get(line[:1])}))

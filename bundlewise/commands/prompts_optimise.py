@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.commands import outputs
 from bundlewise.commands.options import data_option
+from bundlewise.commands.outputs import force_option
 from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
 from bundlewise.errors import UsageError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     help="Folder for what is kept.  [default: --prompts]",
 )
 @click.option("--log", type=FILE, help="What was tried, as JSON lines.  [default: NAME.optimise.jsonl in that folder]")
+@force_option
 @answering_options
 def optimise(
     name: str,
@@ -46,6 +49,7 @@ def optimise(
     limit: int,
     folder: Path | None,
     log: Path | None,
+    force: bool,
     **options: Any,
 ) -> None:
     """Let a large teacher reword the template NAME, and keep a rewrite only if it is better beyond doubt.
@@ -69,6 +73,7 @@ def optimise(
         raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
     folder = own_folder(folder, "what is kept")
     log = log or folder / f"{name}.optimise.jsonl"
+    outputs.guard_file(log, outputs.tries, force)
     known, library = dataset.load(data), current()
     training, validation = (
         sample([session for session in known if session.split == split], most, options["seed"])

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from shutil import copytree
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +15,7 @@ from bundlewise.experiment.material import Material
 from bundlewise.experiment.purse import Purse
 from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
 from bundlewise.readers import tune_readers
+from bundlewise.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class KnowledgeBases(Material):
 
         started = perf_counter()
         if not folder.is_dir():
-            with TemporaryDirectory(dir=folder.parent) as work:
-                copytree(source, Path(work) / "whole").rename(folder)
+            with scratch_folder(folder) as work:
+                copytree(source, work / "whole").rename(folder)
         tune_readers(KnowledgeStore.open(folder, self.embedder), KindConfig(seed=seed))
         return {"seconds": round(perf_counter() - started, 2)}
 

@@ -14,7 +14,7 @@ from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
-from bundlewise.files import fingerprint, only_process, read_rows, write_json
+from bundlewise.files import cost_path, fingerprint, only_process, read_rows, write_json
 from bundlewise.finetune.students import is_remote
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
@@ -113,7 +113,7 @@ class Workshop(KnowledgeBases):
         retriever = self.retriever(cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
         predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
-        told = json.loads(chain.cost_path(predictions).read_text("utf-8"))
+        told = json.loads(cost_path(predictions).read_text("utf-8"))
         cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
         tuned = {
             "trainable_parameters": manifest.trainable_parameters,

@@ -1,0 +1,171 @@
+"""Outputs of commands: what is read by the same command, or is the user's own, is not written over without --force."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundlewise.errors import UsageError
+from bundlewise.files import is_special
+
+ROW_LIMIT = 2**22
+HEAD = 4096
+Known = Callable[[Path], bool]
+"""Says whether a file, which holds something, is of the kind that a command writes."""
+
+force_option = click.option(
+    "--force", is_flag=True, help="Write over what this command reads, or bundlewise did not write."
+)
+
+
+def guard_file(output: Path | None, known: Known, force: bool) -> None:
+    """Refuse a file that is to be written and would lose something; a new, empty or special one has nothing to lose.
+
+    Raises:
+        UsageError: another parameter of the command names it too, or it holds something that `known` does not know.
+    """
+    if output is None or is_special(output) or force or not output.exists():
+        return
+    if name := _reader(output):
+        raise UsageError(f"{output} is also what {name} names; give another file, or overwrite it with --force")
+    if output.stat().st_size and not _knows(known, output):
+        raise UsageError(
+            f"{output} is there, and is no file that this command writes; give another, or overwrite it with --force"
+        )
+
+
+def guard_folder(output: Path, marks: tuple[str, ...], force: bool) -> None:
+    """Refuse a folder that is to be written to and holds something, but none of the files that mark it as ours.
+
+    Raises:
+        UsageError: it is such a folder, or no folder.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is no folder; give the path of a folder")
+    if force or not output.is_dir():
+        return
+    there = [path for path in output.iterdir() if not path.name.startswith(".")]
+    if there and not any(True for mark in marks for _ in output.glob(mark)):
+        raise UsageError(
+            f"{output} holds {there[0].name} and nothing that this command has written; "
+            "give another folder, or write into it with --force"
+        )
+
+
+def guard_knowledge(kb: str, force: bool) -> None:
+    """Refuse a folder that a new knowledge base would be mixed into.
+
+    Raises:
+        UsageError: it holds something, and no knowledge base.
+    """
+    from bundlewise.knowledge_base.place import Place
+
+    place = Place(kb)
+    if not place.is_server and not place.folder.is_file():
+        guard_folder(place.folder, KNOWLEDGE, force)
+
+
+def _reader(output: Path) -> str:
+    """Return the name of another parameter of the running command that is the same file, however it is spelt."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        for parameter in context.command.params:
+            value = context.params.get(str(parameter.name))
+            if value is not output and any(_is_same(each, output) for each in _paths(value)):
+                return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+        context = context.parent
+    return ""
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Yield what may be a path in the value of a parameter: FILE, recorded:FILE or NAME=FILE, once or more."""
+    if isinstance(value, tuple | list):
+        for each in value:
+            yield from _paths(each)
+    elif isinstance(value, str | Path):
+        yield str(value)
+        for sign in ":=":
+            yield str(value).partition(sign)[2]
+
+
+def _is_same(name: str, output: Path) -> bool:
+    try:
+        return bool(name) and os.path.samefile(name, output)
+    except (OSError, ValueError):
+        return False
+
+
+def _knows(known: Known, path: Path) -> bool:
+    try:
+        return known(path)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def rows_with(*names: str, without: str = "") -> Known:
+    """Return what knows JSON lines by the keys of the first one."""
+
+    def known(path: Path) -> bool:
+        with path.open("rb") as stream:
+            first = json.loads(stream.readline(ROW_LIMIT))
+        return isinstance(first, dict) and first.keys() >= set(names) and without not in first
+
+    return known
+
+
+def begins_with(*texts: bytes) -> Known:
+    """Return what knows a file by texts near its beginning."""
+
+    def known(path: Path) -> bool:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+        return all(text in head for text in texts)
+
+    return known
+
+
+def _is_table(path: Path) -> bool:
+    """Know the table of an experiment by its columns."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow.lib import ArrowException
+        from pyarrow.parquet import read_schema
+
+        try:
+            return set(TABLE) <= set(read_schema(path).names)
+        except ArrowException:
+            return False
+    return begins_with(",".join(TABLE).encode())(path)
+
+
+def _is_picture(path: Path) -> bool:
+    """Know a drawn graph by the mark that is drawn into it."""
+    return b"bundlewise" in path.read_bytes()
+
+
+KNOWLEDGE = ("catalogue.sqlite", "index-*", "chroma.sqlite3")
+TABLE = ("experiment", "row", "role", "split")
+predictions = rows_with("session_id", "bundles", "outcome")
+groups = rows_with("session_id", "bundles", without="items")
+pack = rows_with("bundlewise_pack")
+calls = rows_with("key", "stage", "subject", "template", "model", "text")
+events = rows_with("time", "event")
+tries = rows_with("number", "verdict")
+refused_lines = rows_with("line", "reason", "text")
+page = begins_with(b'<meta name="generator" content="bundlewise">')
+table = _is_table
+picture = _is_picture
+
+
+def begun(path: Path) -> bool:
+    """Know what a stopped `generate` has left beside its output, by its only key."""
+    with path.open("rb") as stream:
+        return list(json.loads(stream.readline(HEAD))) == ["key"]
+
+
+def cost(path: Path) -> bool:
+    """Know what stands beside predictions and tells what they cost."""
+    found = json.loads(path.read_bytes())
+    return isinstance(found, dict) and found.keys() >= {"sessions", "tokens_in", "tokens_out", "seconds"}

@@ -1,0 +1,73 @@
+"""SIGTERM and SIGHUP stop the work as Ctrl-C does, and the exit code tells them apart."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bundlewise.dataset import load, write_sessions
+from bundlewise.stopping import signals_stop
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_interrupts_and_has_its_code(number: signal.Signals, code: int) -> None:
+    with signals_stop() as stopped:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        assert stopped.code == code
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_it_does_what_ctrl_c_does_at_the_moment() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        with signals_stop():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_it_stops_what_a_shell_runs_in_the_background_too() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_stop(), pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_stop() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.1)
+        assert stopped.number == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_command_keeps_what_is_done_and_leaves_nothing_else(tiny_student: Path, tmp_path: Path) -> None:
+    write_sessions(tmp_path / "data.jsonl", [s for s in load("electronics") if len(s.items) <= 6])
+    output, partial = tmp_path / "p.jsonl", tmp_path / ".p.jsonl.partial"
+    arguments = ["--data", tmp_path / "data.jsonl", "--split", "train", "--student", tiny_student, "-o", output]
+    command = [sys.executable, "-m", "bundlewise", "generate", "--form", "labels", *map(str, arguments)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (partial.exists() and len(partial.read_bytes().splitlines()) > 1) and time.monotonic() < deadline:
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (143, ""), err
+    assert err.splitlines()[-1] == "bundlewise: stopped; the same command goes on where it stopped"
+    assert partial.exists() and not output.exists()
