@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import regex
-from icu4py.breakers import WordBreaker
 
 _HEAD_LAST = r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\u30fc]&&[\p{L}\p{Nl}]]"
 _JOINED = r"[[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]&&[\p{L}\p{Nd}]]"
@@ -81,7 +80,7 @@ def first_words(text: str, limit: int) -> str:
     for part in text.split():
         if limit <= 0:
             break
-        segments = list(WordBreaker(part, "en")) if is_unspaced(part) else [part]
+        segments = list(_segments(part)) if is_unspaced(part) else [part]
         parts.append("".join(segments[:limit]))
         limit -= len(segments)
     return " ".join(parts)
@@ -147,7 +146,7 @@ def _found(pattern: "regex.Pattern[str]", text: str) -> Iterator[str]:
 def _parted(run: str) -> Iterator[str]:
     """Yield the words of a run without spaces; of single characters, which no dictionary knows as words, the pairs."""
     singles: list[str] = []
-    for segment in WordBreaker(run, "en"):
+    for segment in _segments(run):
         if len(segment) == 1 and segment not in PARTICLES:
             singles.append(segment)
             continue
@@ -156,6 +155,13 @@ def _parted(run: str) -> Iterator[str]:
         if segment not in PARTICLES:
             yield segment
     yield from _pairs(singles)
+
+
+def _segments(run: str) -> Iterator[str]:
+    # ICU's dictionaries take 7 MB of memory, and most shops write with spaces.
+    from icu4py.breakers import WordBreaker
+
+    return iter(WordBreaker(run, "en"))
 
 
 def _pairs(singles: Sequence[str]) -> Iterator[str]:
