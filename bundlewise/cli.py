@@ -10,7 +10,7 @@ from bundlewise import __version__
 from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.overlay import prompts_option
 from bundlewise.errors import BundlewiseError, describe
-from bundlewise.stopping import Stopped, signals_stop
+from bundlewise.signals import Stopped, signals_stop
 from bundlewise.terminal import one_line, printable_streams
 
 COMMANDS = {

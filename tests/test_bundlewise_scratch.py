@@ -18,7 +18,7 @@ import sys, time
 from pathlib import Path
 from bundlewise.files import atomic_writer
 from bundlewise.scratch import scratch_folder
-from bundlewise.stopping import signals_stop
+from bundlewise.signals import signals_stop
 with signals_stop(), scratch_folder(Path(sys.argv[1]) / "model") as work, atomic_writer(Path(sys.argv[1]) / "a") as a:
     (work / "weights").write_bytes(b"x" * 1000)
     a.write(b"half")

@@ -32,7 +32,7 @@ def command(adapter: Path | None, kb: str | None, student: str, calibrate: str |
     quiet_libraries()
     from bundlewise.live import LiveStudent
     from bundlewise.server.tools import serve_tools
-    from bundlewise.stopping import signals_end
+    from bundlewise.signals import signals_end
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     # A thread that reads stdin would be waited for until the client closes it.

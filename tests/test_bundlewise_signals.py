@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise.dataset import load, write_sessions
-from bundlewise.stopping import signals_stop
+from bundlewise.signals import signals_stop
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
