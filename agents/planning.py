@@ -14,9 +14,13 @@ from bundlewise.prompts.render import Messages
 
 @dataclass
 class Planned:
-    """What a stage would take: calls kept already, calls to make, tokens low and high, and why there are any."""
+    """What a stage would take: calls kept already, calls to make, tokens low and high, and why there are any.
+
+    `failed` counts kept answers that could not be used, apart from `cached`.
+    """
 
     cached: int = 0
+    failed: int = 0
     calls: int = 0
     most_calls: int = 0
     tokens_in: tuple[int, int] = (0, 0)
@@ -31,6 +35,7 @@ class Planner(Asks):
     What stands in is of the usual size, so that the prompts that build on it are of the usual size too.
     """
 
+    retry_failed: bool = False
     stages: dict[str, Planned] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _counted: set[str] = field(default_factory=set)
@@ -46,9 +51,14 @@ class Planner(Asks):
 
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any]) -> Reply | None:
         reply = self.ledger.find(call.key)
-        if reply is not None:
-            with self._lock:
-                self.stages.setdefault(call.stage, Planned()).cached += 1
+        if reply is None or (self.retry_failed and reply.verdict != "good"):
+            return None
+        with self._lock:
+            stage = self.stages.setdefault(call.stage, Planned())
+            if reply.verdict == "good":
+                stage.cached += 1
+            else:
+                stage.failed += 1
         return reply
 
     def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed:
@@ -63,7 +73,12 @@ class Planner(Asks):
         size = len(usual.model_dump_json().encode())
         low_out, high_out = round(size / CHARACTERS[1]), min(self.endpoint.max_output, round(2 * size / CHARACTERS[0]))
         known = self.ledger.templates(call.stage, call.subject)
-        why = "new" if not known else "template changed" if call.template not in known else "what it builds on changed"
+        if self.ledger.find(call.key) is not None:
+            why = "failed before"
+        elif not known:
+            why = "new"
+        else:
+            why = "template changed" if call.template not in known else "what it builds on changed"
         with self._lock:
             stage = self.stages.setdefault(call.stage, Planned())
             if call.key in self._counted:

@@ -33,7 +33,8 @@ FORMATS: Mapping[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_K
 class Payment:
     """How a large teacher is asked and paid; what a grounded or recorded one does without.
 
-    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none.
+    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none. `retry_failed` asks
+    again for what the ledger holds without a use: empty answers, refusals, answers that do not keep their contract.
     """
 
     ledger: Path = LEDGER
@@ -50,6 +51,7 @@ class Payment:
     patience: float = 600.0
     max_output: int = 2000
     repairs: int = 2
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,8 @@ def plan(
     payment = payment or Payment()
     endpoint = endpoint_of(teacher, payment)
     price = price_of(endpoint.model, payment.prices)
-    with closing(CallLedger(payment.ledger)) as ledger:
-        planner = Planner(endpoint, ledger, repairs=payment.repairs)
+    with closing(CallLedger.open_for_reading(payment.ledger)) as ledger:
+        planner = Planner(endpoint, ledger, repairs=payment.repairs, retry_failed=payment.retry_failed)
         _run(LargeTeacher(planner), sessions, dials, payment, Tally(), lambda: embedder or Embedder.named())
     return planner.rows(price)
 

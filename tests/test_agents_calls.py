@@ -459,7 +459,8 @@ def test_an_export_is_in_the_order_of_keys_and_the_same_however_the_calls_came(o
         ledger.close()
         return (folder / name).read_bytes()
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as clock:
+        clock.setattr("bundlewise.agents.calls.time.time", lambda: 1.0)
         folder = Path(place)
         whole = exported(list(range(6)), "whole")
         assert exported(order, "otherwise") == whole

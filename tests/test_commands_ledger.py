@@ -113,7 +113,7 @@ def test_an_export_holds_no_key_and_no_address(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     run("export", "calls.jsonl")
-    names = "key stage subject template model text finish tokens_in tokens_out seconds"
+    names = "key stage subject template model text finish tokens_in tokens_out seconds verdict time"
     assert all(row.keys() == set(names.split()) for row in read_rows(tmp_path / "calls.jsonl"))
     assert "sk-secret" not in (tmp_path / "calls.jsonl").read_text()
 

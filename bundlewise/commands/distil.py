@@ -46,6 +46,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--patience", type=click.FloatRange(min=0), help="Seconds a call is tried again.  [default: 600]")
 @click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
 @click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
+@click.option(
+    "--retry-failed", is_flag=True, default=None, help="Ask again for answers in the ledger that could not be used."
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
 @click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
