@@ -6,31 +6,26 @@ given back, never kept. Whoever finds a call claimed by a living process waits f
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
-from uuid import uuid4
 
-import psutil
-
+from bundlewise.agents import calls_books
+from bundlewise.agents.calls_books import Which
+from bundlewise.agents.calls_claims import HELD, is_held, new_claim
 from bundlewise.agents.calls_file import LedgerFile
-from bundlewise.agents.calls_rows import NAMES, rescue, row_of, whole_text
-from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.files import fingerprint, read_rows, write_jsonl
+from bundlewise.agents.calls_rows import PLACES, rescue, whole_text
+from bundlewise.errors import KnowledgeError
+from bundlewise.files import fingerprint
 
 Verdict = Literal["good", "empty", "refused", "tools", "unreadable", "faulty"]
 """What became of an answer: used; without text; a refusal; a call of a tool instead of text; no completion although it
 was billed; text that does not keep its contract."""
 POLL = 0.05
-CLOCK = 2.0
-"""Seconds by which the start of a process may seem to move while the clock is set."""
-_HELD: set[str] = set()
-"""Claims that threads of this process hold; another one of this process could not be given back, and is free."""
-_PLACES = ", ".join("?" * len(NAMES))
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,7 @@ class CallLedger:
     def keep(self, call: Call, reply: Reply) -> None:
         """Write an answer down, and give the claim back, in one statement: threads wait for each other at each."""
         with self._file.guarded():
-            self._base.execute(f"INSERT OR IGNORE INTO calls VALUES ({_PLACES})", _row(call, reply))
+            self._base.execute(f"INSERT OR IGNORE INTO calls VALUES ({PLACES})", _row(call, reply))
         self._sync()
 
     def judge(self, key: str, verdict: Verdict) -> None:
@@ -145,7 +140,7 @@ class CallLedger:
             if retry:
                 with self._file.changing():
                     self._base.execute("DELETE FROM calls WHERE key = ?", (call.key,))
-                    self._base.execute(f"INSERT INTO calls VALUES ({_PLACES})", _row(call, reply))
+                    self._base.execute(f"INSERT INTO calls VALUES ({PLACES})", _row(call, reply))
                 self._sync()
             else:
                 self.keep(call, reply)
@@ -176,9 +171,9 @@ class CallLedger:
     @contextmanager
     def _claimed(self, key: str, failed_up_to: int) -> Iterator[bool]:
         """Hold a call while the block runs, and say whether it could be had; given back where the block fails."""
-        claim = f"{_this_process(os.getpid())}:{uuid4().hex}"
+        claim = new_claim()
         with self._under_way():
-            _HELD.add(claim)
+            HELD.add(claim)
             try:
                 yield self._claim(key, claim, failed_up_to)
             except BaseException:
@@ -186,7 +181,7 @@ class CallLedger:
                     self._base.execute("DELETE FROM claims WHERE key = ? AND process = ?", (key, claim))
                 raise
             finally:
-                _HELD.discard(claim)
+                HELD.discard(claim)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
@@ -217,7 +212,7 @@ class CallLedger:
         with self._file.changing():
             row = self._base.execute("SELECT process FROM claims WHERE key = ?", (key,)).fetchone()
             is_kept = self._base.execute(kept, (key, failed_up_to)).fetchone()
-            free = not is_kept and (row is None or not _is_held(row[0]))
+            free = not is_kept and (row is None or not is_held(row[0]))
             if free:
                 self._base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, claim))
         return free
@@ -230,39 +225,41 @@ class CallLedger:
 
     def totals(self) -> list[dict[str, Any]]:
         """Return calls, tokens and seconds by stage and model."""
-        sql = """SELECT stage, model, COUNT(*) AS calls, SUM(tokens_in) AS tokens_in, SUM(tokens_out) AS tokens_out,
-                 SUM(seconds) AS seconds FROM calls GROUP BY stage, model ORDER BY MIN(rowid)"""
-        names = ("stage", "model", "calls", "tokens_in", "tokens_out", "seconds")
-        with self._file.guarded():
-            return [dict(zip(names, row, strict=True)) for row in self._base.execute(sql)]
+        return calls_books.sums(self._file, ("stage", "model"))
+
+    def verdicts(self, which: Which | None = None) -> list[dict[str, Any]]:
+        """Return calls, tokens and seconds by stage, model and verdict, of all calls or of some."""
+        return calls_books.sums(self._file, ("stage", "model", "verdict"), which)
+
+    def forgotten(self) -> list[dict[str, Any]]:
+        """Return calls, tokens and seconds by model of answers that were paid and are not kept any more."""
+        return calls_books.sums(self._file, ("model",), table="forgotten")
+
+    def forget(
+        self,
+        stages: Sequence[str] = (),
+        verdicts: Sequence[str] = (),
+        before: float | None = None,
+        after: float | None = None,
+    ) -> int:
+        """Forget answers: see `Which`. Return how many; a run that needs one asks again."""
+        return calls_books.forget(self._file, Which(stages, verdicts, before, after))
 
     def export(self, path: Path) -> int:
         """Write all calls as JSON lines, in the order of their keys; return how many.
 
         Raises:
-            UsageError: it would be written over the ledger.
+            UsageError: it would be written over a file of the ledger.
         """
-        if path.resolve() == self.path.resolve():
-            raise UsageError(f"{path} is the ledger itself; give another file to write its calls to")
-        with self._file.guarded():
-            cursor = self._base.execute("SELECT * FROM calls ORDER BY key")
-            names = [column[0] for column in cursor.description]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor]
-        write_jsonl(path, rows)
-        return len(rows)
+        return calls_books.export(self._file, path)
 
     def take_in(self, path: Path) -> tuple[int, int]:
-        """Read exported calls; those that are here already stay as they are. Return how many were new, of how many.
+        """Read exported calls: see `calls_books.take_in`. Return how many were new, of how many.
 
         Raises:
             DataError: a line is no exported call; nothing is taken in then.
         """
-        rows = [row_of(row, f"{path}:{number}") for number, row in enumerate(read_rows(path), 1)]
-        with self._file.changing():
-            before = self._base.execute("SELECT COUNT(*) FROM calls").fetchone()[0]
-            self._base.executemany(f"INSERT OR IGNORE INTO calls VALUES ({_PLACES})", rows)
-            after = self._base.execute("SELECT COUNT(*) FROM calls").fetchone()[0]
-        return after - before, len(rows)
+        return calls_books.take_in(self._file, path)
 
     def close(self) -> None:
         """Close the file, once the answers on their way are kept."""
@@ -271,12 +268,6 @@ class CallLedger:
             self._closing = True
         if is_last:
             self._file.close()
-
-
-@cache
-def _this_process(number: int) -> str:
-    """Name this process so that no later one of the same number is taken for it."""
-    return f"{os.uname().nodename}:{number}:{psutil.Process(number).create_time():.2f}"
 
 
 def _storable(reply: Reply) -> Reply:
@@ -295,16 +286,3 @@ def _row(call: Call, reply: Reply) -> tuple[Any, ...]:
         reply.verdict,
         time.time(),
     )
-
-
-def _is_held(claim: str) -> bool:
-    """Say whether a claim's thread still runs; on another machine none does, since no ledger is shared by two."""
-    node, number, started, _ = claim.rsplit(":", 3)
-    if (node, int(number)) == (os.uname().nodename, os.getpid()):
-        return claim in _HELD
-    try:
-        process = psutil.Process(int(number))
-        alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(started)) < CLOCK
-    except psutil.NoSuchProcess:
-        return False
-    return node == os.uname().nodename and alive

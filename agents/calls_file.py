@@ -13,10 +13,10 @@ from threading import Lock
 
 from bundlewise.agents.calls_schema import (
     OTHER,
-    SALVAGE,
     bring_up_to_date,
     check,
     open_for_many,
+    salvage_of,
     show_as_new,
     try_to_write,
 )
@@ -72,7 +72,7 @@ class LedgerFile:
             try:
                 yield
             except (sqlite3.Error, OSError) as error:
-                told = f"cannot use the ledger of calls {self.path}: {error}; {remedy_of(error)}"
+                told = f"cannot use the ledger of calls {self.path}: {error}; {remedy_of(error, self.path)}"
                 raise KnowledgeError(told) from error
 
     def _open_for_writing(self) -> sqlite3.Connection:
@@ -127,14 +127,15 @@ class LedgerFile:
         return f"{Path(folder, self.real.name).as_uri()}?mode=rw"
 
 
-def remedy_of(error: sqlite3.Error | OSError) -> str:
+def remedy_of(error: sqlite3.Error | OSError, path: Path) -> str:
     """Return what to do about a fault of the file."""
     code = getattr(error, "sqlite_errorcode", 0)
     if isinstance(error, OSError):
         code = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
     if code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE):
         code = sqlite3.SQLITE_FULL
-    return _REMEDIES.get(code & 0xFF, f"{OTHER}, or run again with --debug to see where")
+    remedy = _REMEDIES.get(code & 0xFF, f"{OTHER}, or run again with --debug to see where")
+    return remedy.format(salvage=salvage_of(path))
 
 
 _CODES = {
@@ -153,8 +154,8 @@ _REMEDIES = {
     sqlite3.SQLITE_LOCKED: f"another program holds it: end that, then the same command goes on, or {OTHER}",
     sqlite3.SQLITE_READONLY: f"make the file, its -wal and its folder writable to you, or {OTHER}",
     sqlite3.SQLITE_CANTOPEN: f"check that its folder and the files beside it (-wal, -shm) can be written, or {OTHER}",
-    sqlite3.SQLITE_CORRUPT: f"{SALVAGE}, or {OTHER}",
-    sqlite3.SQLITE_NOTADB: f"{OTHER}; if this was a ledger, {SALVAGE}",
+    sqlite3.SQLITE_CORRUPT: f"{{salvage}}, or {OTHER}",
+    sqlite3.SQLITE_NOTADB: f"{OTHER}; if this was a ledger, {{salvage}}",
     sqlite3.SQLITE_NOMEM: "close other programs, then the same command goes on",
 }
 
@@ -172,4 +173,4 @@ def _refuse_what_is_no_file(path: Path, real: Path) -> None:
     if real.exists() and not real.stat().st_size and _size(log):
         # SQLite takes the file for a new one, and deletes the log with all that it holds.
         told = f"the ledger of calls {path} is empty, but {log.name} beside it holds {_size(log):,} bytes of answers"
-        raise KnowledgeError(f"{told}; {SALVAGE}, or move that away")
+        raise KnowledgeError(f"{told}; {salvage_of(path)}, or move that away")

@@ -16,6 +16,8 @@ NUMBERS = ("tokens_in", "tokens_out", "seconds")
 LATER = {"verdict": "good", "time": 0.0}
 """Fields that older exports lack, with what stands for them."""
 NAMES = (*TEXTS, *NUMBERS, *LATER)
+PLACES = ", ".join("?" * len(NAMES))
+RESCUED = ".rescued.jsonl"
 VERDICTS = ("good", "empty", "refused", "tools", "unreadable", "faulty")
 
 
@@ -71,7 +73,7 @@ def _near(number: float) -> float:
 
 
 def _places(ledger: Path) -> Iterator[Path]:
-    name = f"{ledger.name}.rescued.jsonl"
+    name = f"{ledger.name}{RESCUED}"
     yield ledger.with_name(name)
     yield Path(name)
     yield Path(tempfile.gettempdir(), f"{os.getpid()}-{name}")

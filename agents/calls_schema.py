@@ -1,6 +1,7 @@
 """The tables of a ledger of calls: their checks before use, and an older file brought up to date or read as it is."""
 
 import os
+import shlex
 import sqlite3
 import time
 from pathlib import Path
@@ -39,18 +40,26 @@ POLL = 0.05
 CHECKED = 2**28
 """Bytes up to which a whole file is checked before it is used (a third of a second); of a larger one its length is."""
 OTHER = "give another file with --ledger"
-SALVAGE = "save what is left with `bundlewise ledger export FILE --what-is-readable` and import that into a new one"
+
+
+def salvage_of(path: Path) -> str:
+    """Return how to save what is left of a damaged ledger."""
+    named = shlex.quote(str(path))
+    return f"`bundlewise ledger export FILE --what-is-readable --ledger {named}` saves what is left, for a new ledger"
 
 
 def check(base: sqlite3.Connection, path: Path) -> None:
     """Refuse another program's database, a newer format, and a damaged file, before anything of it is changed."""
     version, application = (_pragma(base, name) for name in ("user_version", "application_id"))
-    tables = {row[0] for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {
+        row[0]
+        for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    }
     ours = application == APPLICATION or (application == 0 and {"calls", "claims"} <= tables)
     if ours and version > VERSION:
         told = f"{path} was written by a newer bundlewise (format {version} of the ledger of calls, {VERSION} is known)"
         raise KnowledgeError(f"{told}; update bundlewise, or {OTHER}")
-    if application not in (0, APPLICATION) or tables - COLUMNS.keys() - {"sqlite_sequence"}:
+    if application not in (0, APPLICATION) or tables - COLUMNS.keys():
         raise KnowledgeError(f"{path} is no ledger of calls but another database; {OTHER}")
     for table in sorted(tables & COLUMNS.keys()):
         found = _columns(base, table)
@@ -71,7 +80,7 @@ def _check_whole(base: sqlite3.Connection, path: Path) -> None:
         fault = "ok" if there >= size else f"{there:,} bytes of {size:,} are there"
     if fault != "ok":
         told = " ".join(fault.removeprefix("*** in database main ***").split())
-        raise KnowledgeError(f"the ledger of calls {path} is damaged ({told}); {SALVAGE}, or {OTHER}")
+        raise KnowledgeError(f"the ledger of calls {path} is damaged ({told}); {salvage_of(path)}, or {OTHER}")
 
 
 def _pragma(base: sqlite3.Connection, name: str) -> int:
