@@ -18,7 +18,7 @@ from bundlewise.agents import calls_books
 from bundlewise.agents.calls_books import Which
 from bundlewise.agents.calls_claims import HELD, is_held, new_claim
 from bundlewise.agents.calls_file import LedgerFile
-from bundlewise.agents.calls_rows import PLACES, rescue, whole_text
+from bundlewise.agents.calls_rows import NAMES, PLACES, rescued, whole_text
 from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
@@ -145,23 +145,26 @@ class CallLedger:
             else:
                 self.keep(call, reply)
         except KnowledgeError as error:
-            raise KnowledgeError(f"{error}; {self._rescued(call, reply)}") from error
+            raise KnowledgeError(f"{error}; {rescued(self.path, _row(call, reply))}") from error
         except BaseException:
-            self._rescued(call, reply)
+            rescued(self.path, _row(call, reply))
             raise
 
-    def _rescued(self, call: Call, reply: Reply) -> str:
-        """Save an answer outside of the ledger; return where it is, for the user."""
-        place = rescue(self.path, _row(call, reply))
-        if place is None:
-            return (
-                "the answer that arrived is in the line above: put it into a file and `bundlewise ledger import` that"
-            )
-        return f"the answer that arrived is in {place}: `bundlewise ledger import {place} --ledger {self.path}`"
+    def _gone(self) -> str:
+        """Save what was kept since the ledger was opened, now that its file was moved or deleted."""
+        sql = f"SELECT {', '.join(NAMES)} FROM calls WHERE rowid > ?"
+        with self._file.guarded():
+            rows = self._base.execute(sql, (self._before,)).fetchall()
+        for row in rows:
+            rescued(self.path, row)
+        told = f"the ledger of calls {self.path} was moved or deleted while it was in use"
+        return f"{told}; {len(rows):,} answers that this run kept in it are saved"
 
     def _sync(self) -> None:
         """Make what was written last safe on the disk."""
-        with suppress(OSError):  # A checkpoint may just have taken the file away, and has then done so itself.
+        if not self._file.is_there:
+            raise KnowledgeError(self._gone())
+        with suppress(OSError):  # Where the disk knows no log of changes, SQLite has done so itself.
             handle = os.open(f"{self._file.real}-wal", os.O_RDONLY)
             try:
                 os.fsync(handle)

@@ -11,6 +11,11 @@ from bundlewise.agents.calls_salvage import salvage
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import read_rows, write_jsonl
 
+VERDICT = NAMES.index("verdict")
+BILLED = slice(NAMES.index("tokens_in"), VERDICT)
+REMEMBER = """DELETE FROM forgotten WHERE rowid IN (
+    SELECT rowid FROM forgotten WHERE key = ? AND tokens_in = ? AND tokens_out = ? AND seconds = ? LIMIT 1)"""
+"""The same answer, taken in again, was paid once."""
 SUMS = "COUNT(*) AS calls, SUM(tokens_in) AS tokens_in, SUM(tokens_out) AS tokens_out, SUM(seconds) AS seconds"
 
 
@@ -98,9 +103,11 @@ def take_in(file: LedgerFile, path: Path) -> tuple[int, int]:
     new = 0
     with file.changing():
         for row in rows:
-            if row[NAMES.index("verdict")] == "good":
+            if row[VERDICT] == "good":
                 file.base.execute("DELETE FROM calls WHERE key = ? AND verdict <> 'good'", row[:1])
-            new += file.base.execute(f"INSERT OR IGNORE INTO calls VALUES ({PLACES})", row).rowcount
+            if file.base.execute(f"INSERT OR IGNORE INTO calls VALUES ({PLACES})", row).rowcount:
+                file.base.execute(REMEMBER, (row[0], *row[BILLED]))
+                new += 1
     return new, len(rows)
 
 

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sqlite3
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ ROOM = 2**22
 """Bytes that must be free before anything is paid, for the answers on their way."""
 FAMILY = ("", "-wal", "-shm", "-journal")
 """Endings of the names of the files of one ledger."""
+RIGHT = f"give yourself the right to that, or {OTHER}"
 
 
 class LedgerFile:
@@ -43,8 +43,14 @@ class LedgerFile:
         self._copies = ExitStack()
         with self.guarded():
             self.real = Path(os.path.realpath(path))
-            _refuse_what_is_no_file(path, self.real)
+            _refuse_unusable(path, self.real, writable)
             self.base = self._open_for_writing() if writable else self._open_for_reading()
+            self._place = _place_of(self.real)
+
+    @property
+    def is_there(self) -> bool:
+        """Say whether the file is still where it was opened: SQLite writes on into one that was deleted."""
+        return _place_of(self.real) == self._place
 
     def close(self) -> None:
         """Close the file."""
@@ -152,7 +158,7 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: f"check the disk, copy the file and its -wal to another one and name it there, or {OTHER}",
     sqlite3.SQLITE_BUSY: f"another program holds it: end that, then the same command goes on, or {OTHER}",
     sqlite3.SQLITE_LOCKED: f"another program holds it: end that, then the same command goes on, or {OTHER}",
-    sqlite3.SQLITE_READONLY: f"make the file, its -wal and its folder writable to you, or {OTHER}",
+    sqlite3.SQLITE_READONLY: f"make the file, its -wal, its -shm and its folder writable to you, or {OTHER}",
     sqlite3.SQLITE_CANTOPEN: f"check that its folder and the files beside it (-wal, -shm) can be written, or {OTHER}",
     sqlite3.SQLITE_CORRUPT: f"{{salvage}}, or {OTHER}",
     sqlite3.SQLITE_NOTADB: f"{OTHER}; if this was a ledger, {{salvage}}",
@@ -160,17 +166,36 @@ _REMEDIES = {
 }
 
 
+def _place_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _refuse_what_is_no_file(path: Path, real: Path) -> None:
-    """Refuse folders and devices, which SQLite opens only to fail later, or waits for."""
-    if real.exists() and not stat.S_ISREG(real.stat().st_mode):
-        kind = "a folder" if real.is_dir() else "a device, pipe or socket"
-        raise KnowledgeError(f"cannot use the ledger of calls {path}: it is {kind}; {OTHER}")
+def _refuse_unusable(path: Path, real: Path, writable: bool) -> None:
+    """Refuse what SQLite would wait for, misunderstand, or refuse without a word on the cause."""
+    rights = os.R_OK | os.W_OK if writable else os.R_OK
+    for end in FAMILY if writable else FAMILY[:2]:
+        file = real.with_name(real.name + end)
+        if not file.exists():
+            continue
+        if not file.is_file():
+            kind = "a folder" if file.is_dir() else "a device, pipe or socket"
+            raise KnowledgeError(f"cannot use the ledger of calls {path}: {file} is {kind}; move that away, or {OTHER}")
+        if not os.access(file, rights):
+            lacking = "written" if os.access(file, os.R_OK) else "read"
+            raise KnowledgeError(f"cannot use the ledger of calls {path}: {file} cannot be {lacking} by you; {RIGHT}")
+    folder = next(parent for parent in real.parents if parent.exists())
+    if writable and folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise KnowledgeError(f"cannot use the ledger of calls {path}: {folder} cannot be written by you; {RIGHT}")
     log = real.with_name(f"{real.name}-wal")
-    if real.exists() and not real.stat().st_size and _size(log):
+    if _size(log) and real.exists() and not _size(real):
         # SQLite takes the file for a new one, and deletes the log with all that it holds.
         told = f"the ledger of calls {path} is empty, but {log.name} beside it holds {_size(log):,} bytes of answers"
         raise KnowledgeError(f"{told}; {salvage_of(path)}, or move that away")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -50,11 +51,20 @@ def whole_text(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def rescue(ledger: Path, row: tuple[Any, ...]) -> Path | None:
-    """Write a row that the ledger cannot take to a file of JSON lines; return the file, or None for standard error.
+def rescued(ledger: Path, row: tuple[Any, ...]) -> str:
+    """Write a row that the ledger cannot take to a file of JSON lines; return where it is, for the user.
 
     The file lies beside the ledger, else in the working folder, else among temporary files.
     """
+    place = _rescue(ledger, row)
+    if place is None:
+        return "the answer that arrived is in the line above; put that into a file for `bundlewise ledger import`"
+    names = f"{shlex.quote(str(place))} --ledger {shlex.quote(str(ledger))}"
+    return f"the answer that arrived is in {place}; take it in with `bundlewise ledger import {names}`"
+
+
+def _rescue(ledger: Path, row: tuple[Any, ...]) -> Path | None:
+    """Write the row; return the file, or None where it was printed."""
     numbers = {name: _near(value) for name, value in zip(NAMES, row, strict=True) if name in (*NUMBERS, "time")}
     line = (json.dumps(dict(zip(NAMES, row, strict=True)) | numbers, ensure_ascii=False) + "\n").encode()
     for path in _places(ledger):

@@ -144,6 +144,8 @@ class _Pages:
             if not 0 < after <= self.count:
                 raise ValueError("the chain is broken")
             page = self.page(after)
+            if not any(page):
+                raise ValueError("the page was wiped")
             after = int.from_bytes(page[:4], "big")
             found += page[4 : min(usable, 4 + size - len(found))]
         return bytes(found)

@@ -27,11 +27,14 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS forgotten (
         key TEXT NOT NULL, stage TEXT NOT NULL, model TEXT NOT NULL, verdict TEXT NOT NULL,
         tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, seconds REAL NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS forgotten_by_key ON forgotten (key)",
     """CREATE TRIGGER IF NOT EXISTS kept AFTER INSERT ON calls
         BEGIN DELETE FROM claims WHERE key = NEW.key; END""",
     """CREATE TRIGGER IF NOT EXISTS forgot AFTER DELETE ON calls BEGIN INSERT INTO forgotten VALUES
         (OLD.key, OLD.stage, OLD.model, OLD.verdict, OLD.tokens_in, OLD.tokens_out, OLD.seconds); END""",
 )
+MADE = {"calls", "calls_by_subject", "claims", "forgotten", "forgotten_by_key", "kept", "forgot"}
+"""The names of all that."""
 VERSION = 1
 """The format that is written, as SQLite's `user_version`; the first one was 0."""
 APPLICATION = 0x62776C31
@@ -106,7 +109,8 @@ def open_for_many(base: sqlite3.Connection, seconds: float) -> None:
 
 def bring_up_to_date(base: sqlite3.Connection) -> None:
     """Make what is missing, in one step: a process that is killed leaves the file as it was."""
-    if _pragma(base, "user_version") == VERSION:
+    made = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
+    if _pragma(base, "user_version") == VERSION and made >= MADE:
         return
     base.execute("BEGIN IMMEDIATE")
     try:
