@@ -10,6 +10,7 @@ import click
 
 from bundlewise import __version__
 from bundlewise.commands.overlay import prompts_option
+from bundlewise.endpoints import without_key
 from bundlewise.errors import BundlewiseError, describe
 
 COMMANDS = {
@@ -93,7 +94,7 @@ def main(args: list[str] | None = None) -> None:
 def trace(debug: bool) -> None:
     """Print the traceback of the error at hand if the user wants it."""
     if debug:
-        traceback.print_exc()
+        click.echo(without_key(traceback.format_exc()), err=True, nl=False)
 
 
 def fail(message: str, code: int) -> Any:

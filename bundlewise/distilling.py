@@ -1,9 +1,7 @@
 """Distilling as functions: teachers by name, the run of the teacher graph, and its plan before anything is paid."""
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bundlewise.agents.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
+from bundlewise.stopping import stoppable
 
 if TYPE_CHECKING:
     from bundlewise.agents.asking import Asker, Asks
@@ -93,7 +92,8 @@ def formats_named(formats: str) -> tuple[KnowledgeKind, ...]:
 
 def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
     """Return the endpoint that `openai:MODEL[@URL]` names."""
-    from bundlewise.agents.chat import ChatEndpoint, Pace
+    from bundlewise.agents.chat import ChatEndpoint
+    from bundlewise.agents.pace import Pace
 
     model, _, url = name.removeprefix(LARGE).partition("@")
     if not model:
@@ -161,13 +161,16 @@ def distil(
     payment, tally = payment or Payment(), tally or Tally()
     with _asker(teacher, payment, tally) as asker:
         if asker is not None:
-            with watching(tally, log), _stoppable(asker):
+            with watching(tally, log), stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
-        with watching(tally, log), _stoppable(asker):
+        with watching(tally, log), stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks}
-            found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+            try:
+                found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+            finally:
+                tally.sum_up()
     return Distilled([*found["records"], *remarks], found["refused"], tally.rows())
 
 
@@ -245,7 +248,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     caps = Caps(payment.max_cost, payment.max_tokens, payment.max_calls)
     ledger = CallLedger(payment.ledger)
     try:
-        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
+        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs, retry_failed=payment.retry_failed)
     finally:
         endpoint.close()
         ledger.close()
@@ -259,29 +262,12 @@ def asking(teacher: str, payment: Payment, tally: "Tally | None" = None) -> "Ite
         UsageError: the teacher is no large one.
     """
     from bundlewise.agents.tally import Tally
+    from bundlewise.watching import telling
 
-    with _asker(teacher, payment, tally or Tally()) as asker:
+    tally = tally or Tally()
+    with _asker(teacher, payment, tally) as asker:
         if asker is None:
             raise UsageError(f"teacher {teacher} is no language model; give openai:MODEL[@URL]")
-        with _stoppable(asker):
+        with telling(tally), stoppable(asker):
             asker.probe()
             yield asker
-
-
-@contextmanager
-def _stoppable(asker: "Asks | None") -> Iterator[None]:
-    """Let Ctrl-C end the waiting of all threads at once; answers on their way still come into the ledger."""
-    if asker is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stop = asker.endpoint.stop
-
-    def end(*_: object) -> None:
-        stop.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
