@@ -13,6 +13,7 @@ from uuid import uuid4
 from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
 from bundlewise.agents.chat import ChatEndpoint, RefusedError, SilentError
 from bundlewise.agents.completions import CHARACTERS as CHARACTERS
+from bundlewise.agents.completions import UNUSABLE, why_unusable
 from bundlewise.agents.completions import tokens_of as tokens_of
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.agents.contracts import parse, schema_of
@@ -22,7 +23,6 @@ from bundlewise.agents.room import CapError as CapError
 from bundlewise.agents.room import Caps as Caps
 from bundlewise.agents.room import Room
 from bundlewise.agents.tally import Tally
-from bundlewise.endpoints import in_short
 from bundlewise.errors import KnowledgeError, StoppedError, UsageError
 from bundlewise.prompts.render import Messages, fingerprint, messages, render
 
@@ -76,7 +76,7 @@ class Asks(ABC):
             if reply is None:
                 return self._missing(call, messages, stand_in())
             if reply.verdict in UNUSABLE:
-                reason, attempt = _unusable(reply), attempt + 1
+                reason, attempt = why_unusable(reply), attempt + 1
                 continue
             found, wrong = _parsed(reply.text, contract)
             wrong = wrong or (faults(found) if found is not None else [])
@@ -255,10 +255,6 @@ class Asker(Asks):
         self.tally.failed(stage, subject, reason)
 
 
-UNUSABLE: tuple[Verdict, ...] = ("empty", "refused", "tools", "unreadable")
-"""Verdicts on answers that hold no text to go on with."""
-
-
 def messages_of(template: str, schema: dict[str, Any], /, **variables: Any) -> Messages:
     """Return the messages of a question: who the teacher is, with the contract, then the rendered template."""
     return messages(template, schema=json.dumps(schema, ensure_ascii=False), **variables)
@@ -289,14 +285,3 @@ def _parsed(text: str, contract: type[Typed]) -> tuple[Typed | None, list[str]]:
         return parse(text, contract)
     except RecursionError:
         return None, ["it is nested too deeply"]
-
-
-def _unusable(reply: Reply) -> str:
-    """Return why an answer cannot be used, in the model's words where it has any."""
-    why = {
-        "empty": "the answer was empty",
-        "refused": "the model refused to answer",
-        "tools": "the model called a tool instead of answering",
-        "unreadable": "the answer could not be read",
-    }[reply.verdict]
-    return f"{why}: {in_short(reply.text)}" if reply.text.strip() else why

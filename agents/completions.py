@@ -16,6 +16,9 @@ TIMES, BEYOND = 4, 10_000
 DIGITS = 15
 """Digits of the longest integer that is read as one."""
 
+UNUSABLE: tuple[Verdict, ...] = ("empty", "refused", "tools", "unreadable")
+"""Verdicts on answers that hold no text to go on with."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -156,3 +159,14 @@ def _count(value: Any, most: int) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= most else None
+
+
+def why_unusable(reply: Reply) -> str:
+    """Return why an answer cannot be used, in the model's words where it has any."""
+    why = {
+        "empty": "the answer was empty",
+        "refused": "the model refused to answer",
+        "tools": "the model called a tool instead of answering",
+        "unreadable": "the answer could not be read",
+    }[reply.verdict]
+    return f"{why}: {in_short(reply.text)}" if reply.text.strip() else why

@@ -1,4 +1,4 @@
-"""What one exchange comes to: an answer, a fault that may pass, a refusal of this call, or of whoever asks."""
+"""The outcome of one exchange: an answer, a fault that may pass, a refusal of this call, or of whoever asks."""
 
 import json
 from dataclasses import dataclass
