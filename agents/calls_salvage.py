@@ -35,13 +35,16 @@ def salvage(path: Path) -> Salvaged:
     """Return the calls that can still be read from a ledger and its log of changes, whatever is broken in them.
 
     Pages that SQLite has set free are left out as far as it is known which they are. Frames of the log behind a broken
-    one are read last, for calls that are nowhere else.
+    one are read then, for calls that are nowhere else, and where calls are lost, frames that were to be overwritten.
     """
     found, log = Salvaged(), _Log.of(path)
-    pages = _Pages(path, log.size, log.whole)
-    _gather(pages, found, pages.freed())
-    if log.rest:
-        _gather(_Pages(path, log.size, {**log.whole, **log.rest}), found, set())
+    with path.open("rb") as stream:
+        pages = _Pages(stream.fileno(), log.size, log.whole)
+        _gather(pages, found, pages.freed())
+        if log.rest:
+            _gather(_Pages(stream.fileno(), log.size, {**log.whole, **log.rest}), found, set())
+        if log.stale and found.lost:
+            _gather(_Pages(stream.fileno(), log.size, {**log.stale, **log.whole, **log.rest}), found, set())
     return found
 
 
@@ -80,23 +83,22 @@ def _take(found: Salvaged, rowid: int, values: list[Any]) -> None:
 class _Pages:
     """The pages of a file, those of its log laid over them; a page that cannot be read is empty."""
 
-    def __init__(self, path: Path, size: int, over: Mapping[int, bytes]) -> None:
-        self._over = over
-        self._file = path.open("rb")
-        head = os.pread(self._file.fileno(), HEAD, 0)
+    def __init__(self, file: int, size: int, over: Mapping[int, bytes]) -> None:
+        self._file, self._over = file, over
+        head = os.pread(file, HEAD, 0)
         given = int.from_bytes(head[16:18], "big")
         self.size = size or (65536 if given == 1 else given)
         if self.size not in {2**power for power in range(9, 17)}:
             self.size = USUAL
         self._usable = self.size - (head[20] if head.startswith(b"SQLite format 3\0") else 0)
-        there = -(-os.fstat(self._file.fileno()).st_size // self.size)
+        there = -(-os.fstat(file).st_size // self.size)
         self.count = max([there, *over])
 
     def page(self, number: int) -> bytes:
         if number in self._over:
             return self._over[number]
         try:
-            return os.pread(self._file.fileno(), self.size, (number - 1) * self.size).ljust(self.size, b"\0")
+            return os.pread(self._file, self.size, (number - 1) * self.size).ljust(self.size, b"\0")
         except OSError:
             return bytes(self.size)
 
@@ -153,11 +155,12 @@ class _Pages:
 
 @dataclass(frozen=True)
 class _Log:
-    """The log of changes beside a file: the size of its pages, those that hold, and those behind a broken one."""
+    """The log of changes beside a file: the size of its pages, whole ones, those behind a broken one, and old ones."""
 
     size: int = 0
     whole: dict[int, bytes] = field(default_factory=dict)
     rest: dict[int, bytes] = field(default_factory=dict)
+    stale: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path) -> "_Log":
@@ -170,18 +173,19 @@ class _Log:
             return cls()
         order, sums, is_whole = "<>"[magic & 1], (0, 0), True
         sums = _sums(content[:24], order, sums)
-        whole, pending, rest = dict[int, bytes](), dict[int, bytes](), dict[int, bytes]()
+        whole, pending, rest, stale = (dict[int, bytes]() for _ in range(4))
         for at in range(32, len(content) - size - 23, 24 + size):
             number, commit, *frame = struct.unpack_from(">6I", content, at)
             page = content[at + 24 : at + 24 + size]
             if frame[:2] != salts:
+                stale[number] = page
                 continue
             sums = _sums(content[at : at + 8] + page, order, sums)
             is_whole &= tuple(frame[2:]) == sums
             (pending if is_whole else rest)[number] = page
             if is_whole and commit:
                 whole, pending = whole | pending, {}
-        return cls(size, whole, pending | rest)
+        return cls(size, whole, pending | rest, stale)
 
 
 def _sums(content: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:

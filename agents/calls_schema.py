@@ -41,7 +41,7 @@ APPLICATION = 0x62776C31
 """The mark of a ledger of calls in the head of its file ("bwl1")."""
 POLL = 0.05
 CHECKED = 2**28
-"""Bytes up to which a whole file is checked before it is used (a third of a second); of a larger one its length is."""
+"""Bytes up to which all pages of a file are checked before it is used (a third of a second); its length always is."""
 OTHER = "give another file with --ledger"
 
 
@@ -74,13 +74,12 @@ def check(base: sqlite3.Connection, path: Path) -> None:
 
 def _check_whole(base: sqlite3.Connection, path: Path) -> None:
     """Refuse a damaged file: a call that is not found again would be paid again."""
-    size = _pragma(base, "page_count") * _pragma(base, "page_size")
-    if size <= CHECKED:
+    size, real = _pragma(base, "page_count") * _pragma(base, "page_size"), Path(os.path.realpath(path))
+    files = (real, real.with_name(f"{real.name}-wal"))
+    there = sum(file.stat().st_size for file in files if file.exists())
+    fault = "ok" if there >= size or not real.exists() else f"{there:,} bytes of {size:,} are there"
+    if fault == "ok" and size <= CHECKED:
         fault = base.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    else:
-        real = Path(os.path.realpath(path))
-        there = sum(file.stat().st_size for file in (real, real.with_name(f"{real.name}-wal")) if file.exists())
-        fault = "ok" if there >= size else f"{there:,} bytes of {size:,} are there"
     if fault != "ok":
         told = " ".join(fault.removeprefix("*** in database main ***").split())
         raise KnowledgeError(f"the ledger of calls {path} is damaged ({told}); {salvage_of(path)}, or {OTHER}")

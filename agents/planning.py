@@ -5,7 +5,7 @@ from threading import Lock
 from typing import Any
 
 from bundlewise.agents.asking import CHARACTERS, Asks, tokens_of
-from bundlewise.agents.calls import Call, Reply
+from bundlewise.agents.calls import Call, Reply, Verdict
 from bundlewise.agents.contracts import Contract
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.prices import Price
@@ -64,6 +64,13 @@ class Planner(Asks):
     def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed:
         self._count(call, messages, usual)
         return usual
+
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> None:
+        """Count an answer that a run has not judged yet among the failed ones."""
+        if reply.verdict == "good" != verdict:
+            with self._lock:
+                stage = self.stages[call.stage]
+                stage.cached, stage.failed = stage.cached - 1, stage.failed + 1
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         """Keep no account of failures: a plan counts what is to be asked."""
