@@ -26,6 +26,8 @@ Verdict = Literal["good", "empty", "refused", "tools", "unreadable", "faulty"]
 """What became of an answer: used; without text; a refusal; a call of a tool instead of text; no completion although it
 was billed; text that does not keep its contract."""
 POLL = 0.05
+KEPT = "WHERE key = ? AND (verdict = 'good' OR rowid > ?)"
+"""The condition of a kept answer; one that could not be used counts as missing in the rows up to a number."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,12 @@ class CallLedger:
 
     def find(self, key: str) -> Reply | None:
         """Return the answer kept for a call."""
+        return self._find(key, 0)
+
+    def _find(self, key: str, failed_up_to: int) -> Reply | None:
         columns = "text, finish, tokens_in, tokens_out, seconds, verdict"
         with self._file.guarded():
-            row = self._base.execute(f"SELECT {columns} FROM calls WHERE key = ?", (key,)).fetchone()
+            row = self._base.execute(f"SELECT {columns} FROM calls {KEPT}", (key, failed_up_to)).fetchone()
         return Reply(*row) if row else None
 
     def answer(
@@ -112,13 +117,14 @@ class CallLedger:
         Raises:
             KnowledgeError: the ledger cannot be used; an answer that arrived is in the file that the message names.
         """
+        failed_up_to = self._before if retry else 0
         while True:
-            with self._claimed(call.key, self._before if retry else 0) as free:
+            with self._claimed(call.key, failed_up_to) as free:
                 if free:
                     reply = _storable(send())
                     self._keep_or_rescue(call, reply, retry)
                     return reply
-            if (kept := self.find(call.key)) is not None:
+            if (kept := self._find(call.key, failed_up_to)) is not None:
                 return kept
             wait(POLL)
 
@@ -203,11 +209,8 @@ class CallLedger:
                 self._file.close()
 
     def _claim(self, key: str, claim: str, failed_up_to: int) -> bool:
-        """Take a call that is neither kept nor held; one that was left behind is taken over.
-
-        Answers that are not good count as not kept in the rows up to `failed_up_to`.
-        """
-        kept = "SELECT 1 FROM calls WHERE key = ? AND (verdict = 'good' OR rowid > ?)"
+        """Take a call that is neither kept nor held; one that was left behind is taken over."""
+        kept = f"SELECT 1 FROM calls {KEPT}"
         unclaimed = f"INSERT INTO claims SELECT ?, ? WHERE NOT EXISTS ({kept}) ON CONFLICT DO NOTHING"
         with self._file.guarded():
             if self._base.execute(unclaimed, (key, claim, key, failed_up_to)).rowcount == 1:
