@@ -182,11 +182,12 @@ def test_on_a_terminal_the_table_is_live_and_gone_when_the_run_ends(monkeypatch:
 
 
 def row(stage: str, cost: list[float | None], **values: Any) -> dict[str, Any]:
-    usual = {"cached": 0, "calls": 1200, "most_calls": 3600, "tokens_in": (500_000, 2_000_000)}
+    usual = {"cached": 0, "failed": 0, "calls": 1200, "most_calls": 3600, "tokens_in": (500_000, 2_000_000)}
     return {"stage": stage, **usual, "tokens_out": (9_000, 80_000), "why": {"new": 1200}, "cost": cost, **values}
 
 
 NOTHING = {"calls": 0, "most_calls": 0, "tokens_in": (0, 0), "tokens_out": (0, 0), "why": {}, "cached": 40}
+FAILED = {"failed": 3}
 
 
 def words(lines: list[str]) -> list[str]:
@@ -209,6 +210,13 @@ def test_a_plan_says_by_stage_what_a_run_takes_from_low_to_high_and_why() -> Non
         "all 40 2,400 1,000,000 18,000 $2.00",
         "at most 7,200 4,000,000 160,000 $2,501.25",
     ]
+
+
+def test_a_plan_tells_answers_that_could_not_be_used_apart_from_those_that_answer() -> None:
+    lines = words(plan_lines([row("kinds", [0.0, 0.0], **NOTHING | FAILED), row("rules", [1.0, 1.0], **FAILED)]))
+    assert lines[2] == "failed: 3 kept answers that --retry-failed asks for again"
+    assert "why: 1,200 new; failed: 3 kept answers that --retry-failed asks for again" in lines
+    assert lines[-1] == "failed: 6 kept answers that --retry-failed asks for again"
 
 
 def test_a_plan_of_a_hundred_thousand_sessions_fits_into_80_columns() -> None:
