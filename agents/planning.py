@@ -66,11 +66,11 @@ class Planner(Asks):
         return usual
 
     def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> None:
-        """Count an answer that a run has not judged yet among the failed ones."""
-        if reply.verdict == "good" != verdict:
-            with self._lock:
-                stage = self.stages[call.stage]
-                stage.cached, stage.failed = stage.cached - 1, stage.failed + 1
+        """Count an answer as the next run will judge it, where the last one judged otherwise or did not judge yet."""
+        more = (verdict != "good") - (reply.verdict != "good")
+        with self._lock:
+            stage = self.stages[call.stage]
+            stage.cached, stage.failed = stage.cached - more, stage.failed + more
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         """Keep no account of failures: a plan counts what is to be asked."""
