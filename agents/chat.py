@@ -74,9 +74,7 @@ class ChatEndpoint:
         if self.url:
             refuse_address(self.url)
         if not (self.patience >= 0 and self.timeout > 0):
-            raise UsageError(
-                f"timeout {self.timeout} and patience {self.patience} must be seconds; give numbers above 0"
-            )
+            raise UsageError(f"timeout {self.timeout} or patience {self.patience} is no time; give seconds")
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def test_retry_after_may_be_a_date() -> None:
         (402, "check your balance there"),
         (403, "set OPENAI_API_KEY to a key that may use the model"),
         (404, "check the model's name"),
+        (405, "check that the address ends where /chat/completions follows"),
     ],
 )
 def test_a_refusal_of_whoever_asks_stops_at_once_without_the_key(server: TeacherServer, code: int, remedy: str) -> None:
@@ -238,10 +239,10 @@ def test_a_server_that_said_anything_at_all_is_waited_for_as_long_as_asked(
 def test_of_a_call_that_fails_among_others_that_succeed_nothing_is_told(
     server: TeacherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat, "SILENCE", 0.4)
+    monkeypatch.setattr(chat, "SILENCE", 1.2)
     told: list[str] = []
     asks = endpoint(server, tell=told.append)
-    asks.patience = 1.5
+    asks.patience = 2.4
 
     def refuse(handler: Handler, body: dict[str, Any]) -> bool:
         is_bad = handler.headers["Idempotency-Key"] == "bad"
@@ -324,3 +325,11 @@ def test_the_key_comes_from_the_environment_and_a_server_without_accounts_needs_
     endpoint(server).send(ASKED, None, "plain")
     assert [headers["authorization"] for headers in server.headers] == [f"Bearer {KEY}", "Bearer none"]
     assert "OPENAI_API_KEY" not in os.environ
+
+
+def test_a_question_that_is_forbidden_by_a_server_that_answers_others_fails_alone(server: TeacherServer) -> None:
+    asks = endpoint(server)
+    asks.send(ASKED, None, "plain")
+    server.fault = first(1, status(403, "flagged by moderation"))
+    with pytest.raises(RefusedError, match=r"refused \(403\): flagged by moderation"):
+        asks.send(ASKED, None, "plain")

@@ -101,3 +101,5 @@ def test_a_retry_does_what_was_planned_and_a_run_after_it_nothing(
         assert sum(server.asked.values()) - asked == calls
         ledger.close()
     assert planned(path, endpoint) == {"cached": 2, "failed": 0, "calls": 1, "why": {"new": 1}}
+    keys = [headers["idempotency-key"] for headers in server.headers]
+    assert keys[-1] == f"{keys[1]}-1", "a provider would give the same answer to the same key"
