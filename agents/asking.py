@@ -186,7 +186,8 @@ class Asker(Asks):
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any], mode: Mode | None = None) -> Reply:
         def send(limit: int | None) -> Reply:
             form, is_exact = mode or self.mode, mode is not None
-            return self.endpoint.send(messages, schema, form, call.key, limit=limit, exact=is_exact)
+            key = self.ledger.idempotency(call.key)
+            return self.endpoint.send(messages, schema, form, key, limit=limit, exact=is_exact)
 
         try:
             return self._paid(call, messages, send)

@@ -223,6 +223,10 @@ class CallLedger:
                 self._base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, claim))
         return free
 
+    def idempotency(self, key: str) -> str:
+        """Return the key under which a call is sent; see `calls_books.idempotency`."""
+        return calls_books.idempotency(self._file, key)
+
     def templates(self, stage: str, subject: str) -> set[str]:
         """Return the fingerprints of the templates by which a subject has been asked about in a stage."""
         with self._file.guarded():

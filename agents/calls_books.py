@@ -55,6 +55,17 @@ def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table:
         return [dict(zip(columns, row, strict=True)) for row in cursor]
 
 
+def idempotency(file: LedgerFile, key: str) -> str:
+    """Return the key under which a call is sent: a new one where it was paid before.
+
+    A provider gives the same answer to the same key, and so would never give a better one.
+    """
+    paid = "SELECT (SELECT COUNT(*) FROM calls WHERE key = ?1) + (SELECT COUNT(*) FROM forgotten WHERE key = ?1)"
+    with file.guarded():
+        times = file.base.execute(paid, (key,)).fetchone()[0]
+    return f"{key}-{times}" if times else key
+
+
 def forget(file: LedgerFile, which: Which) -> int:
     """Delete calls, but not from what was paid; return how many. A run that needs one asks again."""
     where, values = which.where()
