@@ -61,8 +61,9 @@ class Asks(ABC):
         """
         schema = schema_of(contract)
         messages = messages_of(template, schema, **variables)
-        reason, asked, attempt = "", set[str](), 0
-        for _ in range(self.repairs + 1):
+        reason, asked, attempt, rounds = "", set[str](), 0, self.repairs + 1
+        while rounds:
+            rounds -= 1
             call = call_of(stage, subject, template, self.endpoint, messages, schema, attempt)
             if call.key in asked:
                 reason = f"{reason} (the same answer came again)"
@@ -80,7 +81,10 @@ class Asks(ABC):
                 continue
             found, wrong = _parsed(reply.text, contract)
             wrong = wrong or (faults(found) if found is not None else [])
-            self._judge(call, reply, "faulty" if wrong else "good")
+            if self._judge(call, reply, "faulty" if wrong else "good"):
+                rounds += 1
+                asked.discard(call.key)
+                continue
             if not wrong:
                 return found
             if reply.finish == "length":
@@ -97,9 +101,12 @@ class Asks(ABC):
         """Go on with a stand-in where nobody was asked."""
         return usual
 
-    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> None:
-        """Take note of whether an answer keeps its contract, where a note is kept."""
-        return
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
+        """Take note of whether an answer keeps its contract, where a note is kept; say whether to ask again for it.
+
+        An answer that no run has judged before may turn out to be one that is to be asked for again.
+        """
+        return False
 
     @abstractmethod
     def _failed(self, stage: str, subject: str, reason: str) -> None:
@@ -248,9 +255,11 @@ class Asker(Asks):
                 return False
             return True
 
-    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> None:
-        if reply.verdict != verdict:
-            self.ledger.judge(call.key, verdict)
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
+        if reply.verdict == verdict:
+            return False
+        self.ledger.judge(call.key, verdict)
+        return self.retry_failed and verdict != "good" and self.ledger.is_of_before(call.key)
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         self.tally.failed(stage, subject, reason)

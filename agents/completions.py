@@ -11,6 +11,7 @@ from bundlewise.prompts.render import Messages
 
 CHARACTERS = (3.0, 5.0)
 """Characters a token, at least and at most: between them lies what tokenizers make of English."""
+FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call")
 TIMES, BEYOND = 4, 10_000
 """A count of tokens is absurd above so many times the bytes that were sent or wanted, and some that servers add."""
 DIGITS = 15
@@ -88,7 +89,7 @@ def _said(choices: Any) -> tuple[str, str, Verdict]:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return "", "stop", "unreadable"
     ended = choice.get("finish_reason")
-    finish = without_key(ended)[:40] if isinstance(ended, str) and ended else "stop"
+    finish = ended if isinstance(ended, str) and ended in FINISHES else without_key(str(ended or "stop"))[:40]
     text, refusal = _text(message.get("content")), message.get("refusal")
     if text is None:
         return "", finish, "unreadable"

@@ -1,14 +1,16 @@
 """The line to a server: one exchange ends within its time by the wall clock, whatever the server does meanwhile."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Lock
+from typing import Any
 
 from bundlewise.endpoints import key, reason_of, refuse_address
 
 CONNECT = 10.0
 """Seconds a connection may take; what is slow about a model comes after."""
+LONGEST = 86_400.0
+"""Seconds of the longest exchange: a clock cannot wait for any number of them."""
 LARGEST = 8 * 2**20
 """Bytes of the largest answer that is read."""
 
@@ -32,11 +34,7 @@ class Silence:
 
 @dataclass
 class Line:
-    """Connections to one server, opened at the first exchange; threads share them.
-
-    The exchanges run on an event loop of their own, because only there a time limit holds for all of an exchange:
-    a server that sends a byte of its headers now and then would outlast any limit on a single wait.
-    """
+    """Connections to one server, opened at the first exchange; threads share them."""
 
     url: str | None
     timeout: float
@@ -52,18 +50,16 @@ class Line:
     @property
     def busy(self) -> int:
         """How many answers are on their way."""
-        return len(self._opened.tasks) if self._opened else 0
+        return len(self._opened.clock.running) if self._opened else 0
 
     def exchange(self, content: bytes, headers: Mapping[str, str], limit: float | None = None) -> Heard | Silence:
         """Send a question and return what comes within the limit in seconds, or within the timeout."""
-        opened = self._open()
-        asked = opened.exchange(content, headers, self.timeout if limit is None else limit)
-        return asyncio.run_coroutine_threadsafe(asked, opened.loop).result()
+        return self._open().exchange(content, headers, self.timeout if limit is None else limit)
 
     def hang_up(self) -> None:
         """End every exchange that is under way; what has arrived whole is still returned."""
         if self._opened:
-            self._opened.loop.call_soon_threadsafe(self._opened.cancel)
+            self._opened.clock.hang_up()
 
     def close(self) -> None:
         """Close the connections; another exchange opens them again."""
@@ -80,66 +76,55 @@ class Line:
 
 
 class _Opened:
-    """The event loop and its client."""
+    """The client, and the exchanges that are under way."""
 
     def __init__(self, url: str | None, timeout: float, connections: int) -> None:
         import httpx2
 
-        self.address, self._headers = _account(url)
-        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-        waits = httpx2.Timeout(None, connect=min(CONNECT, timeout))
-        self._client = httpx2.AsyncClient(limits=limits, timeout=waits, follow_redirects=True)
-        self.tasks: set[asyncio.Task[object]] = set()
-        self.loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self.loop.run_forever, daemon=True, name="line to a model")
-        self._thread.start()
+        from bundlewise.agents.deadline import Backend, Clock
 
-    async def exchange(self, content: bytes, headers: Mapping[str, str], limit: float) -> Heard | Silence:
+        self.address, self._headers = _account(url)
+        self.clock = Clock()
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
+        self._client = httpx2.Client(limits=limits, timeout=waits, follow_redirects=True)
+        # The library has no other place for a network of one's own beside its proxies.
+        transports: list[Any] = [self._client._transport, *self._client._mounts.values()]
+        for transport in transports:
+            if transport is not None:
+                transport._pool._network_backend = Backend(self.clock)
+
+    def exchange(self, content: bytes, headers: Mapping[str, str], limit: float) -> Heard | Silence:
+        """Make one exchange; whatever is wrong with it is a reason."""
         import httpx2
 
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
-        try:
-            async with asyncio.timeout(limit):
-                return await self._post(content, headers)
-        except TimeoutError:
-            return Silence(f"its answer took more than {limit:.0f} s")
-        except asyncio.CancelledError:
-            return Silence("the line was hung up")
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-            return Silence(reason_of(error), away=True)
-        # An answer can be broken in its headers, its compression, its redirects and its cookies.
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict) as error:
-            return Silence(reason_of(error))
-        except (OSError, ValueError, EOFError) as error:
-            return Silence(reason_of(error))
-        finally:
-            self.tasks.discard(task)
+        with self.clock.limiting(min(LONGEST, limit)) as under_way:
+            try:
+                return self._post(content, headers)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+                found = Silence(reason_of(error), away=True)
+            except httpx2.TimeoutException:
+                found = Silence(f"its answer took more than {limit:.0f} s")
+            # An answer can be broken in its headers, its compression, its redirects and its cookies.
+            except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict) as error:
+                found = Silence(reason_of(error))
+            except (OSError, ValueError, EOFError) as error:
+                found = Silence(reason_of(error))
+            return Silence("the line was hung up") if under_way.hung_up else found
 
-    async def _post(self, content: bytes, headers: Mapping[str, str]) -> Heard | Silence:
+    def _post(self, content: bytes, headers: Mapping[str, str]) -> Heard | Silence:
         url, found = f"{self.address}chat/completions", bytearray()
-        async with self._client.stream("POST", url, content=content, headers={**self._headers, **headers}) as answer:
-            async for chunk in answer.aiter_bytes():
+        with self._client.stream("POST", url, content=content, headers={**self._headers, **headers}) as answer:
+            for chunk in answer.iter_bytes():
                 found += chunk
                 if len(found) > LARGEST:
                     return Silence(f"its answer has more than {LARGEST:,} bytes")
             return Heard(answer.status_code, bytes(found), answer.headers.get("retry-after"))
 
-    def cancel(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-    async def _end(self) -> None:
-        self.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self._client.aclose()
+        """End what is under way, and close the connections."""
+        self.clock.hang_up()
+        self._client.close()
 
 
 def _account(url: str | None) -> tuple[str, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
