@@ -175,11 +175,11 @@ class Asker(Asks):
 
     def stopping(self, is_first: bool) -> None:
         """Tell whoever watches what the run still waits for, now that it was stopped."""
-        count = f"{self.endpoint.busy:,} answers on their way"
-        again = "Ctrl-C again leaves at once, and they are paid for in vain"
-        self.tally.stopping(
-            f"stopping: waiting for {count}; {again}" if is_first else f"leaving at once, without {count}"
-        )
+        busy = self.endpoint.busy
+        answers = f"{busy:,} answer{'s' if busy > 1 else ''} on the way"
+        again = "Ctrl-C again leaves at once, and what is on the way is paid for in vain"
+        waits, leaves = f"stopping: waiting for {answers}; {again}", f"leaving at once, without {answers}"
+        self.tally.stopping((waits if is_first else leaves) if busy else "stopping: no answer is on the way")
 
     def _probed(self, mode: Mode) -> Reply:
         request = {**self.endpoint.parameters, "probe": mode}

@@ -83,9 +83,7 @@ class Tally:
         """Note how many answers had tokens that had to be estimated, if there were any."""
         if count := sum(stage.estimated for stage in list(self.stages.values())):
             answers = f"{count:,} answer{'s' if count > 1 else ''}"
-            self.note(
-                f"the server gave no count of tokens that can be for {answers}: they are estimated, so is the cost"
-            )
+            self.note(f"the tokens of {answers}, and their cost, are estimated: the server gave no count that can be")
 
     def cost(self, *names: str) -> float | None:
         """Return what was paid in this run, for all stages or those named, in US dollars; None where unknown."""

@@ -255,17 +255,21 @@ def test_a_verdict_may_be_passed_when_an_answer_is_read(ledger: CallLedger) -> N
     assert again.find(OTHER.key) is None
 
 
-def failed_before(path: Path) -> CallLedger:
+def failed_before(path: Path, order: tuple[Call, ...] = (OTHER, ONE)) -> CallLedger:
     """Return a ledger opened anew, in which one answer is good and another could not be used."""
     ledger = CallLedger(path)
-    ledger.keep(ONE, Reply("overloaded", "stop", 10, 2, 0.5, "faulty"))
-    ledger.keep(OTHER, Reply("fine", "stop", 10, 2, 0.5))
+    replies = {ONE.key: Reply("overloaded", "stop", 10, 2, 0.5, "faulty"), OTHER.key: Reply("fine", "stop", 10, 2, 0.5)}
+    for call in order:
+        ledger.keep(call, replies[call.key])
     ledger.close()
     return CallLedger(path)
 
 
-def test_on_a_retry_answers_of_before_that_could_not_be_used_are_sent_for_again_once(path: Path) -> None:
-    ledger, sender = failed_before(path), Sender()
+@pytest.mark.parametrize("order", [(ONE, OTHER), (OTHER, ONE)], ids=["kept first", "kept last"])
+def test_on_a_retry_answers_of_before_that_could_not_be_used_are_sent_for_again_once(
+    path: Path, order: tuple[Call, ...]
+) -> None:
+    ledger, sender = failed_before(path, order), Sender()
     for _ in range(3):
         assert ledger.answer(OTHER, sender(OTHER), stop, retry=True).text == "fine"
         assert ledger.answer(ONE, sender(ONE), stop, retry=True).text == f"answer 1 to {ONE.subject}"
@@ -283,6 +287,24 @@ def test_on_a_retry_an_answer_of_this_run_is_not_sent_for_again_though_it_could_
     assert ledger.answer(ONE, send, retry=True) == ledger.answer(ONE, send, stop, retry=True)
     assert len(sent) == 1
     assert CallLedger(path).answer(ONE, Sender()(ONE), retry=True).verdict == "good", "the next run asks again"
+
+
+def test_a_retry_ends_though_another_process_forgets_what_was_kept_last(path: Path) -> None:
+    """SQLite gives the number of the last row again once that is gone, so numbers alone do not tell old from new."""
+    ledger, sent = failed_before(path), []
+    for number in range(2, 20):
+        ledger.keep(CALLS[number], Reply("x"))
+    ledger.close()
+    ledger = CallLedger(path)
+    CallLedger(path).forget(verdicts=["good"])
+
+    def send() -> Reply:
+        sent.append(1)
+        return Reply("overloaded still", verdict="faulty")
+
+    for _ in range(3):
+        assert ledger.answer(ONE, send, stop, retry=True).text == "overloaded still"
+    assert len(sent) == 1 and not ledger.is_of_before(ONE.key)
 
 
 def test_without_a_retry_an_answer_that_could_not_be_used_answers(path: Path) -> None:

@@ -92,6 +92,29 @@ def test_a_server_that_is_waited_for_is_told_of_without_a_terminal_too(
     assert told == [("waiting", "lab gives no answer (refused)"), ("answering", ""), ("done", None)]
 
 
+def test_notes_and_the_end_of_a_run_are_told_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    with watching(tally, tmp_path / "log"):
+        tally.note("the model takes no temperature")
+        tally.stopping("stopping: waiting for 2 answers on the way")
+        tally.call("kinds", "a", Reply("x", estimated=True), cached=False)
+        tally.call("kinds", "b", Reply("x", estimated=True, verdict="empty"), cached=False)
+        tally.sum_up()
+    estimated = "the tokens of 2 answers, and their cost, are estimated: the server gave no count that can be"
+    words = ["the model takes no temperature", "stopping: waiting for 2 answers on the way", estimated]
+    assert capsys.readouterr().err.splitlines() == words
+    rows = read_rows(tmp_path / "log")
+    assert [row["event"] for row in rows] == ["note", "stopping", "call", "call", "note"]
+    assert rows[3]["verdict"] == "empty" and rows[4]["reason"] == estimated
+
+
+def test_a_run_without_estimates_says_nothing_of_them() -> None:
+    tally = Tally()
+    tally.call("kinds", "a", Reply("x"), cached=False)
+    tally.sum_up()
+    assert tally.notes == []
+
+
 @pytest.mark.parametrize("place", [".", "file/log"], ids=["a folder", "below a file"])
 def test_a_log_that_cannot_be_written_is_a_usage_error_before_anything_is_done(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
