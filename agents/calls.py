@@ -18,7 +18,7 @@ from bundlewise.agents import calls_books
 from bundlewise.agents.calls_books import Which
 from bundlewise.agents.calls_claims import HELD, is_held, new_claim
 from bundlewise.agents.calls_file import LedgerFile
-from bundlewise.agents.calls_rows import NAMES, PLACES, rescued, whole_text
+from bundlewise.agents.calls_rows import PLACES, rescued, whole_text
 from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
@@ -81,6 +81,7 @@ class CallLedger:
         self._base = self._file.base
         self._gate = Lock()
         self._on_their_way, self._closing = 0, False
+        self._renewed = set[str]()  # A row may get the number of an older one that another process forgot.
         with self._file.guarded():
             self._before = self._base.execute("SELECT COALESCE(MAX(rowid), 0) FROM calls").fetchone()[0]
 
@@ -117,21 +118,27 @@ class CallLedger:
         Raises:
             KnowledgeError: the ledger cannot be used; an answer that arrived is in the file that the message names.
         """
-        failed_up_to = self._before if retry else 0
         while True:
+            failed_up_to = self._before if retry and call.key not in self._renewed else 0
             with self._claimed(call.key, failed_up_to) as free:
                 if free:
                     reply = _storable(send())
                     self._keep_or_rescue(call, reply, retry)
+                    if retry:
+                        self._renewed.add(call.key)
                     return reply
             if (kept := self._find(call.key, failed_up_to)) is not None:
                 return kept
             wait(POLL)
 
-    def keep(self, call: Call, reply: Reply) -> None:
-        """Write an answer down, and give the claim back, in one statement: threads wait for each other at each."""
+    def keep(self, call: Call, reply: Reply, *, anew: bool = False) -> None:
+        """Write an answer down, `anew` in place of an older one, and give the claim back, in one statement.
+
+        Threads wait for each other at each.
+        """
+        kept = "REPLACE" if anew else "INSERT OR IGNORE"
         with self._file.guarded():
-            self._base.execute(f"INSERT OR IGNORE INTO calls VALUES ({PLACES})", _row(call, reply))
+            self._base.execute(f"{kept} INTO calls VALUES ({PLACES})", _row(call, reply))
         self._sync()
 
     def judge(self, key: str, verdict: Verdict) -> None:
@@ -140,36 +147,28 @@ class CallLedger:
             with self._file.guarded():
                 self._base.execute("UPDATE calls SET verdict = ? WHERE key = ?", (verdict, key))
 
-    def _keep_or_rescue(self, call: Call, reply: Reply, retry: bool) -> None:
-        """Keep an answer, in place of an older one on a retry; one that cannot be kept is paid, and saved elsewhere."""
+    def is_of_before(self, key: str) -> bool:
+        """Say whether a kept answer is older than this ledger's opening."""
+        if key in self._renewed:
+            return False
+        with self._file.guarded():
+            sql = "SELECT 1 FROM calls WHERE key = ? AND rowid <= ?"
+            return self._base.execute(sql, (key, self._before)).fetchone() is not None
+
+    def _keep_or_rescue(self, call: Call, reply: Reply, anew: bool) -> None:
+        """Keep an answer; one that cannot be kept is paid, and saved elsewhere."""
         try:
-            if retry:
-                with self._file.changing():
-                    self._base.execute("DELETE FROM calls WHERE key = ?", (call.key,))
-                    self._base.execute(f"INSERT INTO calls VALUES ({PLACES})", _row(call, reply))
-                self._sync()
-            else:
-                self.keep(call, reply)
+            self.keep(call, reply, anew=anew)
         except KnowledgeError as error:
             raise KnowledgeError(f"{error}; {rescued(self.path, _row(call, reply))}") from error
         except BaseException:
             rescued(self.path, _row(call, reply))
             raise
 
-    def _gone(self) -> str:
-        """Save what was kept since the ledger was opened, now that its file was moved or deleted."""
-        sql = f"SELECT {', '.join(NAMES)} FROM calls WHERE rowid > ?"
-        with self._file.guarded():
-            rows = self._base.execute(sql, (self._before,)).fetchall()
-        for row in rows:
-            rescued(self.path, row)
-        told = f"the ledger of calls {self.path} was moved or deleted while it was in use"
-        return f"{told}; {len(rows):,} answers that this run kept in it are saved"
-
     def _sync(self) -> None:
         """Make what was written last safe on the disk."""
         if not self._file.is_there:
-            raise KnowledgeError(self._gone())
+            raise KnowledgeError(calls_books.saved(self._file, self._before))
         with suppress(OSError):  # Where the disk knows no log of changes, SQLite has done so itself.
             handle = os.open(f"{self._file.real}-wal", os.O_RDONLY)
             try:

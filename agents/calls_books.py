@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlewise.agents.calls_file import FAMILY, LedgerFile
-from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, row_of
+from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, rescued, row_of
 from bundlewise.agents.calls_salvage import salvage
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import read_rows, write_jsonl
@@ -120,6 +120,16 @@ def take_in(file: LedgerFile, path: Path) -> tuple[int, int]:
                 file.base.execute(REMEMBER, (row[0], *row[BILLED]))
                 new += 1
     return new, len(rows)
+
+
+def saved(file: LedgerFile, before: int) -> str:
+    """Save the calls behind a row of a ledger that was moved or deleted while in use; return that, for the user."""
+    with file.guarded():
+        rows = file.base.execute(f"SELECT {', '.join(NAMES)} FROM calls WHERE rowid > ?", (before,)).fetchall()
+    for row in rows:
+        rescued(file.path, row)
+    told = f"the ledger of calls {file.path} was moved or deleted while it was in use"
+    return f"{told}; {len(rows):,} answers that this run kept in it are saved"
 
 
 def refuse_its_own(ledger: Path, path: Path) -> None:

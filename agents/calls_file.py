@@ -91,6 +91,8 @@ class LedgerFile:
             open_for_many(base, BUSY)
             # Safe against kill -9; `keep` makes answers safe against a power cut, outside of the lock.
             base.execute("PRAGMA synchronous=NORMAL")
+            # What is replaced is noted among what was forgotten.
+            base.execute("PRAGMA recursive_triggers=ON")
             bring_up_to_date(base)
             try_to_write(base)
         return base

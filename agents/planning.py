@@ -39,6 +39,7 @@ class Planner(Asks):
     stages: dict[str, Planned] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _counted: set[str] = field(default_factory=set)
+    _unjudged: set[str] = field(default_factory=set)
 
     def rows(self, price: Price | None) -> list[dict[str, Any]]:
         """Return the stages as rows, with the least and the most that they cost; None where the price is unknown."""
@@ -51,7 +52,7 @@ class Planner(Asks):
 
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any]) -> Reply | None:
         reply = self.ledger.find(call.key)
-        if reply is None or (self.retry_failed and reply.verdict != "good"):
+        if reply is None or (self.retry_failed and (reply.verdict != "good" or call.key in self._unjudged)):
             return None
         with self._lock:
             stage = self.stages.setdefault(call.stage, Planned())
@@ -65,12 +66,17 @@ class Planner(Asks):
         self._count(call, messages, usual)
         return usual
 
-    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> None:
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
         """Count an answer as the next run will judge it, where the last one judged otherwise or did not judge yet."""
         more = (verdict != "good") - (reply.verdict != "good")
         with self._lock:
             stage = self.stages[call.stage]
+            if more > 0 and self.retry_failed:
+                self._unjudged.add(call.key)
+                stage.cached -= 1
+                return True
             stage.cached, stage.failed = stage.cached - more, stage.failed + more
+        return False
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         """Keep no account of failures: a plan counts what is to be asked."""
