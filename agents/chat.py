@@ -17,7 +17,7 @@ from bundlewise.agents.calls import Reply
 from bundlewise.agents.completions import Asked, tokens_of
 from bundlewise.agents.dialect import LENGTHS, Dialect, Mode
 from bundlewise.agents.line import Line
-from bundlewise.agents.outcomes import Barred, Fault, Outcome, Refusal, outcome
+from bundlewise.agents.exchanges import Barred, Fault, Outcome, Refusal, outcome
 from bundlewise.agents.pace import Pace, Trial
 from bundlewise.endpoints import refuse_address
 from bundlewise.errors import ModelError, StoppedError, UsageError
