@@ -2,25 +2,32 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
+from time import monotonic
 from typing import Any
+from uuid import uuid4
 
-from bundlewise.agents.calls import Call, CallLedger, Reply
-from bundlewise.agents.chat import ChatEndpoint, Mode, RefusedError
+from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
+from bundlewise.agents.chat import ChatEndpoint, RefusedError, SilentError
+from bundlewise.agents.completions import CHARACTERS as CHARACTERS
+from bundlewise.agents.completions import UNUSABLE, why_unusable
+from bundlewise.agents.completions import tokens_of as tokens_of
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.agents.contracts import parse, schema_of
+from bundlewise.agents.dialect import Mode
+from bundlewise.agents.probing import PROBE, PROBE_SCHEMA, PROBED, keeps
+from bundlewise.agents.room import CapError as CapError
+from bundlewise.agents.room import Caps as Caps
+from bundlewise.agents.room import Room
 from bundlewise.agents.tally import Tally
-from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.errors import KnowledgeError, StoppedError, UsageError
 from bundlewise.prompts.render import Messages, fingerprint, messages, render
 
-CHARACTERS = (3.0, 5.0)
-"""Characters a token, at least and at most: between them lies what tokenizers make of English."""
-
-
-class CapError(BundlewiseError):
-    """A cap on money or tokens would have been passed by the next call."""
+LONGEST_SHOWN = 20_000
+"""Characters of a faulty answer that are shown to the model again; more would be paid for and help no more."""
 
 
 @dataclass
@@ -49,13 +56,15 @@ class Asks(ABC):
         """Return a reply that keeps its contract; None after the last repair, or a refusal, which are noted.
 
         A model that says the same wrong thing again would be told the same again, and the ledger would answer for it:
-        such a round cannot help, so the subject has failed then.
+        such a round cannot help, so the subject has failed then. An answer without a text that could be wrong is asked
+        for again as it was.
         """
         schema = schema_of(contract)
         messages = messages_of(template, schema, **variables)
-        reason, asked = "", set[str]()
-        for _ in range(self.repairs + 1):
-            call = call_of(stage, subject, template, self.endpoint, messages, schema)
+        reason, asked, attempt, rounds = "", set[str](), 0, self.repairs + 1
+        while rounds:
+            rounds -= 1
+            call = call_of(stage, subject, template, self.endpoint, messages, schema, attempt)
             if call.key in asked:
                 reason = f"{reason} (the same answer came again)"
                 break
@@ -67,13 +76,20 @@ class Asks(ABC):
                 break
             if reply is None:
                 return self._missing(call, messages, stand_in())
-            found, wrong = parse(reply.text, contract)
+            if reply.verdict in UNUSABLE:
+                reason, attempt = why_unusable(reply), attempt + 1
+                continue
+            found, wrong = _parsed(reply.text, contract)
             wrong = wrong or (faults(found) if found is not None else [])
+            if self._judge(call, reply, "faulty" if wrong else "good"):
+                rounds += 1
+                asked.discard(call.key)
+                continue
             if not wrong:
                 return found
             if reply.finish == "length":
                 wrong = ["it was cut off at its greatest length; be shorter", *wrong]
-            reason, messages = wrong[0], repaired(messages, reply.text, wrong)
+            reason, messages, attempt = wrong[0], repaired(messages, reply.text[:LONGEST_SHOWN], wrong), 0
         self._failed(stage, subject, reason)
         return None
 
@@ -85,18 +101,16 @@ class Asks(ABC):
         """Go on with a stand-in where nobody was asked."""
         return usual
 
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
+        """Take note of whether an answer keeps its contract, where a note is kept; say whether to ask again for it.
+
+        An answer that no run has judged before may turn out to be one that is to be asked for again.
+        """
+        return False
+
     @abstractmethod
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         """Note that a subject has no reply that can be used."""
-
-
-@dataclass(frozen=True)
-class Caps:
-    """The most that a run may pay, in US dollars and in tokens, and the most calls it may make; None is no cap."""
-
-    cost: float | None = None
-    tokens: int | None = None
-    calls: int | None = None
 
 
 @dataclass
@@ -110,94 +124,145 @@ class Asker(Asks):
     tally: Tally
     caps: Caps = field(default_factory=Caps)
     mode: Mode = "json_schema"
+    retry_failed: bool = False
+    halted: bool = False
+    _room: Room = field(init=False)
     _lock: Lock = field(default_factory=Lock)
-    _sending: int = 0
-    _reserved: int = 0
-    _reserved_cost: float = 0.0
+    _life: Lock = field(default_factory=Lock)
+    _under_way: int = 0
+    _silent_at: float = 0.0
+    _unkept: KnowledgeError | None = None
 
     def __post_init__(self) -> None:
         if self.caps.cost is not None and self.tally.price is None:
             remedy = "add it to a table of prices and give that with --prices, or cap tokens with --max-tokens"
             raise UsageError(f"the price of {self.endpoint.model} is unknown, so --max-cost cannot hold; {remedy}")
+        self._room = Room(self.caps, self.tally, self.endpoint.max_output, self.endpoint.wait)
+        self.endpoint.dialect.note = self.tally.note
+        self.endpoint.dialect.is_bounded = self.caps.cost is not None or self.caps.tokens is not None
 
     def probe(self) -> Mode:
         """Find out how the endpoint can be made to answer in a schema, once a ledger; keep to what it really does.
 
         A server may take a schema and ignore it: the question asks for something else than the schema.
         """
-        for mode in _PROBED:
-            call = Call("probe", mode, "", self.endpoint.model, {**self.endpoint.parameters, "probe": mode})
+        for mode in PROBED:
             try:
-                reply = self._answer(call, _PROBE, _PROBE_SCHEMA, mode)
+                reply = self._probed(mode)
             except RefusedError:
                 continue
-            if _keeps(reply.text, mode):
+            if keeps(reply.text, mode):
                 self.mode = mode
                 return mode
         self.mode = "plain"
         return self.mode
 
-    def _answer(self, call: Call, messages: Messages, schema: dict[str, Any], mode: Mode | None = None) -> Reply:
-        reserved: list[tuple[int, float]] = []
+    def halt(self) -> int:
+        """Let no further call begin; return how many are under way, whose answers still come into the ledger.
 
-        def send() -> Reply:
-            reserved.append(self._reserve(messages))
-            return _counted(self.endpoint.send(messages, schema, mode or self.mode, call.key), messages)
+        It takes no lock, so that a signal may call it whatever its thread holds.
+        """
+        self.halted = True
+        return self._under_way
+
+    def release(self) -> None:
+        """End every wait but those for answers that are on their way."""
+        self.endpoint.stop.set()
+
+    def hang_up(self) -> None:
+        """Give up the answers that are on their way; those that are here still come into the ledger."""
+        self.endpoint.hang_up()
+
+    def stopping(self, is_first: bool) -> None:
+        """Tell whoever watches what the run still waits for, now that it was stopped."""
+        busy = self.endpoint.busy
+        answers = f"{busy:,} answer{'s' if busy > 1 else ''} on the way"
+        again = "Ctrl-C again leaves at once, and what is on the way is paid for in vain"
+        waits, leaves = f"stopping: waiting for {answers}; {again}", f"leaving at once, without {answers}"
+        self.tally.stopping((waits if is_first else leaves) if busy else "stopping: no answer is on the way")
+
+    def _probed(self, mode: Mode) -> Reply:
+        request = {**self.endpoint.parameters, "probe": mode}
+        for attempt in range(self.repairs + 1):
+            call = Call("probe", mode, "", self.endpoint.model, request, attempt)
+            reply = self._answer(call, PROBE, PROBE_SCHEMA, mode)
+            if reply.verdict not in UNUSABLE:
+                break
+        return reply
+
+    def _answer(self, call: Call, messages: Messages, schema: dict[str, Any], mode: Mode | None = None) -> Reply:
+        def send(limit: int | None) -> Reply:
+            form, is_exact = mode or self.mode, mode is not None
+            key = self.ledger.idempotency(call.key)
+            return self.endpoint.send(messages, schema, form, key, limit=limit, exact=is_exact)
 
         try:
-            reply = self.ledger.answer(call, send, self.endpoint.wait)
-            self.tally.call(call.stage, call.subject, reply, cached=not reserved)
-        finally:
-            for tokens, cost in reserved:
-                self._release(tokens, cost)
+            return self._paid(call, messages, send)
+        except SilentError as error:
+            if self._is_alive():
+                raise RefusedError(f"{error.found}, although it answers others") from None
+            raise
+
+    def _paid(self, call: Call, messages: Messages, send: Callable[[int | None], Reply]) -> Reply:
+        """Return the answer to a call from the ledger, or send it; what was billed is counted before it is kept."""
+        estimate, paid = tokens_of(messages)[1], list[Reply]()
+
+        def pay() -> Reply:
+            with self._room.taken(call.stage, estimate) as limit:
+                paid.append(send(limit))
+                self.tally.call(call.stage, call.subject, paid[0], cached=False)
+                self._room.learn(call.stage, estimate, paid[0])
+            return paid[0]
+
+        with self._beginning():
+            try:
+                reply = self.ledger.answer(call, pay, self.endpoint.wait, retry=self.retry_failed)
+            except KnowledgeError as error:
+                self._unkept = error
+                raise
+        if not paid:
+            self.tally.call(call.stage, call.subject, reply, cached=True)
         return reply
+
+    @contextmanager
+    def _beginning(self) -> Iterator[None]:
+        """Count a call as under way until its answer is kept; none begins where one was not, or in a stopped run."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            # In this order a signal sees the call, or the call sees the signal.
+            if self.halted:
+                raise StoppedError("stopped; the same command goes on where it stopped")
+            if self._unkept is not None:
+                raise self._unkept
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _is_alive(self) -> bool:
+        """Find out by a short question whether the server answers at all; threads that ask at once share the answer."""
+        asked_at = monotonic()
+        with self._life:
+            if self.endpoint.answered_since(asked_at) or self._silent_at >= asked_at:
+                return self._silent_at < asked_at
+            request = {**self.endpoint.parameters, "probe": f"alive {uuid4().hex}"}
+            call = Call("probe", "alive", "", self.endpoint.model, request)
+            try:
+                self._paid(call, PROBE, lambda limit: self.endpoint.answers(PROBE, call.key))
+            except SilentError:
+                self._silent_at = monotonic()
+                return False
+            return True
+
+    def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
+        if reply.verdict == verdict:
+            return False
+        self.ledger.judge(call.key, verdict)
+        return self.retry_failed and verdict != "good" and self.ledger.is_of_before(call.key)
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
         self.tally.failed(stage, subject, reason)
-
-    def _reserve(self, messages: Messages) -> tuple[int, float]:
-        """Put aside the tokens and money a call could take at most until it is here, so that no cap is ever passed."""
-        most_in, most_out = tokens_of(messages)[1], self.endpoint.max_output
-        tokens, price = most_in + most_out, self.tally.price
-        cost = price.cost(most_in, most_out) if price else 0.0
-        with self._lock:
-            paid, caps = self.tally.cost() or 0.0, self.caps
-            if caps.cost is not None and paid + self._reserved_cost + cost > caps.cost:
-                raise CapError(_capped("--max-cost", f"${caps.cost:g}", f"${paid:.4f}"))
-            if caps.tokens is not None and self.tally.tokens + self._reserved + tokens > caps.tokens:
-                raise CapError(_capped("--max-tokens", f"{caps.tokens:,}", f"{self.tally.tokens:,} tokens"))
-            if caps.calls is not None and self.tally.calls + self._sending + 1 > caps.calls:
-                raise CapError(_capped("--max-calls", f"{caps.calls:,}", f"{self.tally.calls:,} calls"))
-            self._sending += 1
-            self._reserved, self._reserved_cost = self._reserved + tokens, self._reserved_cost + cost
-        return tokens, cost
-
-    def _release(self, tokens: int, cost: float) -> None:
-        with self._lock:
-            self._sending -= 1
-            self._reserved, self._reserved_cost = self._reserved - tokens, self._reserved_cost - cost
-
-
-def _capped(option: str, cap: str, spent: str) -> str:
-    return f"stopped before {option} {cap} could be passed: {spent} spent; the same command with a higher cap goes on"
-
-
-_PROBED: tuple[Mode, ...] = ("json_schema", "json_object")
-_PROBE: Messages = [{"role": "user", "content": "Say hello in one word. (As JSON, if you are made to.)"}]
-_PROBE_SCHEMA = {
-    "type": "object",
-    "properties": {"greeting_word": {"type": "string"}},
-    "required": ["greeting_word"],
-    "additionalProperties": False,
-}
-
-
-def _keeps(text: str, mode: Mode) -> bool:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and (mode != "json_schema" or list(value) == ["greeting_word"])
 
 
 def messages_of(template: str, schema: dict[str, Any], /, **variables: Any) -> Messages:
@@ -212,22 +277,21 @@ def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
 
 
 def call_of(
-    stage: str, subject: str, template: str, endpoint: ChatEndpoint, messages: Messages, schema: dict[str, Any]
+    stage: str,
+    subject: str,
+    template: str,
+    endpoint: ChatEndpoint,
+    messages: Messages,
+    schema: dict[str, Any],
+    attempt: int = 0,
 ) -> Call:
     """Return the call that a question is: its key says model, parameters, messages and schema, not the server."""
     request = {**endpoint.parameters, "messages": messages, "schema": schema}
-    return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request)
+    return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request, attempt)
 
 
-def tokens_of(messages: Messages) -> tuple[int, int]:
-    """Estimate the tokens of messages, low and high; never too low for text that is not English."""
-    size = sum(len(message["content"].encode()) + 16 for message in messages)
-    return round(size / CHARACTERS[1]), round(size / CHARACTERS[0])
-
-
-def _counted(reply: Reply, messages: Messages) -> Reply:
-    """Return an answer with its tokens estimated where the server did not count them."""
-    if reply.tokens_in or reply.tokens_out:
-        return reply
-    written = round(len(reply.text.encode()) / CHARACTERS[0])
-    return Reply(reply.text, reply.finish, tokens_of(messages)[1], written, reply.seconds)
+def _parsed(text: str, contract: type[Typed]) -> tuple[Typed | None, list[str]]:
+    try:
+        return parse(text, contract)
+    except RecursionError:
+        return None, ["it is nested too deeply"]

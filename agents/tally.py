@@ -22,6 +22,7 @@ class Stage:
     cached: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    estimated: int = 0
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Tally:
     stages: dict[str, Stage] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
     waiting: str = ""
+    notes: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def expect(self, stage: str, total: int) -> None:
@@ -55,13 +57,33 @@ class Tally:
             self._note("cached", stage, subject=subject, cached=1, held=(reply.tokens_in, reply.tokens_out))
         else:
             tokens = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
-            self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens)
+            marks: dict[str, Any] = {"estimated": 1} if reply.estimated else {}
+            marks |= {} if reply.verdict == "good" else {"verdict": reply.verdict}
+            self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens, **marks)
 
     def waits(self, reason: str) -> None:
         """Note why the endpoint is waited for; with an empty reason, that it answers again."""
         with self._lock:
             self.waiting = reason
             self._tell({"event": "waiting" if reason else "answering", "reason": reason})
+
+    def stopping(self, reason: str) -> None:
+        """Note that the run was stopped, and what it still waits for."""
+        with self._lock:
+            self.waiting = reason
+            self._tell({"event": "stopping", "reason": reason})
+
+    def note(self, reason: str) -> None:
+        """Note something that whoever watches should know."""
+        with self._lock:
+            self.notes.append(reason)
+            self._tell({"event": "note", "reason": reason})
+
+    def sum_up(self) -> None:
+        """Note how many answers had tokens that had to be estimated, if there were any."""
+        if count := sum(stage.estimated for stage in list(self.stages.values())):
+            answers = f"{count:,} answer{'s' if count > 1 else ''}"
+            self.note(f"the tokens of {answers}, and their cost, are estimated: the server gave no count that can be")
 
     def cost(self, *names: str) -> float | None:
         """Return what was paid in this run, for all stages or those named, in US dollars; None where unknown."""

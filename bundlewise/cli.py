@@ -9,6 +9,7 @@ import click
 from bundlewise import __version__
 from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.overlay import prompts_option
+from bundlewise.endpoints import without_key
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.signals import Stopped, signals_stop
 from bundlewise.terminal import one_line, printable_streams
@@ -108,7 +109,7 @@ def _usage(error: click.ClickException, debug: bool) -> int:
 def trace(debug: bool) -> None:
     """Print the traceback of the error at hand if the user wants it."""
     if debug:
-        traceback.print_exc()
+        click.echo(without_key(traceback.format_exc()), err=True, nl=False)
 
 
 def fail(message: str, code: int) -> int:

@@ -1,9 +1,7 @@
 """Distilling as functions: teachers by name, the run of the teacher graph, and its plan before anything is paid."""
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from bundlewise.agents.outcomes import MAX_FAILED
 from bundlewise.agents.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
+from bundlewise.stopping import stoppable
 
 if TYPE_CHECKING:
     from bundlewise.agents.asking import Asker, Asks
@@ -35,7 +34,8 @@ class Payment:
     """How a large teacher is asked and paid; what a grounded or recorded one does without.
 
     `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none. `max_failed` is
-    the share of a stage that may fail; a run in which more fails, or all of a stage, replaces nothing.
+    the share of a stage that may fail; a run in which more fails, or all of a stage, replaces nothing. `retry_failed`
+    asks again for answers in the ledger that are of no use: empty ones, refusals, those that break their contract.
     """
 
     ledger: Path = LEDGER
@@ -53,6 +53,7 @@ class Payment:
     max_output: int = 2000
     repairs: int = 2
     max_failed: float = MAX_FAILED
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def formats_named(formats: str) -> tuple[KnowledgeKind, ...]:
 
 def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
     """Return the endpoint that `openai:MODEL[@URL]` names."""
-    from bundlewise.agents.chat import ChatEndpoint, Pace
+    from bundlewise.agents.chat import ChatEndpoint
+    from bundlewise.agents.pace import Pace
 
     model, _, url = name.removeprefix(LARGE).partition("@")
     if not model:
@@ -171,13 +173,16 @@ def distil(
     outcomes = Outcomes(payment.max_failed)
     with _asker(teacher, payment, tally) as asker:
         if asker is not None:
-            with watching(tally, log), _stoppable(asker):
+            with watching(tally, log), stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
-        with watching(tally, log), _stoppable(asker):
+        with watching(tally, log), stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
-            found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+            try:
+                found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+            finally:
+                tally.sum_up()
     failures = {name: stage.rows for name, stage in outcomes.stages.items() if stage.reasons}
     return Distilled([*found["records"], *remarks], found["refused"], tally.rows(), failures, found["cut"])
 
@@ -207,8 +212,8 @@ def plan(
     payment = payment or Payment()
     endpoint = endpoint_of(teacher, payment)
     price = price_of(endpoint.model, payment.prices)
-    with closing(CallLedger(payment.ledger)) as ledger:
-        planner = Planner(endpoint, ledger, repairs=payment.repairs)
+    with closing(CallLedger.open_for_reading(payment.ledger)) as ledger:
+        planner = Planner(endpoint, ledger, repairs=payment.repairs, retry_failed=payment.retry_failed)
         model = lambda: embedder or Embedder.named()  # noqa: E731
         _run(LargeTeacher(planner), sessions, dials, payment, Tally(), model, is_plan=True)
     return planner.rows(price)
@@ -258,7 +263,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     caps = Caps(payment.max_cost, payment.max_tokens, payment.max_calls)
     ledger = CallLedger(payment.ledger)
     try:
-        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs)
+        yield Asker(endpoint, ledger, tally, caps, repairs=payment.repairs, retry_failed=payment.retry_failed)
     finally:
         endpoint.close()
         ledger.close()
@@ -272,29 +277,12 @@ def asking(teacher: str, payment: Payment, tally: "Tally | None" = None) -> "Ite
         UsageError: the teacher is no large one.
     """
     from bundlewise.agents.tally import Tally
+    from bundlewise.watching import telling
 
-    with _asker(teacher, payment, tally or Tally()) as asker:
+    tally = tally or Tally()
+    with _asker(teacher, payment, tally) as asker:
         if asker is None:
             raise UsageError(f"teacher {teacher} is no language model; give openai:MODEL[@URL]")
-        with _stoppable(asker):
+        with telling(tally), stoppable(asker):
             asker.probe()
             yield asker
-
-
-@contextmanager
-def _stoppable(asker: "Asks | None") -> Iterator[None]:
-    """Let Ctrl-C end the waiting of all threads at once; answers on their way still come into the ledger."""
-    if asker is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stop = asker.endpoint.stop
-
-    def end(*_: object) -> None:
-        stop.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -33,6 +33,10 @@ class AdapterError(BundlewiseError):
     """An adapter that does not fit its base, prompts or knowledge."""
 
 
+class StoppedError(BundlewiseError):
+    """Work that was stopped while it waited for something."""
+
+
 def describe(error: Exception) -> str:
     """Return one line for the user."""
     if isinstance(error, BundlewiseError):

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bundlewise.agents.tally import Tally
 
 LINE = 80
+NOTES = 3
+"""Notes that are shown below the table, the last ones."""
+TOLD = ("waiting", "answering", "stopping", "note")
+"""Events that are told in words."""
 COLUMNS = ("done", "failed", "calls", "cached", "tokens in", "tokens out", "money", "left")
 
 
@@ -65,19 +69,34 @@ def _live(tally: "Tally") -> Iterator[None]:
         if "stage" in event:
             started.setdefault(event["stage"], time.monotonic())
 
-    is_terminal = sys.stderr.isatty()
-    listener = note if is_terminal else _say_waits
-    tally.listeners.append(listener)
+    if not sys.stderr.isatty():
+        with telling(tally):
+            yield
+        return
+    told = len(tally.notes)
+    tally.listeners.append(note)
     try:
-        with _table(tally, started) if is_terminal else nullcontext():
+        with _table(tally, started):
             yield
     finally:
-        tally.listeners.remove(listener)
+        tally.listeners.remove(note)
+        # The table is gone then, and what should be known stays.
+        for said in tally.notes[told:]:
+            sys.stderr.write(f"{said}\n")
 
 
-def _say_waits(event: dict[str, Any]) -> None:
-    """Say without a terminal, where there is no table, that the endpoint is waited for: the run seems to hang."""
-    if event["event"] in ("waiting", "answering"):
+@contextmanager
+def telling(tally: "Tally") -> Iterator[None]:
+    """Say while the block runs what a run waits for, since it seems to hang, and its notes."""
+    tally.listeners.append(_say)
+    try:
+        yield
+    finally:
+        tally.listeners.remove(_say)
+
+
+def _say(event: dict[str, Any]) -> None:
+    if event["event"] in TOLD:
         sys.stderr.write(f"{event['reason'] or 'it answers again'}\n")
         sys.stderr.flush()
 
@@ -88,7 +107,8 @@ def _table(tally: "Tally", started: dict[str, float]) -> "Live":
     from rich.text import Text
 
     def shown() -> Group:
-        return Group(stage_table(tally, started), *([Text(one_line(tally.waiting))] if tally.waiting else []))
+        words = [*tally.notes[-NOTES:], *([tally.waiting] if tally.waiting else [])]
+        return Group(stage_table(tally, started), *(Text(one_line(said)) for said in words))
 
     return Live(get_renderable=shown, console=console(), refresh_per_second=4, transient=True)
 
@@ -126,15 +146,21 @@ def plan_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         table.append((row["stage"], f"{row['cached']:,}", *ends[0]))
         if ends[0] != ends[1]:
             table.append(("", "at most", *ends[1]))
-        why = ", ".join(f"{count:,} {reason}" for reason, count in row["why"].items())
-        whys += [""] * (len(table) - len(whys) - 1) + [why]
+        whys += [""] * (len(table) - len(whys) - 1) + [_why(row)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for cells, why in zip(table, whys, strict=True):
         numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
         lines.append("  ".join([cells[0].ljust(widths[0]), *numbers]))
-        lines += wrap(f"why: {why}", LINE, initial_indent="  ", subsequent_indent="  ") if why else []
+        lines += wrap(why, LINE, initial_indent="  ", subsequent_indent="  ") if why else []
     return lines
+
+
+def _why(row: dict[str, Any]) -> str:
+    """Return the reasons of a stage's calls, and how many kept answers are there that could not be used."""
+    why = ", ".join(f"{count:,} {reason}" for reason, count in row["why"].items())
+    failed = f"failed: {row['failed']:,} kept answers that --retry-failed asks for again" if row["failed"] else ""
+    return "; ".join(part for part in (why and f"why: {why}", failed) if part)
 
 
 def _end(row: dict[str, Any], end: int) -> tuple[str, ...]:
@@ -148,5 +174,5 @@ def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ends = [[row[name][end] for row in rows] for end in (0, 1)]
         return [None if None in values else sum(values) for values in ends]
 
-    counts = {name: sum(row[name] for row in rows) for name in ("cached", "calls", "most_calls")}
+    counts = {name: sum(row[name] for row in rows) for name in ("cached", "failed", "calls", "most_calls")}
     return {"stage": "all", **counts, **{n: both(n) for n in ("tokens_in", "tokens_out", "cost")}, "why": {}}

@@ -1,5 +1,6 @@
 """A real HTTP server on this machine that stands in for a model's endpoint: what it answers is its handler's."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -39,6 +40,13 @@ class LabHandler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
+
+    def cut(self, content: bytes) -> None:
+        """Promise a whole body, send half of it and hang up."""
+        self.send(200, content[: len(content) // 2], promised=len(content))
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""

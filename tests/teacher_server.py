@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import threading
 import time
 import zlib
@@ -63,13 +62,6 @@ class Handler(LabHandler):
         with self.server.guard:  # before the client has it, so that no test looks too early
             self.server.answered[key] += 1
         self.send(200, completion(text, finish))
-
-    def cut(self, content: bytes) -> None:
-        """Promise a whole body, send half of it and hang up."""
-        self.send(200, content[: len(content) // 2], promised=len(content))
-        self.wfile.flush()
-        self.connection.shutdown(socket.SHUT_RDWR)
-        self.close_connection = True
 
 
 GREETING = {"greeting_word": "hello"}

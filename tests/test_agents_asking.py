@@ -1,5 +1,6 @@
 """Asking for typed replies: nothing is paid twice, faults are fed back, caps hold, servers are seen through."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bundlewise.agents.chat import ChatEndpoint
 from bundlewise.agents.contracts import Kinds
 from bundlewise.agents.planning import Planner
 from bundlewise.agents.tally import Tally
-from bundlewise.errors import UsageError
+from bundlewise.errors import ModelError, StoppedError, UsageError
 from bundlewise.prices import Price
 from bundlewise.prompts.library import SHIPPED, shipped, using
 
@@ -268,3 +269,111 @@ def test_a_plan_asks_nobody_and_says_why_calls_are_to_be_made(bench: Bench) -> N
     assert 0 < row["tokens_in"][0] < row["tokens_in"][1] and 0 < row["cost"][0] < row["cost"][1]
     assert sum(bench.server.asked.values()) == 1
     assert plan.rows(None)[0]["cost"] == [None, None]
+
+
+USELESS = {
+    "empty": ({"content": ""}, "the answer was empty"),
+    "refused": ({"content": None, "refusal": "I will not."}, "the model refused to answer: I will not."),
+    "tools": ({"content": None, "tool_calls": [{"id": "1"}]}, "the model called a tool instead of answering"),
+    "unreadable": ({"content": 5}, "the answer could not be read"),
+}
+
+
+def useless(bench: Bench, message: dict[str, Any], count: int) -> None:
+    """Let the server give so many answers of no use, then good ones."""
+    left = [count]
+
+    def say(handler: Handler, body: dict[str, Any]) -> bool:
+        left[0] -= 1
+        if left[0] < 0:
+            handler.answer(GOOD, handler.headers["Idempotency-Key"])
+        else:
+            usage = {"prompt_tokens": 100, "completion_tokens": 20}
+            handler.send(200, json.dumps({"choices": [{"message": message}], "usage": usage}).encode())
+        return True
+
+    bench.server.fault = say
+
+
+@pytest.mark.parametrize(("message", "why"), USELESS.values(), ids=USELESS)
+def test_an_answer_of_no_use_is_counted_kept_and_asked_for_again_as_often_as_repairs_allow(
+    bench: Bench, message: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    heard: list[dict[str, Any]] = []
+    bench.tally.listeners.append(heard.append)
+    useless(bench, message, 3)
+    assert kinds(bench.asker(repairs=2)) is None
+    assert heard[-1]["reason"].startswith(why)
+    assert (bench.tally.calls, bench.tally.tokens) == (3, 360)
+    assert sum(row["calls"] for row in bench.ledger.totals()) == 3
+    assert kinds(bench.asker(repairs=2)) is None
+    assert sum(bench.server.asked.values()) == 3, "nothing is paid again in the next run"
+    assert kinds(bench.asker(repairs=3)) == ["mouse", "pad"], "one more attempt is a call of its own"
+    assert sum(bench.server.asked.values()) == 4
+
+
+def test_an_answer_that_breaks_its_contract_is_kept_as_faulty_and_may_be_asked_for_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.replies("The model is overloaded, try again later.", "no", "never")
+    assert kinds(bench.asker()) is None
+    bench.ledger.close()
+    bench.ledger = CallLedger(tmp_path / "calls.sqlite")
+    bench.replies(GOOD)
+    assert kinds(bench.asker()) is None
+    assert kinds(bench.asker(retry_failed=True)) == ["mouse", "pad"]
+
+
+def test_one_question_that_never_gets_an_answer_fails_alone_even_where_nobody_else_asks(bench: Bench) -> None:
+    def refuse(handler: Handler, body: dict[str, Any]) -> bool:
+        is_bad = "Foam Pad" in str(body["messages"])
+        if is_bad:
+            handler.send(500, b'{"error": {"message": "on fire"}}')
+        return is_bad
+
+    bench.server.fault = refuse
+    bench.endpoint.patience = 0.8
+    heard: list[dict[str, Any]] = []
+    bench.tally.listeners.append(heard.append)
+    asker = bench.asker()
+    assert kinds(asker) is None
+    assert "gave no answer for 1 s (500: on fire), although it answers others" in heard[-1]["reason"]
+    assert kinds(asker, ["A Case", "A Lid"], "other") == ["case", "lid"]
+    assert sum(row["calls"] for row in bench.ledger.totals()) == bench.tally.calls == 2, "what found out was paid"
+
+
+def test_where_the_server_answers_nobody_the_run_ends(bench: Bench) -> None:
+    def refuse(handler: Handler, body: dict[str, Any]) -> bool:
+        handler.send(500, b'{"error": {"message": "on fire"}}')
+        return True
+
+    bench.server.fault = refuse
+    bench.endpoint.patience = 0.8
+    with pytest.raises(ModelError, match=r"gave no answer for 1 s \(500: on fire\); the same command goes on"):
+        kinds(bench.asker())
+
+
+def test_a_model_that_calls_its_own_probe_empty_is_probed_again(bench: Bench) -> None:
+    useless(bench, {"content": ""}, 1)
+    answer = bench.server.fault
+    assert answer is not None
+
+    def probed(handler: Handler, body: dict[str, Any]) -> bool:
+        return sum(bench.server.asked.values()) == 1 and answer(handler, body)
+
+    bench.server.fault = probed
+    assert bench.asker().probe() == "json_schema"
+
+
+def test_an_answer_nested_too_deeply_is_a_fault_of_the_answer(bench: Bench) -> None:
+    bench.replies('{"kinds": ' + "[" * 50_000, GOOD)
+    assert kinds(bench.asker()) == ["mouse", "pad"]
+    assert len(bench.server.bodies[1]["messages"][2]["content"]) <= 20_000, "not all of it is paid for again"
+
+
+def test_a_run_that_was_halted_begins_no_call(bench: Bench) -> None:
+    asker = bench.asker()
+    assert asker.halt() == 0
+    with pytest.raises(StoppedError):
+        kinds(asker)
+    assert not bench.server.asked

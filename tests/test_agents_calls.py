@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bundlewise.agents.calls import Call, CallLedger, Reply
+from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
 from bundlewise.errors import DataError, KnowledgeError, ModelError, UsageError
 from bundlewise.files import read_rows
 
@@ -171,6 +171,12 @@ def test_what_a_call_is_for_does_not_make_another_one(changed: str) -> None:
     assert again.key == Call(**purpose, model="lab", request=REQUEST).key
 
 
+def test_each_attempt_at_a_request_is_a_call_of_its_own_and_the_first_is_the_request_alone() -> None:
+    first, *others = (Call("kinds", "s", "t", "lab", REQUEST, attempt) for attempt in range(4))
+    assert first.key == Call("kinds", "s", "t", "lab", REQUEST).key
+    assert len({first.key, *(call.key for call in others)}) == 4
+
+
 # Sent once, kept for good
 
 
@@ -211,6 +217,8 @@ def test_a_call_that_fails_leaves_nothing_and_can_be_sent_at_once(ledger: CallLe
 def test_a_change_that_breaks_off_is_undone_and_holds_up_nobody(ledger: CallLedger) -> None:
     with pytest.raises(OverflowError):
         ledger.answer(ONE, lambda: Reply("x", tokens_in=2**70))
+    saved = read_rows(ledger.path.with_name("calls.sqlite.rescued.jsonl"))
+    assert [row["text"] for row in saved] == ["x"], "it was paid all the same"
     for opened in (CallLedger(ledger.path), ledger):
         assert opened.find(ONE.key) is None
         opened.keep(OTHER, Reply("x"))
@@ -226,6 +234,146 @@ def test_calls_are_counted_by_stage_and_model_and_templates_by_what_they_were_ab
     assert ledger.totals() == [kinds, rules]
     assert ledger.templates("kinds", "a") == {"t1", "t2"}
     assert ledger.templates("rules", "b") == set()
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize("verdict", ["good", "empty", "refused", "tools", "unreadable", "faulty"])
+def test_an_answer_is_kept_and_found_with_its_verdict(ledger: CallLedger, verdict: Verdict) -> None:
+    given = ledger.answer(ONE, lambda: Reply("x", "stop", 10, 2, 0.5, verdict))
+    assert ledger.find(ONE.key) == given and given.verdict == verdict
+    assert ledger.answer(ONE, Sender()(ONE), stop) == given, "it is paid once, whatever became of it"
+
+
+def test_a_verdict_may_be_passed_when_an_answer_is_read(ledger: CallLedger) -> None:
+    ledger.answer(ONE, lambda: Reply("overloaded, try later", "stop", 10, 2, 0.5))
+    ledger.judge(ONE.key, "faulty")
+    ledger.judge(OTHER.key, "faulty")
+    again = CallLedger(ledger.path)
+    assert again.find(ONE.key) == Reply("overloaded, try later", "stop", 10, 2, 0.5, "faulty")
+    assert again.find(OTHER.key) is None
+
+
+def failed_before(path: Path, order: tuple[Call, ...] = (OTHER, ONE)) -> CallLedger:
+    """Return a ledger opened anew, in which one answer is good and another could not be used."""
+    ledger = CallLedger(path)
+    replies = {ONE.key: Reply("overloaded", "stop", 10, 2, 0.5, "faulty"), OTHER.key: Reply("fine", "stop", 10, 2, 0.5)}
+    for call in order:
+        ledger.keep(call, replies[call.key])
+    ledger.close()
+    return CallLedger(path)
+
+
+@pytest.mark.parametrize("order", [(ONE, OTHER), (OTHER, ONE)], ids=["kept first", "kept last"])
+def test_on_a_retry_answers_of_before_that_could_not_be_used_are_sent_for_again_once(
+    path: Path, order: tuple[Call, ...]
+) -> None:
+    ledger, sender = failed_before(path, order), Sender()
+    for _ in range(3):
+        assert ledger.answer(OTHER, sender(OTHER), stop, retry=True).text == "fine"
+        assert ledger.answer(ONE, sender(ONE), stop, retry=True).text == f"answer 1 to {ONE.subject}"
+    assert sender.sent == {ONE.subject: 1}
+    assert ledger.forgotten()[0]["calls"] == 1, "the first answer was paid too"
+
+
+def test_on_a_retry_an_answer_of_this_run_is_not_sent_for_again_though_it_could_not_be_used(path: Path) -> None:
+    ledger, sent = failed_before(path), []
+
+    def send() -> Reply:
+        sent.append(1)
+        return Reply("overloaded still", verdict="faulty")
+
+    assert ledger.answer(ONE, send, retry=True) == ledger.answer(ONE, send, stop, retry=True)
+    assert len(sent) == 1
+    assert CallLedger(path).answer(ONE, Sender()(ONE), retry=True).verdict == "good", "the next run asks again"
+
+
+def test_a_retry_ends_though_another_process_forgets_what_was_kept_last(path: Path) -> None:
+    """SQLite gives the number of the last row again once that is gone, so numbers alone do not tell old from new."""
+    ledger, sent = failed_before(path), []
+    for number in range(2, 20):
+        ledger.keep(CALLS[number], Reply("x"))
+    ledger.close()
+    ledger = CallLedger(path)
+    CallLedger(path).forget(verdicts=["good"])
+
+    def send() -> Reply:
+        sent.append(1)
+        return Reply("overloaded still", verdict="faulty")
+
+    for _ in range(3):
+        assert ledger.answer(ONE, send, stop, retry=True).text == "overloaded still"
+    assert len(sent) == 1 and not ledger.is_of_before(ONE.key)
+
+
+def test_without_a_retry_an_answer_that_could_not_be_used_answers(path: Path) -> None:
+    assert failed_before(path).answer(ONE, Sender()(ONE), stop).text == "overloaded"
+
+
+def test_a_retry_that_fails_leaves_the_first_answer(path: Path) -> None:
+    ledger = failed_before(path)
+
+    def fail() -> Reply:
+        raise ModelError("no")
+
+    with pytest.raises(ModelError):
+        ledger.answer(ONE, fail, retry=True)
+    found = ledger.find(ONE.key)
+    assert found is not None and found.text == "overloaded" and ledger.forgotten() == []
+
+
+def test_two_ledgers_that_retry_at_once_send_once(path: Path) -> None:
+    ledgers, sender, barrier = [failed_before(path), CallLedger(path)], Sender(0.05), Barrier(8)
+
+    def ask(number: int) -> str:
+        barrier.wait()
+        return ledgers[number % 2].answer(ONE, sender(ONE), Patience(), retry=True).text
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(8))) == {f"answer 1 to {ONE.subject}"}
+    assert sender.sent == {ONE.subject: 1}
+
+
+# Closed while answers are on their way
+
+
+def test_a_ledger_that_is_closed_keeps_the_answers_on_their_way_and_takes_no_new_call(path: Path) -> None:
+    ledger, on_its_way, arrives = CallLedger(path), Barrier(5), Event()
+
+    def send() -> Reply:
+        on_its_way.wait()
+        assert arrives.wait(60)
+        return Reply("late")
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ledger.answer, call, send, Patience()) for call in CALLS[:4]]
+        on_its_way.wait()
+        ledger.close()
+        with pytest.raises(KnowledgeError, match="was closed; the same command goes on"):
+            ledger.answer(CALLS[9], Sender()(CALLS[9]))
+        ledger.close()
+        arrives.set()
+        assert {thread.result().text for thread in asking} == {"late"}
+    with pytest.raises(KnowledgeError):
+        ledger.find(ONE.key)
+    again = CallLedger(path)
+    assert all(again.find(call.key) == Reply("late") for call in CALLS[:4])
+    assert again._base.execute("SELECT * FROM claims").fetchall() == []
+
+
+def test_a_ledger_that_is_closed_is_closed_when_the_last_call_fails(path: Path) -> None:
+    ledger = CallLedger(path)
+
+    def fail() -> Reply:
+        ledger.close()
+        raise ModelError("no")
+
+    with pytest.raises(ModelError):
+        ledger.answer(ONE, fail)
+    with pytest.raises(KnowledgeError, match="closed"):
+        ledger.find(ONE.key)
+    assert not Path(f"{path}-wal").exists(), "the file was closed whole"
 
 
 # Threads and processes at once
@@ -387,6 +535,8 @@ def test_a_full_disk_is_told_loses_nothing_and_the_run_goes_on_when_there_is_spa
     with full(ledger), pytest.raises(KnowledgeError, match=told):
         ledger.answer(OTHER, send, stop)
     assert len(sent) == paid
+    saved = ledger.path.with_name("calls.sqlite.rescued.jsonl")
+    assert [row["text"] for row in (read_rows(saved) if saved.exists() else [])] == [LONG.text] * paid
     assert ledger.find(ONE.key) == before and ledger.find(OTHER.key) is None
     assert ledger.answer(OTHER, send, stop) == LONG
     ledger.close()
@@ -459,7 +609,8 @@ def test_an_export_is_in_the_order_of_keys_and_the_same_however_the_calls_came(o
         ledger.close()
         return (folder / name).read_bytes()
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as clock:
+        clock.setattr("bundlewise.agents.calls.time.time", lambda: 1.0)
         folder = Path(place)
         whole = exported(list(range(6)), "whole")
         assert exported(order, "otherwise") == whole

@@ -75,8 +75,8 @@ def test_before_anything_is_paid_even_an_unknown_price_costs_nothing() -> None:
 
 
 def test_rows_say_all_of_every_stage_with_its_money() -> None:
-    kinds = {"stage": "kinds", "total": 3, "done": 2, "failed": 1, "calls": 2, "cached": 0}
-    rules = {"stage": "rules", "total": 0, "done": 0, "failed": 0, "calls": 0, "cached": 1}
+    kinds = {"stage": "kinds", "total": 3, "done": 2, "failed": 1, "calls": 2, "cached": 0, "estimated": 0}
+    rules = {"stage": "rules", "total": 0, "done": 0, "failed": 0, "calls": 0, "cached": 1, "estimated": 0}
     assert worked(PRICE).rows() == [
         kinds | {"tokens_in": 2000, "tokens_out": 400, "cost": pytest.approx(2 * EACH)},
         rules | {"tokens_in": 0, "tokens_out": 0, "cost": 0.0},

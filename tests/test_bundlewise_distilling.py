@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def faulty(share: float) -> Any:
         lambda h: h.send(500, b"{}"),
         lambda h: h.send(503, b"<html>"),
         lambda h: h.cut(completion("{}")),
-        lambda h: h.send(200, completion(" ")),
+        lambda h: h.answer(" ", h.headers["Idempotency-Key"]),
         lambda h: h.send(200, b"not json"),
         lambda h: h.answer("Well, let me think.", h.headers["Idempotency-Key"]),
         lambda h: h.answer('{"kinds": ["a', h.headers["Idempotency-Key"], "length"),
@@ -187,22 +188,28 @@ def start(place: Lab, name: str = "run") -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
-def interrupted(place: Lab, stage: str, number: int, how: signal.Signals) -> int:
-    """Run until the server gets the given request of a stage, and send the process a signal then."""
+def interrupted(place: Lab, stage: str, number: int, *signals: signal.Signals, apart: float = 0.7) -> tuple[int, str]:
+    """Run until the server gets the given request of a stage, and send the process signals then, some time apart.
+
+    Return its exit code and what it said.
+    """
     running: list[subprocess.Popen[str]] = []
     seen = [0]
 
     def strike(handler: Handler, body: dict[str, Any]) -> bool:
         seen[0] += stage_of(body) == stage
         if seen[0] == number:
-            running[0].send_signal(how)
+            seen[0] += 1
+            for turn, how in enumerate(signals):
+                threading.Timer(apart * turn, running[0].send_signal, [how]).start()
+            time.sleep(place.server.delay)
         return False
 
     place.server.fault = strike
     running.append(start(place))
-    running[0].communicate(timeout=120)
+    said = running[0].communicate(timeout=120)[1]
     place.server.fault = None
-    return running[0].returncode
+    return running[0].returncode, said
 
 
 @pytest.mark.parametrize(
@@ -211,7 +218,8 @@ def interrupted(place: Lab, stage: str, number: int, how: signal.Signals) -> int
 def test_killed_in_any_stage_the_next_run_pays_only_for_what_is_missing(place: Lab, tmp_path: Path, stage: str) -> None:
     sessions = lab(9)
     write_sessions(tmp_path / "data.jsonl", sessions)
-    assert interrupted(place, stage, 1 if stage == "formalise" else 6, signal.SIGKILL) == -signal.SIGKILL
+    code, _ = interrupted(place, stage, 1 if stage == "formalise" else 6, signal.SIGKILL)
+    assert code == -signal.SIGKILL
     assert not (tmp_path / "run.jsonl").exists()
     again = start(place)
     assert again.communicate(timeout=120)[1] == "" and again.returncode == 0
@@ -224,16 +232,11 @@ def test_killed_in_any_stage_the_next_run_pays_only_for_what_is_missing(place: L
     whole.server.close()
 
 
-def test_ctrl_c_ends_soon_keeps_what_is_on_its_way_and_goes_on(place: Lab, tmp_path: Path) -> None:
-    write_sessions(tmp_path / "data.jsonl", lab(12))
-    place.server.delay = 0.2
-    begun = time.monotonic()
-    assert interrupted(place, "propose", 3, signal.SIGINT) == 130
-    assert time.monotonic() - begun < 60
+def finish(place: Lab) -> None:
+    """Let another run go on to the end."""
     place.server.delay = 0.0
     again = start(place)
     assert again.communicate(timeout=120)[1] == "" and again.returncode == 0
-    assert set(place.server.answered.values()) == {1}
 
 
 def test_two_runs_on_one_ledger_share_their_answers(place: Lab, tmp_path: Path) -> None:
@@ -302,7 +305,7 @@ def test_a_cap_stops_between_calls_and_a_higher_one_goes_on(place: Lab) -> None:
     with pytest.raises(CapError, match="--max-tokens"):
         place.run(lab(6), max_tokens=2500, max_output=100, concurrency=2)
     paid = sum(place.server.asked.values())
-    assert 0 < paid < 20
+    assert 18 <= paid <= 20, "it ends within a call of the cap"
     place.run(lab(6), max_output=100)
     assert set(place.server.answered.values()) == {1}
 

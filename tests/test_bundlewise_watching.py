@@ -92,6 +92,29 @@ def test_a_server_that_is_waited_for_is_told_of_without_a_terminal_too(
     assert told == [("waiting", "lab gives no answer (refused)"), ("answering", ""), ("done", None)]
 
 
+def test_notes_and_the_end_of_a_run_are_told_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    with watching(tally, tmp_path / "log"):
+        tally.note("the model takes no temperature")
+        tally.stopping("stopping: waiting for 2 answers on the way")
+        tally.call("kinds", "a", Reply("x", estimated=True), cached=False)
+        tally.call("kinds", "b", Reply("x", estimated=True, verdict="empty"), cached=False)
+        tally.sum_up()
+    estimated = "the tokens of 2 answers, and their cost, are estimated: the server gave no count that can be"
+    words = ["the model takes no temperature", "stopping: waiting for 2 answers on the way", estimated]
+    assert capsys.readouterr().err.splitlines() == words
+    rows = read_rows(tmp_path / "log")
+    assert [row["event"] for row in rows] == ["note", "stopping", "call", "call", "note"]
+    assert rows[3]["verdict"] == "empty" and rows[4]["reason"] == estimated
+
+
+def test_a_run_without_estimates_says_nothing_of_them() -> None:
+    tally = Tally()
+    tally.call("kinds", "a", Reply("x"), cached=False)
+    tally.sum_up()
+    assert tally.notes == []
+
+
 @pytest.mark.parametrize("place", [".", "file/log"], ids=["a folder", "below a file"])
 def test_a_log_that_cannot_be_written_is_a_usage_error_before_anything_is_done(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
@@ -182,11 +205,12 @@ def test_on_a_terminal_the_table_is_live_and_gone_when_the_run_ends(monkeypatch:
 
 
 def row(stage: str, cost: list[float | None], **values: Any) -> dict[str, Any]:
-    usual = {"cached": 0, "calls": 1200, "most_calls": 3600, "tokens_in": (500_000, 2_000_000)}
+    usual = {"cached": 0, "failed": 0, "calls": 1200, "most_calls": 3600, "tokens_in": (500_000, 2_000_000)}
     return {"stage": stage, **usual, "tokens_out": (9_000, 80_000), "why": {"new": 1200}, "cost": cost, **values}
 
 
 NOTHING = {"calls": 0, "most_calls": 0, "tokens_in": (0, 0), "tokens_out": (0, 0), "why": {}, "cached": 40}
+FAILED = {"failed": 3}
 
 
 def words(lines: list[str]) -> list[str]:
@@ -209,6 +233,13 @@ def test_a_plan_says_by_stage_what_a_run_takes_from_low_to_high_and_why() -> Non
         "all 40 2,400 1,000,000 18,000 $2.00",
         "at most 7,200 4,000,000 160,000 $2,501.25",
     ]
+
+
+def test_a_plan_tells_answers_that_could_not_be_used_apart_from_those_that_answer() -> None:
+    lines = words(plan_lines([row("kinds", [0.0, 0.0], **NOTHING | FAILED), row("rules", [1.0, 1.0], **FAILED)]))
+    assert lines[2] == "failed: 3 kept answers that --retry-failed asks for again"
+    assert "why: 1,200 new; failed: 3 kept answers that --retry-failed asks for again" in lines
+    assert lines[-1] == "failed: 6 kept answers that --retry-failed asks for again"
 
 
 def test_a_plan_of_a_hundred_thousand_sessions_fits_into_80_columns() -> None:

@@ -1,12 +1,14 @@
 """`bundlewise ledger`: what was paid, and paid answers taken to another machine."""
 
 import json
+import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from bundlewise.agents.calls import Call, CallLedger, Reply
+from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
 from bundlewise.cli import main
 from bundlewise.files import read_rows
 
@@ -36,7 +38,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def ledger(tmp_path: Path, kept: bytes) -> Path:
     path = tmp_path / "bundlewise-calls.sqlite"
     (tmp_path / "kept.jsonl").write_bytes(kept)
-    CallLedger(path).take_in(tmp_path / "kept.jsonl")
+    ledger = CallLedger(path)
+    ledger.take_in(tmp_path / "kept.jsonl")
+    ledger.close()
     return path
 
 
@@ -113,7 +117,7 @@ def test_an_export_holds_no_key_and_no_address(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     run("export", "calls.jsonl")
-    names = "key stage subject template model text finish tokens_in tokens_out seconds"
+    names = "key stage subject template model text finish tokens_in tokens_out seconds verdict time"
     assert all(row.keys() == set(names.split()) for row in read_rows(tmp_path / "calls.jsonl"))
     assert "sk-secret" not in (tmp_path / "calls.jsonl").read_text()
 
@@ -145,6 +149,121 @@ def test_a_ledger_is_not_written_over_by_its_export(run: Run, ledger: Path) -> N
     code, _, err = run("export", ledger)
     assert code == 2 and "is the ledger itself; give another file" in err
     assert run("show")[0] == 0
+
+
+# Answers that could not be used
+
+
+@pytest.fixture
+def failed(tmp_path: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the ledger with eight answers that could not be used, kept on 1 May 2026 at noon, local time."""
+    monkeypatch.setattr("bundlewise.agents.calls.time.time", datetime(2026, 5, 1, 12).timestamp)
+    opened = CallLedger(ledger)
+    for number, call in enumerate(calls_of("gpt-4.1", "propose", 8)):
+        verdict: Verdict = "empty" if number < 3 else "faulty"
+        opened.keep(call, Reply("overloaded, try later", "stop", 1000, 250, 1.0, verdict))
+    opened.close()
+    return ledger
+
+
+def test_answers_that_could_not_be_used_are_shown_with_what_they_cost(run: Run, failed: Path) -> None:
+    lines = run("show")[1].splitlines()
+    assert lines[-3:] == [
+        "propose    gpt-4.1: 8 calls, 8,000 tokens in, 2,000 out, 8 s, $0.0320",
+        "           of these empty: 3 calls, 3,000 tokens in, 750 out, 3 s, $0.0120",
+        "           of these faulty: 5 calls, 5,000 tokens in, 1,250 out, 5 s, $0.0200",
+    ]
+    told = json.loads(run("show", "--json")[1])
+    assert [(row["verdict"], row["calls"], row["cost"]) for row in told["failed"]] == [
+        ("empty", 3, 0.012),
+        ("faulty", 5, 0.02),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "gone"),
+    [
+        (["--verdict", "failed"], 8),
+        (["--verdict", "faulty"], 5),
+        (["--verdict", "faulty", "--verdict", "empty", "--stage", "propose"], 8),
+        (["--stage", "rules"], 2),
+        (["--stage", "rules", "--verdict", "failed"], 0),
+        (["--after", "2026-05-01"], 8),
+        (["--after", "2026-05-01T12:00:00", "--before", "2026-05-01 12:00:01"], 8),
+        (["--stage", "propose", "--before", "2026-05-01T12:00:00"], 0),
+    ],
+)
+def test_answers_are_forgotten_by_stage_verdict_and_time_as_it_was_said_before(
+    run: Run, failed: Path, options: list[str], gone: int
+) -> None:
+    opened = CallLedger(failed)
+    opened._base.execute("UPDATE calls SET time = 0 WHERE stage <> 'propose'")
+    opened.close()
+    before = failed.read_bytes()
+    code, out, err = run("forget", *options, "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"{gone:,} calls would be forgotten in bundlewise-calls.sqlite"
+    assert failed.read_bytes() == before
+    assert run("forget", *options) == (0, out.replace("would be forgotten", "forgotten"), "")
+    shown = json.loads(run("show", "--json")[1])
+    assert sum(row["calls"] for row in shown["stages"]) == 1510 - gone
+    assert sum(row["calls"] for row in shown["forgotten"]) == gone
+
+
+def test_what_would_be_forgotten_is_told_by_stage_and_verdict_with_its_cost(run: Run, failed: Path) -> None:
+    assert run("forget", "--verdict", "failed", "--dry-run")[1].splitlines() == [
+        "propose    gpt-4.1, empty: 3 calls, 3,000 tokens in, 750 out, 3 s, $0.0120",
+        "propose    gpt-4.1, faulty: 5 calls, 5,000 tokens in, 1,250 out, 5 s, $0.0200",
+        "8 calls would be forgotten in bundlewise-calls.sqlite",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing is named to be forgotten; give --stage, --verdict, --before or --after"),
+        (["--dry-run"], "nothing is named to be forgotten"),
+        (["--stage", "kind"], "no calls of a stage 'kind' in bundlewise-calls.sqlite; choose of kinds, rules, propose"),
+        (["--verdict", "bad"], "'bad' is not one of"),
+        (["--before", "yesterday"], "'yesterday' does not match the format"),
+        (["--stage", "kinds", "--ledger", "other"], "no ledger other; name it with --ledger"),
+    ],
+)
+def test_a_mistake_forgets_nothing(run: Run, failed: Path, options: list[str], message: str) -> None:
+    code, out, err = run("forget", *options)
+    assert (code, out) == (2, "") and message in err
+    assert sum(row["calls"] for row in json.loads(run("show", "--json")[1])["stages"]) == 1510
+
+
+# Damaged ledgers
+
+
+def test_what_is_readable_of_a_damaged_ledger_is_written_and_taken_in_elsewhere(run: Run, ledger: Path) -> None:
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[: len(whole) // 3])
+    code, out, err = run("show")
+    assert (code, out) == (1, "")
+    remedy = "bundlewise ledger export FILE --what-is-readable --ledger bundlewise-calls.sqlite"
+    assert f"`{remedy}` saves what is left, for a new ledger" in err
+    assert run("export", "calls.jsonl")[0] == 1 and not ledger.with_name("calls.jsonl").exists()
+    code, out, err = run("export", "calls.jsonl", "--what-is-readable")
+    read, lost = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+(?= calls| more)", out))
+    assert (code, err) == (0, "") and 0 < read < 1502 and 0 < lost <= 1502 - read
+    assert run("import", "calls.jsonl", "--ledger", "new.sqlite")[1].startswith(f"{read:,} new calls of {read:,}")
+
+
+def test_commands_that_read_leave_no_trace(run: Run, ledger: Path, tmp_path: Path) -> None:
+    before = ledger.read_bytes()
+    for arguments in (["show"], ["export", "calls.jsonl"], ["forget", "--stage", "kinds", "--dry-run"]):
+        assert run(*arguments)[0] == 0
+    assert ledger.read_bytes() == before
+    assert {path.name for path in tmp_path.glob("bundlewise-calls*")} == {ledger.name}
+
+
+def test_commands_that_write_close_the_ledger_whole(run: Run, ledger: Path, tmp_path: Path) -> None:
+    run("forget", "--stage", "rules")
+    run("import", "kept.jsonl")
+    assert {path.name for path in tmp_path.glob("bundlewise-calls*")} == {ledger.name}
 
 
 @pytest.mark.parametrize("prices", ["missing.toml", "damaged.toml"])

@@ -54,6 +54,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="SHARE",
     help="Share of a stage that may fail; a run in which more fails replaces nothing.  [default: 0.5]",
 )
+@click.option(
+    "--retry-failed", is_flag=True, default=None, help="Ask again for answers in the ledger that could not be used."
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
 @click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")

@@ -1,24 +1,34 @@
-"""bundlewise ledger: the paid calls of large teachers, and how to take them elsewhere."""
+"""bundlewise ledger: the paid calls of large teachers, how to forget some, and how to take them elsewhere."""
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bundlewise.agents.calls_rows import VERDICTS
 from bundlewise.commands import outputs
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import UsageError
 from bundlewise.files import is_special
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FAILED = "failed"
+Row = dict[str, Any]
 ledger_option = click.option(
     "--ledger", type=FILE, default="bundlewise-calls.sqlite", show_default=True, help="The ledger of paid calls."
+)
+prices_option = click.option(
+    "--prices", type=FILE, help="Table of prices.  [default: BUNDLEWISE_PRICES, or the one that ships]"
 )
 
 
 @click.group()
 def command() -> None:
-    """Look at the paid calls of large teachers, and take them to another machine.
+    """Look at the paid calls of large teachers, forget some, and take them to another machine.
 
     A recording that was exported here and imported there answers the same `bundlewise distil` without a network.
     """
@@ -26,48 +36,110 @@ def command() -> None:
 
 @command.command()
 @ledger_option
-@click.option("--prices", type=FILE, help="Table of prices.  [default: BUNDLEWISE_PRICES, or the one that ships]")
+@prices_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
-    """Print calls, tokens and money by stage and model."""
-    from bundlewise.agents.calls import CallLedger
-    from bundlewise.prices import in_dollars, price_of
+    """Print calls, tokens and money by stage and model, and those of answers that could not be used.
 
-    rows = CallLedger(_existing(ledger)).totals()
-    for row in rows:
-        price = price_of(row["model"], prices)
-        row["cost"] = price.cost(row["tokens_in"], row["tokens_out"]) if price else None
+    Such an answer was empty, refused, a tool call (tools), no completion (unreadable), or broke its contract (faulty).
+    """
+    from bundlewise.agents.calls import CallLedger
+
+    with closing(CallLedger.open_for_reading(_existing(ledger))) as kept:
+        rows, parts, gone = ([*map(_priced(prices), of())] for of in (kept.totals, kept.verdicts, kept.forgotten))
+    failed = [part for part in parts if part["verdict"] != "good"]
     if as_json:
-        click.echo(json.dumps({"ledger": str(ledger), "stages": rows}))
+        click.echo(json.dumps({"ledger": str(ledger), "stages": rows, "failed": failed, "forgotten": gone}))
         return
     for row in rows:
-        tokens = f"{row['tokens_in']:,} tokens in, {row['tokens_out']:,} out"
-        told = f"{row['calls']:,} calls, {tokens}, {row['seconds']:,.0f} s, {in_dollars(row['cost'])}"
-        click.echo(f"{row['stage']:<10} {row['model']}: {told}")
+        click.echo(f"{row['stage']:<10} {row['model']}: {_told(row)}")
+        for part in failed:
+            if (part["stage"], part["model"]) == (row["stage"], row["model"]):
+                click.echo(f"{'':<10} of these {part['verdict']}: {_told(part)}")
+    for row in gone:
+        click.echo(f"{'forgotten':<10} {row['model']}: {_told(row)}")
     if not rows:
         click.echo(f"no calls in {ledger}", err=True)
 
 
 @command.command()
+@ledger_option
+@prices_option
+@click.option("--stage", "stages", multiple=True, help="Only of this stage; again for more.")
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    type=click.Choice([*VERDICTS, FAILED]),
+    help="Only with this verdict; again for more. failed: all but the good ones.",
+)
+@click.option("--before", type=click.DateTime(), help="Only what was kept before this local time.")
+@click.option("--after", type=click.DateTime(), help="Only what was kept at this local time or later.")
+@click.option("--dry-run", is_flag=True, help="Forget nothing; print what would be forgotten.")
+def forget(
+    ledger: Path,
+    prices: Path | None,
+    stages: tuple[str, ...],
+    verdicts: tuple[str, ...],
+    before: datetime | None,
+    after: datetime | None,
+    dry_run: bool,
+) -> None:
+    """Forget answers: a run that needs one asks, and pays, again.
+
+    Answers that were kept before the ledger noted times count as older than any time. What was paid for them stays in
+    `bundlewise ledger show`.
+    """
+    from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.calls_books import Which
+
+    if not (stages or verdicts or before or after):
+        raise UsageError("nothing is named to be forgotten; give --stage, --verdict, --before or --after")
+    chosen = [name for one in verdicts for name in (VERDICTS[1:] if one == FAILED else (one,))]
+    ends = [None if end is None else end.timestamp() for end in (before, after)]
+    which = Which(stages, chosen, *ends)
+    with closing(CallLedger(_existing(ledger), writable=not dry_run)) as kept:
+        _refuse_unknown(stages, kept.totals(), ledger)
+        for row in map(_priced(prices), kept.verdicts(which)):
+            click.echo(f"{row['stage']:<10} {row['model']}, {row['verdict']}: {_told(row)}")
+        if dry_run:
+            click.echo(f"{sum(row['calls'] for row in kept.verdicts(which)):,} calls would be forgotten in {ledger}")
+        else:
+            click.echo(f"{kept.forget(*which):,} calls forgotten in {ledger}")
+
+
+@command.command()
 @click.argument("file", type=FILE)
 @ledger_option
+@click.option("--what-is-readable", "salvaged", is_flag=True, help="Read around what is damaged; say what is lost.")
 @force_option
-def export(file: Path, ledger: Path, force: bool) -> None:
+def export(file: Path, ledger: Path, salvaged: bool, force: bool) -> None:
     """Write all calls to FILE, as JSON lines: it holds prompts and answers, and no key."""
     from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.calls_books import export_what_is_readable
 
     outputs.guard_file(file, outputs.calls, force)
-    click.echo(f"{CallLedger(_existing(ledger)).export(file):,} calls in {file}", err=is_special(file))
+    if salvaged:
+        read, lost = export_what_is_readable(_existing(ledger), file)
+        told = f"{read:,} calls in {file}; {lost:,} more are named in {ledger} and cannot be read"
+        click.echo(told, err=is_special(file))
+        return
+    with closing(CallLedger.open_for_reading(_existing(ledger))) as kept:
+        click.echo(f"{kept.export(file):,} calls in {file}", err=is_special(file))
 
 
 @command.command(name="import")
 @click.argument("file", type=FILE)
 @ledger_option
 def take_in(file: Path, ledger: Path) -> None:
-    """Take the calls of an exported FILE in; those that are here already stay."""
+    """Take the calls of an exported FILE in.
+
+    Those that are here already stay, but a good answer takes the place of one that could not be used.
+    """
     from bundlewise.agents.calls import CallLedger
 
-    new, all_of_them = CallLedger(ledger).take_in(file)
+    with closing(CallLedger(ledger)) as kept:
+        new, all_of_them = kept.take_in(file)
     click.echo(f"{new:,} new calls of {all_of_them:,} in {ledger}")
 
 
@@ -75,3 +147,28 @@ def _existing(ledger: Path) -> Path:
     if not ledger.is_file():
         raise UsageError(f"no ledger {ledger}; name it with --ledger, or let `bundlewise distil` make it")
     return ledger
+
+
+def _priced(prices: Path | None) -> Callable[[Row], Row]:
+    """Return what adds to a row of calls their cost, None where the price is unknown."""
+    from bundlewise.prices import price_of
+
+    def with_cost(row: Row) -> Row:
+        price = price_of(row["model"], prices)
+        return row | {"cost": price.cost(row["tokens_in"], row["tokens_out"]) if price else None}
+
+    return with_cost
+
+
+def _told(row: Row) -> str:
+    from bundlewise.prices import in_dollars
+
+    tokens = f"{row['tokens_in']:,} tokens in, {row['tokens_out']:,} out"
+    return f"{row['calls']:,} calls, {tokens}, {row['seconds']:,.0f} s, {in_dollars(row['cost'])}"
+
+
+def _refuse_unknown(stages: Sequence[str], rows: Sequence[Row], ledger: Path) -> None:
+    known = list(dict.fromkeys(row["stage"] for row in rows))
+    if unknown := [stage for stage in stages if stage not in known]:
+        there = f"choose of {', '.join(known)}" if known else "it holds no calls"
+        raise UsageError(f"no calls of a stage {unknown[0]!r} in {ledger}; {there}")

@@ -1,0 +1,132 @@
+"""A time limit by the wall clock for a whole exchange: every wait for the network gets what is left of it.
+
+An HTTP library limits each wait by itself, so a server that sends a byte now and then is waited for without an end.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from threading import Lock, local
+from time import monotonic
+from typing import Any
+
+import httpcore2
+
+CHUNK = 16384
+"""Bytes that are written within one wait."""
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One exchange that is under way: until when, and on which connection."""
+
+    until: float
+    hung_up: bool = False
+    connection: Any = None
+
+    def left(self, fault: type[Exception]) -> float:
+        """Return the seconds that are left; without any, and once it was hung up, the exchange is over."""
+        left = self.until - monotonic()
+        if self.hung_up or left <= 0:
+            raise fault("time is up")
+        return left
+
+    def hang_up(self) -> None:
+        """End the exchange in whatever thread it is; what has arrived is still read."""
+        self.hung_up = True
+        if self.connection is not None and (found := self.connection.get_extra_info("socket")) is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
+
+
+@dataclass
+class Clock:
+    """The exchanges that are under way, by thread."""
+
+    running: set[Exchange] = field(default_factory=set)
+    _here: local = field(default_factory=local)
+    _lock: Lock = field(default_factory=Lock)
+
+    @contextmanager
+    def limiting(self, seconds: float) -> Iterator[Exchange]:
+        """Limit the exchange that this thread makes in the block."""
+        exchange = Exchange(monotonic() + seconds)
+        with self._lock:
+            self.running.add(exchange)
+        self._here.exchange = exchange
+        try:
+            yield exchange
+        finally:
+            self._here.exchange = None
+            with self._lock:
+                self.running.discard(exchange)
+
+    def hang_up(self) -> None:
+        """End every exchange that is under way."""
+        with self._lock:
+            running = list(self.running)
+        for exchange in running:
+            exchange.hang_up()
+
+    def left(self, timeout: float | None, fault: type[Exception], connection: Any = None) -> float | None:
+        """Return how long a wait of this thread may take."""
+        exchange: Exchange | None = getattr(self._here, "exchange", None)
+        if exchange is None:
+            return timeout
+        if connection is not None:
+            exchange.connection = connection
+        left = exchange.left(fault)
+        return left if timeout is None else min(left, timeout)
+
+
+class Stream(httpcore2.NetworkStream):
+    """A connection whose waits have what is left to them."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, clock: Clock) -> None:
+        self._stream, self._clock = stream, clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what there is."""
+        return self._stream.read(max_bytes, self._clock.left(timeout, httpcore2.ReadTimeout, self._stream))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all, a piece at a time."""
+        for start in range(0, len(buffer), CHUNK):
+            left = self._clock.left(timeout, httpcore2.WriteTimeout, self._stream)
+            self._stream.write(buffer[start : start + CHUNK], left)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> "Stream":
+        """Return the connection with TLS on it."""
+        left = self._clock.left(timeout, httpcore2.ConnectTimeout, self._stream)
+        return Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what is known of the connection."""
+        return self._stream.get_extra_info(info)
+
+
+class Backend(httpcore2.NetworkBackend):
+    """The network, within the limits of a clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._network = clock, httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Stream:
+        """Open a connection."""
+        left = self._clock.left(timeout, httpcore2.ConnectTimeout)
+        return Stream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._clock)

@@ -1,0 +1,93 @@
+"""The outcome of one exchange: an answer, a fault that may pass, a refusal of this call, or of whoever asks."""
+
+import json
+from dataclasses import dataclass
+
+from bundlewise.agents.calls import Reply
+from bundlewise.agents.completions import Asked, complaint, read_completion
+from bundlewise.agents.line import Heard, Silence
+from bundlewise.agents.pace import asked_pause
+from bundlewise.endpoints import in_short
+
+REMEDIES = {
+    401: "set OPENAI_API_KEY to a key that is valid there",
+    402: "check your balance there",
+    403: "set OPENAI_API_KEY to a key that may use the model",
+    404: "check the model's name, and that the address ends where /chat/completions follows, mostly in /v1",
+    405: "check that the address ends where /chat/completions follows, mostly in /v1",
+    407: "give the proxy's name and password in HTTPS_PROXY",
+    410: "choose another model: this one is gone",
+}
+PASSES = {408, 409, 425, 429}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that may pass: the call is tried again, after what the server asked for."""
+
+    reason: str
+    retry_after: float = 0.0
+    away: bool = False
+
+    def __str__(self) -> str:
+        """Return the reason, and the pause that the server asks for."""
+        asks = f"; it asks to wait {self.retry_after:,.0f} s" if self.retry_after >= 1 else ""
+        return f"{self.reason}{asks}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that the server takes for wrong by itself; `about` is the parameter that it names, if it names one."""
+
+    status: int
+    said: str
+    about: str = ""
+
+    def __str__(self) -> str:
+        """Return the status and the server's words."""
+        return f"refused ({self.status}): {self.said}"
+
+
+@dataclass(frozen=True)
+class Barred(Refusal):
+    """A refusal of whoever asks: every other call would be refused too."""
+
+    @property
+    def remedy(self) -> str:
+        """Return what the user can do."""
+        return REMEDIES[self.status]
+
+
+Outcome = Reply | Fault | Refusal
+
+
+def outcome(heard: Heard | Silence, seconds: float, asked: Asked) -> Outcome:
+    """Return what an exchange comes to; an error in the body of a success counts as what it says of itself."""
+    if isinstance(heard, Silence):
+        return Fault(heard.reason, away=heard.away)
+    if not 200 <= heard.status < 300:
+        return _refusal(heard.status, *_words(heard.content), heard)
+    found = read_completion(heard.content, seconds, asked)
+    if isinstance(found, Reply):
+        return found
+    return _refusal(found.status, found.reason, found.about, heard) if found.status else Fault(found.reason)
+
+
+def _refusal(status: int, said: str, about: str, heard: Heard) -> Outcome:
+    if status in REMEDIES:
+        return Barred(status, said, about)
+    if status in PASSES or status >= 500:
+        return Fault(f"{status}: {said}", asked_pause(heard.retry_after))
+    return Refusal(status, said, about)
+
+
+def _words(content: bytes) -> tuple[str, str]:
+    """Return what a refusal says, and the parameter it names apart from that."""
+    text = content[:65536].decode(errors="replace")
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return in_short(text), ""
+    if isinstance(body, list) and body:  # Some servers wrap an error in a list.
+        body = body[0]
+    return complaint(body) if isinstance(body, dict) else (in_short(text), "")
