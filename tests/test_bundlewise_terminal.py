@@ -171,7 +171,6 @@ def test_only_what_this_program_styles_reaches_a_terminal_as_a_style(monkeypatch
 PROGRAM = f"{sys.executable} -m bundlewise"
 
 
-
 def shell(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), **variables}
     return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, timeout=120)

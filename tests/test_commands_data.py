@@ -62,13 +62,13 @@ def test_validate_stops_printing_when_a_file_is_wrong_throughout(
     assert capsys.readouterr().err.splitlines()[-2] == "toys.jsonl: and 5 more problems"
 
 
-def test_show_numbers_products_and_prints_titles_as_they_are_without_control_characters(
+def test_show_numbers_products_and_prints_titles_as_they_are_with_control_characters_escaped(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("show", str(file), "--session", "s-1") == 0
     assert capsys.readouterr().out.splitlines() == [
         "s-1 (toys, train)",
-        "  1  [red]Kite[/red]  [31m  9.50",
+        "  1  [red]Kite[/red] \\u001b[31m  9.50",
         "  2  String",
         "bundle 1, 2: fly a kite",
     ]

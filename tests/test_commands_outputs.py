@@ -18,9 +18,7 @@ NOTES = "my notes, kept for years\n"
 
 
 @pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Go to a folder with own sessions, a knowledge base and a ledger, and return what calls commands there."""
     from bundlewise.agents.calls import CallLedger
 
