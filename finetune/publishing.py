@@ -89,7 +89,7 @@ def publish(adapter: Path, base: Path, output: Path, weights: Weights = "float32
         ModelError: the merged model answers otherwise; nothing is left behind.
     """
     manifest = check_fit(adapter, base)
-    if output.exists():
+    if output.exists() or output.is_symlink():
         raise UsageError(f"{output} exists; choose another folder or remove it")
     with only_process(output), scratch_folder(output) as work:
         ready = work / "ready"

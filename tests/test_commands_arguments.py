@@ -52,7 +52,7 @@ def test_a_number_that_no_computation_takes_is_refused_by_the_options_name(
     values = ["9" * 30, f"-{'9' * 30}"] if whole else ["inf", "-inf", "nan", "1e309", "Infinity"]
     for value in values:
         code, out, err = run(*path, f"{option}={value}")
-        assert (code, out) == (2, "") and ("Missing argument" in err or option in err), err
+        assert (code, out) == (2, "") and ("Missing argument" in err or option.lstrip("-") in err), err
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e309"])

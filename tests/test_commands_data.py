@@ -62,7 +62,7 @@ def test_validate_stops_printing_when_a_file_is_wrong_throughout(
     assert capsys.readouterr().err.splitlines()[-2] == "toys.jsonl: and 5 more problems"
 
 
-def test_show_numbers_products_and_prints_titles_as_they_are_without_control_characters(
+def test_show_numbers_products_and_prints_titles_as_they_are_with_control_characters_escaped(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("show", str(file), "--session", "s-1") == 0

@@ -147,7 +147,7 @@ def test_what_cannot_be_done_is_told_in_a_line_with_a_remedy(
 
 def test_a_ledger_is_not_written_over_by_its_export(run: Run, ledger: Path) -> None:
     code, _, err = run("export", ledger)
-    assert code == 2 and "is the ledger itself; give another file" in err
+    assert code == 2 and "is also what --ledger names; give another file" in err
     assert run("show")[0] == 0
 
 

@@ -26,10 +26,12 @@ def _check(parameter: click.Parameter) -> None:
         return
 
     def checked(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        # An option that knows its own range says more.
+        value = then(context, parameter, value) if then else value
         for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and (reason := _fault(number)):
+            if isinstance(number, int | float) and (reason := _fault(number)):
                 raise click.BadParameter(f"{reason}, got {number}", context, parameter)
-        return then(context, parameter, value) if then else value
+        return value
 
     checked.checks_numbers = True  # type: ignore[attr-defined]
     parameter.callback = checked
