@@ -240,7 +240,9 @@ def test_a_thought_is_worded_from_its_parts_and_has_the_kinds_of_the_answer() ->
         (Rule("Pads go with mice.", ("other", "desk"), gain=0.1), False),
     ],
 )
-def test_a_tested_rule_is_shown_but_to_the_sessions_it_was_drawn_from_and_where_it_harmed(rule: Rule, shown: bool) -> None:
+def test_a_tested_rule_is_shown_but_to_the_sessions_it_was_drawn_from_and_where_it_harmed(
+    rule: Rule, shown: bool
+) -> None:
     teacher, asks = scripted(think=[{"kinds": ["a"] * 4, **THOUGHT}])
     teacher.think(DESK, ("a",) * 4, [], [rule])
     assert ("- Pads go with mice." in asks.prompts("think")[0]) is shown

@@ -18,7 +18,14 @@ def heard(failed: int, asked: int, max_failed: float = 0.5, reason: str = "refus
 
 @pytest.mark.parametrize(
     ("failed", "asked", "share", "ends"),
-    [(0, 4, 0.5, False), (2, 4, 0.5, False), (3, 4, 0.5, True), (1, 4, 0.0, True), (3, 4, 1.0, False), (4, 4, 1.0, True)],
+    [
+        (0, 4, 0.5, False),
+        (2, 4, 0.5, False),
+        (3, 4, 0.5, True),
+        (1, 4, 0.0, True),
+        (3, 4, 1.0, False),
+        (4, 4, 1.0, True),
+    ],
 )
 def test_a_share_may_fail_but_never_all(failed: int, asked: int, share: float, ends: bool) -> None:
     outcomes = heard(failed, asked, share)
@@ -33,7 +40,8 @@ def test_reasons_that_differ_in_numbers_are_one_with_an_example_and_a_remedy() -
     with pytest.raises(StageError) as raised:
         heard(4, 4).require("think")
     assert str(raised.value).splitlines()[1:] == [
-        "  4 x refused (400): no such 0 (such as s0); correct the model, its address or the options that it was asked with"
+        "  4 x refused (400): no such 0 (such as s0); correct the model, its address "
+        "or the options that it was asked with"
     ]
 
 

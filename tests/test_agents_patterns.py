@@ -105,7 +105,12 @@ def test_what_is_kept_of_many_are_the_best_supported() -> None:
     best = [session(f"b{n}", ["mouse", "pad", "mat"], ((0, 1, 2),)) for n in range(3)]
     given = [*orders(2, 20), *best]
     found = mine(given, kinds_of(given))
-    assert [pattern.kinds for pattern in found[:4]] == [("mat", "mouse"), ("mat", "mouse", "pad"), ("mat", "pad"), ("mouse", "pad")]
+    assert [pattern.kinds for pattern in found[:4]] == [
+        ("mat", "mouse"),
+        ("mat", "mouse", "pad"),
+        ("mat", "pad"),
+        ("mouse", "pad"),
+    ]
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=7), min_size=2, max_size=12))

@@ -449,7 +449,9 @@ def test_a_share_of_a_stage_may_fail_and_is_told(place: Lab) -> None:
         return hit
 
     place.server.fault = some
-    with pytest.raises(StageError, match=r"describe failed for 2 of 6, more than --max-failed 0\.2; nothing was replaced"):
+    with pytest.raises(
+        StageError, match=r"describe failed for 2 of 6, more than --max-failed 0\.2; nothing"
+    ):
         place.run(lab(6), max_failed=0.2)
     found = distil(
         lab(6),
@@ -497,7 +499,7 @@ TITLES = ["Red Mouse", "Mouse Pad", "Wool Rug", "Oat Milk 2 l", "Red Wool Rug", 
     st.sets(st.sampled_from(["patterns", "rules", "thoughts"]), min_size=1),
     st.booleans(),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_plan_never_crashes(
     drawn: list[tuple[list[str], bool, Any]], sampler: str, ratio: float, formats: set[str], several: bool
 ) -> None:
@@ -508,7 +510,9 @@ def test_a_plan_never_crashes(
     with TemporaryDirectory() as folder:
         dials, payment = dials_of(sampler, ratio, 0, ",".join(formats)), Payment(ledger=Path(folder) / "calls.sqlite")
         if any(s.split == "train" and s.bundles for s in sessions):
-            rows = plan(sessions, "openai:lab@http://127.0.0.1:9/v1", embedder=BagOfWords(), dials=dials, payment=payment)
+            rows = plan(
+                sessions, "openai:lab@http://127.0.0.1:9/v1", embedder=BagOfWords(), dials=dials, payment=payment
+            )
             assert {row["stage"] for row in rows} <= {*STAGES} | {"probe"}
         else:
             with pytest.raises(UsageError, match="no annotated training session"):
