@@ -502,7 +502,7 @@ TITLES = ["Red Mouse", "Mouse Pad", "Wool Rug", "Oat Milk 2 l", "Red Wool Rug", 
     st.sets(st.sampled_from(["patterns", "rules", "thoughts"]), min_size=1),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_plan_never_crashes(
     drawn: list[tuple[list[str], bool, Any]], sampler: str, ratio: float, formats: set[str], several: bool
 ) -> None:
