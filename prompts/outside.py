@@ -30,8 +30,8 @@ START = 30.0
 """Seconds in which a process must be ready."""
 GRACE = 1.0
 """Seconds that a process has beyond its own clock."""
-IDLE = 2
-"""Processes that are kept warm."""
+IDLE = 3
+"""Processes that are kept warm: for the student, and for edits that are rendered beside it."""
 _TOLD = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
 OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
 """The first byte of a reply: a text, a fault of the template, no such template, a fault that took all memory."""
@@ -159,11 +159,10 @@ class Workers:
 
     @contextmanager
     def used(self, warm: bool) -> Iterator[None]:
-        """Use these while the block runs; start one at once if it is to be warm."""
+        """Use these while the block runs; start all at once if they are to be warm."""
         with self._lock:
             self._users += 1
-        if warm:
-            self._give_back(Worker())
+            self._idle += [Worker() for _ in range(IDLE - len(self._idle)) if warm]
         try:
             yield
         finally:
@@ -219,7 +218,7 @@ def rendering_outside(warm: bool = False) -> Iterator[None]:
     """Render templates of one's own in processes of their own while the block runs, whatever thread asks.
 
     Args:
-        warm: start a process now, for the first rendering.
+        warm: start the processes now, for the first renderings.
     """
     with WORKERS.used(warm):
         yield

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 HERE = Path(__file__).resolve().parent
-READY = 120.0
+READY = 400.0
 
 
 @dataclass
