@@ -20,6 +20,7 @@ from bundlewise.agents.contracts import (
 )
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.kind_fit import KindsCheck, TitleWords
+from bundlewise.agents.mentions import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
@@ -43,11 +44,13 @@ class LargeTeacher:
         self._asker = asker
         self._grounded = GroundedTeacher()
         self._titles = TitleWords()
+        self._named: set[str] = set()
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
         """Read the titles of all sessions, to tell which are alike."""
         self._titles = TitleWords(sessions)
+        self._named = set()
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
         """Return the kind of every product, or None where the model gave none; see `KindsCheck`."""
@@ -61,7 +64,11 @@ class LargeTeacher:
             lambda: Kinds(kinds=[*(self._grounded.kinds(session))]),
             titles=session.titles,
         )
-        return check.settled(found.kinds) if found else None
+        if found is None:
+            return None
+        kinds = check.settled(found.kinds)
+        self._named |= {*kinds}
+        return kinds
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
         """Return the bundles the model would make before it knows the annotation."""
@@ -133,7 +140,7 @@ class LargeTeacher:
             session.session_id,
             "teacher_think",
             Reasoning,
-            lambda reply: check.faults(reply.kinds),
+            lambda reply: [*check.faults(reply.kinds), *self._strange(reply, session)],
             lambda: Reasoning(kinds=[*kinds], products=FEW_WORDS, together=FEW_WORDS, left_out="", lesson=FEW_WORDS),
             titles=session.titles,
             annotated=_annotated(session),
@@ -142,8 +149,20 @@ class LargeTeacher:
         )
         if found is None:
             return None
-        text = render("reasoning", **found.model_dump(include={"products", "together", "left_out", "lesson"}))
-        return Thought(text, check.settled(found.kinds))
+        return Thought(_worded_thought(found), check.settled(found.kinds))
+
+    def _strange(self, reply: Reasoning, session: Session) -> list[str]:
+        """Return what a thought says of products that its session does not hold, in words for the teacher."""
+        text, known = _worded_thought(reply), Vocabulary.of(self._named)
+        if wrong := foreign(text, session, reply.kinds, known):
+            return [f"{wrong}; speak of this session's products alone"]
+        if named := strangers(text, session, reply.kinds, known):
+            return [f"it speaks of {named}, which no title or kind of this session holds; leave that out"]
+        return []
+
+
+def _worded_thought(reply: Reasoning) -> str:
+    return render("reasoning", **reply.model_dump(include={"products", "together", "left_out", "lesson"}))
 
 
 def _usual_proposal(session: Session) -> Proposal:

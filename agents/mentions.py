@@ -75,6 +75,17 @@ def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocab
     return said.foreign_number() or said.foreign_quote() or said.foreign_product()
 
 
+def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
+    """Return the product words of a text that its session does not hold; empty where there are none.
+
+    This is stricter than `foreign`: a word that is merely mentioned counts too, unless its sentence says that it is
+    missing. It serves for telling a teacher, who can put the thought in other words.
+    """
+    said = _Said(text, session, tuple(kinds), vocabulary)
+    sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
+    return _listed([noun for each in sentences if not _ABSENT.search(each.text) for noun in each.strange])
+
+
 @dataclass(frozen=True)
 class _Said:
     """A text beside its session."""

@@ -230,6 +230,26 @@ def test_a_thought_is_worded_from_its_parts_and_has_the_kinds_of_the_answer() ->
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("The mouse needs its pad.", ""),
+        ("A kayak paddle stays out.", "kayak paddle"),
+        ("The mouse goes with any 'kayak' well.", "kayak"),
+        ("Mice suit those who own a kayak or not.", "kayak"),
+        ("Item #99 is no match.", "product 99 of 4"),
+        ("A kayak is missing here.", ""),
+    ],
+)
+def test_a_thought_about_products_that_are_not_there_is_told_to_the_teacher(said: str, told: str) -> None:
+    elsewhere = session("river", ["Canoe World Kayak", "Canoe World Kayak Paddle"], ((0, 1),))
+    thought = {"kinds": ["mouse", "pad", "rug", "rug"], **THOUGHT}
+    teacher, asks = scripted(describe=[{"kinds": ["kayak", "kayak paddle"]}], think=[{**thought, "lesson": said}])
+    teacher.kinds(elsewhere)
+    found = teacher.think(DESK, ("mouse", "pad", "rug", "rug"), [], [])
+    assert (found is None) is bool(told) and all(told in reason for _, _, reason in asks.failures)
+
+
+@pytest.mark.parametrize(
     ("rule", "shown"),
     [
         (Rule("Pads go with mice.", ()), False),
