@@ -76,15 +76,32 @@ def _bar(title: str, total: int) -> Iterator[Advance]:
 @contextmanager
 def _lines(title: str, total: int) -> Iterator[Advance]:
     lines = _Lines(title, total)
-    ended = threading.Event()
-    # A thread of its own tells that the work goes on while one step takes long.
-    teller = threading.Thread(target=lines.tell, args=(ended,), daemon=True)
     _RUNNING.append(lines)
-    teller.start()
     try:
-        yield lines.advance
+        # Of works within each other the innermost is told of.
+        with told_now_and_then(lambda: lines.now() if _RUNNING[-1:] == [lines] else ""):
+            yield lines.advance
     finally:
         _RUNNING.remove(lines)
+
+
+@contextmanager
+def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
+    """Print what `line` returns on stderr every ten seconds while the block runs; an empty line is not printed."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(EVERY):
+            if said := line():
+                sys.stderr.write(f"{said}\n")
+                sys.stderr.flush()
+
+    # A thread of its own tells that the work goes on while one step takes long.
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
         ended.set()
         teller.join()
 
@@ -99,12 +116,9 @@ class _Lines:
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.done, self.note = self.done + steps, note
 
-    def tell(self, ended: threading.Event) -> None:
-        """Print a line now and then until the work has ended; of works within each other the innermost is told of."""
-        while not ended.wait(EVERY):
-            if _RUNNING[-1:] == [self]:
-                sys.stderr.write(f"{self.line(time.monotonic() - self.started)}\n")
-                sys.stderr.flush()
+    def now(self) -> str:
+        """Return what is done by now."""
+        return self.line(time.monotonic() - self.started)
 
     def line(self, seconds: float) -> str:
         """Return what is done after so many seconds, with the note and the time that is left."""

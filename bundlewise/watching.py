@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlewise.errors import UsageError
 from bundlewise.prices import in_dollars
+from bundlewise.progress import told_now_and_then
 from bundlewise.terminal import console, one_line
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _live(tally: "Tally") -> Iterator[None]:
             started.setdefault(event["stage"], time.monotonic())
 
     if not sys.stderr.isatty():
-        with telling(tally):
+        with telling(tally), told_now_and_then(lambda: stage_line(tally)):
             yield
         return
     told = len(tally.notes)
@@ -83,6 +84,18 @@ def _live(tally: "Tally") -> Iterator[None]:
         # The table is gone then, and what should be known stays.
         for said in tally.notes[told:]:
             sys.stderr.write(f"{said}\n")
+
+
+def stage_line(tally: "Tally") -> str:
+    """Return how far the stage is that began last; nothing before the first one begins."""
+    rows = tally.rows()
+    if not rows:
+        return ""
+    row = rows[-1]
+    parts = [f"{row['done']:,} of {row['total']:,}" if row["total"] else f"{row['done']:,} done"]
+    parts += [f"{row['failed']:,} failed"] if row["failed"] else []
+    parts += [f"{row['calls']:,} calls, {in_dollars(tally.cost())} so far"] if row["calls"] else []
+    return one_line(f"{row['stage']}: {', '.join(parts)}")
 
 
 @contextmanager

@@ -283,3 +283,20 @@ def test_however_long_its_numbers_the_columns_of_a_plan_stay_apart() -> None:
     least = "1,000,000,000 1,000,000,000 1,000,000,000,000 1,000,000,000,000 $123,456.00"
     most = "10,000,000,000 10,000,000,000,000 10,000,000,000,000 $1,234,567.00"
     assert found[1:3] == [f"propositions {least}", f"at most {most}"]
+
+
+def test_without_a_terminal_a_line_tells_now_and_then_how_far_the_stage_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bundlewise.progress.EVERY", 0.01)
+    tally = Tally(price=PRICE)
+    with watching(tally):
+        tally.expect("think", 1_200)
+        tally.call("think", "s", PAID, cached=False)
+        tally.done("think", "s")
+        tally.failed("think", "t", "cut off")
+        time.sleep(0.2)
+    said = capsys.readouterr().err
+    assert "think: 1 of 1,200, 1 failed, 1 calls, $0.0580 so far\n" in said
+    time.sleep(0.05)
+    assert capsys.readouterr().err == ""
