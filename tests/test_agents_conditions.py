@@ -180,6 +180,7 @@ def test_a_trial_on_no_sessions_says_nothing() -> None:
 
 DESK = ["Glide Mouse", "Foam Pad", "Wool Rug", "Red Wool Rug"]
 TRAIN = [session(f"d{n}", DESK, ((2, 3),), domain="home") for n in range(4)]
+TRAIN.append(session("d4", ["Soy Milk", "Black Tea"], PAIR, domain="home"))
 HELD_OUT = [
     session("v0", DESK, ((2, 3),), domain="home", split="validation"),
     session("v1", DESK, ((2, 3),), domain="home", split="validation"),

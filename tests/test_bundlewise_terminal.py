@@ -157,7 +157,8 @@ def test_titles_on_the_command_line_are_printed_printably(
     tiny_student: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, said = call(capsys, "generate", "--student", tiny_student, "--items", f"{EVIL}\nforged: 9 products", "Lamp")
-    assert code == 0 and "\\u001b]0;x\\u0007" in said and "\nforged" not in said
+    assert code == 0 and "1. Tab" in said and "\nforged" not in said
+    assert not any(ord(letter) < 32 and letter != "\n" for letter in said)
 
 
 def test_only_what_this_program_styles_reaches_a_terminal_as_a_style(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_each_baseline_is_a_file_that_evaluate_scores(
     call("distil", "--data", data, "--kb", tmp_path / "kb")
     call("baselines", "--data", data, "--kb", tmp_path / "kb", "-o", tmp_path / "found")
     files = sorted((tmp_path / "found").iterdir())
-    names = ["embedding-clusters", "lexical-clusters", "pair-evidence", "whole-session"]
+    names = ["embedding-clusters", "evidence-alone", "lexical-clusters", "whole-session"]
     assert [path.stem for path in files] == names
     assert "threshold 0." in capsys.readouterr().out
     call("evaluate", "--data", data, "--json", "--predictions", *files)

@@ -180,7 +180,7 @@ def _session(given: Given) -> Session:
 def _retrieved(case: Case) -> Retrieved:
     source = Provenance(teacher="case", prompt="case", run="case")
     records = tuple(
-        (Knowledge(id=f"rule-{n}", kind="rule", domain="", text=text, provenance=source), 1.0)
+        (Knowledge(id=f"rule-{n}", kind="rule", domain="", text=text, gain=0.0, harm=0.0, provenance=source), 1.0)
         for n, text in enumerate(case.knowledge)
     )
     pairs = {tuple(int(number) - 1 for number in pair.split("+")): word for pair, word in case.hints.items()}

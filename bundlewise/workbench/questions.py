@@ -158,7 +158,7 @@ def _drawn(session: Session, _: Retrieved, known: Sequence[Session]) -> list[Que
 
 
 def _thought_through(session: Session, retrieved: Retrieved, known: Sequence[Session]) -> list[Question]:
-    rules = [Rule(record.text, ()) for record in _records(retrieved) if record.kind == "rule"]
+    rules = [Rule(r.text, (), gain=r.gain, harm=r.harm) for r in _records(retrieved) if r.kind == "rule"]
     kinds = GroundedTeacher().kinds(session)
     seen = _annotated(session, "teacher_think")
     return _heard(lambda teacher: teacher.think(seen, kinds, _patterns(session, known), rules))
