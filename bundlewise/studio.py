@@ -14,6 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from bundlewise import dataset, distilling
+from bundlewise.agents.outcomes import Outcomes
 from bundlewise.agents.student import NO_LIMITS, Form
 from bundlewise.agents.tally import Tally
 from bundlewise.domain import Item, Knowledge, Prediction, Session
@@ -150,10 +151,15 @@ class TeacherForm:
     @cached_property
     def tally(self) -> Tally:
         """What has been done."""
-        return Tally()
+        return Tally(listeners=[self.outcomes.hear])
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What has failed; too much of it ends the run."""
+        return Outcomes()
 
     store = pack = embed = None
-    known = remarks = ()
+    known = remarks = training = ()
 
 
 @dataclass(frozen=True)

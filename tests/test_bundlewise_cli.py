@@ -48,7 +48,7 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["generate", *DATA, "title"], 2, "unexpected argument 'title'"),
         (["generate", "--items", "Alone"], 2, "at least 2 titles, got 1"),
         (["generate", "--items"], 2, "at least 2 titles, got 0"),
-        (["generate", "--items", "a", " "], 2, "a title is empty"),
+        (["generate", "--items", "a", " "], 2, "title 2: title is empty"),
         (["generate", "--items", "a", "b", "--calibrate"], 2, "--calibrate needs --data"),
         (["generate", *DATA, "--split", "dev"], 2, "'dev'"),
         (["generate", *DATA, "--rules", "2"], 2, "--rules needs a knowledge base: add --kb"),

@@ -107,7 +107,7 @@ def test_diff_names_what_was_added_removed_and_changed_between_knowledge_bases_a
     assert (code, err) == (0, "0 added, 1 removed, 1 changed\n")
     assert out.splitlines() == [
         f"- {PAIR.id} (electronics) {PAIR.text}",
-        f"~ {APART.id} (electronics, retired) status: active -> retired; reason: -> bad advice",
+        f"~ {APART.id} (electronics, retired, untested) status: active -> retired; reason: -> bad advice",
     ]
     rows = [json.loads(row) for row in call("diff", "other", "a.jsonl", "--json")[1].splitlines()]
     assert [(row["change"], row["id"]) for row in rows] == [("added", PAIR.id), ("changed", APART.id)]

@@ -30,6 +30,7 @@ from bundlewise.server.keys import Keys
 from bundlewise.server.refusals import ErrorBody
 from bundlewise.server.shapes import MAX_TITLE, BundlesResponse, FoundKnowledge
 from bundlewise.server.tools import mcp_server
+from bundlewise.titles import clean, title_fault
 
 ATTACKS = [json.loads(row) for row in (Path(__file__).parent / "attacks.jsonl").read_text("utf-8").splitlines()]
 MINE, THEIRS = "sk-canary-keys-0123456789", "sk-canary-other-987654321"
@@ -93,10 +94,13 @@ def test_the_corpus_is_as_large_as_it_says_and_names_each_attack_once() -> None:
 def test_a_title_stays_a_title(client: TestClient, text: str) -> None:
     titles = ["Padmoor Glide 11 Tablet", text, "Folio case for Glide 11"]
     found = client.post("/v1/bundles", json={"items": titles}, headers=HEADERS)
+    if title_fault(text):
+        assert found.status_code == 400 and "a letter, a digit or a symbol" in found.text
+        return
     assert found.status_code == 200
     (session,) = BundlesResponse.model_validate_json(found.text).sessions
     items = sorted([*session.left_out, *(i for b in session.bundles for i in b.items)], key=lambda item: item.number)
-    assert [item.title for item in items] == titles
+    assert [item.title for item in items] == [clean(title) for title in titles]
     assert all(re.fullmatch(answers.INTENT, bundle.intent) for bundle in session.bundles)
     refuse_leaks("".join(bundle.intent for bundle in session.bundles) + session.reason + session.cut)
 
