@@ -160,6 +160,7 @@ class TeacherForm:
 
     store = pack = embed = None
     known = remarks = training = ()
+    is_plan = False
 
 
 @dataclass(frozen=True)
