@@ -76,7 +76,6 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:"], 2, "openai: names no model"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m@nowhere"], 2, "nowhere is no address"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m", "--max-cost", "1"], 2, "the price of m is unknown"),
-        (["distil", "--draw", "graph.pdf"], 2, "choose one of .mmd, .png, .svg"),
         (["ledger", "show"], 2, "no ledger bundlewise-calls.sqlite; name it with --ledger"),
         (["finetune", "-o", "a"], 2, "Missing option '--data'"),
         (["finetune", *DATA, "-o", "a", "--hints", "3"], 2, "--hints needs a knowledge base: add --kb"),

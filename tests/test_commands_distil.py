@@ -97,3 +97,11 @@ def test_distilling_is_not_spread_and_says_why(distil: Distil, tmp_path: Path) -
     code, _, err = distil("--engine", "ray")
     assert code == 2 and "one ledger (raise --concurrency)" in err and "leave out --engine ray" in err
     assert not (tmp_path / "kb").exists()
+
+
+def test_the_graph_is_written_as_mermaid_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["distil", "--draw", str(tmp_path / "graph.mmd")])
+    drawn = (tmp_path / "graph.mmd").read_text("utf-8")
+    assert not left.value.code and capsys.readouterr().out == f"{tmp_path / 'graph.mmd'}\n"
+    assert "graph TD;" in drawn and all(stage in drawn for stage in ("describe", "study", "prove", "think"))

@@ -45,7 +45,7 @@ WRITING = {
     "kb export kb -o": "pack.jsonl",
     "kb report kb -o": "page.html",
     "ledger export": "calls.jsonl",
-    "distil --draw": "graph.svg",
+    "distil --draw": "graph.mmd",
 }
 FORCED = {
     ("generate",),

@@ -20,7 +20,6 @@ FACES = {
     "chain",
     "distilling",
     "watching",
-    "graph_picture",
     "doctor",
     "live",
     "assistant",

@@ -59,7 +59,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
 @click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
-@click.option("--draw", type=FILE, help="Only draw the teacher graph: .png, .svg or .mmd.")
+@click.option("--draw", type=FILE, help="Only write the teacher graph to this file, as Mermaid text.")
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
 def command(
@@ -156,10 +156,10 @@ def _with_feedback(sessions: "list[Session]", path: Path | None) -> "tuple[list[
 
 
 def _draw(path: Path) -> None:
-    from bundlewise.graph_picture import draw
+    from bundlewise.files import write_text
     from bundlewise.graphs.teacher import build_teacher_graph
 
-    draw(build_teacher_graph(), path)
+    write_text(path, build_teacher_graph().get_graph().draw_mermaid())
     click.echo(path)
 
 

@@ -140,11 +140,6 @@ def _is_table(path: Path) -> bool:
     return begins_with(",".join(TABLE).encode())(path)
 
 
-def _is_picture(path: Path) -> bool:
-    """Know a drawn graph by the mark that is drawn into it."""
-    return b"bundlewise" in path.read_bytes()
-
-
 KNOWLEDGE = ("catalogue.sqlite", "index-*", "chroma.sqlite3")
 TABLE = ("experiment", "row", "role", "split")
 predictions = rows_with("session_id", "bundles", "outcome")
@@ -156,7 +151,7 @@ tries = rows_with("number", "verdict")
 refused_lines = rows_with("line", "reason", "text")
 page = begins_with(b'<meta name="generator" content="bundlewise">')
 table = _is_table
-picture = _is_picture
+picture = begins_with(b"graph TD")
 
 
 def begun(path: Path) -> bool:
