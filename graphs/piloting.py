@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.agents.conversation import Act, Action, Desk
 from bundlewise.agents.limits import Limits
-from bundlewise.endpoints import Endpoint, reason_of, without_key
+from bundlewise.endpoints import REMEDIES, Endpoint, reason_of, without_key
 from bundlewise.errors import ModelError
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ class ChatPilot:
         try:
             said = self._model.invoke(messages)
         except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ModelError(f"it cannot be asked, {reason_of(error)[:200]}") from error
+            remedy = REMEDIES.get(error.status_code) if isinstance(error, openai.APIStatusError) else None
+            raise ModelError("; ".join(filter(None, (f"it cannot be asked, {reason_of(error)}", remedy)))) from error
         if not isinstance(said, AIMessage):
             raise ModelError("it answered no message")
         calls = [(c["id"] or "call", c["name"], json.dumps(c["args"])) for c in said.tool_calls]
