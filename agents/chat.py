@@ -19,7 +19,7 @@ from bundlewise.agents.dialect import LENGTHS, Dialect, Mode
 from bundlewise.agents.exchanges import Barred, Fault, Outcome, Refusal, outcome
 from bundlewise.agents.line import Line
 from bundlewise.agents.pace import Pace, Trial
-from bundlewise.endpoints import refuse_address
+from bundlewise.endpoints import Endpoint
 from bundlewise.errors import ModelError, StoppedError, UsageError
 
 LONGEST_PAUSE = 30.0
@@ -71,8 +71,7 @@ class ChatEndpoint:
     _told: bool = False
 
     def __post_init__(self) -> None:
-        if self.url:
-            refuse_address(self.url)
+        self.server = Endpoint(self.model, self.url)
         if not (self.patience >= 0 and self.timeout > 0):
             raise UsageError(f"timeout {self.timeout} or patience {self.patience} is no time; give seconds")
 
@@ -240,11 +239,11 @@ class ChatEndpoint:
 
     @property
     def _place(self) -> str:
-        return f"{self.model} at {self._line.address}"
+        return self.server.place
 
     @cached_property
     def _line(self) -> Line:
-        return Line(self.url, self.timeout, self.connections)
+        return Line(self.server, self.timeout, self.connections)
 
 
 def _format(schema: dict[str, Any] | None, mode: Mode) -> dict[str, Any]:

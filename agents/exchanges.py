@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from bundlewise import endpoints
 from bundlewise.agents.calls import Reply
 from bundlewise.agents.completions import Asked, complaint, read_completion
 from bundlewise.agents.line import Heard, Silence
@@ -10,9 +11,8 @@ from bundlewise.agents.pace import asked_pause
 from bundlewise.endpoints import in_short
 
 REMEDIES = {
-    401: "set OPENAI_API_KEY to a key that is valid there",
+    **endpoints.REMEDIES,
     402: "check your balance there",
-    403: "set OPENAI_API_KEY to a key that may use the model",
     404: "check the model's name, and that the address ends where /chat/completions follows, mostly in /v1",
     405: "check that the address ends where /chat/completions follows, mostly in /v1",
     407: "give the proxy's name and password in HTTPS_PROXY",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from bundlewise.endpoints import key, reason_of, refuse_address
+from bundlewise.endpoints import Endpoint, reason_of
 
 CONNECT = 10.0
 """Seconds a connection may take; what is slow about a model comes after."""
@@ -36,7 +36,7 @@ class Silence:
 class Line:
     """Connections to one server, opened at the first exchange; threads share them."""
 
-    url: str | None
+    endpoint: Endpoint
     timeout: float
     connections: int
     _guard: Lock = field(default_factory=Lock)
@@ -53,7 +53,11 @@ class Line:
         return len(self._opened.clock.running) if self._opened else 0
 
     def exchange(self, content: bytes, headers: Mapping[str, str], limit: float | None = None) -> Heard | Silence:
-        """Send a question and return what comes within the limit in seconds, or within the timeout."""
+        """Send a question and return what comes within the limit in seconds, or within the timeout.
+
+        Raises:
+            ModelError: the server redirects to another one.
+        """
         return self._open().exchange(content, headers, self.timeout if limit is None else limit)
 
     def hang_up(self) -> None:
@@ -71,23 +75,24 @@ class Line:
     def _open(self) -> "_Opened":
         with self._guard:
             if self._opened is None:
-                self._opened = _Opened(self.url, self.timeout, self.connections)
+                self._opened = _Opened(self.endpoint, self.timeout, self.connections)
             return self._opened
 
 
 class _Opened:
     """The client, and the exchanges that are under way."""
 
-    def __init__(self, url: str | None, timeout: float, connections: int) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float, connections: int) -> None:
         import httpx2
 
         from bundlewise.agents.deadline import Backend, Clock
 
-        self.address, self._headers = _account(url)
+        self.address, self._headers = endpoint.address, endpoint.headers()
         self.clock = Clock()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
-        self._client = httpx2.Client(limits=limits, timeout=waits, follow_redirects=True)
+        hooks: Any = {"request": [endpoint.guard()]}
+        self._client = httpx2.Client(limits=limits, timeout=waits, follow_redirects=True, event_hooks=hooks)
         # The library has no other place for a network of one's own beside its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]
         for transport in transports:
@@ -125,17 +130,3 @@ class _Opened:
         """End what is under way, and close the connections."""
         self.clock.hang_up()
         self._client.close()
-
-
-def _account(url: str | None) -> tuple[str, dict[str, str]]:
-    """Return the address, with a slash at its end, and the headers that say who asks, as OpenAI's library reads them.
-
-    A server without accounts asks for no key, but the library does.
-    """
-    import openai
-
-    with openai.OpenAI(base_url=url, api_key=key() or "none") as known:
-        given = {**known.default_headers, **known.auth_headers}
-        address = str(known.base_url)
-    refuse_address(address)
-    return address, {name: value for name, value in given.items() if isinstance(value, str)}

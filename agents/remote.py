@@ -14,9 +14,12 @@ import numpy as np
 from bundlewise.agents.answers import INTENT, INTENT_TOKENS, gbnf, intent_grammar
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
+from bundlewise.endpoints import REMEDIES, Endpoint, in_short
 from bundlewise.errors import ModelError
 from bundlewise.progress import go_on
 
+RETRIES = 3
+LOOK = "check its address and log"
 TOP = 20
 """Alternatives asked for at each place; servers cap it there."""
 UNSEEN = -1.0
@@ -29,30 +32,18 @@ CUT = re.compile(r" ?([a-z][a-z'-]{1,14})")
 class RemoteStudent:
     """A published student on a server, by the name the server gives it."""
 
-    def __init__(
-        self, model: str, base_url: str | None = None, api_key: str | None = None, *, opening: str = ""
-    ) -> None:
-        """Bind to a server; without an address and key these come from OPENAI_BASE_URL and OPENAI_API_KEY.
+    def __init__(self, endpoint: Endpoint, *, opening: str = "") -> None:
+        """Bind to a server; one that needs a key and has none is a UsageError.
 
         Every text begins with `opening`: what the student was trained to see first, where the server does not put it.
         """
-        from openai import OpenAI, OpenAIError
-
-        self.model, self.opening, self._takes_grammars = model, opening, True
-        try:
-            self._client = OpenAI(base_url=base_url, api_key=api_key or ("none" if base_url else None), max_retries=3)
-        except OpenAIError as error:
-            raise ModelError(
-                "no key for the server; set OPENAI_API_KEY, or name the server: openai:MODEL@URL"
-            ) from error
+        self.model, self.opening, self._takes_grammars = endpoint.model, opening, True
+        self._client = endpoint.client(max_retries=RETRIES)
 
     @classmethod
     def named(cls, name: str, opening: str = "") -> "RemoteStudent":
         """Return the student of `openai:MODEL` or `openai:MODEL@URL`."""
-        model, _, url = name.removeprefix("openai:").partition("@")
-        if not model:
-            raise ModelError(f"{name!r} names no model; write openai:MODEL@URL")
-        return cls(model, url or None, opening=opening)
+        return cls(Endpoint.named(name), opening=opening)
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
         """Answer all questions of all prompts, a request a prompt with a text for every question."""
@@ -117,15 +108,14 @@ class RemoteStudent:
         return self._complete(prompts, **options)
 
     def _complete(self, prompts: list[str], **options: Any) -> Any:
-        from openai import OpenAIError
+        from openai import APIStatusError, OpenAIError
 
         try:
             return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
         except OpenAIError as error:
-            reason = str(error).partition("\n")[0][:200]
-            raise ModelError(
-                f"the server of {self.model} does not answer: {reason}; check its address and log"
-            ) from error
+            reason = in_short(str(error).partition("\n")[0])
+            remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
+            raise ModelError(f"the server of {self.model} does not answer: {reason}; {remedy}") from error
 
 
 def _intent(text: str, cut: bool) -> str:

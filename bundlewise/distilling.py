@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bundlewise.agents.outcomes import MAX_FAILED
 from bundlewise.agents.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
+from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import UsageError
 from bundlewise.stopping import stoppable
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from bundlewise.graphs.teacher_state import Dials
     from bundlewise.knowledge_base.embedding import Embedder
 
-LARGE = "openai:"
 TEACHERS = "grounded, recorded:FILE, or openai:MODEL[@URL] for an OpenAI-compatible endpoint"
 LEDGER = Path("bundlewise-calls.sqlite")
 MANY_STEPS = 10**7
@@ -103,12 +103,10 @@ def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
     from bundlewise.agents.chat import ChatEndpoint
     from bundlewise.agents.pace import Pace
 
-    model, _, url = name.removeprefix(LARGE).partition("@")
-    if not model:
-        raise UsageError(f"{name} names no model; write openai:MODEL or openai:MODEL@URL")
+    named = Endpoint.named(name)
     return ChatEndpoint(
-        model,
-        url or None,
+        named.model,
+        named.url,
         temperature=payment.temperature,
         effort=payment.effort,
         max_output=payment.max_output,
@@ -207,7 +205,7 @@ def plan(
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.prices import price_of
 
-    if not teacher.startswith(LARGE):
+    if not is_served(teacher):
         raise UsageError(f"{teacher} makes no calls and costs nothing; leave out --dry-run")
     payment = payment or Payment()
     endpoint = endpoint_of(teacher, payment)
@@ -254,7 +252,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     from bundlewise.agents.calls import CallLedger
     from bundlewise.prices import price_of
 
-    if not teacher.startswith(LARGE):
+    if not is_served(teacher):
         yield None
         return
     endpoint = endpoint_of(teacher, payment)

@@ -1,17 +1,41 @@
-"""What every client of a model server shares: the key from the environment, kept out of all that is written."""
+"""Models on servers, `openai:MODEL[@URL]`: one reading of the name, one rule for the key, and one kind of client.
+
+The key goes to the server that the name says and to no other, whatever a redirect asks for.
+"""
 
 import os
 import re
+import weakref
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlsplit
 
-from bundlewise.errors import UsageError
+from bundlewise.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
+SERVED = "openai:"
+"""How the name of a model on a server begins."""
+FORM = "openai:MODEL or openai:MODEL@http://HOST:PORT/v1"
+NAMED = re.compile(r"(?P<model>.*)@(?P<url>https?://.*)", re.DOTALL | re.IGNORECASE)
+"""A model and its address: that is what follows the last `@http://` or `@https://`."""
+HOST = re.compile(r"[a-z0-9._-]+")
+PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+BASE_URL = "OPENAI_BASE_URL"
+OPENAI = "https://api.openai.com/v1"
+NO_KEY = "none"
+"""What is sent as the key to a server that wants none."""
+REMEDIES: Mapping[int, str] = {
+    401: "set OPENAI_API_KEY to a key that is valid there",
+    403: "set OPENAI_API_KEY to a key that may use the model",
+}
+"""What helps where a server refuses the key."""
 CLIENT = "OPENAI_"
 SECRETS = ("KEY", "SECRET", "TOKEN")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -20,25 +44,183 @@ SHORTEST = 8
 MASK = "***"
 
 
+def is_served(name: str) -> bool:
+    """Say whether a name means a model on a server."""
+    return name.startswith(SERVED)
+
+
+def model_of(name: str) -> str:
+    """Return the model that a name means: that of `openai:MODEL[@URL]`, or the name itself."""
+    return Endpoint.named(name).model if is_served(name) else name
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One model of one server; without an address it is the server in OPENAI_BASE_URL, or else OpenAI's.
+
+    A model or an address that cannot be used is a UsageError. Its message shows no secret that an address holds.
+    """
+
+    model: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise UsageError(f"{_shown(self.spec)} names no model; write {FORM}")
+        if any(sign.isspace() or not sign.isprintable() for sign in self.spec):
+            raise UsageError(f"{_shown(self.spec)!r} holds a blank or a sign that cannot be seen; write {FORM}")
+        if "://" in self.model:
+            raise UsageError(f"{_shown(self.spec)} holds an address in the model's name; write {FORM}")
+        if self.url is not None:
+            _check_address(self.url)
+        elif "@" in self.model:
+            raise UsageError(
+                f"the address in {_shown(self.spec)} does not begin with http:// or https://; write {FORM}, "
+                f"with the address too where the @ belongs to the model's name"
+            )
+
+    @classmethod
+    def named(cls, text: str) -> "Endpoint":
+        """Return the endpoint that `openai:MODEL` or `openai:MODEL@URL` names.
+
+        Raises:
+            UsageError: the text names none.
+        """
+        if not is_served(text):
+            raise UsageError(f"{_shown(text)!r} is no model on a server; write {FORM}")
+        rest = text.removeprefix(SERVED)
+        found = NAMED.fullmatch(rest)
+        return cls(found["model"], found["url"]) if found else cls(rest)
+
+    @property
+    def spec(self) -> str:
+        """The name that `named` reads."""
+        return f"{SERVED}{self.model}" + (f"@{self.url}" if self.url is not None else "")
+
+    @property
+    def address(self) -> str:
+        """The address of the server, with a slash at its end.
+
+        Raises:
+            UsageError: OPENAI_BASE_URL is asked for it and holds none.
+        """
+        found = self.url
+        if found is None and (found := os.environ.get(BASE_URL, "").strip() or None):
+            _check_address(found, f"{BASE_URL}: ")
+        return (found or OPENAI).rstrip("/") + "/"
+
+    @property
+    def host(self) -> str:
+        """The name of the server's host, in small letters."""
+        return urlsplit(self.address).hostname or ""
+
+    @property
+    def place(self) -> str:
+        """The model and the address, as messages name them."""
+        return f"{self.model} at {self.address}"
+
+    @property
+    def key(self) -> str:
+        """The key that the server is sent: the one in OPENAI_API_KEY, or "none", which OpenAI does not take.
+
+        Raises:
+            UsageError: there is no key for OpenAI, or one that cannot be sent.
+        """
+        found = key()
+        if not found and self.host == urlsplit(OPENAI).hostname:
+            raise UsageError(f"no key for {self.place}; set OPENAI_API_KEY, or name another server: {FORM}")
+        return found or NO_KEY
+
+    def client(self, **settings: Any) -> "openai.OpenAI":
+        """Return a client of OpenAI's library for this server alone; `settings` are timeout and retries."""
+        import openai
+
+        http = self.http_client()
+        client = openai.OpenAI(base_url=self.address, api_key=self.key, http_client=http, **settings)
+        weakref.finalize(client, http.close)
+        return client
+
+    def http_client(self) -> "httpx2.Client":
+        """Return an HTTP client, set as OpenAI's library sets its own, that reaches this server alone."""
+        import openai
+
+        return openai.DefaultHttpxClient(event_hooks={"request": [self.guard()]})
+
+    def async_http_client(self) -> "httpx2.AsyncClient":
+        """Return the like of `http_client` for callers that are asynchronous."""
+        import openai
+
+        guard = self.guard()
+
+        async def check(request: "httpx2.Request") -> None:
+            guard(request)
+
+        return openai.DefaultAsyncHttpxClient(event_hooks={"request": [check]})
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say who asks, as OpenAI's library sends them."""
+        with self.client() as known:
+            given = {**known.default_headers, **known.auth_headers}
+        return {name: value for name, value in given.items() if isinstance(value, str)}
+
+    def guard(self) -> "Callable[[httpx2.Request], None]":
+        """Return a hook for HTTP clients: a request that a redirect makes to another server is a ModelError.
+
+        The same host may ask for https in place of http, on the same port or on the usual ones.
+        """
+        import httpx2
+
+        named = httpx2.URL(self.address)
+
+        def check(request: "httpx2.Request") -> None:
+            if not _is_same(named, request.url):
+                other = without_key(f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.path}")
+                raise ModelError(
+                    f"{self.model} at {named} redirects to {other}, which is another server and was sent nothing; "
+                    f"if you trust that one, name it behind the @ of the model or in {BASE_URL}"
+                )
+
+        return check
+
+
+def _is_same(named: "httpx2.URL", other: "httpx2.URL") -> bool:
+    """Say whether an address is on the server of the named one; https in place of http is the same server."""
+    ports = tuple(url.port or PORTS.get(url.scheme) for url in (named, other))
+    schemes = (named.scheme, other.scheme)
+    is_upgrade = schemes == ("http", "https")
+    if named.host != other.host or not (is_upgrade or schemes[0] == schemes[1]):
+        return False
+    return ports[0] == ports[1] or (is_upgrade and ports == (PORTS["http"], PORTS["https"]))
+
+
+def _check_address(url: str, where: str = "") -> None:
+    """Raise a UsageError for an address that is none, or holds a secret: it is written down and shown."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        is_host = bool(IPv6Address(host)) if ":" in host else bool(HOST.fullmatch(host))
+        is_whole = is_host and parts.port != 0 and parts.scheme in PORTS and url.isprintable() and " " not in url
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"{where}{_shown(url)} is no address; give one like http://127.0.0.1:8080/v1")
+    if re.search(r"[@?#]", url):
+        raise UsageError(f"{where}the address at {host} holds more than a path; put the key into OPENAI_API_KEY")
+
+
+def _shown(text: str) -> str:
+    """Return a name or an address without what may be a password or a key in it."""
+    text = re.sub(r"//.*@(?!https?://)", f"//{MASK}@", text, flags=re.IGNORECASE | re.DOTALL)
+    text = re.sub(r"@(?!https?://).*@", f"@{MASK}@", text, flags=re.IGNORECASE | re.DOTALL)
+    return without_key(re.sub(r"[?#].*", f"?{MASK}", text, flags=re.DOTALL))
+
+
 def key() -> str:
     """Return the key in OPENAI_API_KEY, or nothing; one that cannot be sent is a UsageError."""
     found = os.environ.get("OPENAI_API_KEY", "").strip()
     if not (found.isascii() and found.isprintable()):
         raise UsageError("OPENAI_API_KEY holds characters that no key has; set it again")
     return found
-
-
-def refuse_address(url: str) -> None:
-    """Raise a UsageError for an address that is none, or holds a secret: it is written down and shown."""
-    try:
-        parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise UsageError(f"{url} is no address; give one like http://127.0.0.1:8080/v1")
-    if parts.username or parts.password or parts.query:
-        raise UsageError(f"the address at {parts.hostname} holds more than a path; put the key into OPENAI_API_KEY")
 
 
 def without_key(said: str) -> str:

@@ -15,10 +15,11 @@ from bundlewise.agents.reading import Reading, affinity_of, cohesion
 from bundlewise.agents.student import NO_LIMITS, judge_as_read
 from bundlewise.agents.utilisation import require_utilisation
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Record, Retrieved, Session
+from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint as digest
 from bundlewise.files import write_text
-from bundlewise.finetune.students import Student, is_remote, manifest_for, open_student
+from bundlewise.finetune.students import Student, manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
 from bundlewise.settings import cache_folder
@@ -238,7 +239,7 @@ def _retriever(
 ) -> "Retriever | None":
     """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
     policy = Policy.of(**given)
-    base = None if is_remote(student) else models.resolve(student)
+    base = None if is_served(student) else models.resolve(student)
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
     if manifest and kb is not None and manifest.policy:

@@ -6,10 +6,9 @@ from pathlib import Path
 from bundlewise import models
 from bundlewise.agents.engine import Engine, StudentEngine
 from bundlewise.agents.reading import Reading
+from bundlewise.endpoints import is_served
 from bundlewise.errors import BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
-
-REMOTE = "openai:"
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,6 @@ class Student:
         return self.manifest.reading if self.manifest else Reading()
 
 
-def is_remote(name: str) -> bool:
-    """Say whether a student is on a server."""
-    return name.startswith(REMOTE)
-
-
 def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) -> Manifest | None:
     """Return the manifest of a student before anything large is loaded; None for an untuned one.
 
@@ -44,7 +38,7 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
     Raises:
         AdapterError: the adapter does not fit the base, or the prompts have changed since.
     """
-    if is_remote(name):
+    if is_served(name):
         folder = adapter
     else:
         base = models.resolve(name)
@@ -61,7 +55,7 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
 
 def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> Student:
     """Load a student, or bind to its server."""
-    if is_remote(name):
+    if is_served(name):
         from bundlewise.agents.remote import RemoteStudent
 
         opening = opening_of(adapter, manifest) if adapter and manifest else ""

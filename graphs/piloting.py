@@ -1,6 +1,7 @@
 """A chat model at the helm: it decides by tool calls alone what is done; what it says besides is not shown."""
 
 import json
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -8,15 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.agents.conversation import Act, Action, Desk
 from bundlewise.agents.limits import Limits
-from bundlewise.endpoints import key, reason_of, refuse_address, without_key
-from bundlewise.errors import ModelError, UsageError
+from bundlewise.endpoints import REMEDIES, Endpoint, reason_of, without_key
+from bundlewise.errors import ModelError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from bundlewise.graphs.assistant import AssistantState
 
-REMOTE = "openai:"
 TIMEOUT = 60.0
 RETRIES = 1
 MEMORY = 12
@@ -101,18 +101,21 @@ class ChatPilot:
         """Return the pilot that `openai:NAME[@URL]` names.
 
         Raises:
-            UsageError: the name or the address is none.
+            UsageError: the name or the address is none, or there is no key for the server.
         """
-        name, _, url = spec.removeprefix(REMOTE).partition("@")
-        if not spec.startswith(REMOTE) or not name:
-            raise UsageError(f"no chat model {spec!r}; write openai:NAME or openai:NAME@URL")
-        if url:
-            refuse_address(url)
         from langchain.chat_models import init_chat_model
 
-        # Servers of one's own want no key, the client wants one.
-        settings: dict[str, Any] = {"base_url": url, "api_key": key() or "none"} if url else {}
-        return cls(init_chat_model(name, model_provider="openai", timeout=TIMEOUT, max_retries=RETRIES, **settings))
+        endpoint = Endpoint.named(spec)
+        settings: dict[str, Any] = {"base_url": endpoint.address, "api_key": endpoint.key}
+        http = endpoint.http_client()
+        # LangChain refuses a client of ours beside a proxy of its own; ours takes the usual proxies.
+        settings |= {"http_client": http, "http_async_client": endpoint.async_http_client(), "openai_proxy": None}
+        model = init_chat_model(
+            endpoint.model, model_provider="openai", timeout=TIMEOUT, max_retries=RETRIES, **settings
+        )
+        pilot = cls(model)
+        weakref.finalize(pilot, http.close)
+        return pilot
 
     def decide(self, state: "AssistantState") -> tuple[tuple[dict[str, Any], ...], tuple[Action, ...]]:
         """Ask the model what to do next; nothing said means that it is done.
@@ -127,7 +130,8 @@ class ChatPilot:
         try:
             said = self._model.invoke(messages)
         except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ModelError(f"it cannot be asked, {reason_of(error)[:200]}") from error
+            remedy = REMEDIES.get(error.status_code) if isinstance(error, openai.APIStatusError) else None
+            raise ModelError("; ".join(filter(None, (f"it cannot be asked, {reason_of(error)}", remedy)))) from error
         if not isinstance(said, AIMessage):
             raise ModelError("it answered no message")
         calls = [(c["id"] or "call", c["name"], json.dumps(c["args"])) for c in said.tool_calls]

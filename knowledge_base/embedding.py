@@ -3,7 +3,6 @@
 import copy
 import io
 import os
-import re
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,22 +11,21 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
 from bundlewise import models
+from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
-from bundlewise.knowledge_base.remote_embedding import Endpoint
+from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
 from bundlewise.progress import Advance
 from bundlewise.text import is_foreign
 
 Vectors = npt.NDArray[np.float32]
 
 REMEMBERED = 100_000
-ENDPOINT = re.compile(r"openai:(?P<model>.+?)(?:@(?P<url>https?://.*))?")
 CHOICES = (
     "choose minilm, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
     "openai:MODEL or openai:MODEL@http://host:port/v1"
@@ -75,8 +73,8 @@ class Embedder(ABC):
             UsageError: it means no embedder.
             ModelError: the model cannot be fetched.
         """
-        if endpoint := ENDPOINT.fullmatch(spec):
-            return RemoteEmbedder(spec, Endpoint(endpoint["model"], endpoint["url"]))
+        if is_served(spec):
+            return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
         known = models.KNOWN.get(spec)
         if known and known.role != "embedder":
             raise UsageError(f"{spec} is a {known.role}, no embedder; {CHOICES}")
@@ -95,8 +93,8 @@ class Embedder(ABC):
             KnowledgeError: it is an address out there that the user has not named: opening somebody's
                 knowledge base must not send texts and a key to wherever it says.
         """
-        endpoint = ENDPOINT.fullmatch(spec)
-        host = urlsplit(endpoint["url"] or "").hostname if endpoint else None
+        endpoint = Endpoint.named(spec) if is_served(spec) else None
+        host = endpoint.host if endpoint and endpoint.url else ""
         if host and host not in LOOPBACK and os.environ.get(TRUSTED) != spec:
             raise KnowledgeError(
                 f"its texts would be sent to {host}, which the knowledge base names as its embedder; "
@@ -210,7 +208,7 @@ class RemoteEmbedder(Embedder):
 
     batch = 256
 
-    def __init__(self, name: str, endpoint: Endpoint) -> None:
+    def __init__(self, name: str, endpoint: EmbeddingEndpoint) -> None:
         super().__init__(name)
         self.endpoint = endpoint
 

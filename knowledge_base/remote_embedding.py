@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise.endpoints import key, reason_of, refuse_address, said_by
+from bundlewise import endpoints
+from bundlewise.endpoints import Endpoint, reason_of, said_by
 from bundlewise.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,23 +21,18 @@ OTHER = "this server cannot be used; choose another one"
 TOO_MUCH = {400, 413, 422}
 """What servers answer to more texts than they take at once: each has a limit of its own, 10 to 2048."""
 REMEDIES = {
-    401: "set OPENAI_API_KEY to a key that is valid there",
-    403: "set OPENAI_API_KEY to a key that may use the model",
+    **endpoints.REMEDIES,
     404: "check the model's name, and that the address ends where /embeddings follows, mostly in /v1",
     429: "wait, or check your plan there",
 }
 LOOK = "look into the server's log, and run again"
 
 
-class Endpoint:
-    """One model of one server; without an address it is OpenAI's, or what OPENAI_BASE_URL says."""
+class EmbeddingEndpoint:
+    """One model of one server, asked for vectors."""
 
-    def __init__(self, model: str, url: str | None = None) -> None:
-        """Take the model's name there and the address up to `/embeddings`; a wrong address is a UsageError."""
-        if url:
-            refuse_address(url)
-        self.model = model
-        self.url = url
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._batch = BATCH
         self._dimension: int | None = None
 
@@ -66,7 +62,7 @@ class Endpoint:
         # Servers refuse an empty text, and not all of them know another format.
         given = [text or " " for text in texts]
         try:
-            reply = self._client.embeddings.create(model=self.model, input=given, encoding_format="float")
+            reply = self._client.embeddings.create(model=self.endpoint.model, input=given, encoding_format="float")
             found = {item.index: [float(value) for value in item.embedding] for item in reply.data}
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"{self._place} answered no embeddings; check the address") from error
@@ -87,11 +83,8 @@ class Endpoint:
 
     @property
     def _place(self) -> str:
-        return f"{self.model} at {self._client.base_url}"
+        return self.endpoint.place
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
-        import openai
-
-        # A server without accounts asks for no key, but the client does.
-        return openai.OpenAI(base_url=self.url, api_key=key() or "none", max_retries=RETRIES, timeout=TIMEOUT)
+        return self.endpoint.client(max_retries=RETRIES, timeout=TIMEOUT)

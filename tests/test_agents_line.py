@@ -11,7 +11,8 @@ from lab_server import LabHandler, LabServer
 
 from bundlewise.agents import line as module
 from bundlewise.agents.line import Heard, Line, Silence
-from bundlewise.errors import UsageError
+from bundlewise.endpoints import Endpoint
+from bundlewise.errors import ModelError, UsageError
 
 KEY = "sk-planted-0123456789"
 LIMIT = 0.6
@@ -56,7 +57,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def line(server: Server) -> Iterator[Line]:
-    opened = Line(server.spec.partition("@")[2], LIMIT, 4)
+    opened = Line(Endpoint.named(server.spec), LIMIT, 4)
     yield opened
     opened.close()
 
@@ -99,7 +100,6 @@ BROKEN: dict[str, Callable[[Handler], None]] = {
     "bad chunks": raw(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
     "in circles": redirect,
     "to nowhere": lambda handler: handler.send(307, b"", location="http://[::1"),
-    "to another trade": lambda handler: handler.send(307, b"", location="ftp://127.0.0.1/"),
 }
 
 
@@ -135,7 +135,7 @@ def test_where_nobody_listens_there_was_no_connection(server: Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    nobody = Line(f"http://127.0.0.1:{port}/v1", LIMIT, 1)
+    nobody = Line(Endpoint("lab", f"http://127.0.0.1:{port}/v1"), LIMIT, 1)
     assert nobody.exchange(b"{}", {}) == Silence("Connection refused", away=True)
     nobody.close()
 
@@ -167,6 +167,16 @@ def test_a_line_that_is_closed_lets_nobody_wait_and_opens_again(server: Server, 
     assert line.exchange(b"{}", {}) == Heard(200, b"whole")
 
 
+@pytest.mark.parametrize("other", ["http://localhost:{port}/v1/chat/completions", "ftp://127.0.0.1:{port}/"])
+def test_a_server_that_redirects_to_another_one_is_an_error_that_names_both(
+    server: Server, line: Line, other: str
+) -> None:
+    there = other.format(port=server.server_port)
+    server.act = lambda handler: handler.send(307, b"", location=there)
+    with pytest.raises(ModelError, match=rf"lab at {line.address} redirects to {there}, which is another server"):
+        line.exchange(b"{}", {}, limit=5.0)
+
+
 def test_a_key_in_a_broken_header_is_masked(server: Server, line: Line) -> None:
     server.act = raw(OK + f"\x00{KEY}\r\n\r\n".encode())
     found = line.exchange(b"{}", {})
@@ -176,4 +186,4 @@ def test_a_key_in_a_broken_header_is_masked(server: Server, line: Line) -> None:
 def test_an_address_in_the_environment_must_hold_no_secret_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1/v1")
     with pytest.raises(UsageError, match="put the key into OPENAI_API_KEY"):
-        Line(None, 1.0, 1).exchange(b"{}", {})
+        Line(Endpoint("lab"), 1.0, 1).exchange(b"{}", {})

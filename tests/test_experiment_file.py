@@ -149,7 +149,15 @@ def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
             {"teachers": [{"name": n, "predictions": "x", "retention": True} for n in "ab"]},
             "retention is against one teacher",
         ),
-        ({"teachers": [{"name": "t", "endpoint": "gpt"}]}, "endpoint must be openai:MODEL"),
+        (
+            {"teachers": [{"name": "t", "endpoint": "gpt"}]},
+            "teacher 't': 'gpt' is no model on a server; write openai:MODEL",
+        ),
+        (
+            {"teachers": [{"name": "t", "endpoint": "openai:m@h:1"}]},
+            "teacher 't': the address in openai:m@h:1 does not",
+        ),
+        ({"teachers": [{"name": "t", "predictions": "x", "price": "openai:"}]}, "teacher 't': openai: names no model"),
         ({"machine": {"dollars_per_hour": -1}}, "machine.dollars_per_hour: .*greater than or equal to 0"),
     ],
 )

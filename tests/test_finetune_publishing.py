@@ -190,7 +190,7 @@ def test_a_server_without_token_probabilities_is_an_error_that_says_so(server: S
 
 
 def test_a_server_that_is_not_there_is_an_error_that_names_the_model() -> None:
-    student = RemoteStudent("student", "http://127.0.0.1:9/v1")
+    student = RemoteStudent.named("openai:student@http://127.0.0.1:9/v1")
     student._client = student._client.with_options(max_retries=0)
     with pytest.raises(ModelError, match=r"the server of student does not answer: .*; check its address"):
         student.write(["x"], ["start: /x/"])

@@ -172,7 +172,7 @@ def test_a_folder_is_named_from_the_root(random_bert: Path, monkeypatch: pytest.
     [
         ("word2vec", "no embedder called 'word2vec'; choose minilm, "),
         ("", "no embedder called ''; choose minilm, "),
-        ("openai:", "no embedder called 'openai:'; choose .* openai:MODEL@http"),
+        ("openai:", "openai: names no model; write openai:MODEL or openai:MODEL@http"),
         ("smollm2-135m", "smollm2-135m is a student, no embedder; choose minilm"),
         ("openai:m@http://", "http:// is no address; give one like"),
         ("openai:m@http://h:port/v1", "http://h:port/v1 is no address; give one like"),

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bundlewise.endpoints import Endpoint
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.knowledge_base import remote_embedding
 from bundlewise.knowledge_base.embedding import PROBES, Embedder, RemoteEmbedder
-from bundlewise.knowledge_base.remote_embedding import Endpoint
+from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
 
 KEY = "sk-secret-0123456789"
 Answer = tuple[int, Any]
@@ -120,7 +121,9 @@ def test_many_texts_go_in_batches_and_progress_hears_of_each(server: Server) -> 
 def test_a_server_that_takes_fewer_texts_at_once_gets_fewer(server: Server, status: int) -> None:
     server.answer = lambda _, texts: (200, reply(texts)) if len(texts) <= 32 else (status, refusal("at most 32"))
     texts = [f"title {n:03d}" for n in range(300)]
-    np.testing.assert_allclose(Endpoint("tiny", server.spec.split("@")[1]).vectors(texts), [vector(t) for t in texts])
+    np.testing.assert_allclose(
+        EmbeddingEndpoint(Endpoint.named(server.spec)).vectors(texts), [vector(t) for t in texts]
+    )
     assert [len(asked["input"]) for asked in server.asked] == [256, 128, 64, *[32] * 9, 12]
 
 
@@ -244,7 +247,7 @@ class Noisy(RemoteEmbedder):
     """Answer random vectors of a size, with noise that differs from call to call."""
 
     def __init__(self, size: int, noise: float, call: int) -> None:
-        super().__init__("openai:noisy", Endpoint("noisy"))
+        super().__init__("openai:noisy", EmbeddingEndpoint(Endpoint("noisy")))
         self._size, self._noise, self._random = size, noise, np.random.RandomState(call)
 
     def _forward(self, texts: list[str]) -> Any:

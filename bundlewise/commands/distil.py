@@ -10,6 +10,7 @@ import click
 
 from bundlewise.commands import outputs
 from bundlewise.commands.outputs import force_option, guard_knowledge
+from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def command(
     quiet_libraries()
     dials = distilling.dials_of(sampler, ratio, seed, formats)
     given = {name: value for name, value in paying.items() if value is not None}
-    if given and not teacher.startswith(distilling.LARGE):
+    if given and not is_served(teacher):
         option = next(iter(given)).replace("_", "-")
         raise UsageError(f"--{option} is for teachers that are paid, {teacher} is not; leave it out")
     payment = distilling.Payment(**given)

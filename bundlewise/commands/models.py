@@ -8,6 +8,7 @@ import click
 
 from bundlewise import models
 from bundlewise.commands.options import student_option
+from bundlewise.endpoints import is_served
 from bundlewise.errors import ModelError, UsageError
 
 
@@ -101,11 +102,11 @@ def probe_served(published: Path, student: str, weights: Literal["float32", "bfl
     from bundlewise.agents.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
     from bundlewise.finetune.publishing import PARITY, compare, probe
-    from bundlewise.finetune.students import is_remote, opening_of
+    from bundlewise.finetune.students import opening_of
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    if not is_remote(student):
+    if not is_served(student):
         raise UsageError(f"{student!r} is on no server; give openai:MODEL@URL")
     if not (published / PARITY).is_file():
         raise UsageError(f"{published} is no published student; make one: bundlewise models publish ADAPTER -o FOLDER")

@@ -163,12 +163,12 @@ def _say(found: "Comparison", bench: "Bench", student: str) -> None:
 
 def cost_of(found: "Comparison", student: str) -> tuple[float | None] | None:
     """Return what the answers cost in US dollars, (None,) if the price is unknown; None for a local student."""
-    from bundlewise.finetune.students import is_remote
+    from bundlewise.endpoints import is_served, model_of
     from bundlewise.prices import price_of
 
-    if not is_remote(student):
+    if not is_served(student):
         return None
-    price = price_of(student.removeprefix("openai:").partition("@")[0])
+    price = price_of(model_of(student))
     rows = [entry.row for entry in found.entries]
     return (sum(price.cost(row.tokens_in or 0, row.tokens_out or 0) for row in rows) if price else None,)
 

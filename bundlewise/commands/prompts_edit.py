@@ -73,14 +73,14 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
     Your own cases take the place of those that ship; a template of yours without any is held against those that ship.
     """
     from bundlewise import models
-    from bundlewise.finetune.students import is_remote
+    from bundlewise.endpoints import is_served
     from bundlewise.settings import quiet_libraries
     from bundlewise.workbench.cases import cases_of, run
     from bundlewise.workbench.rendering import Reader, World
 
     quiet_libraries()
     answers = _answers(student, adapter) if with_model or adapter else None
-    reader = Reader(models.resolve(student)) if answers and not is_remote(student) else None
+    reader = Reader(models.resolve(student)) if answers and not is_served(student) else None
     outcomes = [
         run(file.template, case, World(reader=reader), answers) for file in cases_of(names) for case in file.cases
     ]

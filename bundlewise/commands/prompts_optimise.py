@@ -10,6 +10,7 @@ from bundlewise.commands.options import data_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
+from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def optimise(
 
     check_name(name)
     check_shows(name)  # Before a student is opened and a teacher asked.
-    if not teacher.startswith(distilling.LARGE):
+    if not is_served(teacher):
         raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
     folder = own_folder(folder, "what is kept")
     log = log or folder / f"{name}.optimise.jsonl"

@@ -7,12 +7,11 @@ from pydantic import Field, field_validator, model_validator
 
 from bundlewise.agents.samplers import Sampler
 from bundlewise.agents.utilisation import Utilisation, utilisation_of
-from bundlewise.distilling import LARGE
 from bundlewise.domain import Record
+from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.finetune.config import TrainingConfig
-from bundlewise.finetune.students import is_remote
 from bundlewise.knowledge_base.policy import Policy
 
 Format = Literal["patterns", "rules", "thoughts"]
@@ -62,9 +61,17 @@ class Cell(Record):
     @field_validator("teacher")
     @classmethod
     def _teaches(cls, teacher: str) -> str:
-        if teacher not in TEACHERS and not (teacher.startswith(LARGE) and len(teacher) > len(LARGE)):
+        if teacher not in TEACHERS and not is_served(teacher):
             raise ValueError(f"no teacher {teacher!r}; choose {', '.join(TEACHERS)} (from packs), openai:MODEL[@URL]")
         return teacher
+
+    @field_validator("teacher", "student")
+    @classmethod
+    def _can_be_asked(cls, name: str) -> str:
+        try:
+            return Endpoint.named(name).spec if is_served(name) else name
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -72,7 +79,7 @@ class Cell(Record):
             raise ValueError("hints are read from thoughts; add thoughts to formats, or leave hints out")
         if self.teach and not (self.formats and self.is_tuned):
             raise ValueError("teach needs formats and a tuned student; add formats and choose sft, or leave it out")
-        if self.is_tuned and is_remote(self.student):
+        if self.is_tuned and is_served(self.student):
             raise ValueError(f"{self.student} is on a server and cannot be tuned here; choose plain or icl for it")
         _known(Policy, self.retrieval, "retrieval")
         _known(TrainingConfig, self.training, "training")
@@ -80,7 +87,7 @@ class Cell(Record):
             policy, _ = self.policy, self.config
         except UsageError as error:
             raise ValueError(str(error)) from error
-        if policy.budget is not None and is_remote(self.student):
+        if policy.budget is not None and is_served(self.student):
             raise ValueError(f"retrieval.budget counts tokens, those of {self.student} are unknown; leave it out")
         return self
 
@@ -128,7 +135,7 @@ class Cell(Record):
     @property
     def is_paid(self) -> bool:
         """Whether the cell's knowledge comes from a large teacher, asked now."""
-        return self.knows and self.teacher.startswith(LARGE)
+        return self.knows and is_served(self.teacher)
 
     @property
     def used(self) -> tuple[Format, ...]:

@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from bundlewise.distilling import LARGE, Payment
+from bundlewise.distilling import Payment
 from bundlewise.domain import Record
+from bundlewise.endpoints import Endpoint, model_of
 from bundlewise.errors import DataError, UsageError
 from bundlewise.inputs import is_input, text_of
 from bundlewise.references import BASELINES, EVIDENCE
@@ -38,8 +39,12 @@ class TeacherRow(Record):
     def _one_source(self) -> Self:
         if (self.predictions is None) == (self.endpoint is None):
             raise ValueError(f"teacher {self.name!r} needs either predictions or an endpoint")
-        if self.endpoint is not None and not self.endpoint.startswith(LARGE):
-            raise ValueError(f"a teacher's endpoint must be openai:MODEL[@URL], got {self.endpoint!r}")
+        try:
+            if self.endpoint is not None:
+                Endpoint.named(self.endpoint)
+            model_of(self.price or "")
+        except UsageError as error:
+            raise ValueError(f"teacher {self.name!r}: {error}") from error
         return self
 
 

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 from bundlewise.agents.asking import CapError
 from bundlewise.agents.tally import Tally
-from bundlewise.distilling import LARGE, Payment
+from bundlewise.distilling import Payment
+from bundlewise.endpoints import model_of
 from bundlewise.experiment.file import Experiment
 from bundlewise.prices import Price, in_dollars, price_of
 
@@ -70,7 +71,7 @@ class Purse:
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or of an endpoint's model `openai:MODEL[@URL]`; None where it is unknown."""
-        return price_of(model.removeprefix(LARGE).partition("@")[0], self.payment.prices)
+        return price_of(model_of(model), self.payment.prices)
 
     def _left(self) -> Payment:
         """Return the payment with its caps less what this run has paid."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundlewise.agents.asking import CapError
 from bundlewise.agents.choosing import FEWEST
+from bundlewise.endpoints import is_served
 from bundlewise.errors import DataError, UsageError, describe
 from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
@@ -21,7 +22,6 @@ from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.telling import telling_sessions
 from bundlewise.experiment.workshop import Made, Workshop
 from bundlewise.files import only_process, write_json, write_text
-from bundlewise.finetune.students import is_remote
 from bundlewise.intents import intent_similarity
 
 BEGUN, FILE = "begun.json", "experiment.yaml"
@@ -179,7 +179,7 @@ class Run:
 
     def _dollars(self, student: str, read: float, written: float, seconds: float) -> float | None:
         """Return what a session costs: this machine's time, or of a student on a server its tokens."""
-        if is_remote(student):
+        if is_served(student):
             price = self.workshop.purse.price_of(student)
             return price.cost(read, written) if price else None
         hourly = self.experiment.machine.dollars_per_hour

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from bundlewise import chain, distilling, models
 from bundlewise.domain import Prediction, Record
+from bundlewise.endpoints import is_served
 from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
 from bundlewise.files import cost_path, fingerprint, only_process, read_rows, write_json
-from bundlewise.finetune.students import is_remote
 from bundlewise.usage import forget_peak, peak_memory, release_memory
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Workshop(KnowledgeBases):
 
     def _student_key(self, cell: Cell) -> str:
         if cell.student not in self._students:
-            base = None if is_remote(cell.student) else models.resolve(cell.student)
+            base = None if is_served(cell.student) else models.resolve(cell.student)
             self._students[cell.student] = models.fingerprint_of(base) if base else cell.student
         return self._students[cell.student]
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bundlewise import chain, models
 from bundlewise.agents.student import Form
 from bundlewise.domain import Retrieved, Session
+from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
 from bundlewise.finetune.adapters import Manifest, changed_prompts
-from bundlewise.finetune.students import is_remote, manifest_for, open_student
+from bundlewise.finetune.students import manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.prompts.library import using
 from bundlewise.settings import quiet_libraries
@@ -80,7 +81,7 @@ class Opening:
 
     @property
     def _base(self) -> Path | None:
-        return None if is_remote(self.student) else models.resolve(self.student)
+        return None if is_served(self.student) else models.resolve(self.student)
 
     def _warn_of_other_prompts(self, manifest: Manifest, variants: Sequence[Variant]) -> None:
         for variant in variants:
