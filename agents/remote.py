@@ -14,6 +14,7 @@ import numpy as np
 from bundlewise.agents.answers import INTENT, INTENT_TOKENS, gbnf, intent_grammar
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
+from bundlewise.endpoints import in_short
 from bundlewise.errors import ModelError
 from bundlewise.progress import go_on
 
@@ -122,7 +123,7 @@ class RemoteStudent:
         try:
             return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
         except OpenAIError as error:
-            reason = str(error).partition("\n")[0][:200]
+            reason = in_short(str(error))
             raise ModelError(
                 f"the server of {self.model} does not answer: {reason}; check its address and log"
             ) from error
