@@ -19,6 +19,8 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 SHORTEST = 8
 """Characters of the shortest secret: a shorter key, such as `none` for a server of one's own, may be a usual word."""
 MASK = "***"
+HEAD = 20_000
+"""Characters of a long text that are masked where only its first ones are shown."""
 BROKEN = r"(?:\s++|\\{1,9}[nrt]|<(?:br|wbr) ?/?>|&(?:nbsp|shy|#10|#13);|[\u00ad\u200b-\u200d\u2060\ufeff]){0,16}+"
 """What may stand between the characters of a secret where a text is wrapped."""
 
@@ -112,9 +114,13 @@ def reason_of(error: BaseException) -> str:
     if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
     said = str(error.__cause__ or error).strip().rstrip(".")
-    return without_key(" ".join(said.split()))[:200] or type(error).__name__
+    return in_short(said) if said else type(error).__name__
 
 
 def in_short(said: str) -> str:
     """Return what a server said on one line, masked before it is cut."""
-    return " ".join(without_key(said).split())[:200] or "no reason given"
+    whole = " ".join(said.split())
+    told = without_key(whole[:HEAD])
+    if len(told) < HEAD // 2:  # It is short, or most of it was masked, and its end may be a part of a key.
+        told = without_key(whole)
+    return " ".join(told.split())[:200] or "no reason given"
