@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -204,24 +204,28 @@ class Asker(Asks):
             raise
 
     def _paid(self, call: Call, messages: Messages, send: Callable[[int | None], Reply]) -> Reply:
-        """Return the answer to a call from the ledger, or send it; what was billed is counted before it is kept."""
-        estimate, paid = tokens_of(messages)[1], list[Reply]()
+        """Return the answer to a call from the ledger, or send it, keep it, and count it before its room is free."""
+        estimate, paid = tokens_of(messages)[1], list[tuple[Reply, int | None]]()
 
-        def pay() -> Reply:
-            with self._room.taken(call.stage, estimate) as limit:
-                paid.append(send(limit))
-                self.tally.call(call.stage, call.subject, paid[0], cached=False)
-                self._room.learn(call.stage, estimate, paid[0])
-            return paid[0]
+        with self._beginning(), ExitStack() as room:
 
-        with self._beginning():
+            def pay() -> Reply:
+                limit = room.enter_context(self._room.taken(call.stage, estimate))
+                paid.append((send(limit), limit))
+                return paid[0][0]
+
             try:
                 reply = self.ledger.answer(call, pay, self.endpoint.wait, retry=self.retry_failed)
             except KnowledgeError as error:
                 self._unkept = error
                 raise
+            finally:
+                for answer, limit in paid:
+                    self.tally.call(call.stage, call.subject, answer, cached=False)
+                    self._room.learn(call.stage, estimate, answer, limit)
         if not paid:
             self.tally.call(call.stage, call.subject, reply, cached=True)
+            self._room.heed(reply)
         return reply
 
     @contextmanager

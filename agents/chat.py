@@ -16,12 +16,14 @@ from typing import Any
 from bundlewise.agents.calls import Reply
 from bundlewise.agents.completions import Asked, tokens_of
 from bundlewise.agents.dialect import LENGTHS, Dialect, Mode
-from bundlewise.agents.exchanges import Barred, Fault, Outcome, Refusal, outcome
+from bundlewise.agents.exchanges import REMEDIES, Barred, Fault, Outcome, Refusal, outcome
 from bundlewise.agents.line import Line
 from bundlewise.agents.pace import Pace, Trial
 from bundlewise.endpoints import Endpoint
 from bundlewise.errors import ModelError, StoppedError, UsageError
 
+FAILING = {500, 501, 502}
+"""Statuses of a server that fails, maybe at what it was sent; others say that it has no time."""
 LONGEST_PAUSE = 30.0
 LONGEST_WAIT = 3600.0
 """Seconds of one wait of a clock that cannot count any number of them; what is left is waited for again."""
@@ -108,7 +110,7 @@ class ChatEndpoint:
             RefusedError: the server refuses this call, or answers others and not this one.
             StoppedError: the run was stopped.
         """
-        asked = Asked(tokens_of(messages)[1], len(json.dumps([messages, schema])), limit or self.max_output)
+        asked = Asked(tokens_of(messages)[1], limit or self.max_output, self.dialect.is_bounded)
         trial, form = Trial(self.patience), mode
         while True:
             self._keep_pace(trial, asked.tokens + asked.most)
@@ -116,7 +118,9 @@ class ChatEndpoint:
             found = self._once(body, idempotency, asked)
             if isinstance(found, Reply):
                 if form != mode:
-                    self.dialect.took(form, trial.refusal)
+                    self.dialect.took(form, mode, trial.refusal)
+                elif schema is not None and not exact:
+                    self.dialect.answered(form)
                 return found
             self.wait(0.0)
             if isinstance(found, Barred):
@@ -124,13 +128,17 @@ class ChatEndpoint:
             if isinstance(found, Refusal):
                 if not self.dialect.learn(body, found.said, found.about, exact=exact):
                     form = self._other_form(found, trial, None if exact else self.dialect.lower(body, found.said))
-            elif exact or not self.dialect.blames_form(body, found.reason):
+            elif not self.dialect.blames(body, found.reason, exact=exact):
                 self._bear(found, trial)
+                if found.status in FAILING and not exact and schema is not None and not trial.refusal:
+                    form = self.dialect.suspected(mode, trial.failures)
 
     def _barred(self, refusal: Barred) -> Exception:
         """Return the end of the run; a server that has answered may forbid a single question by its content."""
-        if refusal.status == 403 and self._answered:
+        if refusal.status == 403 and self._answered and refusal.remedy == REMEDIES[403]:
             return RefusedError(str(refusal))
+        if not refusal.status:
+            return ModelError(f"{self._place} cannot be reached ({refusal.said}); {refusal.remedy}")
         return ModelError(f"{self._place} refused ({refusal.status}): {refusal.said}; {refusal.remedy}")
 
     def _other_form(self, refusal: Refusal, trial: Trial, less: Mode | None) -> Mode:
@@ -146,7 +154,7 @@ class ChatEndpoint:
         Raises:
             SilentError: it does not.
         """
-        asked = Asked(tokens_of(messages)[1], len(json.dumps(messages)), self.max_output)
+        asked = Asked(tokens_of(messages)[1], self.max_output, self.dialect.is_bounded)
         body = self._body(messages, None, "plain", self.max_output)
         found = self._once(body, idempotency, asked, min(SIGN_OF_LIFE, self.timeout))
         if not isinstance(found, Reply):
@@ -225,7 +233,7 @@ class ChatEndpoint:
         self, messages: list[dict[str, str]], schema: dict[str, Any] | None, mode: Mode, most: int
     ) -> dict[str, Any]:
         given = {name: most if name in LENGTHS else value for name, value in self.parameters.items()}
-        return {"messages": messages, **self.dialect.spoken(given), **_format(schema, mode)}
+        return {"messages": self.dialect.messages(messages), **self.dialect.spoken(given), **_format(schema, mode)}
 
     def _once(self, body: dict[str, Any], idempotency: str, asked: Asked, limit: float | None = None) -> Outcome:
         """Send a body once, and return what comes of it within the limit in seconds."""

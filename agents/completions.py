@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,16 @@ from bundlewise.prompts.render import Messages
 CHARACTERS = (3.0, 5.0)
 """Characters a token, at least and at most: between them lies what tokenizers make of English."""
 FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call")
-TIMES, BEYOND = 4, 10_000
-"""A count of tokens is absurd above so many times the bytes that were sent or wanted, and some that servers add."""
+MOST = 2_000_000
+"""A count of tokens is absurd above what the largest model reads; below it is believed, since it is what is billed."""
+COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+"""The names of the tokens read, written, and both: servers of other makes have names of their own."""
+WRITTEN = re.compile(
+    r'"choices"\s*:\s*\[\s*\{|"usage"\s*:\s*\{\s*"|"object"\s*:\s*"chat\.completion|"id"\s*:\s*"chatcmpl', re.IGNORECASE
+)
+"""Signs in a broken body that a model has written an answer, which is billed."""
+MOST_USAGES = 3
+"""Counts of tokens that are looked at in a broken body, from its end."""
 DIGITS = 15
 """Digits of the longest integer that is read as one."""
 
@@ -23,11 +32,14 @@ UNUSABLE: tuple[Verdict, ...] = ("empty", "refused", "tools", "unreadable")
 
 @dataclass(frozen=True)
 class Asked:
-    """The size of a question: its tokens at most, its bytes, and the tokens its answer may have."""
+    """The size of a question, in tokens at most, and the tokens its answer may have.
+
+    `is_capped` says that a cap rests on what the answer is said to have cost, so that no estimate may be too low.
+    """
 
     tokens: int
-    size: int
     most: int
+    is_capped: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,11 @@ def read_completion(content: bytes, seconds: float, asked: Asked) -> Reply | NoC
         text, is_broken = _decoded(content)
         body = json.loads(text, parse_int=_integer)
     except (ValueError, RecursionError, LookupError) as error:
-        said = content[:200].decode(errors="replace")
-        return NoCompletion(f"what came is no JSON ({type(error).__name__}): {in_short(said)}")
+        text = content.decode(errors="replace")
+        return _broken(text, f"no JSON ({type(error).__name__})", seconds, asked)
     if not isinstance(body, dict):
-        return NoCompletion(f"what came is no chat completion: {in_short(text)}")
-    choices, usage = body.get("choices"), body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+        return _broken(text, "no chat completion", seconds, asked)
+    choices, usage = body.get("choices"), _object(body.get("usage"))
     if not (isinstance(choices, list) and choices) and not _is_billed(usage):
         said, about = complaint(body)
         return NoCompletion(f"what came is no chat completion: {said}", _status(body), about)
@@ -66,6 +77,30 @@ def read_completion(content: bytes, seconds: float, asked: Asked) -> Reply | NoC
     read, written, is_estimated = _counted(usage, text, finish, asked)
     verdict = "unreadable" if is_broken else verdict
     return Reply(without_key(text), finish, read, written, round(seconds, 3), verdict, is_estimated)
+
+
+def _broken(text: str, what: str, seconds: float, asked: Asked) -> Reply | NoCompletion:
+    """Return what a body comes to that is no completion as a whole: one that a model has written is billed."""
+    if not WRITTEN.search(text):
+        return NoCompletion(f"what came is {what}: {in_short(text)}")
+    # Much of it may be no text of the model.
+    likely = text[: math.floor(asked.most * CHARACTERS[0])]
+    read, written, is_estimated = _counted(_usage_in(text), likely, "stop", asked)
+    return Reply(in_short(text), "stop", read, written, round(seconds, 3), "unreadable", is_estimated)
+
+
+def _usage_in(text: str) -> dict[str, Any]:
+    """Return the last counts of tokens in a broken body, if it holds them whole."""
+    for found in reversed([*re.finditer(r'"usage"\s*:\s*(?=\{)', text)][-MOST_USAGES:]):
+        try:
+            return _object(json.JSONDecoder(parse_int=_integer).raw_decode(text, found.end())[0])
+        except (ValueError, RecursionError):
+            continue
+    return {}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _decoded(content: bytes) -> tuple[str, bool]:
@@ -123,7 +158,7 @@ def complaint(body: dict[str, Any]) -> tuple[str, str]:
         said = found if isinstance(found, str) else json.dumps(found) if found else ""
         if said.strip():
             return in_short(said), about
-    return (f"it says {in_short(json.dumps(body)[:1000])}" if body else "no reason given"), about
+    return (f"it says {in_short(json.dumps(body))}" if body else "no reason given"), about
 
 
 def _status(body: dict[str, Any]) -> int:
@@ -137,29 +172,51 @@ def _status(body: dict[str, Any]) -> int:
 
 
 def _is_billed(usage: dict[str, Any]) -> bool:
-    return any(_count(usage.get(name), 10**9) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    return any(usage.get(name) for names in COUNTS for name in names)
 
 
 def _counted(usage: dict[str, Any], text: str, finish: str, asked: Asked) -> tuple[int, int, bool]:
-    """Return the tokens read and written, estimated where the server's own counts are absurd or missing."""
-    size = len(text.encode(errors="replace"))
-    read = _count(usage.get("prompt_tokens"), TIMES * asked.size + BEYOND) or None
-    written = _count(usage.get("completion_tokens"), TIMES * max(asked.most, size) + BEYOND)
-    total = _count(usage.get("total_tokens"), 10**9)
-    if written is None and read is not None and total is not None and 0 <= total - read <= asked.most:
-        written = total - read
-    if written == 0 and text.strip():
-        written = None
-    is_estimated = read is None or written is None
-    guess = asked.most if finish == "length" else math.ceil(size / CHARACTERS[0])
-    return asked.tokens if read is None else read, guess if written is None else written, is_estimated
+    """Return the tokens read and written, and whether they are estimated: the server's counts are absurd or missing.
+
+    Under a cap an answer is taken for as long as it may be, unless it is longer.
+    """
+    size = math.ceil(len(text.encode(errors="replace")) / CHARACTERS[0])
+    read, named, total = (_named_count(usage, names) for names in COUNTS)
+    written, is_known = _written(named, _thoughts(usage), read, total)
+    if is_known and (written or not text.strip()):
+        return read or asked.tokens, written, not read
+    likely = max(size, written if written > (named or 0) else min(written, asked.most))
+    if finish == "length":
+        likely = max(likely, asked.most)
+    return read or asked.tokens, max(likely, written, asked.most) if asked.is_capped else likely, True
 
 
-def _count(value: Any, most: int) -> int | None:
+def _written(named: int | None, thoughts: int, read: int | None, total: int | None) -> tuple[int, bool]:
+    """Return the tokens that a model has written by the server's counts, and whether these agree with each other."""
+    rest = max(0, total - read) if total and read else None
+    if named is None:
+        return rest or 0, rest is not None
+    counted = named + thoughts if thoughts > named else named  # Some servers count thoughts apart.
+    if rest is None:
+        return counted, True
+    return max(counted, rest), counted == rest
+
+
+def _named_count(usage: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    counts = [_count(usage.get(name)) for name in names]
+    return next((count for count in counts if count is not None), None)
+
+
+def _thoughts(usage: dict[str, Any]) -> int:
+    details = _object(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
+    return _count(details.get("reasoning_tokens")) or 0
+
+
+def _count(value: Any) -> int | None:
     """Return a count of tokens, or None where it is none that can be."""
     if type(value) is float and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 <= value <= most else None
+    return value if type(value) is int and 0 <= value <= MOST else None
 
 
 def why_unusable(reply: Reply) -> str:

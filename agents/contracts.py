@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.agents.conditions import Condition
 from bundlewise.domain import Session
+from bundlewise.endpoints import without_key
 
 MAX_FAULTS = 4
 _WORDY = 200
@@ -115,10 +116,17 @@ def parse(text: str, contract: type[Reply]) -> tuple[Reply | None, list[str]]:
     # The last object is the answer where a model thinks aloud in braces, and its faults are the ones to name.
     for found in reversed(objects):
         try:
-            return contract.model_validate_json(found), []
+            return _masked(contract.model_validate_json(found)), []
         except ValidationError as error:
             faults = faults or [_fault(e) for e in error.errors()[:MAX_FAULTS]]
     return None, faults
+
+
+def _masked(reply: Reply) -> Reply:
+    """Return a reply whose texts hold no key: escapes that hid one are read by now."""
+    said = reply.model_dump_json()
+    masked = without_key(said)
+    return reply if masked == said else type(reply).model_validate_json(masked)
 
 
 def _fault(error: Any) -> str:

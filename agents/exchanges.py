@@ -1,12 +1,13 @@
 """The outcome of one exchange: an answer, a fault that may pass, a refusal of this call, or of whoever asks."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from bundlewise import endpoints
 from bundlewise.agents.calls import Reply
 from bundlewise.agents.completions import Asked, complaint, read_completion
-from bundlewise.agents.line import Heard, Silence
+from bundlewise.agents.line import LARGEST, Heard, Silence
 from bundlewise.agents.pace import asked_pause
 from bundlewise.endpoints import in_short
 
@@ -18,7 +19,21 @@ REMEDIES = {
     407: "give the proxy's name and password in HTTPS_PROXY",
     410: "choose another model: this one is gone",
 }
+LONGEST_READ = 65_536
+"""Bytes of a refusal in which its kind is looked for."""
 PASSES = {408, 409, 425, 429}
+UNPAID = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits?|funds?|user[_ ]quota)|billing[_ ](?:hard[_ ]limit|not[_ ]active)"
+    r"|(?:balance|credits?|funds?|account|spending (?:limit|cap))\b.{0,40}\b(?:too low|insufficient|exhausted|depleted"
+    r"|used up|ran out|run out|negative|arrears|overdue|suspended|reached)"
+    r"|(?:out of|not enough|no (?:more|remaining)|ran out of) (?:credits?|balance|funds)|payment required"
+    r"|(?:exceeded|reached|exhausted).{0,20}\bquota\b.{0,40}\bbilling",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Words of a server that waits for money, whatever status it gives; its own word for that is decisive."""
+DECISIVE = re.compile(r"insufficient_quota", re.IGNORECASE)
+RATE = re.compile(r"per.?(?:second|minute|hour|day)|retry|try again|rate.?limit|\b[rt]p[md]\b", re.IGNORECASE)
+"""Words of a limit that passes with time: some servers speak of quota and billing then, too."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Fault:
     reason: str
     retry_after: float = 0.0
     away: bool = False
+    status: int = 0
 
     def __str__(self) -> str:
         """Return the reason, and the pause that the server asks for."""
@@ -50,12 +66,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Barred(Refusal):
-    """A refusal of whoever asks: every other call would be refused too."""
+    """A refusal of whoever asks: every other call would be refused too; `remedy` is what the user can do."""
 
-    @property
-    def remedy(self) -> str:
-        """Return what the user can do."""
-        return REMEDIES[self.status]
+    remedy: str = ""
 
 
 Outcome = Reply | Fault | Refusal
@@ -64,26 +77,40 @@ Outcome = Reply | Fault | Refusal
 def outcome(heard: Heard | Silence, seconds: float, asked: Asked) -> Outcome:
     """Return what an exchange comes to; an error in the body of a success counts as what it says of itself."""
     if isinstance(heard, Silence):
+        if heard.lost:
+            return Barred(0, heard.reason, remedy="correct the address: give the one where the model itself answers")
         return Fault(heard.reason, away=heard.away)
     if not 200 <= heard.status < 300:
         return _refusal(heard.status, *_words(heard.content), heard)
     found = read_completion(heard.content, seconds, asked)
     if isinstance(found, Reply):
         return found
-    return _refusal(found.status, found.reason, found.about, heard) if found.status else Fault(found.reason)
+    if found.status:
+        return _refusal(found.status, found.reason, found.about, heard)
+    return Fault(found.reason if heard.is_whole else f"its answer has more than {LARGEST:,} bytes")
 
 
 def _refusal(status: int, said: str, about: str, heard: Heard) -> Outcome:
+    if status < 500 and _is_unpaid(heard):
+        return Barred(status, said, about, REMEDIES[402])
     if status in REMEDIES:
-        return Barred(status, said, about)
+        return Barred(status, said, about, REMEDIES[status])
     if status in PASSES or status >= 500:
-        return Fault(f"{status}: {said}", asked_pause(heard.retry_after))
+        return Fault(f"{status}: {said}", asked_pause(heard.retry_after), status=status)
     return Refusal(status, said, about)
+
+
+def _is_unpaid(heard: Heard) -> bool:
+    """Say whether a server asks for money, and not only for time."""
+    said = heard.content[:LONGEST_READ].decode(errors="replace")
+    if DECISIVE.search(said):
+        return True
+    return UNPAID.search(said) is not None and not RATE.search(said) and not asked_pause(heard.retry_after)
 
 
 def _words(content: bytes) -> tuple[str, str]:
     """Return what a refusal says, and the parameter it names apart from that."""
-    text = content[:65536].decode(errors="replace")
+    text = content.decode(errors="replace")
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):

@@ -12,24 +12,31 @@ CONNECT = 10.0
 LONGEST = 86_400.0
 """Seconds of the longest exchange: a clock cannot wait for any number of them."""
 LARGEST = 8 * 2**20
-"""Bytes of the largest answer that is read."""
+"""Bytes of the largest answer that is read; of a larger one only so many."""
+REDIRECTS = 3
+"""Times that a question is sent on to another address."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A whole answer of a server, whatever its status."""
+    """A whole answer of a server, whatever its status; one that is too large is not whole."""
 
     status: int
     content: bytes
     retry_after: str | None = None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
 class Silence:
-    """No whole answer, and why; `away` says that there was no connection at all."""
+    """No whole answer, and why.
+
+    `away` says that there was no connection at all, `lost` that the address leads nowhere, however often it is tried.
+    """
 
     reason: str
     away: bool = False
+    lost: bool = False
 
 
 @dataclass
@@ -92,7 +99,9 @@ class _Opened:
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
         hooks: Any = {"request": [endpoint.guard()]}
-        self._client = httpx2.Client(limits=limits, timeout=waits, follow_redirects=True, event_hooks=hooks)
+        self._client = httpx2.Client(
+            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=hooks
+        )
         # The library has no other place for a network of one's own beside its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]
         for transport in transports:
@@ -108,10 +117,14 @@ class _Opened:
                 return self._post(content, headers)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
                 found = Silence(reason_of(error), away=True)
+            except httpx2.TooManyRedirects:
+                found = Silence(f"it redirects more than {REDIRECTS} times", lost=True)
+            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+                found = Silence(f"it redirects to no address: {reason_of(error)}", lost=True)
             except httpx2.TimeoutException:
                 found = Silence(f"its answer took more than {limit:.0f} s")
             # An answer can be broken in its headers, its compression, its redirects and its cookies.
-            except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict) as error:
+            except (httpx2.HTTPError, httpx2.StreamError, httpx2.CookieConflict) as error:
                 found = Silence(reason_of(error))
             except (OSError, ValueError, EOFError) as error:
                 found = Silence(reason_of(error))
@@ -123,8 +136,9 @@ class _Opened:
             for chunk in answer.iter_bytes():
                 found += chunk
                 if len(found) > LARGEST:
-                    return Silence(f"its answer has more than {LARGEST:,} bytes")
-            return Heard(answer.status_code, bytes(found), answer.headers.get("retry-after"))
+                    break
+            is_whole = len(found) <= LARGEST
+            return Heard(answer.status_code, bytes(found[:LARGEST]), answer.headers.get("retry-after"), is_whole)
 
     def close(self) -> None:
         """End what is under way, and close the connections."""

@@ -113,9 +113,8 @@ class RemoteStudent:
         try:
             return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
         except OpenAIError as error:
-            reason = in_short(str(error).partition("\n")[0])
             remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
-            raise ModelError(f"the server of {self.model} does not answer: {reason}; {remedy}") from error
+            raise ModelError(f"the server of {self.model} does not answer: {in_short(str(error))}; {remedy}") from error
 
 
 def _intent(text: str, cut: bool) -> str:

@@ -76,6 +76,7 @@ class Room:
     _taken: list[Part] = field(default_factory=list)
     _sizes: dict[str, Sizes] = field(default_factory=dict)
     _over: str = ""
+    _beyond: int = 0
 
     @contextmanager
     def taken(self, stage: str, estimate: int) -> Iterator[int | None]:
@@ -96,13 +97,25 @@ class Room:
                 self._taken.remove(part)
                 self._changed.notify_all()
 
-    def learn(self, stage: str, estimate: int, reply: Reply) -> None:
-        """Note what an answer took."""
+    def learn(self, stage: str, estimate: int, reply: Reply, limit: int | None = None) -> None:
+        """Note what an answer took that was given a greatest length; an estimate says nothing of the next one."""
+        self.heed(reply, limit)
+        if reply.estimated:
+            return
         with self._changed:
             # A probe is so short that what a server adds to a question is most of it.
             for name in (stage, "") if stage != "probe" else (stage,):
                 sizes = self._sizes.setdefault(name, Sizes())
                 sizes.add(reply.tokens_in, estimate, reply.tokens_out)
+
+    def heed(self, reply: Reply, limit: int | None = None) -> None:
+        """Note an answer that is longer than its greatest length: the model does not keep to one, as some that think.
+
+        From then on every call is taken to need as much.
+        """
+        if reply.tokens_out > (limit or self.most):
+            with self._changed:
+                self._beyond = max(self._beyond, reply.tokens_out)
 
     def _take(self, stage: str, estimate: int) -> Part:
         with self._changed:
@@ -124,10 +137,10 @@ class Room:
     def _fitting(self, stage: str, estimate: int) -> tuple[Part | None, str]:
         """Return the part that fits, a whole one or one as the answers so far need it, or the cap in the way."""
         read, longest = self._usual(stage, estimate)
-        whole = Part(max(estimate, read), max(self.most, longest))
+        whole = Part(max(estimate, read), max(self.most, longest, ceil(TIGHT * self._beyond)))
         cap = self._reached(whole)
-        if not cap:
-            return whole, ""
+        if not cap or self._beyond:
+            return (None if cap else whole), cap
         limit = min(self.most, ceil(AMPLE * longest))
         if not self._taken:
             limit = min(limit, self._left(read))

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Any
 
 from bundlewise.agents.calls import Reply
+from bundlewise.errors import BundlewiseError, describe
 from bundlewise.prices import Price
 
 Listener = Callable[[dict[str, Any]], None]
@@ -29,6 +30,7 @@ class Stage:
 class Tally:
     """All stages in the order met; listeners hear of every event, from any thread, one at a time.
 
+    A listener that fails hears no more, and its failure is a note: the calls that it hears of are paid.
     It is read while other threads add stages, hence from copies.
     """
 
@@ -118,5 +120,21 @@ class Tally:
             self._tell({"event": event, "stage": name, **values})
 
     def _tell(self, event: dict[str, Any]) -> None:
-        for listener in self.listeners:
-            listener(event)
+        """Tell every listener; those that fail are left out from then on, and the others hear why."""
+        failures: list[str] = []
+        for listener in list(self.listeners):
+            try:
+                listener(event)
+            except Exception as error:  # A listener is anybody's, and an answer that is paid for is not lost for it.
+                self.listeners.remove(listener)
+                failures.append(_told(error))
+        for reason in failures:
+            self.notes.append(reason)
+            self._tell({"event": "note", "reason": reason})
+
+
+def _told(error: Exception) -> str:
+    """Return what to say of a listener that failed; what is meant for the user is said as it is."""
+    if isinstance(error, BundlewiseError):
+        return str(error)
+    return f"one that listens to the run failed and hears no more: {describe(error)}"

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ from bundlewise.commands.overlay import prompts_option
 from bundlewise.endpoints import without_key
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.signals import Stopped, signals_stop
-from bundlewise.terminal import one_line, printable_streams
+from bundlewise.terminal import Stream, one_line, printable_streams
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
@@ -41,6 +42,10 @@ PROMPTED = ("demo", "distil", "finetune", "generate")
 DASHES = " A text that begins with - stands behind --, after all options."
 
 
+class PipeError(BundlewiseError):
+    """A pipe besides stdout whose reader has gone."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when that command is used."""
 
@@ -58,6 +63,16 @@ class LazyGroup(click.Group):
             prompts_option(command)
         check_numbers(command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click ends without a word at any closed pipe, which only suits that of stdout."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if isinstance(sys.stdout, Stream) and sys.stdout.has_failed(error):
+                raise
+            place = error.filename or "a pipe that was written to"
+            raise PipeError(f"{place} has no reader any more; run it again with one that reads to the end") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the commands without importing them."""
@@ -114,5 +129,5 @@ def trace(debug: bool) -> None:
 
 def fail(message: str, code: int) -> int:
     """Print a message on stderr, and return the exit code."""
-    click.echo(f"bundlewise: {one_line(message)}", err=True)
+    click.echo(f"bundlewise: {one_line(without_key(message))}", err=True)
     return code

@@ -169,13 +169,13 @@ def distil(
 
     payment, tally = payment or Payment(), tally or Tally()
     outcomes = Outcomes(payment.max_failed)
-    with _asker(teacher, payment, tally) as asker:
+    with _asker(teacher, payment, tally) as asker, watching(tally, log):
         if asker is not None:
-            with watching(tally, log), stoppable(asker):
+            with stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
         store = KnowledgeStore.create(kb, embedder)
-        with watching(tally, log), stoppable(asker) if asker else nullcontext():
+        with stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
             try:
                 found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)

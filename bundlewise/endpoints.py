@@ -10,9 +10,10 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from html.entities import html5
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from bundlewise.errors import ModelError, UsageError
 
@@ -42,6 +43,10 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 SHORTEST = 8
 """Characters of the shortest secret: a shorter key, such as `none` for a server of one's own, may be a usual word."""
 MASK = "***"
+HEAD = 20_000
+"""Characters of a long text that are masked where only its first ones are shown."""
+BROKEN = r"(?:\s++|\\{1,9}[nrt]|<(?:br|wbr) ?/?>|&(?:nbsp|shy|#10|#13);|[\u00ad\u200b-\u200d\u2060\ufeff]){0,16}+"
+"""What may stand between the characters of a secret where a text is wrapped."""
 
 
 def is_served(name: str) -> bool:
@@ -246,16 +251,35 @@ def _password(url: str) -> str:
 
 @lru_cache(maxsize=8)
 def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what finds secrets as they are, and as addresses, JSON and base64 write them; the longest first."""
-    spelt = {form for secret in secrets for form in _forms(secret)}
-    return re.compile("|".join(map(re.escape, sorted(spelt, key=len, reverse=True))))
+    """Return what finds secrets in every spelling of their characters, and in base64 and hex; the longest first."""
+    spelt = {form: re.escape for secret in secrets for form in _encoded(secret)} | dict.fromkeys(secrets, _spellings)
+    longest_first = sorted(spelt, key=len, reverse=True)
+    # Most places of a text hold no beginning of any.
+    starts = re.escape("".join({form[0] for form in longest_first} | {*"\\%&"}))
+    found = "|".join(BROKEN.join(map(spelt[form], form)) for form in longest_first)
+    return re.compile(f"(?=[{starts}])(?:{found})", re.IGNORECASE)
 
 
-def _forms(secret: str) -> set[str]:
-    found = {secret, secret.replace("/", "\\/"), quote(secret, safe=""), quote(secret), quote_plus(secret)}
-    for sent in (secret, f"Bearer {secret}"):
-        found |= {encode(sent.encode()).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode)}
+def _encoded(secret: str) -> set[str]:
+    """Return a secret in hex, and in base64 wherever it begins there: whole, and without what others share."""
+    content, found = secret.encode(), {secret.encode().hex()}
+    for encode in (b64encode, urlsafe_b64encode):
+        found.add(encode(content).decode().rstrip("="))
+        for before in range(3):
+            digits = encode(bytes(before) + content).decode().rstrip("=")
+            found.add(digits[(0, 2, 3)[before] : -1 if (before + len(content)) % 3 else None])
     return found
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern of one character as texts, JSON, addresses, HTML and programs write it."""
+    number, units = ord(character), character.encode("utf-16-be")
+    names = [re.escape(name) for name, value in html5.items() if value == character and name.endswith(";")]
+    html = "|".join([*names, rf"#0*{number};?", rf"#x0*{number:x};?"])
+    escaped = "".join(rf"\\{{1,9}}u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+    program = rf"\\{{1,9}}(?:x{number:02x}|u\{{0*{number:x}\}})"
+    address = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())
+    return rf"(?:\\{{0,9}}{re.escape(character)}|{escaped}|{program}|{address}|&(?:amp;)*(?:{html}))"
 
 
 def said_by(error: "openai.APIStatusError") -> str:
@@ -272,9 +296,13 @@ def reason_of(error: BaseException) -> str:
     if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
     said = str(error.__cause__ or error).strip().rstrip(".")
-    return without_key(" ".join(said.split()))[:200] or type(error).__name__
+    return in_short(said) if said else type(error).__name__
 
 
 def in_short(said: str) -> str:
     """Return what a server said on one line, masked before it is cut."""
-    return " ".join(without_key(said).split())[:200] or "no reason given"
+    whole = " ".join(said.split())
+    told = without_key(whole[:HEAD])
+    if len(told) < HEAD // 2:  # It is short, or most of it was masked, and its end may be a part of a key.
+        told = without_key(whole)
+    return " ".join(told.split())[:200] or "no reason given"

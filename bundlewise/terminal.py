@@ -60,6 +60,10 @@ class Stream:
             raise AttributeError("click would write to a Windows console past this stream")
         return getattr(self.raw, name)
 
+    def has_failed(self, error: OSError) -> bool:
+        """Say whether an error is the failure of this stream."""
+        return error is self._failure
+
     @property
     def encoding(self) -> str:
         """UTF-8 for text that is cleaned here, as every character is taken; else that of the stream below."""

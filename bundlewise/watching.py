@@ -4,12 +4,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.errors import UsageError
+from bundlewise.errors import BundlewiseError, UsageError
 from bundlewise.prices import in_dollars
 from bundlewise.progress import told_now_and_then
 from bundlewise.terminal import console, one_line
@@ -26,6 +26,10 @@ NOTES = 3
 TOLD = ("waiting", "answering", "stopping", "note")
 """Events that are told in words."""
 COLUMNS = ("done", "failed", "calls", "cached", "tokens in", "tokens out", "money", "left")
+
+
+class LogError(BundlewiseError):
+    """A log that takes nothing more."""
 
 
 @contextmanager
@@ -48,18 +52,24 @@ def _logged(tally: "Tally", log: Path | None) -> Iterator[None]:
         stream = log.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"cannot write the log {log}: {error.strerror}; give another file") from error
-    with stream:
 
-        def write(event: dict[str, Any]) -> None:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    def write(event: dict[str, Any]) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
             stream.write(json.dumps({"time": stamp, **event}, ensure_ascii=False) + "\n")
             stream.flush()
+        except OSError as error:
+            remedy = "free space, or give another file next time"
+            raise LogError(f"the log {log} ends here ({error.strerror}), and the run goes on; {remedy}") from error
 
-        tally.listeners.append(write)
-        try:
-            yield
-        finally:
+    tally.listeners.append(write)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # A log that failed has been left out.
             tally.listeners.remove(write)
+        with suppress(OSError):  # It holds what could not be written before, which was told.
+            stream.close()
 
 
 @contextmanager
@@ -80,7 +90,8 @@ def _live(tally: "Tally") -> Iterator[None]:
         with _table(tally, started):
             yield
     finally:
-        tally.listeners.remove(note)
+        with suppress(ValueError):
+            tally.listeners.remove(note)
         # The table is gone then, and what should be known stays.
         for said in tally.notes[told:]:
             sys.stderr.write(f"{said}\n")
@@ -105,7 +116,8 @@ def telling(tally: "Tally") -> Iterator[None]:
     try:
         yield
     finally:
-        tally.listeners.remove(_say)
+        with suppress(ValueError):
+            tally.listeners.remove(_say)
 
 
 def _say(event: dict[str, Any]) -> None:

@@ -377,3 +377,33 @@ def test_a_run_that_was_halted_begins_no_call(bench: Bench) -> None:
     with pytest.raises(StoppedError):
         kinds(asker)
     assert not bench.server.asked
+
+
+def test_an_answer_is_kept_before_anybody_hears_of_it_and_who_fails_then_costs_nothing(bench: Bench) -> None:
+    kept: list[int] = []
+
+    def fail(event: dict[str, Any]) -> None:
+        if event["event"] == "call":
+            kept.append(sum(row["calls"] for row in bench.ledger.totals()))
+            raise BrokenPipeError("nobody reads")
+
+    bench.replies(GOOD, GOOD)
+    bench.tally.listeners.append(fail)
+    asker = bench.asker()
+    assert kinds(asker) == kinds(asker, ["A Case", "A Lid"]) == ["mouse", "pad"]
+    assert kept == [1] and bench.tally.calls == 2 and len(bench.tally.notes) == 1
+
+
+def test_a_cap_is_passed_by_no_more_than_one_answer_that_thinks_beyond_its_limit(bench: Bench) -> None:
+    def think(handler: Handler, body: dict[str, Any]) -> bool:
+        usage = {"prompt_tokens": 100, "completion_tokens": 20_000, "total_tokens": 20_100}
+        handler.send(200, json.dumps({"choices": [{"message": {"content": GOOD}}], "usage": usage}).encode())
+        return True
+
+    bench.server.fault = think
+    asker = bench.asker(caps=Caps(tokens=50_000))
+    assert kinds(asker) == ["mouse", "pad"]
+    with pytest.raises(CapError, match="40,200 tokens spent|20,100 tokens spent"):
+        for number in range(9):
+            kinds(asker, ["Case", f"Lid {number}"])
+    assert bench.tally.tokens <= 50_000

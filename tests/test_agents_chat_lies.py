@@ -160,3 +160,47 @@ def test_a_key_that_is_a_word_is_left_in_answers(server: TeacherServer, monkeypa
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     server.fault = first(1, answers("none of them"))
     assert endpoint(server).send(ASKED, None, "plain").text == "none of them"
+
+
+# Refusals that last
+
+
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+UNPAID = {
+    "a word for it": (429, {"message": QUOTA, "code": "insufficient_quota"}),
+    "in words": (429, {"message": QUOTA}),
+    "a balance": (400, {"message": "Your credit balance is too low to access the API"}),
+    "forbidden": (403, {"message": "account is in arrears"}),
+}
+
+
+@pytest.mark.parametrize(("code", "error"), UNPAID.values(), ids=UNPAID)
+def test_a_server_that_waits_for_money_ends_the_run_at_once(server: TeacherServer, code: int, error: Any) -> None:
+    asks = endpoint(server)
+    asks.send(ASKED, None, "plain")
+    server.fault = first(99, lambda handler: handler.send(code, json.dumps({"error": error}).encode()))
+    with pytest.raises(ModelError, match=rf"refused \({code}\): .*; check your balance there"):
+        asks.send(ASKED, None, "plain", "k")
+    assert server.asked["k"] == 1
+
+
+def test_a_quota_that_comes_back_with_time_is_waited_for(server: TeacherServer) -> None:
+    server.fault = first(1, status(429, f"{QUOTA} Please retry in 0.1 s"))
+    assert endpoint(server).send(ASKED, None, "plain").text == "Hello"
+
+
+def test_a_server_that_redirects_in_circles_is_an_address_to_be_corrected(server: TeacherServer) -> None:
+    where = "/v1/chat/completions"
+    server.fault = first(99, lambda handler: handler.send(307, b"", location=where))
+    with pytest.raises(ModelError, match=r"it redirects more than 3 times\); correct the address"):
+        endpoint(server).send(ASKED, None, "plain", "k")
+    assert server.asked["k"] == 4
+
+
+@pytest.mark.parametrize("code", [200, 400, 500])
+@pytest.mark.parametrize("body", ["x" * 175 + KEY, json.dumps({"a": " " * 970 + KEY}), " " * 65_530 + KEY])
+def test_no_part_of_a_key_is_left_where_a_text_is_cut(server: TeacherServer, code: int, body: str) -> None:
+    server.fault = first(99, lambda handler: handler.send(code, body.encode()))
+    with pytest.raises((ModelError, RefusedError)) as told:
+        endpoint(server, patience=0.1).send(ASKED, None, "plain")
+    assert KEY[:5] not in str(told.value)

@@ -47,6 +47,10 @@ DIALECTS = [
         {"effort": "low"},
         {"max_completion_tokens"},
     ),
+    ({"max_tokens": "Please rename max_tokens"}, {}, {"max_completion_tokens"}),
+    ({"temperature": "temperature: 0 is below minimum 1"}, {}, {"max_tokens"}),
+    ({"temperature": "temperature has to be left at its default"}, {}, {"max_tokens"}),
+    ({"reasoning_effort": "what is reasoning_effort?"}, {"effort": "low"}, {"max_completion_tokens"}),
     ({"response_format": "response_format is not supported"}, {}, {"max_tokens", "temperature"}),
     (
         {"max_tokens": "unknown field max_tokens", "max_completion_tokens": "unknown field max_completion_tokens"},
@@ -88,6 +92,8 @@ def test_a_model_names_what_it_refuses_apart_from_its_words(server: TeacherServe
         "max_tokens is too large: 2000. This model supports at most 1024 completion tokens",
         "'max_tokens' or 'max_completion_tokens' is too large: the context has 4096 tokens",
         "content filter: the temperature sensor",
+        "max_tokens: 2000 is above maximum 1024",
+        "max_tokens must be at least 3000",
         "This model's maximum context length is 8192 tokens; reduce max_tokens",
     ],
 )
@@ -148,3 +154,60 @@ def test_a_question_that_is_refused_in_every_form_is_refused_by_the_first_words(
     server.fault = None
     asks.send(ASKED, SCHEMA, "json_schema")
     assert server.bodies[-1]["response_format"]["type"] == "json_schema", "nothing was learnt from it"
+
+
+SYSTEM = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (400, "System role not supported"),
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (400, "Only user and assistant roles are supported!"),
+        (400, "Developer instruction is not enabled for models/gemma"),
+        (500, "Jinja Exception: System role not supported"),
+    ],
+)
+def test_a_model_without_a_system_is_told_all_by_the_user_once_for_the_run(
+    server: TeacherServer, code: int, words: str
+) -> None:
+    def refuse(handler: Handler, body: dict[str, Any]) -> bool:
+        is_untaken = bool(body["messages"][0]["role"] == "system")
+        if is_untaken:
+            status(code, words)(handler)
+        return is_untaken
+
+    server.fault = refuse
+    asks, notes = endpoint(server), list[str]()
+    asks.dialect.note = notes.append
+    for _ in range(3):
+        asks.send(SYSTEM, None, "plain")
+    assert len(server.bodies) == 4 and len(notes) == 1
+    assert server.bodies[-1]["messages"] == [{"role": "user", "content": "Be short.\n\nhello"}]
+
+
+def test_a_server_that_fails_without_a_word_at_every_schema_is_asked_in_a_lower_form(server: TeacherServer) -> None:
+    def fail(handler: Handler, body: dict[str, Any]) -> bool:
+        if "response_format" in body:
+            status(500, "internal error")(handler)
+        return "response_format" in body
+
+    server.fault = fail
+    asks, notes = endpoint(server), list[str]()
+    asks.dialect.note = notes.append
+    for _ in range(3):
+        asks.send(ASKED, SCHEMA, "json_schema")
+    assert len(server.bodies) == 4 + 4 + 1, "it is learnt from the second call"
+    assert len(notes) == 1 and "response_format" not in server.bodies[-1]
+
+
+def test_a_server_that_is_down_for_a_moment_is_asked_in_the_strict_form_afterwards(server: TeacherServer) -> None:
+    asks = endpoint(server)
+    asks.send(ASKED, SCHEMA, "json_schema")
+    for _ in range(3):
+        server.fault = first(2, status(500))
+        asks.send(ASKED, SCHEMA, "json_schema")
+    asks.send(ASKED, SCHEMA, "json_schema")
+    assert server.bodies[-1]["response_format"]["type"] == "json_schema"

@@ -16,6 +16,7 @@ from bundlewise.agents.calls import CallLedger
 from bundlewise.agents.tally import Tally
 from bundlewise.distilling import Payment, distil
 
+COUNTED = tuple(name for name in (*BILLED, *UNBILLED) if name not in ESTIMATED)
 PRICES = f'[models]\n"lab" = {{ input = {PRICE.input}, output = {PRICE.output} }}\n'
 
 
@@ -81,12 +82,12 @@ def test_of_each_lie_alone_in_15_percent_of_all_calls_the_bill_is_the_report(run
 @pytest.mark.parametrize("concurrency", [1, 8, 32])
 def test_a_cap_of_the_exact_total_is_used_but_for_one_call(run: Run, tmp_path: Path, concurrency: int) -> None:
     (tmp_path / "whole").mkdir()
-    whole = Liar(share=0.2)
+    whole = Liar(COUNTED, share=0.2)
     total = Run(tmp_path / "whole").distil(whole, 40).cost()
     assert total is not None
     most = max(PRICE.cost(*each) for each in whole.bill.values())
     whole.close()
-    server = Liar(share=0.2)
+    server = Liar(COUNTED, share=0.2)
     tally = run.distil(server, 40, concurrency=concurrency, max_cost=total)
     spent = tally.cost()
     assert spent == pytest.approx(server.dollars, abs=1e-9)
@@ -95,6 +96,13 @@ def test_a_cap_of_the_exact_total_is_used_but_for_one_call(run: Run, tmp_path: P
         assert f"${spent:.4f} spent" in run.capped, "what is said to be spent is the bill"
     rest = run.distil(server, 40, "rest", concurrency=concurrency)
     assert (rest.cost() or 0.0) + spent == pytest.approx(server.dollars, abs=1e-9) == run.kept()
+    server.close()
+
+
+def test_under_a_cap_no_answer_without_a_count_is_taken_for_less_than_the_bill(run: Run) -> None:
+    server = Liar(share=0.2)
+    tally = run.distil(server, 40, concurrency=8, max_cost=5.0)
+    assert server.dollars - 1e-9 <= (tally.cost() or 0.0) <= 5.0
     server.close()
 
 

@@ -128,7 +128,16 @@ def test_an_answer_without_measure_is_not_read_to_its_end(server: Server, line: 
     headers = {"content_encoding": encoding} if encoding else {}
     server.act = lambda handler: handler.send(200, gzip.compress(large, 1) if encoding else large, **headers)
     found = line.exchange(b"{}", {}, limit=20.0)
-    assert found == Silence("its answer has more than 8,388,608 bytes")
+    assert found == Heard(200, large[:-1], is_whole=False)
+
+
+def test_a_question_is_sent_on_a_few_times_and_then_its_address_is_wrong(server: Server, line: Line) -> None:
+    server.act = redirect
+    found = line.exchange(b"{}", {}, limit=5.0)
+    assert found == Silence("it redirects more than 3 times", lost=True)
+    server.act = BROKEN["to another trade"]
+    found = line.exchange(b"{}", {}, limit=5.0)
+    assert isinstance(found, Silence) and found.lost
 
 
 def test_where_nobody_listens_there_was_no_connection(server: Server) -> None:

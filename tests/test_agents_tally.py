@@ -136,3 +136,17 @@ def test_a_tally_is_read_while_other_threads_add_stages() -> None:
             assert tally.tokens % 200 == 0
         adding.result()
     assert len(tally.rows()) == 3000
+
+
+def test_a_listener_that_fails_hears_no_more_and_the_others_hear_why() -> None:
+    tally, heard = Tally(PRICE), list[dict[str, Any]]()
+
+    def fail(event: dict[str, Any]) -> None:
+        raise ZeroDivisionError("by 0")
+
+    tally.listeners += [fail, heard.append]
+    for subject in "ab":
+        tally.call("kinds", subject, PAID, cached=False)
+    assert tally.calls == 2
+    assert [event["event"] for event in heard] == ["call", "note", "call"]
+    assert tally.notes == [heard[1]["reason"]] and "ZeroDivisionError: by 0" in tally.notes[0]

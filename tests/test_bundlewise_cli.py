@@ -195,3 +195,12 @@ def test_an_unforeseen_error_is_a_line_too_and_says_how_to_see_more(
     assert left.value.code == 1
     said = capsys.readouterr().err
     assert said == "bundlewise: unexpected RuntimeError: tensors of two kinds; run again with --debug to see where\n"
+
+
+def test_a_closed_pipe_that_is_not_stdout_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe", "pack.jsonl")
+
+    monkeypatch.setattr("bundlewise.commands.doctor.command.callback", fail)
+    code, _, err = call("doctor")
+    assert code == 1 and "pack.jsonl has no reader any more" in err

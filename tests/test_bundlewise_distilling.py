@@ -1,5 +1,6 @@
 """A large teacher's whole run against a real server: nothing lost, nothing paid twice, whatever happens."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -520,3 +521,13 @@ def test_a_plan_never_crashes(
         else:
             with pytest.raises(UsageError, match="no annotated training session"):
                 plan(sessions, "openai:lab@http://127.0.0.1:9/v1", embedder=BagOfWords(), dials=dials, payment=payment)
+
+
+def test_a_log_is_opened_once_for_a_reader_who_comes_once(place: Lab) -> None:
+    pipe = place.folder / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        payment = Payment(ledger=place.folder / "calls.sqlite")
+        distil(lab(2), place.server.spec, place.folder / "kb", embedder=BagOfWords(), payment=payment, log=pipe)
+        events = reader.communicate(timeout=20)[0].splitlines()
+    assert '"stage": "probe"' in events[0] and len(events) > 5

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from time import process_time
 from typing import Any
 from urllib.parse import quote
 
@@ -43,6 +44,16 @@ FORMS = {
     "base64 of an address": urlsafe_b64encode(KEY.encode()).decode(),
     "header": f"Bearer {KEY}",
     "base64 of a header": b64encode(f"Bearer {KEY}".encode()).decode(),
+    "hex": KEY.encode().hex(),
+    "escapes of JSON": KEY.replace("+", "\\u002b").replace("a", "\\U0061").replace("/", "\\/"),
+    "escapes within a text": KEY.replace("+", "\\\\u002B"),
+    "all escapes": "".join(f"\\u{ord(c):04x}" for c in KEY),
+    "escapes of a program": KEY.replace("=", "\\x3d").replace("?", "\\u{3f}"),
+    "HTML": KEY.replace("+", "&#43;").replace("/", "&#x2F;").replace("=", "&equals;").replace("?", "&amp;quest;"),
+    "twice an address": quote(quote(KEY, safe="")),
+    "broken": KEY[:9] + "\n  " + KEY[9:15] + "\\n" + KEY[15:],
+    "spaced": " ".join(KEY),
+    "upper case": KEY.upper(),
 }
 SESSIONS = [
     session(f"{split}{n}", ["Glide 11 tablet", "Folio case for Glide 11", f"AA batteries {n}"], ((0, 1),), split=split)
@@ -79,6 +90,8 @@ def test_a_key_that_is_a_usual_word_masks_nothing(monkeypatch: pytest.MonkeyPatc
 def test_a_message_is_masked_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert "sk-a" not in in_short("x" * 190 + " " + KEY)
+    assert "sk-a" not in in_short(" " * 50_000 + KEY)
+    assert "sk-a" not in in_short((KEY + " ") * 5_000), "however much of it is masked"
 
 
 def test_a_traceback_holds_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -433,3 +446,12 @@ def test_a_proxy_carries_questions_to_the_server_named_and_to_no_other(
     said = asked_by(user, "openai:lab2@http://models.test/v1", tmp_path, tiny_student)
     assert "lab2 at http://models.test/v1/ redirects to http://others.test/v1, which is another server" in said
     assert {headers["host"] for headers in proxy.heard} == {"models.test"}
+@pytest.mark.parametrize("unit", ["\\", "s", "s ", "s\\n", "&amp;", "%25", KEY[:-1] + "!"])
+def test_a_long_text_is_masked_in_a_time_that_grows_with_its_length(
+    monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert without_key("s") == "s"
+    start = process_time()
+    without_key(unit * (1_000_000 // len(unit)))
+    assert process_time() - start < 8

@@ -1,6 +1,7 @@
 """Whoever watches a teacher sees a table by stage, reads a log, and knows beforehand what a run would take."""
 
 import io
+import os
 import re
 import time
 from pathlib import Path
@@ -300,3 +301,28 @@ def test_without_a_terminal_a_line_tells_now_and_then_how_far_the_stage_is(
     assert "think: 1 of 1,200, 1 failed, 1 calls, $0.0580 so far\n" in said
     time.sleep(0.05)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("events", [1, 3])
+def test_a_log_that_takes_no_more_ends_with_a_word_and_the_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], events: int
+) -> None:
+    tally, pipe = Tally(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with watching(tally, pipe):
+        tally.done("kinds", "a")
+        os.close(reader)
+        for _ in range(events):
+            tally.done("kinds", "b")
+    assert tally.stages["kinds"].done == 1 + events
+    said = capsys.readouterr().err
+    assert said.count("ends here (Broken pipe), and the run goes on; free space, or give another file") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
+def test_a_log_on_a_full_disk_ends_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    with watching(tally, Path("/dev/full")):
+        tally.done("kinds", "a")
+    assert "ends here (No space left on device)" in capsys.readouterr().err
