@@ -18,7 +18,8 @@ from bundlewise.agents import calls_books
 from bundlewise.agents.calls_books import Which
 from bundlewise.agents.calls_claims import HELD, is_held, new_claim
 from bundlewise.agents.calls_file import LedgerFile
-from bundlewise.agents.calls_rows import PLACES, rescued, whole_text
+from bundlewise.agents.calls_rows import PLACES, is_sound, rescued, whole_text
+from bundlewise.agents.calls_schema import renewal_of
 from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
@@ -95,9 +96,14 @@ class CallLedger:
         return self._find(key, 0)
 
     def _find(self, key: str, failed_up_to: int) -> Reply | None:
-        columns = "text, finish, tokens_in, tokens_out, seconds, verdict"
+        columns = ("text", "finish", "tokens_in", "tokens_out", "seconds", "verdict")
         with self._file.guarded():
-            row = self._base.execute(f"SELECT {columns} FROM calls {KEPT}", (key, failed_up_to)).fetchone()
+            sql = f"SELECT {', '.join(columns)} FROM calls {KEPT}"
+            row = self._base.execute(sql, (key, failed_up_to)).fetchone()
+        if row and not is_sound(row, columns):
+            if not self._file.writable:
+                return None
+            raise KnowledgeError(f"the answer to a call in {self.path} is damaged; {renewal_of(self.path)}")
         return Reply(*row) if row else None
 
     def answer(
@@ -254,8 +260,12 @@ class CallLedger:
         """Forget answers: see `Which`. Return how many; a run that needs one asks again."""
         return calls_books.forget(self._file, Which(stages, verdicts, before, after))
 
-    def export(self, path: Path) -> int:
-        """Write all calls as JSON lines, in the order of their keys; return how many.
+    def damaged(self) -> int:
+        """Return how many calls hold values that no call has; nothing uses them."""
+        return calls_books.damaged(self._file)
+
+    def export(self, path: Path) -> tuple[int, int]:
+        """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
 
         Raises:
             UsageError: it would be written over a file of the ledger.

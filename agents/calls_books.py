@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlewise.agents.calls_file import FAMILY, LedgerFile
-from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, rescued, row_of
+from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, is_sound, rescued, row_of, sound
 from bundlewise.agents.calls_salvage import salvage
+from bundlewise.agents.calls_schema import COLUMNS
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import numbered_rows, write_jsonl
 
@@ -45,14 +46,24 @@ class Which(NamedTuple):
 
 
 def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table: str = "calls") -> list[dict[str, Any]]:
-    """Return calls, tokens and seconds by some columns, in the order in which each was met first."""
+    """Return calls, tokens and seconds by some columns, without damaged rows, each in the order it was met first."""
     where, values = (which or Which()).where()
     names = ", ".join(by)
-    sql = f"SELECT {names}, {SUMS} FROM {table} WHERE {where} GROUP BY {names} ORDER BY MIN(rowid)"
+    sql = f"SELECT {names}, {SUMS} FROM {table} WHERE {where} AND {sound(COLUMNS[table])} GROUP BY {names} ORDER BY MIN(rowid)"
     with file.guarded():
         cursor = file.base.execute(sql, values)
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
+def damaged(file: LedgerFile) -> int:
+    """Return how many calls, kept and forgotten, hold values that no call has: nothing uses them."""
+    with file.guarded():
+        counts = [
+            file.base.execute(f"SELECT COUNT(*) FROM {table} WHERE NOT {sound(COLUMNS[table])}").fetchone()[0]
+            for table in ("calls", "forgotten")
+        ]
+    return sum(counts)
 
 
 def idempotency(file: LedgerFile, key: str) -> str:
@@ -73,8 +84,8 @@ def forget(file: LedgerFile, which: Which) -> int:
         return file.base.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
 
 
-def export(file: LedgerFile, path: Path) -> int:
-    """Write all calls as JSON lines, in the order of their keys; return how many.
+def export(file: LedgerFile, path: Path) -> tuple[int, int]:
+    """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
 
     Raises:
         UsageError: it would be written over a file of the ledger.
@@ -82,9 +93,10 @@ def export(file: LedgerFile, path: Path) -> int:
     refuse_its_own(file.path, path)
     with file.guarded():
         cursor = file.base.execute(f"SELECT {', '.join(NAMES)} FROM calls ORDER BY key")
-        rows = [dict(zip(NAMES, row, strict=True)) for row in cursor]
-    write_jsonl(path, rows)
-    return len(rows)
+        rows = cursor.fetchall()
+    written = [dict(zip(NAMES, row, strict=True)) for row in rows if is_sound(row)]
+    write_jsonl(path, written)
+    return len(written), len(rows) - len(written)
 
 
 def export_what_is_readable(ledger: Path, path: Path) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from bundlewise.dataset import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import read_rows
-from bundlewise.finetune import training
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline

@@ -98,6 +98,7 @@ def command(
         )
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
+    outputs.note(paying["ledger"] or Path("bundlewise-calls.sqlite"))
     outputs.guard_file(pack, outputs.pack, force)
     outputs.guard_file(log_json, outputs.events, force)
     if kb is not None:
