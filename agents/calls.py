@@ -18,8 +18,7 @@ from bundlewise.agents import calls_books
 from bundlewise.agents.calls_books import Which
 from bundlewise.agents.calls_claims import HELD, is_held, new_claim
 from bundlewise.agents.calls_file import LedgerFile
-from bundlewise.agents.calls_rows import PLACES, is_sound, rescued, whole_text
-from bundlewise.agents.calls_schema import renewal_of
+from bundlewise.agents.calls_rows import PLACES, rescued, whole_text
 from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
@@ -96,14 +95,7 @@ class CallLedger:
         return self._find(key, 0)
 
     def _find(self, key: str, failed_up_to: int) -> Reply | None:
-        columns = ("text", "finish", "tokens_in", "tokens_out", "seconds", "verdict")
-        with self._file.guarded():
-            sql = f"SELECT {', '.join(columns)} FROM calls {KEPT}"
-            row = self._base.execute(sql, (key, failed_up_to)).fetchone()
-        if row and not is_sound(row, columns):
-            if not self._file.writable:
-                return None
-            raise KnowledgeError(f"the answer to a call in {self.path} is damaged; {renewal_of(self.path)}")
+        row = calls_books.answer(self._file, KEPT, (key, failed_up_to))
         return Reply(*row) if row else None
 
     def answer(

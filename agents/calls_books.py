@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlewise.agents.calls_file import FAMILY, LedgerFile
-from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, is_sound, rescued, row_of, sound
+from bundlewise.agents.calls_rows import NAMES, NUMBERS, PLACES, RESCUED, is_sound, rescued, row_of, sound
 from bundlewise.agents.calls_salvage import salvage
-from bundlewise.agents.calls_schema import COLUMNS
+from bundlewise.agents.calls_schema import COLUMNS, renewal_of
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import numbered_rows, write_jsonl
 
+ANSWER = ("text", "finish", *NUMBERS, "verdict")
 VERDICT = NAMES.index("verdict")
 BILLED = slice(NAMES.index("tokens_in"), VERDICT)
 REMEMBER = """DELETE FROM forgotten WHERE rowid IN (
@@ -49,11 +50,27 @@ def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table:
     """Return calls, tokens and seconds by some columns, without damaged rows, each in the order it was met first."""
     where, values = (which or Which()).where()
     names = ", ".join(by)
-    sql = f"SELECT {names}, {SUMS} FROM {table} WHERE {where} AND {sound(COLUMNS[table])} GROUP BY {names} ORDER BY MIN(rowid)"
+    some = f"{table} WHERE {where} AND {sound(COLUMNS[table])}"
+    sql = f"SELECT {names}, {SUMS} FROM {some} GROUP BY {names} ORDER BY MIN(rowid)"
     with file.guarded():
         cursor = file.base.execute(sql, values)
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
+def answer(file: LedgerFile, condition: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return the columns of an answer; a damaged one is missing to who only reads.
+
+    Raises:
+        KnowledgeError: it is damaged, and would be paid again.
+    """
+    with file.guarded():
+        row = file.base.execute(f"SELECT {', '.join(ANSWER)} FROM calls {condition}", values).fetchone()
+    if row is None or is_sound(row, ANSWER):
+        return row
+    if file.writable:
+        raise KnowledgeError(f"the answer to a call in {file.path} is damaged; {renewal_of(file.path)}")
+    return None
 
 
 def damaged(file: LedgerFile) -> int:
