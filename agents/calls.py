@@ -95,9 +95,7 @@ class CallLedger:
         return self._find(key, 0)
 
     def _find(self, key: str, failed_up_to: int) -> Reply | None:
-        columns = "text, finish, tokens_in, tokens_out, seconds, verdict"
-        with self._file.guarded():
-            row = self._base.execute(f"SELECT {columns} FROM calls {KEPT}", (key, failed_up_to)).fetchone()
+        row = calls_books.answer(self._file, KEPT, (key, failed_up_to))
         return Reply(*row) if row else None
 
     def answer(
@@ -254,8 +252,12 @@ class CallLedger:
         """Forget answers: see `Which`. Return how many; a run that needs one asks again."""
         return calls_books.forget(self._file, Which(stages, verdicts, before, after))
 
-    def export(self, path: Path) -> int:
-        """Write all calls as JSON lines, in the order of their keys; return how many.
+    def damaged(self) -> int:
+        """Return how many calls hold values that no call has; nothing uses them."""
+        return calls_books.damaged(self._file)
+
+    def export(self, path: Path) -> tuple[int, int]:
+        """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
 
         Raises:
             UsageError: it would be written over a file of the ledger.

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlewise.agents.calls_file import FAMILY, LedgerFile
-from bundlewise.agents.calls_rows import NAMES, PLACES, RESCUED, rescued, row_of
+from bundlewise.agents.calls_rows import NAMES, NUMBERS, PLACES, RESCUED, is_sound, rescued, row_of, sound
 from bundlewise.agents.calls_salvage import salvage
+from bundlewise.agents.calls_schema import COLUMNS, renewal_of
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import numbered_rows, write_jsonl
 
+ANSWER = ("text", "finish", *NUMBERS, "verdict")
 VERDICT = NAMES.index("verdict")
 BILLED = slice(NAMES.index("tokens_in"), VERDICT)
 REMEMBER = """DELETE FROM forgotten WHERE rowid IN (
@@ -45,14 +47,40 @@ class Which(NamedTuple):
 
 
 def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table: str = "calls") -> list[dict[str, Any]]:
-    """Return calls, tokens and seconds by some columns, in the order in which each was met first."""
+    """Return calls, tokens and seconds by some columns, without damaged rows, each in the order it was met first."""
     where, values = (which or Which()).where()
     names = ", ".join(by)
-    sql = f"SELECT {names}, {SUMS} FROM {table} WHERE {where} GROUP BY {names} ORDER BY MIN(rowid)"
+    some = f"{table} WHERE {where} AND {sound(COLUMNS[table])}"
+    sql = f"SELECT {names}, {SUMS} FROM {some} GROUP BY {names} ORDER BY MIN(rowid)"
     with file.guarded():
         cursor = file.base.execute(sql, values)
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
+def answer(file: LedgerFile, condition: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return the columns of an answer; a damaged one is missing to who only reads.
+
+    Raises:
+        KnowledgeError: it is damaged, and would be paid again.
+    """
+    with file.guarded():
+        row = file.base.execute(f"SELECT {', '.join(ANSWER)} FROM calls {condition}", values).fetchone()
+    if row is None or is_sound(row, ANSWER):
+        return row
+    if file.writable:
+        raise KnowledgeError(f"the answer to a call in {file.path} is damaged; {renewal_of(file.path)}")
+    return None
+
+
+def damaged(file: LedgerFile) -> int:
+    """Return how many calls, kept and forgotten, hold values that no call has: nothing uses them."""
+    with file.guarded():
+        counts = [
+            file.base.execute(f"SELECT COUNT(*) FROM {table} WHERE NOT {sound(COLUMNS[table])}").fetchone()[0]
+            for table in ("calls", "forgotten")
+        ]
+    return sum(counts)
 
 
 def idempotency(file: LedgerFile, key: str) -> str:
@@ -73,8 +101,8 @@ def forget(file: LedgerFile, which: Which) -> int:
         return file.base.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
 
 
-def export(file: LedgerFile, path: Path) -> int:
-    """Write all calls as JSON lines, in the order of their keys; return how many.
+def export(file: LedgerFile, path: Path) -> tuple[int, int]:
+    """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
 
     Raises:
         UsageError: it would be written over a file of the ledger.
@@ -82,9 +110,10 @@ def export(file: LedgerFile, path: Path) -> int:
     refuse_its_own(file.path, path)
     with file.guarded():
         cursor = file.base.execute(f"SELECT {', '.join(NAMES)} FROM calls ORDER BY key")
-        rows = [dict(zip(NAMES, row, strict=True)) for row in cursor]
-    write_jsonl(path, rows)
-    return len(rows)
+        rows = cursor.fetchall()
+    written = [dict(zip(NAMES, row, strict=True)) for row in rows if is_sound(row)]
+    write_jsonl(path, written)
+    return len(written), len(rows) - len(written)
 
 
 def export_what_is_readable(ledger: Path, path: Path) -> tuple[int, int]:

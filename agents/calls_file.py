@@ -15,6 +15,9 @@ from bundlewise.agents.calls_schema import (
     bring_up_to_date,
     check,
     open_for_many,
+    refuse_damaged,
+    refuse_foreign,
+    refuse_foreign_tables,
     salvage_of,
     show_as_new,
     try_to_write,
@@ -88,13 +91,16 @@ class LedgerFile:
             raise KnowledgeError(f"{told}; free space, or {OTHER}")
         with self._connected(str(self.real)) as base:
             check(base, self.path)
+            refuse_foreign(base, self.path)
             open_for_many(base, BUSY)
             # Safe against kill -9; `keep` makes answers safe against a power cut, outside of the lock.
             base.execute("PRAGMA synchronous=NORMAL")
             # What is replaced is noted among what was forgotten.
             base.execute("PRAGMA recursive_triggers=ON")
             bring_up_to_date(base)
-            try_to_write(base)
+            refuse_foreign_tables(base, self.path)
+            refuse_damaged(base, self.path)
+            try_to_write(base, self.path)
         return base
 
     def _open_for_reading(self) -> sqlite3.Connection:
@@ -108,6 +114,7 @@ class LedgerFile:
     @contextmanager
     def _connected(self, address: str) -> Iterator[sqlite3.Connection]:
         base = sqlite3.connect(address, BUSY, isolation_level=None, check_same_thread=False, uri=not self.writable)
+        base.text_factory = _text
         try:
             yield base
         except BaseException:
@@ -166,6 +173,11 @@ _REMEDIES = {
     sqlite3.SQLITE_NOTADB: f"{OTHER}; if this was a ledger, {{salvage}}",
     sqlite3.SQLITE_NOMEM: "close other programs, then the same command goes on",
 }
+
+
+def _text(raw: bytes) -> str:
+    """Return a text; one that is damaged holds halves of characters, as no text of a call does."""
+    return raw.decode(errors="surrogateescape")
 
 
 def _place_of(path: Path) -> tuple[int, int] | None:

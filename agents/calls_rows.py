@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ NAMES = (*TEXTS, *NUMBERS, *LATER)
 PLACES = ", ".join("?" * len(NAMES))
 RESCUED = ".rescued.jsonl"
 VERDICTS = ("good", "empty", "refused", "tools", "unreadable", "faulty")
+LARGEST = 2**40
+"""Below this all numbers of a call lie; what is above cannot be summed up."""
 
 
 def row_of(row: dict[str, Any], where: str) -> tuple[Any, ...]:
@@ -43,7 +45,27 @@ def _fits(name: str, value: Any) -> bool:
     if name in TEXTS:
         return isinstance(value, str) and value == whole_text(value)
     kinds = (int, float) if name in ("seconds", "time") else (int,)
-    return type(value) in kinds and 0 <= value < 2**63
+    return type(value) in kinds and 0 <= value < LARGEST
+
+
+def is_sound(row: Sequence[Any], names: Sequence[str] = NAMES) -> bool:
+    """Say whether values of a ledger are what can be exported and taken in."""
+    return all(map(_fits, names, row))
+
+
+def sound(names: Collection[str] = NAMES) -> str:
+    """Return the condition in SQL that columns hold what can be exported and taken in."""
+    texts = [f"typeof({name}) = 'text'" for name in names if name in TEXTS or name == "verdict"]
+    verdicts = [f"verdict IN {VERDICTS}" for name in names if name == "verdict"]
+    numbers = [
+        f"typeof({name}) IN ({_STORED.get(name, repr('integer'))}) AND {name} >= 0 AND {name} < {LARGEST}"
+        for name in names
+        if name in (*NUMBERS, "time")
+    ]
+    return f"({' AND '.join([*texts, *verdicts, *numbers])})"
+
+
+_STORED = dict.fromkeys(("seconds", "time"), "'real', 'integer'")
 
 
 def whole_text(text: str) -> str:
@@ -79,7 +101,7 @@ def _rescue(ledger: Path, row: tuple[Any, ...]) -> Path | None:
 
 def _near(number: float) -> float:
     """Return the nearest number that can be taken in."""
-    return min(max(number, 0), 2**53) if number == number else 0
+    return min(max(number, 0), LARGEST - 1) if number == number else 0
 
 
 def _places(ledger: Path) -> Iterator[Path]:

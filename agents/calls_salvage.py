@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.calls_rows import LATER, NAMES, TEXTS, row_of
-from bundlewise.errors import DataError
+from bundlewise.errors import DataError, KnowledgeError
 
 HEAD = 100
 USUAL = 4096
@@ -36,9 +36,16 @@ def salvage(path: Path) -> Salvaged:
 
     Pages that SQLite has set free are left out as far as it is known which they are. Frames of the log behind a broken
     one are read then, for calls that are nowhere else, and where calls are lost, frames that were to be overwritten.
+
+    Raises:
+        KnowledgeError: its texts are in UTF-16, which bundlewise does not write.
     """
     found, log = Salvaged(), _Log.of(path)
     with path.open("rb") as stream:
+        head = os.pread(stream.fileno(), HEAD, 0)
+        if head.startswith(b"SQLite format 3\0") and head[59] in (2, 3):
+            told = f"the texts of {path} are in UTF-16, of which nothing can be read around damage"
+            raise KnowledgeError(f"{told}; try `bundlewise ledger export` without --what-is-readable")
         pages = _Pages(stream.fileno(), log.size, log.whole)
         _gather(pages, found, pages.freed())
         if log.rest:

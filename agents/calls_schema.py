@@ -4,8 +4,10 @@ import os
 import shlex
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
+from bundlewise.agents.calls_rows import PLACES, sound
 from bundlewise.errors import KnowledgeError
 
 _BILLED = ["tokens_in", "tokens_out", "seconds"]
@@ -40,6 +42,8 @@ VERSION = 1
 APPLICATION = 0x62776C31
 """The mark of a ledger of calls in the head of its file ("bwl1")."""
 POLL = 0.05
+NAMED = "substr(name, 1, 7) <> 'sqlite_'"
+"""The condition of what SQLite has not made for itself."""
 CHECKED = 2**28
 """Bytes up to which all pages of a file are checked before it is used (a third of a second); its length always is."""
 OTHER = "give another file with --ledger"
@@ -54,10 +58,7 @@ def salvage_of(path: Path) -> str:
 def check(base: sqlite3.Connection, path: Path) -> None:
     """Refuse another program's database, a newer format, and a damaged file, before anything of it is changed."""
     version, application = (_pragma(base, name) for name in ("user_version", "application_id"))
-    tables = {
-        row[0]
-        for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    }
+    tables = {row[0] for row in base.execute(f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NAMED}")}
     ours = application == APPLICATION or (application == 0 and {"calls", "claims"} <= tables)
     if ours and version > VERSION:
         told = f"{path} was written by a newer bundlewise (format {version} of the ledger of calls, {VERSION} is known)"
@@ -70,6 +71,54 @@ def check(base: sqlite3.Connection, path: Path) -> None:
             told = f"{path} is no ledger of calls: its table {table} has the columns {', '.join(found)}"
             raise KnowledgeError(f"{told}; {OTHER}")
     _check_whole(base, path)
+
+
+def renewal_of(path: Path) -> str:
+    """Return how to take the sound calls of a ledger to a new one."""
+    named = shlex.quote(str(path))
+    return (
+        f"`bundlewise ledger export FILE --ledger {named}` writes the sound calls, for `ledger import` into a new one"
+    )
+
+
+def refuse_foreign(base: sqlite3.Connection, path: Path) -> None:
+    """Refuse triggers, views and indexes that another program has made: they may swallow or change what is kept."""
+    with closing(_as_made()) as made:
+        ours = dict(made.execute("SELECT type || ' ' || name, sql FROM sqlite_master"))
+    for kind, name, sql in base.execute(f"SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND {NAMED}"):
+        if _plain(sql) != _plain(ours.get(f"{kind} {name}")):
+            told = f"the ledger of calls {path} has {'an' if kind == 'index' else 'a'} {kind} that bundlewise has not made, {name!r}"
+            raise KnowledgeError(f"{told}; remove it with `DROP {kind.upper()} {name}` in sqlite3, or {OTHER}")
+
+
+def refuse_foreign_tables(base: sqlite3.Connection, path: Path) -> None:
+    """Refuse tables that another program has made anew, without a key say: a call would be paid twice."""
+    with closing(_as_made()) as made:
+        for table in COLUMNS:
+            ours, there = (each.execute(f"PRAGMA main.table_xinfo({table})").fetchall() for each in (made, base))
+            if there != ours:
+                told = f"the table {table} of the ledger of calls {path} is not as bundlewise makes it"
+                raise KnowledgeError(f"{told}; {renewal_of(path)}, or {OTHER}")
+
+
+def _as_made() -> sqlite3.Connection:
+    """Return an empty ledger in memory."""
+    base = sqlite3.connect(":memory:", isolation_level=None)
+    bring_up_to_date(base)
+    return base
+
+
+def _plain(sql: str | None) -> str:
+    return " ".join(str(sql).replace("IF NOT EXISTS", "").split())
+
+
+def refuse_damaged(base: sqlite3.Connection, path: Path) -> None:
+    """Refuse calls whose values no call has: what they hold cannot be used, and would be paid again unnoticed."""
+    where = f"FROM calls WHERE NOT {sound()}"
+    if count := base.execute(f"SELECT COUNT(*) {where}").fetchone()[0]:
+        stage, subject = base.execute(f"SELECT stage, subject {where}").fetchone()
+        told = f"the ledger of calls {path} holds {count:,} damaged calls, such as {stage!r} of {subject!r}"
+        raise KnowledgeError(f"{told}; {renewal_of(path)}, or {OTHER}")
 
 
 def _check_whole(base: sqlite3.Connection, path: Path) -> None:
@@ -129,14 +178,20 @@ def bring_up_to_date(base: sqlite3.Connection) -> None:
         raise
 
 
-def try_to_write(base: sqlite3.Connection) -> None:
-    """Find out before anything is paid whether answers can be written down."""
+def try_to_write(base: sqlite3.Connection, path: Path) -> None:
+    """Find out before anything is paid whether an answer can be written down, and is there then."""
+    row = ("a test", *["x"] * 6, 1, 1, 1.0, "good", 1.0)
     base.execute("BEGIN IMMEDIATE")
     try:
-        base.execute("INSERT OR REPLACE INTO claims VALUES ('', '')")
+        base.execute("INSERT INTO claims VALUES (?, 'x')", row[:1])
+        base.execute(f"INSERT OR IGNORE INTO calls VALUES ({PLACES})", row)
+        kept = base.execute("SELECT * FROM calls WHERE key = ?", row[:1]).fetchall()
+        claims = base.execute("SELECT * FROM claims WHERE key = ?", row[:1]).fetchall()
     finally:
         if base.in_transaction:
             base.execute("ROLLBACK")
+    if kept != [row] or claims:
+        raise KnowledgeError(f"the ledger of calls {path} does not keep what is written to it; {OTHER}")
 
 
 def show_as_new(base: sqlite3.Connection) -> None:

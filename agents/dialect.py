@@ -37,7 +37,8 @@ POLICY = re.compile(r"polic|safety|content.?(?:filter|manag)|moderat", re.IGNORE
 """Words of a refusal that is about what was asked, not about how."""
 SYSTEM = re.compile(
     r"\bsystem\b.{0,20}\b(?:role|message|prompt|instruction)|\broles?\b.{0,40}\bsystem\b|developer instruction"
-    r"|roles? must alternate|\buser\b.{0,12}\bassistant\b.{0,12}\broles?\b|\broles?\b.{0,30}\buser\b.{0,12}\bassistant\b",
+    r"|roles? must alternate|\buser\b.{0,12}\bassistant\b.{0,12}\broles?\b"
+    r"|\broles?\b.{0,30}\buser\b.{0,12}\bassistant\b",
     re.IGNORECASE,
 )
 """Words of a refusal that is about a message of the system."""

@@ -75,7 +75,7 @@ class Outcomes:
         for name in names:
             stage = self.stages.get(name)
             if stage is not None and self._is_too_much(len(stage.reasons), len(stage.asked)):
-                raise StageError(self._told(name, stage))
+                raise StageError(*self._told(name, stage))
 
     def require_grounded(self, refused: Sequence[str]) -> None:
         """Raise where too many thoughts failed or are refused for these reasons.
@@ -86,15 +86,15 @@ class Outcomes:
         said = self.stages["think"]
         reasons = said.reasons | {f"thought {n}": reason for n, reason in enumerate(refused, 1)}
         if refused and self._is_too_much(len(reasons), len(said.asked)):
-            raise StageError(self._told("think", Failures(said.asked, reasons)))
+            raise StageError(*self._told("think", Failures(said.asked, reasons)))
 
     def _is_too_much(self, failed: int, asked: int) -> bool:
         return bool(failed) and (failed == asked or failed > self.max_failed * asked)
 
-    def _told(self, name: str, stage: Failures) -> str:
+    def _told(self, name: str, stage: Failures) -> list[str]:
         share = "all of it" if len(stage.reasons) == len(stage.asked) else f"more than --max-failed {self.max_failed:g}"
         head = f"stage {name} failed for {len(stage.reasons):,} of {len(stage.asked):,}, {share}; nothing was replaced"
-        return "\n".join([head, *(f"  {line}" for line in lines_of(stage.rows))])
+        return [head, *(f"  {line}" for line in lines_of(stage.rows))]
 
 
 def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -96,7 +96,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
-    """Return the exit code of the command line; whatever goes wrong, the user gets a line and not a traceback."""
+    """Return the exit code of the command line; whatever goes wrong, the user gets a message and not a traceback."""
     try:
         code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
         sys.stdout.flush()
@@ -104,7 +104,7 @@ def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
     except BrokenPipeError:
         return 1
     except (click.Abort, KeyboardInterrupt):
-        return fail("stopped; the same command goes on where it stopped", stopped.code)
+        return fail("stopped; the same command goes on where it stopped", code=stopped.code)
     except click.NoSuchOption as error:
         said = f"{error.message}{DASHES}"
         return _usage(click.NoSuchOption(error.option_name, said, error.possibilities, error.ctx), debug)
@@ -112,7 +112,9 @@ def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
         return _usage(error, debug)
     except Exception as error:  # The outermost handler.
         trace(debug)
-        return fail(describe(error), error.exit_code if isinstance(error, BundlewiseError) else 1)
+        if isinstance(error, BundlewiseError):
+            return fail(*error.lines, code=error.exit_code)
+        return fail(describe(error), code=1)
 
 
 def _usage(error: click.ClickException, debug: bool) -> int:
@@ -127,7 +129,8 @@ def trace(debug: bool) -> None:
         click.echo(without_key(traceback.format_exc()), err=True, nl=False)
 
 
-def fail(message: str, code: int) -> int:
-    """Print a message on stderr, and return the exit code."""
-    click.echo(f"bundlewise: {one_line(without_key(message))}", err=True)
+def fail(*lines: str, code: int) -> int:
+    """Print a message of some lines on stderr, and return the exit code; no text within a line begins another."""
+    told = [one_line(without_key(line)) for line in lines] or [""]
+    click.echo("\n".join([f"bundlewise: {told[0]}", *told[1:]]), err=True)
     return code

@@ -2,9 +2,18 @@
 
 
 class BundlewiseError(Exception):
-    """A failure with a message for the user; the command line exits with 1."""
+    """A failure with a message for the user, each argument a line of it; the command line exits with 1."""
 
     exit_code = 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the message; a line feed within one is part of a text from outside."""
+        return tuple(map(str, self.args))
+
+    def __str__(self) -> str:
+        """Return the whole message."""
+        return "\n".join(self.lines)
 
 
 class UsageError(BundlewiseError):

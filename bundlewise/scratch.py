@@ -5,9 +5,11 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from bundlewise.signals import signals_wait
 
 try:
     import fcntl
@@ -31,12 +33,12 @@ def follow_umask(folder: Path) -> None:
 def scratch_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Make a hidden file beside a target, to be renamed to it; whatever happens, it is not left behind."""
     _sweep(target.parent)
-    path, number = _held_file(target)
-    try:
-        with os.fdopen(number, "w+b") as stream:
-            yield path, stream
-    finally:
-        path.unlink(missing_ok=True)
+    with ExitStack() as cleaning:
+        with signals_wait():
+            path, number = _held_file(target)
+            cleaning.push(lambda *_: _leave_file(path))
+            stream = cleaning.enter_context(os.fdopen(number, "w+b"))
+        yield path, stream
 
 
 @contextmanager
@@ -44,10 +46,21 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     """Make a hidden folder beside a target, where it is prepared; whatever happens, it is not left behind."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
-    path, number = _held_folder(target)
-    try:
+    with ExitStack() as cleaning:
+        with signals_wait():
+            path, number = _held_folder(target)
+            cleaning.push(lambda *_: _leave_folder(path, number))
         yield path
-    finally:
+
+
+def _leave_file(path: Path) -> None:
+    with signals_wait():
+        path.unlink(missing_ok=True)
+
+
+def _leave_folder(path: Path, number: int | None) -> None:
+    """Remove a folder to its end: signals that come meanwhile, as from an impatient user, wait."""
+    with signals_wait():
         shutil.rmtree(path, ignore_errors=True)
         if number is not None:
             os.close(number)

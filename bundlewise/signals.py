@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 INTERRUPTED = 130
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM",) if hasattr(signal, name)))
+"""Signals whose handlers may raise anywhere in the main thread."""
 
 
 @dataclass
@@ -59,3 +62,37 @@ def signals_stop() -> Iterator[Stopped]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let signals that would break the block off wait until it has ended, however it ends; keep the block short.
+
+    Only the main thread is broken off by signals: in others nothing changes. A signal without a handler of Python keeps
+    its effect.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, before, is_over = list[int](), dict[int, Any](), False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        # A signal that comes while the handlers are put back meets some that are not yet.
+        if is_over:
+            before[number](number, frame)
+        else:
+            heard.append(number)
+
+    try:
+        for number in RAISING:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, hear)
+        yield
+    finally:
+        is_over = True
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in heard:
+            signal.raise_signal(number)

@@ -18,8 +18,10 @@ from bundlewise.finetune.deadline import Deadline, TimeIsOver
 from bundlewise.finetune.examples import Example
 from bundlewise.finetune.processes import Processes
 from bundlewise.scratch import follow_umask, scratch_folder
+from bundlewise.signals import signals_wait
 
-CHECKPOINT_EVERY = 15
+SAVE_AFTER = 10.0
+"""Seconds between checkpoints: what a kill loses at most, besides the step at hand."""
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
 NAME_WEIGHT = 0.7
@@ -78,6 +80,7 @@ class Training:
     def run(self) -> TrainingResult:
         """Train and write the adapter of the best validation; a stopped training goes on where it stopped.
 
+        A training that Ctrl-C or a signal stops is saved after its last whole step.
         The checkpoint stays: the caller removes it once all that follows the training is done, too.
 
         Raises:
@@ -92,17 +95,18 @@ class Training:
         self._key = fingerprint([self.config.model_dump(), self.batches, self.base])
         self._state = checkpoint.resume(self.folder, self._key, self._parameters, self._optimizer)
         self._started = perf_counter() - self._state.seconds
+        self._saved = perf_counter()
         self.deadline.earlier = self._state.seconds
         self._late = False
         self.model.train()
         # Several processes stop between steps only, together, or those left would wait for ever.
         with self.deadline.within(self.model) if self.processes.count == 1 else nullcontext():
-            stopped = self._until_late()
+            stopped = self._until_stopped()
         self.model.eval()
         return self._finish(stopped)
 
-    def _until_late(self) -> str:
-        """Take the steps; when the time is over, the step at hand is dropped: nothing of it is in the weights yet."""
+    def _until_stopped(self) -> str:
+        """Take the steps; at a stop the step at hand is dropped: nothing of it is in the weights yet."""
         try:
             return self._steps()
         except TimeIsOver as over:
@@ -111,6 +115,11 @@ class Training:
             self._late = True
             self._save()
             return str(over)
+        except KeyboardInterrupt:
+            if self._state.losses:
+                with signals_wait():
+                    self._save()
+            raise
 
     def _steps(self) -> str:
         """Take the steps that are left; return why they ended early, or nothing."""
@@ -124,12 +133,10 @@ class Training:
                 if step == 1:
                     raise AdapterError("the loss is not a number at step 1; lower the learning rate")
                 return self._stop(f"the loss is not a number at step {step}; lower the learning rate")
-            state.losses.append(loss)
-            state.tokens += sum(len(example.encoded.ids) for example in self.batches[step - 1])
             evaluated = self._evaluate_if_due(step)
             if self.watch:
                 self.watch(step, steps, loss, state.scores[-1][1] if state.scores else None)
-            if not evaluated and (step % CHECKPOINT_EVERY == 0 or step == steps):
+            if not evaluated and (step == steps or perf_counter() - self._saved >= SAVE_AFTER):
                 self._save()
         return ""
 
@@ -147,9 +154,10 @@ class Training:
         return ""
 
     def _step(self, step: int) -> float:
-        """Take one optimizer step on the weighted sum of the tasks' mean losses; return that sum.
+        """Take one optimizer step on the weighted sum of the tasks' mean losses, and note it; return that sum.
 
-        A sum that is not a number changes nothing: the weights before it are the last good ones.
+        A stop finds the step in the weights and in the notes, or in neither. A sum that is not a number changes
+        nothing: the weights before it are the last good ones.
         """
         import torch
 
@@ -159,7 +167,10 @@ class Training:
         self.processes.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
         if bool(torch.isfinite(norm)) and loss == loss:
-            self._optimizer.step()
+            with signals_wait():
+                self._optimizer.step()
+                self._state.losses.append(loss)
+                self._state.tokens += sum(len(example.encoded.ids) for example in self.batches[step - 1])
         else:
             loss = float("nan")
         self._optimizer.zero_grad()
@@ -205,15 +216,17 @@ class Training:
         with self.deadline.alarm() if self.processes.count == 1 else nullcontext():
             score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
         self.model.train()
-        if state.is_new_best(score):
-            state.best = [p.detach().cpu().clone() for p in self._parameters]
-            state.found = self.found() if self.found and self.processes.first else ""
-        state.scores.append((step, score))
+        with signals_wait():
+            if state.is_new_best(score):
+                state.best = [p.detach().cpu().clone() for p in self._parameters]
+                state.found = self.found() if self.found and self.processes.first else ""
+            state.scores.append((step, score))
 
     def _save(self) -> None:
         self._state.seconds = perf_counter() - self._started
         if self.processes.first:
             checkpoint.save(self.folder, self._key, self._state, self._parameters, self._optimizer)
+        self._saved = perf_counter()
 
     def _finish(self, stopped: str) -> TrainingResult:
         state = self._state

@@ -118,7 +118,7 @@ def read_pack(path: Path) -> Pack:
         named = [f"{path}:{fault.line}: {fault.reason}" for fault in faults[:SHOWN]]
         more = len(faults) - SHOWN
         named += [f"and {more} more {'faults' if more > 1 else 'fault'}"] if more > 0 else []
-        raise DataError("\n".join(named) + f"; {manifests.AGAIN}")
+        raise DataError(*named[:-1], f"{named[-1]}; {manifests.AGAIN}")
     return pack
 
 

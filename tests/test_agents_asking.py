@@ -403,7 +403,7 @@ def test_a_cap_is_passed_by_no_more_than_one_answer_that_thinks_beyond_its_limit
     bench.server.fault = think
     asker = bench.asker(caps=Caps(tokens=50_000))
     assert kinds(asker) == ["mouse", "pad"]
-    with pytest.raises(CapError, match="40,200 tokens spent|20,100 tokens spent"):
+    with pytest.raises(CapError, match=r"40,200 tokens spent|20,100 tokens spent"):
         for number in range(9):
             kinds(asker, ["Case", f"Lid {number}"])
     assert bench.tally.tokens <= 50_000

@@ -189,7 +189,7 @@ def test_an_answer_that_is_kept_is_never_sent_for_again(ledger: CallLedger) -> N
     assert sender.sent == {ONE.subject: 1}
 
 
-@given(text=st.text(), tokens=st.integers(0, 2**62), seconds=st.floats(0, 1e6))
+@given(text=st.text(), tokens=st.integers(0, 10**12), seconds=st.floats(0, 1e6))
 @example(text="half \ud83d of an emoji, and \0", tokens=1, seconds=0.5)
 @settings(max_examples=30)
 def test_an_answer_is_found_as_it_was_given(text: str, tokens: int, seconds: float) -> None:
@@ -605,7 +605,7 @@ def test_an_export_is_in_the_order_of_keys_and_the_same_however_the_calls_came(o
         ledger = CallLedger(folder / f"{name}.sqlite")
         for number in numbers:
             ledger.keep(CALLS[number], Reply(f"Möbel\n\u2028 {number}", "stop", number, 2, number / 4))
-        assert ledger.export(folder / name) == len(numbers)
+        assert ledger.export(folder / name) == (len(numbers), 0)
         ledger.close()
         return (folder / name).read_bytes()
 
@@ -631,7 +631,7 @@ def test_calls_taken_elsewhere_are_found_there_once_and_those_that_were_there_st
 ) -> None:
     sender = Sender()
     kept = {call.key: ledger.answer(call, sender(call)) for call in CALLS[:3]}
-    assert ledger.export(tmp_path / "calls.jsonl") == 3
+    assert ledger.export(tmp_path / "calls.jsonl") == (3, 0)
     elsewhere = CallLedger(tmp_path / "elsewhere.sqlite")
     own = elsewhere.answer(ONE, lambda: Reply("mine"))
     assert elsewhere.take_in(tmp_path / "calls.jsonl") == (2, 3)

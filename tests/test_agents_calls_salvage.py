@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +165,11 @@ def test_what_was_read_answers_in_a_new_ledger(whole: Path, tmp_path: Path) -> N
     ledger = CallLedger(tmp_path / "new.sqlite")
     assert ledger.take_in(tmp_path / "salvaged.jsonl") == (len(rows), len(rows))
     assert 200 < sum(ledger.find(call.key) is not None for call in CALLS) == len(rows)
+
+
+def test_a_ledger_in_utf_16_is_told(tmp_path: Path) -> None:
+    base = sqlite3.connect(path := tmp_path / "calls.sqlite")
+    base.executescript("PRAGMA encoding = 'UTF-16le'; CREATE TABLE calls (key)")
+    base.close()
+    with pytest.raises(KnowledgeError, match="in UTF-16, of which nothing can be read around damage; try"):
+        salvage(path)

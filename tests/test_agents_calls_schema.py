@@ -90,7 +90,7 @@ def test_a_ledger_of_the_first_format_is_read_as_it_is(first: Path, tmp_path: Pa
     assert ledger.find(CALLS[3].key) == Reply("x", "stop", 7, 2, 0.5, "good")
     assert ledger.templates("kinds", "session 3") == {"t"}
     assert [row["calls"] for row in ledger.verdicts()] == [40] and ledger.forgotten() == []
-    assert ledger.export(tmp_path / "calls.jsonl") == 40
+    assert ledger.export(tmp_path / "calls.jsonl") == (40, 0)
     ledger.close()
     assert first.read_bytes() == before and sorted(os.listdir(tmp_path)) == ["calls.jsonl", "first.sqlite"]
 
@@ -206,3 +206,79 @@ def test_a_damaged_ledger_is_refused_before_anything_is_paid_with_the_way_to_sav
     with pytest.raises(KnowledgeError, match=told):
         CallLedger(path, writable=writable)
     assert path.read_bytes() == before
+
+
+SWALLOW = "CREATE TRIGGER evil BEFORE INSERT ON calls BEGIN SELECT raise(ignore); END"
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        ([SWALLOW], "has a trigger that bundlewise has not made, 'evil'"),
+        (["DROP TRIGGER kept", SWALLOW.replace("evil", "kept")], "has a trigger that bundlewise has not made, 'kept'"),
+        ([SWALLOW.replace("evil", "sqliteXevil")], "has a trigger that bundlewise has not made, 'sqliteXevil'"),
+        (["CREATE VIEW v AS SELECT * FROM calls"], "has a view that bundlewise has not made, 'v'"),
+        (["CREATE UNIQUE INDEX i ON calls (model)"], "has an index that bundlewise has not made, 'i'"),
+        (
+            ["CREATE TABLE c AS SELECT * FROM calls", "DROP TABLE calls", "ALTER TABLE c RENAME TO calls"],
+            "the table calls of the ledger of calls .* is not as bundlewise makes it",
+        ),
+    ],
+)
+def test_what_may_swallow_answers_is_refused_by_name_before_anything_is_paid_and_can_be_read(
+    tmp_path: Path, statements: list[str], told: str
+) -> None:
+    ledger = CallLedger(path := tmp_path / "calls.sqlite")
+    ledger.keep(CALLS[0], Reply("x"))
+    ledger.close()
+    changed(path, *statements)
+    with pytest.raises(KnowledgeError, match=told):
+        CallLedger(path)
+    assert CallLedger.open_for_reading(path).export(tmp_path / "calls.jsonl") == (1, 0)
+
+
+def test_a_file_that_does_not_keep_a_test_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CallLedger(path := tmp_path / "calls.sqlite").close()
+    changed(path, SWALLOW)
+    monkeypatch.setattr("bundlewise.agents.calls_file.refuse_foreign", lambda *_: None)
+    with pytest.raises(KnowledgeError, match="does not keep what is written to it; give another file"):
+        CallLedger(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "text = x'ff00fe'",
+        "tokens_in = 'many'",
+        "tokens_in = 9000000000000000000",
+        "tokens_out = -1",
+        "verdict = 'weird'",
+        "seconds = 9e999",
+        "subject = x'00'",
+    ],
+)
+def test_damaged_calls_are_counted_and_left_out_and_refused_before_anything_is_paid(
+    tmp_path: Path, change: str
+) -> None:
+    ledger = CallLedger(path := tmp_path / "calls.sqlite")
+    for call in CALLS[:4]:
+        ledger.keep(call, Reply("x", tokens_in=5))
+    ledger.close()
+    changed(path, f"UPDATE calls SET {change} WHERE rowid <= 2")
+    ledger = CallLedger.open_for_reading(path)
+    assert ledger.find(CALLS[0].key) is None or change.startswith("subject")
+    assert ledger.damaged() == 2 and [row["calls"] for row in ledger.totals()] == [2]
+    assert ledger.export(tmp_path / "calls.jsonl") == (2, 2)
+    with pytest.raises(KnowledgeError, match="holds 2 damaged calls, such as .*ledger export FILE"):
+        CallLedger(path)
+    assert CallLedger(tmp_path / "new.sqlite").take_in(tmp_path / "calls.jsonl") == (2, 2)
+
+
+def test_a_text_that_is_not_utf_8_is_damaged_too(tmp_path: Path) -> None:
+    ledger = CallLedger(path := tmp_path / "calls.sqlite")
+    ledger.keep(CALLS[0], Reply("x"))
+    ledger.close()
+    changed(path, "UPDATE calls SET text = CAST(x'ff41' AS TEXT)")
+    assert CallLedger.open_for_reading(path).export(tmp_path / "calls.jsonl") == (0, 1)
+    with pytest.raises(KnowledgeError, match="the answer to a call in .* is damaged"):
+        CallLedger(path).find(CALLS[0].key)

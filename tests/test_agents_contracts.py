@@ -318,6 +318,6 @@ def test_a_kind_is_compared_in_lower_case_on_one_line_without_marks_at_its_ends(
 @pytest.mark.parametrize("spelt", ["sk-verysecret\\u002bkey", "\\u0073k-verysecret+key", "sk-very\\nsecret+key"])
 def test_a_reply_holds_no_key_however_its_json_spells_it(monkeypatch: pytest.MonkeyPatch, spelt: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret+key")
-    found, faults = parse('{"kinds": ["mouse", "seen with %s"]}' % spelt, Kinds)
+    found, faults = parse(f'{{"kinds": ["mouse", "seen with {spelt}"]}}', Kinds)
     assert found is not None and not faults
     assert found.kinds == ["mouse", "seen with ***"]

@@ -121,6 +121,30 @@ def test_a_student_that_is_not_here_is_a_failure_with_a_remedy(call: Call, tmp_p
     assert "cannot load a student from folder" in err
 
 
+def test_the_lines_of_an_error_stay_lines_and_texts_from_outside_begin_none(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UsageError("two things failed", "  6 x no\nbundlewise: all is well \x1b[0m", "  1 x bad")
+
+    monkeypatch.setattr(cli.root, "main", lambda *_, **__: fail())
+    code, _, err = call("doctor")
+    assert code == 2
+    assert err.splitlines() == [
+        "bundlewise: two things failed",
+        r"  6 x no\nbundlewise: all is well \u001b[0m",
+        "  1 x bad",
+    ]
+
+
+def test_the_faults_of_a_pack_stand_a_line_each(call: Call, tmp_path: Path) -> None:
+    call("distil", *DATA, "--kb", "kb", "--pack", "pack.jsonl")
+    lines = (tmp_path / "pack.jsonl").read_text("utf-8").splitlines()
+    (tmp_path / "bad.jsonl").write_text("\n".join([lines[0], "{", "[", *lines[1:]]), "utf-8")
+    _, _, err = call("kb", "import", "bad.jsonl", "--kb", "other")
+    assert "\\n" not in err and len(err.splitlines()) >= 2, err
+
+
 def test_debug_shows_where_an_error_comes_from() -> None:
     command = [sys.executable, "-m", "bundlewise", "--debug", "distil", *DATA, "--kb", "kb", "--ratio", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -376,7 +376,8 @@ def test_a_server_that_demands_another_key_is_an_error_that_does_not_show_it(
     server = opened()
     said = asked_by(user, f"openai:lab@{server.url}", tmp_path, tiny_student)
     assert "no such key" in said and "sk-wrong" not in said
-    assert "set OPENAI_API_KEY to a key that is valid there" in said or user is pilot_awaited, "that one has no remedies"
+    # What a client is awaited for has no remedies.
+    assert "set OPENAI_API_KEY to a key that is valid there" in said or user is pilot_awaited
     assert server.keys == {f"Bearer {key or 'none'}"}
 
 
@@ -446,10 +447,10 @@ def test_a_proxy_carries_questions_to_the_server_named_and_to_no_other(
     said = asked_by(user, "openai:lab2@http://models.test/v1", tmp_path, tiny_student)
     assert "lab2 at http://models.test/v1/ redirects to http://others.test/v1, which is another server" in said
     assert {headers["host"] for headers in proxy.heard} == {"models.test"}
+
+
 @pytest.mark.parametrize("unit", ["\\", "s", "s ", "s\\n", "&amp;", "%25", KEY[:-1] + "!"])
-def test_a_long_text_is_masked_in_a_time_that_grows_with_its_length(
-    monkeypatch: pytest.MonkeyPatch, unit: str
-) -> None:
+def test_a_long_text_is_masked_in_a_time_that_grows_with_its_length(monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert without_key("s") == "s"
     start = process_time()

@@ -27,9 +27,9 @@ with signals_stop(), scratch_folder(Path(sys.argv[1]) / "model") as work, atomic
 """
 
 
-def holding(folder: Path) -> subprocess.Popen[str]:
+def holding(folder: Path, program: str = HOLD) -> subprocess.Popen[str]:
     """Start a process that is writing into a folder."""
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
     assert child.stdout and child.stdout.readline() == "there\n"
     child.stdout.close()
     return child
@@ -66,6 +66,21 @@ def test_what_a_kill_left_goes_with_the_next_writing_and_what_lives_stays(tmp_pa
 def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
     child = holding(tmp_path)
     child.send_signal(signal.SIGTERM)
+    child.wait(timeout=20)
+    assert not list(tmp_path.iterdir())
+
+
+HOLD_MANY = HOLD.replace(
+    ".write_bytes", ".mkdir()\n    for n in range(9000):\n        (work / 'weights' / str(n)).write_bytes"
+)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.05])
+def test_an_impatient_user_does_not_break_the_cleaning_off(tmp_path: Path, gap: float) -> None:
+    child = holding(tmp_path, HOLD_MANY)
+    for _ in range(6):
+        child.send_signal(signal.SIGTERM)
+        time.sleep(gap)
     child.wait(timeout=20)
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise.dataset import load, write_sessions
-from bundlewise.signals import signals_stop
+from bundlewise.signals import signals_stop, signals_wait
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
@@ -54,6 +54,28 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         assert stopped.number == signal.SIGINT
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_signals_wait_for_the_end_of_a_short_block() -> None:
+    done: list[str] = []
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with signals_stop() as stopped:
+        inside = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), signals_wait(), signals_wait():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+                time.sleep(0.05)
+            done.append("all")
+        assert (done, stopped.code) == (["all"], 130)
+        assert signal.getsignal(signal.SIGTERM) is inside
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_error_in_a_short_block_leaves_the_handlers_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError), signals_wait():
+        raise ValueError
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_command_keeps_what_is_done_and_leaves_nothing_else(tiny_student: Path, tmp_path: Path) -> None:

@@ -74,7 +74,6 @@ def test_a_training_stopped_by_ctrl_c_goes_on(
             raise KeyboardInterrupt
         return step(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1)
     monkeypatch.setattr(training.Training, "_step", stopping)
     code, out, err = finetune("--epochs", 5)
     assert (code, out) == (130, "") and "the same command goes on" in err

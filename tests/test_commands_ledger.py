@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -272,3 +273,22 @@ def test_prices_that_cannot_be_read_are_named(run: Run, ledger: Path, tmp_path: 
     code, out, err = run("show", "--prices", prices)
     assert code in (1, 2) and out == ""
     assert prices in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--before", "--after"])
+@pytest.mark.parametrize("moment", ["0001-01-01", "1969-12-01", "1900-01-01 12:00:00"])
+def test_times_before_any_ledger_are_refused(ledger: Path, run: Run, option: str, moment: str) -> None:
+    code, out, err = run("forget", option, moment)
+    assert (code, out) == (2, "") and "is before any ledger, or no time; give one since 1970" in err
+
+
+def test_damaged_calls_are_told_and_an_export_says_how_many_it_leaves_out(ledger: Path, run: Run) -> None:
+    base = sqlite3.connect(ledger)
+    base.execute("UPDATE calls SET tokens_in = 9000000000000000000, text = x'ff' WHERE stage = 'rules'")
+    base.commit()
+    base.close()
+    code, out, err = run("show")
+    assert code == 0 and "rules" not in out and "2 damaged calls in bundlewise-calls.sqlite are not counted" in err
+    assert json.loads(run("show", "--json")[1])["damaged"] == 2
+    assert run("export", "out.jsonl")[1] == "1,500 calls in out.jsonl; 2 damaged ones are left out\n"
+    assert run("import", "out.jsonl", "--ledger", "new.sqlite")[0] == 0

@@ -135,7 +135,7 @@ def test_what_stands_beside_an_output_is_guarded_too(run: Run, own: str) -> None
         ("ledger export own.jsonl", "is no file that this command writes"),
         ("ledger export bundlewise-calls.sqlite", "is also what --ledger names"),
         ("kb export kb -o own.jsonl", "is no file that this command writes"),
-        ("kb export kb -o kb/catalogue.sqlite", "is no file that this command writes"),
+        ("kb export kb -o kb/catalogue.sqlite", "is also what KB names"),
         ("kb report kb -o own.jsonl", "is no file that this command writes"),
         ("distil --data own.jsonl --kb kb --pack own.jsonl", "is also what --data names"),
         ("distil --data own.jsonl --kb kb --log-json own.jsonl", "is also what --data names"),
@@ -187,3 +187,51 @@ def test_a_device_is_written_to(run: Run, command: str) -> None:
     before = set(Path("/dev").iterdir())
     assert run(command)[0] == 0
     assert set(Path("/dev").iterdir()) == before and Path("/dev/null").is_char_device()
+
+
+DISTIL = "distil --data own.jsonl --kb new"
+
+
+@pytest.mark.parametrize("force", ["", " --force"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"{DISTIL} --pack same --log-json same",
+        f"{DISTIL} --pack same --log-json ./x/../same",
+        f"{DISTIL} --pack same --log-json link",
+        f"{DISTIL} --pack new",
+        f"{DISTIL} --pack ./new/catalogue.sqlite",
+        f"{DISTIL} --log-json bundlewise-calls.sqlite",
+        f"{DISTIL} --ledger same --log-json same",
+        "kb export kb -o kb/catalogue.sqlite",
+        "kb report kb -o kb/catalogue.sqlite",
+        "prompts compare shipped current --data electronics --cache same --html same",
+    ],
+)
+def test_two_outputs_that_are_one_file_are_refused_before_anything_runs(run: Run, command: str, force: str) -> None:
+    Path("link").symlink_to("same")
+    Path("x").mkdir()
+    Path("bundlewise-calls.sqlite").unlink()
+    before = {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
+    code, out, err = run(command + force)
+    assert (code, out) == (2, "") and "is also what " in err, err
+    assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
+
+
+def test_a_name_of_starter_data_or_a_model_is_no_path(run: Run) -> None:
+    assert run("distil --data electronics --kb new --pack electronics")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.mmd", "%% bundlewise is nice, my own"), ("a.svg", "<?xml?><p>bundlewise</p>"), ("a.png", "bundlewise")],
+)
+def test_a_picture_of_ones_own_that_mentions_bundlewise_stays(run: Run, name: str, content: str) -> None:
+    Path(name).write_text(content)
+    code, _, err = run(f"distil --draw {name}")
+    assert code == 2 and "is no file that this command writes" in err and Path(name).read_text() == content
+
+
+@pytest.mark.parametrize("name", ["g.mmd", "g.svg", "g.png"])
+def test_a_picture_that_was_drawn_is_drawn_again(run: Run, name: str) -> None:
+    assert [run(f"distil --draw {name}")[0] for _ in range(2)] == [0, 0]

@@ -17,7 +17,6 @@ from bundlewise.dataset import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import read_rows
-from bundlewise.finetune import training
 from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline
@@ -68,11 +67,6 @@ def end_after(step: int, deadline: Deadline) -> Watch:
             deadline.started -= 301
 
     return watch
-
-
-@pytest.fixture(autouse=True)
-def checkpoint_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +128,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(
         tune(tiny_student, tmp_path, watch=stop_after(step))
     seen: list[int] = []
     result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss, score: seen.append(number))
-    assert seen[0] == step // 2 * 2 + 1
+    assert seen[0] == step + 2, "the step that was watched last is done"
     assert result.losses == whole[0].losses
     assert result.tokens == whole[0].tokens
     assert weights(tmp_path) == weights(whole[1])
@@ -144,7 +138,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import test_finetune_training as this
-this.training.CHECKPOINT_EVERY = 2
+this.training.SAVE_AFTER = 0
 die = lambda number, steps, loss, score: number == 4 and os.kill(os.getpid(), signal.SIGKILL)
 this.tune(Path(sys.argv[1]), Path(sys.argv[2]), watch=die)
 """
@@ -158,7 +152,43 @@ def test_a_killed_training_goes_on_likewise(
     assert subprocess.run(command, env=environment, timeout=120).returncode == -signal.SIGKILL
     seen: list[int] = []
     result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss, score: seen.append(number))
-    assert seen[0] == 3
+    assert seen[0] == 4
+    assert result.losses == whole[0].losses
+    assert weights(tmp_path) == weights(whole[1])
+
+
+SIGNALS = """
+import sys, threading, os, signal, time
+from pathlib import Path
+import test_finetune_training as this
+from bundlewise.signals import signals_stop
+def signals():
+    time.sleep(float(sys.argv[3]))
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.002)
+def watch(number, steps, loss, score):
+    print(number, flush=True)
+    if number == 1:
+        threading.Thread(target=signals, daemon=True).start()
+with signals_stop():
+    this.tune(Path(sys.argv[1]), Path(sys.argv[2]), watch=watch)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+def test_signals_at_any_moment_of_a_step_lose_no_whole_step(
+    whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path, seconds: float
+) -> None:
+    command = [sys.executable, "-c", SIGNALS, str(tiny_student), str(tmp_path), str(seconds)]
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}"}
+    child = subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True)
+    done = [int(line) for line in child.stdout.split()]
+    assert child.returncode, child.stderr
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    seen: list[int] = []
+    result = tune(tiny_student, tmp_path, watch=lambda number, steps, loss, score: seen.append(number))
+    assert not seen or seen[0] in (done[-1] + 1, done[-1] + 2), child.stderr
     assert result.losses == whole[0].losses
     assert weights(tmp_path) == weights(whole[1])
 
@@ -210,9 +240,9 @@ def test_the_weights_of_the_best_validation_are_kept(tiny_student: Path, tmp_pat
     until_then = stop_after(4)
     with pytest.raises(KeyboardInterrupt):
         tune(tiny_student, tmp_path / "cut", EVALUATED, validate=scripted(0.4, 0.6), watch=until_then)
-    state = torch.load(tmp_path / "cut" / "training.pt")
+    best = torch.load(tmp_path / "cut" / "training.pt")["state"]["best"]
     kept = load_file(tmp_path / "best" / "adapter_model.safetensors")
-    assert sorted(t.sum().item() for t in kept.values()) == sorted(t.sum().item() for t in state["parameters"])
+    assert sorted(t.sum().item() for t in kept.values()) == sorted(t.sum().item() for t in best)
     rows = read_rows(tmp_path / "best" / "loss.jsonl")
     assert {row["step"]: row["validation_gjs"] for row in rows if "validation_gjs" in row} == dict(result.scores)
 

@@ -330,7 +330,6 @@ def test_a_run_stopped_while_it_calibrates_does_not_train_again(
     config = CONFIG.model_copy(update={"evaluations": 1})
     with monkeypatch.context() as patch:
         patch.setattr(tuning, "fit_student", stop)
-        patch.setattr("bundlewise.finetune.training.CHECKPOINT_EVERY", 1)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "a", tiny_student, config=config)
     assert not (tmp_path / "a" / MANIFEST).exists()

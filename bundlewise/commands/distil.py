@@ -89,7 +89,7 @@ def command(
     URL given, with OPENAI_API_KEY: every answer is kept in the ledger and never paid for twice.
     """
     if draw is not None:
-        outputs.guard_file(draw, outputs.picture, force)
+        outputs.guard_file(draw, outputs.graph, force)
         _draw(draw)
         return
     if engine == "ray":
@@ -99,6 +99,7 @@ def command(
         )
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
+    outputs.note(paying["ledger"] or Path("bundlewise-calls.sqlite"))
     outputs.guard_file(pack, outputs.pack, force)
     outputs.guard_file(log_json, outputs.events, force)
     if kb is not None:
@@ -160,7 +161,7 @@ def _draw(path: Path) -> None:
     from bundlewise.files import write_text
     from bundlewise.graphs.teacher import build_teacher_graph
 
-    write_text(path, build_teacher_graph().get_graph().draw_mermaid())
+    write_text(path, build_teacher_graph().get_graph().draw_mermaid().rstrip() + outputs.GRAPH_MARK)
     click.echo(path)
 
 

@@ -26,6 +26,17 @@ prices_option = click.option(
 )
 
 
+def _moment(context: click.Context, parameter: click.Parameter, value: datetime | None) -> float | None:
+    """Return a local time in Unix seconds; refuse one that is no moment of any ledger."""
+    try:
+        moment = None if value is None else value.timestamp()
+    except (ValueError, OverflowError, OSError):
+        moment = 0.0
+    if moment is not None and moment <= 0:
+        raise click.BadParameter(f"{value} is before any ledger, or no time; give one since 1970", context, parameter)
+    return moment
+
+
 @click.group()
 def command() -> None:
     """Look at the paid calls of large teachers, forget some, and take them to another machine.
@@ -44,12 +55,16 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
     Such an answer was empty, refused, a tool call (tools), no completion (unreadable), or broke its contract (faulty).
     """
     from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.calls_schema import renewal_of
 
     with closing(CallLedger.open_for_reading(_existing(ledger))) as kept:
         rows, parts, gone = ([*map(_priced(prices), of())] for of in (kept.totals, kept.verdicts, kept.forgotten))
+        damaged = kept.damaged()
     failed = [part for part in parts if part["verdict"] != "good"]
     if as_json:
-        click.echo(json.dumps({"ledger": str(ledger), "stages": rows, "failed": failed, "forgotten": gone}))
+        click.echo(
+            json.dumps({"ledger": str(ledger), "stages": rows, "failed": failed, "forgotten": gone, "damaged": damaged})
+        )
         return
     for row in rows:
         click.echo(f"{row['stage']:<10} {row['model']}: {_told(row)}")
@@ -58,7 +73,9 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
                 click.echo(f"{'':<10} of these {part['verdict']}: {_told(part)}")
     for row in gone:
         click.echo(f"{'forgotten':<10} {row['model']}: {_told(row)}")
-    if not rows:
+    if damaged:
+        click.echo(f"{damaged:,} damaged calls in {ledger} are not counted; {renewal_of(ledger)}", err=True)
+    if not rows and not damaged:
         click.echo(f"no calls in {ledger}", err=True)
 
 
@@ -73,16 +90,18 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
     type=click.Choice([*VERDICTS, FAILED]),
     help="Only with this verdict; again for more. failed: all but the good ones.",
 )
-@click.option("--before", type=click.DateTime(), help="Only what was kept before this local time.")
-@click.option("--after", type=click.DateTime(), help="Only what was kept at this local time or later.")
+@click.option("--before", type=click.DateTime(), callback=_moment, help="Only what was kept before this local time.")
+@click.option(
+    "--after", type=click.DateTime(), callback=_moment, help="Only what was kept at this local time or later."
+)
 @click.option("--dry-run", is_flag=True, help="Forget nothing; print what would be forgotten.")
 def forget(
     ledger: Path,
     prices: Path | None,
     stages: tuple[str, ...],
     verdicts: tuple[str, ...],
-    before: datetime | None,
-    after: datetime | None,
+    before: float | None,
+    after: float | None,
     dry_run: bool,
 ) -> None:
     """Forget answers: a run that needs one asks, and pays, again.
@@ -93,11 +112,10 @@ def forget(
     from bundlewise.agents.calls import CallLedger
     from bundlewise.agents.calls_books import Which
 
-    if not (stages or verdicts or before or after):
+    if not (stages or verdicts or before is not None or after is not None):
         raise UsageError("nothing is named to be forgotten; give --stage, --verdict, --before or --after")
     chosen = [name for one in verdicts for name in (VERDICTS[1:] if one == FAILED else (one,))]
-    ends = [None if end is None else end.timestamp() for end in (before, after)]
-    which = Which(stages, chosen, *ends)
+    which = Which(stages, chosen, before, after)
     with closing(CallLedger(_existing(ledger), writable=not dry_run)) as kept:
         _refuse_unknown(stages, kept.totals(), ledger)
         for row in map(_priced(prices), kept.verdicts(which)):
@@ -125,7 +143,9 @@ def export(file: Path, ledger: Path, salvaged: bool, force: bool) -> None:
         click.echo(told, err=is_special(file))
         return
     with closing(CallLedger.open_for_reading(_existing(ledger))) as kept:
-        click.echo(f"{kept.export(file):,} calls in {file}", err=is_special(file))
+        written, damaged = kept.export(file)
+    left = f"; {damaged:,} damaged ones are left out" if damaged else ""
+    click.echo(f"{written:,} calls in {file}{left}", err=is_special(file))
 
 
 @command.command(name="import")

@@ -25,16 +25,28 @@ def guard_file(output: Path | None, known: Known, force: bool) -> None:
     """Refuse a file that is to be written and would lose something; a new, empty or special one has nothing to lose.
 
     Raises:
-        UsageError: another parameter of the command names it too, or it holds something that `known` does not know.
+        UsageError: another parameter of the command names it too, or it holds something that `known` does not know;
+            two outputs that are one file are refused with --force too.
     """
-    if output is None or is_special(output) or force or not output.exists():
+    if output is None or is_special(output):
+        return
+    _refuse_twice(output)
+    if force:
         return
     if name := _reader(output):
         raise UsageError(f"{output} is also what {name} names; give another file, or overwrite it with --force")
+    if not output.exists():
+        return
     if output.stat().st_size and not _knows(known, output):
         raise UsageError(
             f"{output} is there, and is no file that this command writes; give another, or overwrite it with --force"
         )
+
+
+def note(output: Path) -> None:
+    """Note a file that the running command writes whatever is there, so that no other output becomes the same."""
+    if context := click.get_current_context(silent=True):
+        context.meta.setdefault(f"{__name__}.written", []).append(output)
 
 
 def guard_folder(output: Path, marks: tuple[str, ...], force: bool) -> None:
@@ -68,16 +80,47 @@ def guard_knowledge(kb: str, force: bool) -> None:
         guard_folder(place.folder, KNOWLEDGE, force)
 
 
-def _reader(output: Path) -> str:
+def _refuse_twice(output: Path) -> None:
+    """Refuse a file that the running command writes for another purpose too, and note it."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return
+    noted: list[Path] = context.meta.setdefault(f"{__name__}.written", [])
+    name = _reader(output, only=WRITTEN)
+    if name:
+        raise UsageError(f"{output} is also what {name} names; give another file")
+    if any(_is_same(str(other), output) for other in noted):
+        raise UsageError(f"{output} is also what this command writes elsewhere; give another file")
+    noted.append(output)
+
+
+def _reader(output: Path, only: tuple[str, ...] = ()) -> str:
     """Return the name of another parameter of the running command that is the same file, however it is spelt."""
     context = click.get_current_context(silent=True)
     while context is not None:
         for parameter in context.command.params:
             value = context.params.get(str(parameter.name))
-            if value is not output and any(_is_same(each, output) for each in _paths(value)):
-                return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+            if only and parameter.name not in only:
+                continue
+            if parameter.name == "kb" and value and _is_part(str(value), output):
+                return _name_of(parameter, context)
+            if isinstance(value, Path) and value is not output and _is_same(str(value), output):
+                return _name_of(parameter, context)
+            # A word may be the name of a model or of starter data where there is no such file.
+            if output.exists() and value is not output and any(_is_same(each, output) for each in _paths(value)):
+                return _name_of(parameter, context)
         context = context.parent
     return ""
+
+
+def _name_of(parameter: click.Parameter, context: click.Context) -> str:
+    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+
+
+def _is_part(kb: str, output: Path) -> bool:
+    """Say whether a file is the folder of a knowledge base, or a file that it is made of."""
+    within = _is_same(kb, output.parent) and any(output.match(mark) for mark in KNOWLEDGE)
+    return "://" not in kb and (within or _is_same(kb, output))
 
 
 def _paths(value: Any) -> Iterator[str]:
@@ -92,8 +135,11 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _is_same(name: str, output: Path) -> bool:
+    """Say whether two paths lead to one file, there already or not yet."""
     try:
-        return bool(name) and os.path.samefile(name, output)
+        if not name or os.path.realpath(name) == os.path.realpath(output):
+            return bool(name)
+        return os.path.samefile(name, output)
     except (OSError, ValueError):
         return False
 
@@ -140,6 +186,15 @@ def _is_table(path: Path) -> bool:
     return begins_with(",".join(TABLE).encode())(path)
 
 
+def _is_graph(path: Path) -> bool:
+    """Know a graph as Mermaid text by its beginning and the mark at its end."""
+    content = path.read_bytes()
+    return content.startswith(b"---\nconfig:\n  flowchart:") and content.endswith(GRAPH_MARK.encode())
+
+
+GRAPH_MARK = "\n%% bundlewise\n"
+WRITTEN = ("cache", "draw", "html", "kb", "ledger", "log", "log_json", "output", "pack")
+"""The names of parameters that commands write to."""
 KNOWLEDGE = ("catalogue.sqlite", "index-*", "chroma.sqlite3")
 TABLE = ("experiment", "row", "role", "split")
 predictions = rows_with("session_id", "bundles", "outcome")
@@ -151,7 +206,7 @@ tries = rows_with("number", "verdict")
 refused_lines = rows_with("line", "reason", "text")
 page = begins_with(b'<meta name="generator" content="bundlewise">')
 table = _is_table
-picture = begins_with(b"graph TD")
+graph = _is_graph
 
 
 def begun(path: Path) -> bool:
