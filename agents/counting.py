@@ -22,7 +22,8 @@ _SIZES = frozenset(("L", "C", "XL", "XXL", "XXXL"))
 _ROMAN = re.compile(r"(?<![\w'-])(?=\w\w|[IVX])(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?![\w'-])", re.IGNORECASE)
 _ROMAN_LIST = re.compile(rf"{_PLACE}(?:[IVXLC]+|\d+)(?:{_STEP}(?:[IVXLC]+|\d+))*(?!\w)", re.IGNORECASE)
 _CHINESE = re.compile("[〇零一二三四五六七八九十百千]+(?=[^\\w]|$|[号號番])|(?<=第)[〇零一二三四五六七八九十百千]+")
-_MARKED = re.compile(rf"(?<!\w)(?:{_MARK}|no(?=\s+\d+\s+(?:goe?s?|is|are|and|stays?|belongs?)\b))\s*{_LISTED}", re.IGNORECASE)
+_NO = r"no(?=\s+\d+\s+(?:goe?s?|is|are|and|stays?|belongs?)\b)"
+_MARKED = re.compile(rf"(?<!\w)(?:{_MARK}|{_NO})\s*{_LISTED}", re.IGNORECASE)
 _ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\s+(?:items?|products?|articles?|titles?)\b", re.IGNORECASE)
 _BARE = re.compile(rf"(?<![\w.$\u20ac\u00a3#/-])({_NUMBER}(?:{_STEP}{_NUMBER})+)(?!\s*[a-z]+\d)", re.IGNORECASE)
 
@@ -46,7 +47,7 @@ def foreign_number(text: str, titles: Sequence[str]) -> str:
 
 def _plain(text: str, titles: Sequence[str]) -> str:
     """Return a text with numbers in the digits of any script, and Roman ones behind a word for products, as digits."""
-    digits = _CHINESE.sub(lambda found: _chinese(found[0]), unicodedata.normalize("NFKC", text))
+    digits = _CHINESE.sub(lambda found: f"{_chinese(found[0])} ", unicodedata.normalize("NFKC", text))
     kept = {word.upper() for title in titles for word in re.findall(r"\w+", title)}
     return _ROMAN_LIST.sub(lambda found: _ROMAN.sub(lambda each: _roman(each[0], kept), found[0]), digits)
 

@@ -76,7 +76,8 @@ def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Voc
     """
     said = _Said(text, session, tuple(kinds), vocabulary)
     sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
-    return _listed([noun for each in sentences if not _ABSENT.search(each.text) for noun in (*each.strange, *each.spoken.mentioned())])
+    there = [each for each in sentences if not _ABSENT.search(each.text)]
+    return _listed([noun for each in there for noun in (*each.strange, *each.spoken.mentioned())])
 
 
 @dataclass(frozen=True)

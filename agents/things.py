@@ -7,43 +7,47 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
-from bundlewise.agents.plain_words import AT_LARGE, FREE, ORDINARY
+from bundlewise.agents.plain_words import AT_LARGE, FREE, ORDINARY, set_of
 from bundlewise.text import UNITS, head_noun
 
 ROOT = 5
 """Letters with which two words begin alike that are of one root."""
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_][\w'\u2019-]*|[^\s\"'`\u2018-\u201f\u00ab\u00bb]")
 _BRITISH = (("our", "or"), ("ellery", "elry"), ("tre", "ter"), ("fibre", "fiber"), ("ise", "ize"))
-_JOINERS = frozenset(", & + / and plus".split())
-_WITH = frozenset("with alongside beside".split())
-_DETERMINERS = frozenset("the a an this that these those both its their his her my your our one each every some".split())
-_DOES = frozenset(
-    """goes going belongs belonging stays completes complements serves fits joins forms makes combines
-    accompanies sits stands remains""".split()
-)
-_DO = frozenset(
-    """go belong stay complete complement serve fit join form make combine accompany sit stand
-    remain""".split()
-)
+_JOINERS = set_of(", & + / and plus")
+_WITH = set_of("with alongside beside")
+_DETERMINERS = set_of("""
+    the a an this that these those both its their his her my your our one each every some
+""")
+_DOES = set_of("""
+    goes going belongs belonging stays completes complements serves fits joins forms makes combines
+    accompanies sits stands remains
+""")
+_DO = set_of("""
+    go belong stay complete complement serve fit join form make combine accompany sit stand remain
+""")
 """What several products do; behind one thing, a word such as `pair` or `match` is a noun."""
-_STATES = frozenset("left out apart together bundled paired joined combined excluded dropped kept".split())
+_STATES = set_of("left out apart together bundled paired joined combined excluded dropped kept")
 """Words behind a form of "to be" that make it say what is done with a product."""
-_GRAMMAR = frozenset("along alike too does do did can must thus could would should may might".split())
-_ABSTRACT = frozenset(
-    """assortment blend brand bundle collection color colour fit flavor flavour form group kind label line link match
-    mix other pair point purpose range series set setup side size style theme thing two type unit use variety version
-    way work""".split()
-)
+_GRAMMAR = set_of("along alike too does do did can must thus could would should may might")
+_ABSTRACT = set_of("""
+    assortment blend brand bundle collection color colour fit flavor flavour form group kind label line link
+    match mix other pair point purpose range series set setup side size style theme thing two type unit use
+    variety version way work
+""")
 """Words behind a thing that make it no thing, as in a scarf theme."""
-_PAIRS, _PAIRED = frozenset("pair pairs match matches".split()), frozenset("with well together nicely".split())
+_PAIRS, _PAIRED = set_of("pair pairs match matches"), set_of("with well together nicely")
 """These words are verbs before those; elsewhere they are as often nouns."""
-_IS = frozenset("is are was were".split())
-_TAKES = frozenset(
-    """want wants buy buys buying take takes taking add adds adding need needs get gets pick picks include includes
-    including choose chooses purchase purchases pairing leave leaves leaving keeps keeping exclude excludes drop drops""".split()
-)
-_PLACES = frozenset("for in on of at to from like than by over under as into onto inside near between or versus".split())
-_NO = frozenset("no neither nor not never".split())
+_IS = set_of("is are was were")
+_TAKES = set_of("""
+    want wants buy buys buying take takes taking add adds adding need needs get gets pick picks include
+    includes including contains offers choose chooses purchase purchases pairing leave leaves leaving keeps
+    keeping exclude excludes drop drops
+""")
+_PLACES = set_of("""
+    for in on of at to from like than by over under as into onto inside near between or versus
+""")
+_NO = set_of("no neither nor not never")
 _SIGNS = (
     ("D", _DETERMINERS),
     ("J", _JOINERS),
@@ -58,12 +62,15 @@ _SIGNS = (
 )
 _PHRASE = "D?O{0,2}[SXx]*[SXx]N?(?![SXxO])"
 """A noun phrase in signs: a determiner, other words, then words of the session and things that it does not hold."""
+_DEFINITE = f"(?=D){_PHRASE}"
 _LIST = f"{_PHRASE}(?:J{{1,2}}{_PHRASE})*"
 _STARTS = "(?<![DPOSXxQIT])"
 _DONE = re.compile(
-    f"{_STARTS}(?P<list>{_LIST}(?=F{{0,2}}V)|{_PHRASE}(?:J{{1,2}}{_PHRASE})+(?=F{{0,2}}v)|{_PHRASE}(?<=x)(?=F{{0,2}}v))"
+    f"{_STARTS}(?P<list>{_LIST}(?=F{{0,2}}V)|{_DEFINITE}(?<=X)(?=F{{0,2}}I|FF?O)|{_PHRASE}(?:J{{1,2}}{_PHRASE})+(?=F{{0,2}}v)|{_PHRASE}(?<=x)(?=F{{0,2}}v))"
 )
 _JOINED = re.compile(f"[Vv][FSXxO]{{0,3}}W(?P<list>{_LIST})")
+_TOLD = re.compile(f"FI(?P<list>{_LIST})")
+_BESIDE = re.compile(f"{_STARTS}(?P<list>{_DEFINITE}(?:J{{1,2}}{_DEFINITE})+)")
 _TAKEN = re.compile(f"T(?P<list>{_LIST}(?:F?W{_LIST})*)")
 _ALONE = re.compile(f"^(?P<list>{_LIST})E?$")
 _UNKNOWN = re.compile("DO*(?P<list>O)(?=F{0,2}[Vv]|E|$)")
@@ -106,9 +113,9 @@ def _alike(one: str, other: str) -> bool:
 class Spoken:
     """One sentence, every word of which has a sign.
 
-    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner, J joins two phrases, W is
-    "with", P another preposition, V and v say what one product and several do, I is a form of "to be", T says what a shopper takes, Q
-    denies, F is another word of grammar, O any other word, and E a mark.
+    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner, J joins
+    two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a form of "to
+    be", T says what a shopper takes, Q denies, F is another word of grammar, O any other word, and E a mark.
     """
 
     text: str
@@ -136,7 +143,7 @@ class Spoken:
         return sign.lower() if sign == "X" and word != stem else sign
 
     def _sign(self, word: str, stem: str, before: str, after: str) -> str:
-        if word in _PAIRS and after in _PAIRED:
+        if word in _PAIRS and (after in _PAIRED or after.endswith("ly")):
             return "V" if word.endswith("s") else "v"
         for sign, known in _SIGNS:
             if word in known:
@@ -162,14 +169,14 @@ class Spoken:
         A number may name a product in words of the teacher's own, and so may a thing behind a word of the session;
         bare plurals speak of products in general.
         """
-        done = [*self._heads(_DONE), *self._heads(_JOINED)]
+        done = [place for each in (_DONE, _JOINED, _TOLD, _BESIDE) for place in self._heads(each)]
         alone = [] if "S" in self.signs else sorted({*done, *self._heads(_ALONE)})
         named = [place for place in done if self.signs[place] == "X" or self._is_definite(place)]
         found = [*named, *self._heads(_TAKEN), *(alone if len(alone) > 1 else [])]
         return [self.words[place][1] for place in found if not self._is_named(place)]
 
     def mentioned(self) -> list[str]:
-        """Return the things that it speaks of as more than what a product is for."""
+        """Return the things that it speaks of, but for bare words behind a preposition, as in `for camping`."""
         return [self.words[place][1] for place in self._heads(_MENTIONED)]
 
     def unknown(self) -> list[str]:

@@ -3,10 +3,10 @@
 On Debian: `apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wn`, then
 `python benchmarks/thing_words.py wn/usr/share/wordnet agents/things.txt`.
 
-A noun counts where the texts that WordNet counted use it at least as often for an artifact, an animal, food, a plant or
-a substance as for anything else; where they do not use it, one of its first two senses has to be such a thing. Names, words of more
-than two parts, words that are as often adjectives, and those that are far more often verbs are left out, and so are
-buildings, roads and the like, which nobody puts into a cart.
+A noun counts where the texts that WordNet counted use it at least as often for an artifact, an animal, food, a plant
+or a substance as for anything else; where they do not use it, one of its first two senses has to be such a thing.
+Names, words of more than two parts, words that are as often adjectives, and those that are far more often verbs are
+left out, and so are buildings, roads and the like, which nobody puts into a cart.
 """
 
 import sys
