@@ -162,9 +162,9 @@ class _Sentence:
         nouns = {stem for stem in self.strange if " " not in stem}
         if _ABSENT.search(self.text):
             return []
-        if met := self.spoken.met():
-            return met
-        return self.strange if len(nouns) > max(1, len(ours)) else [each for each in self.strange if self._is_met(each)]
+        if len(nouns) > max(1, len(ours)):
+            return self.strange
+        return [each for each in self.strange if self._is_met(each)] or self.spoken.met()
 
     def _is_met(self, product: str) -> bool:
         """Say whether something is done with it, or it stands behind an article in a sentence about nothing else."""

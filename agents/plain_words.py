@@ -33,13 +33,13 @@ ORDINARY = set_of("""
 """)
 """Words that a text about any session may use."""
 AT_LARGE = set_of("""
-    activewear add-in add-on additive adornment adult anchor apparatus assembly attachment breakfast caffeine
-    citrus confection confectionery container costume covering cuisine dairy decoration diet dinner dressing
-    fabric female flavouring footage furniture gadget grocery hardware insert internet jewellery kitchenware
-    knitwear layer leaf liquid lounge lunch male metal motif neckwear nightwear ornament outerwear output
-    overlapping package packing paste picture plating platform print prop protein recording refill refreshment
-    rig seafood serving sizing sportswear starch stocking stone store socket strap substance surface textile
-    thread thus tie timepiece transport undergarment uniform vehicle wall wardrobe water wearable wiring
-    workwear
+    activewear add-in add-on additive adornment adult anchor apparatus appliance assembly attachment breakfast
+    caffeine citrus confection confectionery container costume covering cuisine dairy decoration diet dinner
+    dressing fabric female flavouring footage furniture gadget grocery hardware insert internet jewellery
+    kitchenware knitwear layer leaf liquid lounge lunch male merchandise metal motif neckwear nightwear
+    ornament outerwear output overlapping package packing paste picture platform plating print prop protein
+    recording refill refreshment regalia rig seafood serving sizing socket sportswear starch stocking stone
+    store strap substance surface textile thread thus tie timepiece transport undergarment uniform vehicle
+    wall wardrobe water wearable wiring workwear
 """)
 """Words of things that stand for whole shelves of products, or for how products are made, worn and used."""

@@ -20,29 +20,28 @@ _DETERMINERS = set_of("""
     the a an this that these those both its their his her my your our one each every some
 """)
 _DOES = set_of("""
-    goes going belongs belonging stays completes complements serves fits joins forms makes combines
+    goes going belongs belonging stays completes complements serves joins forms makes combines
     accompanies sits stands remains
 """)
 _DO = set_of("""
-    go belong stay complete complement serve fit join form make combine accompany sit stand remain
+    go belong stay complete complement serve join form make combine accompany sit stand remain
 """)
 """What several products do; behind one thing, a word such as `pair` or `match` is a noun."""
-_STATES = set_of("left out apart together bundled paired joined combined excluded dropped kept")
+_STATES = set_of("left out apart together bundled paired joined combined excluded dropped")
 """Words behind a form of "to be" that make it say what is done with a product."""
 _GRAMMAR = set_of("along alike too does do did can must thus could would should may might")
 _ABSTRACT = set_of("""
-    assortment blend brand bundle collection color colour fit flavor flavour form group kind label line link
-    match mix other pair point purpose range series set setup side size style theme thing two type unit use
-    variety version way work
+    accessory assortment blend brand item part piece product bundle collection color colour fit flavor flavour
+    form group kind label line link match mix other pair point purpose range series set setup side size style
+    theme thing two type unit use variety version way work
 """)
 """Words behind a thing that make it no thing, as in a scarf theme."""
 _PAIRS, _PAIRED = set_of("pair pairs match matches"), set_of("with well together nicely")
 """These words are verbs before those; elsewhere they are as often nouns."""
 _IS = set_of("is are was were")
 _TAKES = set_of("""
-    want wants buy buys buying take takes taking add adds adding need needs get gets pick picks include
-    includes including contains offers choose chooses purchase purchases pairing leave leaves leaving keeps
-    keeping exclude excludes drop drops
+    want wants buy buys buying take takes taking add adds adding get gets pick picks choose chooses purchase
+    purchases pairing leave leaves leaving keeps keeping
 """)
 _PLACES = set_of("""
     for in on of at to from like than by over under as into onto inside near between or versus
@@ -58,6 +57,7 @@ _SIGNS = (
     ("v", _DO),
     ("I", _IS),
     ("T", _TAKES),
+    ("H", frozenset(("there",))),
     ("F", _GRAMMAR),
 )
 _PHRASE = "D?O{0,2}[SXx]*[SXx]N?(?![SXxO])"
@@ -66,15 +66,14 @@ _DEFINITE = f"(?=D){_PHRASE}"
 _LIST = f"{_PHRASE}(?:J{{1,2}}{_PHRASE})*"
 _STARTS = "(?<![DPOSXxQIT])"
 _DONE = re.compile(
-    f"{_STARTS}(?P<list>{_LIST}(?=F{{0,2}}V)|{_DEFINITE}(?<=X)(?=F{{0,2}}I|FF?O)|{_PHRASE}(?:J{{1,2}}{_PHRASE})+(?=F{{0,2}}v)|{_PHRASE}(?<=x)(?=F{{0,2}}v))"
+    f"{_STARTS}(?P<list>{_LIST}(?=F{{0,2}}V)|{_DEFINITE}(?<=X)(?=FF?O)|{_PHRASE}(?:J{{1,2}}{_PHRASE})+(?=F{{0,2}}v)|{_PHRASE}(?<=x)(?=F{{0,2}}v))"
 )
-_JOINED = re.compile(f"[Vv][FSXxO]{{0,3}}W(?P<list>{_LIST})")
-_TOLD = re.compile(f"FI(?P<list>{_LIST})")
-_BESIDE = re.compile(f"{_STARTS}(?P<list>{_DEFINITE}(?:J{{1,2}}{_DEFINITE})+)")
+_JOINED = re.compile(f"[Vv][FSXxO]{{0,3}}W(?P<list>{_DEFINITE}(?:J{{1,2}}{_PHRASE})*)")
+_TOLD = re.compile(f"HI(?P<list>{_LIST})")
 _TAKEN = re.compile(f"T(?P<list>{_LIST}(?:F?W{_LIST})*)")
 _ALONE = re.compile(f"^(?P<list>{_LIST})E?$")
 _UNKNOWN = re.compile("DO*(?P<list>O)(?=F{0,2}[Vv]|E|$)")
-_MENTIONED = re.compile(f"(?<![POSXxQ])(?P<list>{_LIST})")
+_MENTIONED = re.compile(f"(?<![DPOSXxQ])(?P<list>{_LIST})")
 _HEAD = re.compile("[Xx](?!N?[SXxO])")
 
 
@@ -113,9 +112,10 @@ def _alike(one: str, other: str) -> bool:
 class Spoken:
     """One sentence, every word of which has a sign.
 
-    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner, J joins
-    two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a form of "to
-    be", T says what a shopper takes, Q denies, F is another word of grammar, O any other word, and E a mark.
+    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner,
+    J joins two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a
+    form of "to be", H is "there", T says what a shopper takes, Q denies, F is another word of grammar, O any
+    other word, and E a mark.
     """
 
     text: str
@@ -152,7 +152,7 @@ class Spoken:
             return "N" if word[0].isdigit() else "E"
         if stem in self.own:
             return "S"
-        if before in ("S", "X", "x") and (word.endswith("ed") or (after in _DETERMINERS and word.endswith("s"))):
+        if before in ("S", "X") and (word.endswith("ed") or (after in _DETERMINERS and word.endswith("s"))):
             return "V"
         if stem in things() and not is_own(stem, self.own):
             return "X"
@@ -169,14 +169,14 @@ class Spoken:
         A number may name a product in words of the teacher's own, and so may a thing behind a word of the session;
         bare plurals speak of products in general.
         """
-        done = [place for each in (_DONE, _JOINED, _TOLD, _BESIDE) for place in self._heads(each)]
+        done = [place for each in (_DONE, _JOINED, _TOLD) for place in self._heads(each)]
         alone = [] if "S" in self.signs else sorted({*done, *self._heads(_ALONE)})
         named = [place for place in done if self.signs[place] == "X" or self._is_definite(place)]
         found = [*named, *self._heads(_TAKEN), *(alone if len(alone) > 1 else [])]
         return [self.words[place][1] for place in found if not self._is_named(place)]
 
     def mentioned(self) -> list[str]:
-        """Return the things that it speaks of, but for bare words behind a preposition, as in `for camping`."""
+        """Return the things that it speaks of, but for what stands behind a preposition, as in `for a tent`."""
         return [self.words[place][1] for place in self._heads(_MENTIONED)]
 
     def unknown(self) -> list[str]:
