@@ -6,24 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
+from bundlewise.agents.counting import foreign_number
 from bundlewise.agents.plain_words import FREE, ORDINARY
+from bundlewise.agents.things import Spoken
 from bundlewise.domain import Session
-from bundlewise.text import UNITS, head_noun, words
+from bundlewise.text import head_noun, words
 
 _QUOTED = re.compile(
     r'(?<!\w)["\u201c\u201e\u00ab]([^"\u201c\u201d\u201e\u00ab\u00bb]{2,200})["\u201c\u201d\u00bb]'
     r"|(?<!\w)['\u2018\u201a\u2039`](?=\w)((?:[^'\u2018\u2019\u201a\u2039\u203a`]|(?<=\w)['\u2019](?=\w)){2,200})"
     r"(?<=\w)['\u2019\u2018\u203a`](?!\w)"
 )
-_MARK = "(?:numbers?|nos?\\.|(?-i:Nos?)|nr\\.?|n\u00b0|\u2116|#)"
-_SIGN = "(?:,|&|\\+|/|-|\u2010|\u2011|\u2012|\u2013|\u2014|\u2026|\\.{2,3})"
-_STEP = rf"(?:\s*{_SIGN}\s*(?:and\s+|or\s+)?|\s+(?:and|or|to|through|till|until|with|plus|versus|vs\.?)\s+)"
-_NUMBER = r"\(?\d+(?!\w|[.,]\d|-[a-z])\)?"
-_LISTED = rf"({_NUMBER}(?:{_STEP}{_MARK}?\s*{_NUMBER})*)"
-_NAMED = re.compile(rf"\b(?:items?|products?|positions?|articles?)\s*{_MARK}?\s*[(:]?\s*{_LISTED}", re.IGNORECASE)
-_MARKED = re.compile(rf"(?<!\w){_MARK}\s*{_LISTED}", re.IGNORECASE)
-_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\s+(?:items?|products?|articles?|titles?)\b", re.IGNORECASE)
-_BARE = re.compile(rf"(?<![\w.$\u20ac\u00a3#/-])({_NUMBER}(?:{_STEP}{_NUMBER})+)(?!\s*[a-z]+\d)", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.;:!?])\s+")
 _ABSENT = re.compile(r"\b(?:missing|absent|lacks?|without)\b", re.IGNORECASE)
 _PREDICATES = ("is", "are", "was", "be", "as", "like", "to", "for", "of", "not", "really", "from", "into", "than", "on")
@@ -72,7 +65,7 @@ class Vocabulary:
 def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
     """Return which product a text speaks of that is not in its session; empty where there is none."""
     said = _Said(text, session, tuple(kinds), vocabulary)
-    return said.foreign_number() or said.foreign_quote() or said.foreign_product()
+    return foreign_number(text, session.titles) or said.foreign_quote() or said.foreign_product()
 
 
 def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
@@ -83,7 +76,8 @@ def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Voc
     """
     said = _Said(text, session, tuple(kinds), vocabulary)
     sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
-    return _listed([noun for each in sentences if not _ABSENT.search(each.text) for noun in each.strange])
+    there = [each for each in sentences if not _ABSENT.search(each.text)]
+    return _listed([noun for each in there for noun in (*each.strange, *each.spoken.mentioned())])
 
 
 @dataclass(frozen=True)
@@ -101,19 +95,6 @@ class _Said:
         intents = (bundle.intent for bundle in self.session.bundles)
         texts = (*self.session.titles, *intents, *self.kinds)
         return frozenset(stem for each in texts for stem in _stems(each))
-
-    def foreign_number(self) -> str:
-        """Say which number is that of no product, whether it is written in digits or in words."""
-        from text_to_num import alpha2digit
-
-        count, text = len(self.session.items), alpha2digit(self.text, "en", threshold=0)
-        named = [*_numbers(_NAMED, text), *_numbers(_ORDINAL, text)]
-        loose = [*_numbers(_MARKED, text), *_numbers(_BARE, self.text)]
-        # A number that a title holds is as likely the model as the place of a product.
-        titled = {int(number) for title in self.session.titles for number in re.findall(r"\d+", title)}
-        beyond = [number for number in named if not 1 <= number <= count]
-        beyond += [number for number in loose if not 1 <= number <= count and number not in titled]
-        return f"it speaks of product {beyond[0]} of {count}" if beyond else ""
 
     def foreign_quote(self) -> str:
         """Hold every quoted phrase against the words of the session."""
@@ -139,7 +120,7 @@ class _Said:
         ours = {stem for sentence in sentences for stem in sentence.stems} & self.own
         if len(set(strange)) > 1 and 2 * len(set(strange)) >= len(ours):
             return f"it speaks of {_listed(strange)}, which no title or kind of its session holds"
-        unknown = [noun for sentence in sentences for noun in sentence.unknown()]
+        unknown = [noun for sentence in sentences for noun in sentence.spoken.unknown()]
         own_kinds = {stem for each in self.kinds for stem in _stems(each)}
         if unknown and not ours - (FREE - own_kinds) - ORDINARY:
             return f"it speaks of {_listed(unknown)} and of no product of its session"
@@ -160,6 +141,11 @@ class _Sentence:
         return _stems(self.text)
 
     @cached_property
+    def spoken(self) -> Spoken:
+        """Its words with their parts in it."""
+        return Spoken(self.text, self.own)
+
+    @cached_property
     def strange(self) -> list[str]:
         """The product words in it that the session does not hold, but for those that only qualify one of its own."""
         pairs = list(zip_longest(self.stems, self.stems[1:], fillvalue=""))
@@ -176,7 +162,9 @@ class _Sentence:
         nouns = {stem for stem in self.strange if " " not in stem}
         if _ABSENT.search(self.text):
             return []
-        return self.strange if len(nouns) > max(1, len(ours)) else [each for each in self.strange if self._is_met(each)]
+        if len(nouns) > max(1, len(ours)):
+            return self.strange
+        return [each for each in self.strange if self._is_met(each)] or self.spoken.met()
 
     def _is_met(self, product: str) -> bool:
         """Say whether something is done with it, or it stands behind an article in a sentence about nothing else."""
@@ -188,22 +176,9 @@ class _Sentence:
         )
         return any(re.search(each, self.text, re.IGNORECASE) for each in named)
 
-    def unknown(self) -> list[str]:
-        """Return the words behind an article that are neither the session's nor ordinary English."""
-        behind = re.findall(r"\b(?:the|an?|this|these)\s+((?:[\w'-]+\s+)?[\w'-]+)", self.text, re.IGNORECASE)
-        return [stem for phrase in behind for stem in _stems(phrase)[-1:] if not self._is_ordinary(stem)]
-
-    def _is_ordinary(self, stem: str) -> bool:
-        known = stem in self.own or stem in FREE or stem in ORDINARY or stem in UNITS
-        return known or any(character.isdigit() for character in stem)
-
 
 def _stems(text: str) -> list[str]:
     return [head_noun(word) for word in words(text)]
-
-
-def _numbers(pattern: re.Pattern[str], text: str) -> list[int]:
-    return [int(number) for listed in pattern.findall(text) for number in re.findall(r"\d+", listed)]
 
 
 def _listed(nouns: Sequence[str]) -> str:

@@ -1,11 +1,12 @@
 """Plain words: those that speak of products at large or mean much else, and ordinary English about shopping."""
 
 
-def _set_of(text: str) -> frozenset[str]:
+def set_of(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
-FREE = _set_of("""
+FREE = set_of("""
     accessory apparel assortment audio bag bar base basket beverage bite blend board body bottle bottom box brand
     bread bulk bundle cake camera can candy care case chocolate clear clothe clothing collection color colour
     component computer condiment connector control core cover cup desktop dessert device disc dish display dress
@@ -21,7 +22,7 @@ FREE = _set_of("""
 """)
 """Words for products at large, and words that mean something else as well: no text names a product by them alone."""
 
-ORDINARY = _set_of("""
+ORDINARY = set_of("""
     about after all also although and annotation another any are as at be because before both but buyer by cents
     common costs could day difference dollar dollars each either else euro euros every everything few first for
     from goal goes good half has have idea in intent is it its job just last left less lesson little make many may
@@ -31,3 +32,14 @@ ORDINARY = _set_of("""
     what when where which while who whole whose why will with without would year
 """)
 """Words that a text about any session may use."""
+AT_LARGE = set_of("""
+    activewear add-in add-on additive adornment adult anchor apparatus appliance assembly attachment breakfast
+    caffeine citrus confection confectionery container costume covering cuisine dairy decoration diet dinner
+    dressing fabric female flavouring footage furniture gadget grocery hardware insert internet jewellery
+    kitchenware knitwear layer leaf liquid lounge lunch male merchandise metal motif neckwear nightwear
+    ornament outerwear output overlapping package packing paste picture platform plating print prop protein
+    recording refill refreshment regalia rig seafood serving sizing socket sportswear starch stocking stone
+    store strap substance surface textile thread thus tie timepiece transport undergarment uniform vehicle
+    wall wardrobe water wearable wiring workwear
+""")
+"""Words of things that stand for whole shelves of products, or for how products are made, worn and used."""

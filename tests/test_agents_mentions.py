@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from samples import session
 
-from bundlewise.agents.mentions import Vocabulary, foreign
+from bundlewise.agents.mentions import Vocabulary, foreign, strangers
 from bundlewise.dataset import load
 
 DESK = session("desk", ["Glide 11 Mouse", "Foam Pad", "Wool Rug"], ((0, 1),))
@@ -29,6 +29,21 @@ KNOWN = Vocabulary.of([*KINDS, "lava lamp", "espresso machine", "milk frother", 
         "Products (1) and (99) pair.",
         "No. 4 is odd.",
         "#0 is odd.",
+        "Item XII stays out.",
+        "Items I and IX go together.",
+        "Item \u216b is odd.",
+        "Item no 0 is odd.",
+        "Item zero is odd.",
+        "Items -1 and 2 go together.",
+        "Items 1 and -2 go together.",
+        "Item minus one is odd.",
+        "Item \u0669\u0669 is odd.",
+        "Item \uff19\uff19 is odd.",
+        "Item \u246b is odd.",
+        "Item \u4e5d\u5341\u4e5d is odd.",
+        "\u7b2c\u5341\u4e8c\u4ef6",
+        "\u0442\u043e\u0432\u0430\u0440 99",
+        "Artikel 99 passt nicht.",
     ],
 )
 def test_a_number_of_no_product_is_refused_in_any_writing(text: str) -> None:
@@ -44,6 +59,10 @@ def test_a_number_of_no_product_is_refused_in_any_writing(text: str) -> None:
         "A mouse of 35mm and 400 dpi for 99 dollars.",
         "The mouse for Glide 11 and 11 pads.",
         "There are no 12 oz mice.",
+        "Items II and III go together.",
+        "Item \u4e09 stays out.",
+        "The item I like is the rug in size XL.",
+        "Items XL and L are sizes.",
     ],
 )
 def test_other_numbers_are_no_products(text: str) -> None:
@@ -75,6 +94,48 @@ def test_an_apostrophe_quotes_nothing() -> None:
 )
 def test_products_that_no_title_or_kind_of_the_session_holds_are_refused_without_quotes(text: str) -> None:
     assert foreign(text, DESK, KINDS, KNOWN).startswith("it speaks of ")
+
+
+UNKNOWN_TO_THE_DATA = [
+    "The unicorn saddle belongs with the mouse.",
+    "The dog leash and the mouse go together.",
+    "Dog leash and mouse go together.",
+    "The coffee machine and the pad serve the same room.",
+    "The trampoline goes with the mouse.",
+    "Trampoline, sofa and guitar go together.",
+    "A hammock completes the set.",
+    "A toaster is left out.",
+    "The shopper buys the mouse with a trampoline.",
+    "The shopper adds trampolines to the mouse.",
+    "The chandelier would round off the rug.",
+]
+
+
+@pytest.mark.parametrize("text", UNKNOWN_TO_THE_DATA)
+def test_a_thing_that_no_data_holds_is_refused_where_it_is_spoken_of_as_there(text: str) -> None:
+    assert foreign(text, DESK, KINDS, KNOWN).startswith("it speaks of ")
+    assert foreign(f"A mouse 1 and a pad 2 on a rug 3. {text}", DESK, KINDS, KNOWN).startswith("it speaks of ")
+
+
+@pytest.mark.parametrize("text", ["The mouse works best beside the trampoline.", "With the mouse, guitars."])
+def test_a_thing_that_is_merely_mentioned_is_told_to_a_teacher(text: str) -> None:
+    assert foreign(text, DESK, KINDS, KNOWN) == ""
+    assert strangers(text, DESK, KINDS, KNOWN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The mouse pad and the rug go together.",
+        "The mouse device and the wool item go together.",
+        "The mouse is good for camping.",
+        "The mousepads and the rugs go together.",
+        "There is no trampoline.",
+        "The mouse has a scarf theme.",
+    ],
+)
+def test_things_at_large_purposes_and_words_of_one_root_are_fine(text: str) -> None:
+    assert foreign(text, DESK, KINDS, KNOWN) == strangers(text, DESK, KINDS, KNOWN) == ""
 
 
 @pytest.mark.parametrize(
