@@ -105,10 +105,14 @@ def written(text: str) -> Written | None:
 
 def plain(text: str) -> str:
     """Return a text whose blanks, figures, dashes and apostrophes are the plain ones."""
-    text = clean(text)
-    if not text.isascii():
-        text = "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text)
-    return " ".join(text.translate(_SAME).split())
+    return " ".join(alike(clean(text)).split())
+
+
+def alike(text: str) -> str:
+    """Return a text of the same length whose figures, marks, dashes and apostrophes are the plain ones."""
+    if text.isascii():
+        return text
+    return "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text).translate(_SAME)
 
 
 @lru_cache(10_000)
