@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
-from bundlewise.price_column import REMEDY, PriceColumn
+from bundlewise.price_column import PriceColumn
 from bundlewise.titles import title_fault
 
 COLUMNS = "id and title are needed, price and category are read where they are"
@@ -62,12 +61,12 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = _on_stderr) -
         if earlier := places.get(item.id):
             raise DataError(f"{where}: id {item.id!r} stands already in {earlier}; give every product an id of its own")
         products[item.id], places[item.id] = item, where.removeprefix(f"{path}, ")
-        prices.add(_price(fields.get("price"), where), where, str(fields.get("currency") or ""))
+        prices.add(fields.get("price"), where, str(fields.get("currency") or ""))
     if not products:
         raise DataError(f"{path}: holds no products; write one a line")
+    pairs = list(zip(products.values(), prices.values(), strict=True))
     for said in prices.told():
         tell(said)
-    pairs = zip(products.values(), prices.values(), strict=True)
     return [item.model_copy(update={"price": price}) for item, price in pairs]
 
 
@@ -203,19 +202,6 @@ def _word(value: Any, name: str, where: str) -> str:
 def whole(text: str) -> str:
     """Return text that can be written down: JSON may hold halves of characters, which become question marks."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _price(value: Any, where: str) -> str | float | None:
-    """Return a price as text or as a number that may be one; nothing is an unknown price."""
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        amount = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        amount = math.nan
-    if not (math.isfinite(amount) and amount >= 0):
-        raise DataError(f"{where}: price is {str(value)[:40]!r}; {REMEDY}")
-    return amount
 
 
 def _category(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
