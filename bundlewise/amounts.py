@@ -55,7 +55,7 @@ CURRENCIES = {
     "GHS": "\u20b5 gh\u20b5 ghs",
 }
 """Names of common currencies; others are known to a library."""
-CENTS = {"p": "GBP", "pence": "GBP", "\u00a2": "", "c": "", "ct": "", "cts": "", "cent": "", "cents": "", "\u00f6re": "kr"}
+CENTS = dict.fromkeys(("\u00a2", "c", "ct", "cts", "cent", "cents"), "") | {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
 """Names of hundredths, and their currency where they are those of one."""
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
@@ -81,8 +81,8 @@ _BESIDE = re.compile(
 )
 """Words beside a price that change nothing of it."""
 _MEASURE = re.compile(
-    r"\s*(?:/|(?<![^\W\d_])(?:per|pro|je)\s)\s*(?:[0-9]{1,4}\s?)?(?:k?g|mg|lbs?|oz|[mc]?l|lit(?:er|re)s?|ltr|[cm]?m[23\u00b2\u00b3]?"
-    r"|met(?:er|re)s?|ft|yd|kilo(?:gram)?s?|pound|gal(?:lon)?)\.?$",
+    r"\s*(?:/|(?<![^\W\d_])(?:per|pro|je)\s)\s*(?:[0-9]{1,4}\s?)?"
+    r"(?:k?g|mg|lbs?|oz|[mc]?l|lit(?:er|re)s?|ltr|[cm]?m[23\u00b2\u00b3]?|met(?:er|re)s?|ft|yd|kilo(?:gram)?s?|pound|gal(?:lon)?)\.?$",
     re.IGNORECASE,
 )
 """A measure that a price is of: `12,99 €/kg`."""

@@ -98,7 +98,8 @@ class PriceColumn:
         if least:
             yield self._said(least, "with a least price or a span", "write one price where another is meant")
         if measured := [cell for cell in texts if cell.price.doubt == "measure"]:
-            yield self._said(measured, "of a measure, as of a kilogram", "write the price of the product where it differs")
+            remedy = "write the price of the product where it differs"
+            yield self._said(measured, "of a measure, as of a kilogram", remedy)
         if unread := self._unread:
             first, count = unread[0], _count(unread)
             product = "product has" if len(unread) == 1 else "products have"
