@@ -1,17 +1,24 @@
 """The prices of a catalogue: the column as a whole shows which mark is decimal; what stays in doubt is told."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 
 from bundlewise.amounts import MARKS, Mark, Written, currency_of, is_open, proves, value_of, written
 from bundlewise.errors import DataError
 
 REMEDY = "write a number like 12.99, or leave it empty"
+READ = frozenset({"id", "title", "price", "currency", "category"})
+"""Columns of a catalogue that are read."""
+_PRICE_NAME = re.compile(r"price(?P<about>(?:[\s(\[/_,.-].*|[^\w\s].*))")
+_PARTS = re.compile(r"[\s()\[\]/_,;:-]+")
+_TAXES = frozenset({"in", "incl", "incl.", "inc", "inc.", "including", "excl", "excl.", "ex", "net", "gross", "vat", "tax", "gst"})
+_LIKE_PRICE = re.compile(r"price|preis|prix|precio|prezzo|preco|cena|pris|cost", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -161,3 +168,55 @@ def _count(cells: Sequence[_Cell | _Unread]) -> str:
 
 def _place(cell: _Cell | _Unread) -> str:
     return cell.where.rpartition(", ")[2]
+
+
+def refuse_twins(names: Sequence[str], where: str) -> None:
+    """Refuse two columns of one name, in upper or lower case, where it is one that is read.
+
+    Raises:
+        DataError: there are two; the message names both.
+    """
+    seen: dict[str, tuple[int, str]] = {}
+    for place, name in enumerate((name.strip() for name in names), 1):
+        if name.lower() in seen and name.lower() in READ:
+            first, other = seen[name.lower()]
+            twice = f"column {first}, {other!r}, and column {place}, {name!r}, have one name"
+            raise DataError(f"{where}: {twice}; rename or remove one of them")
+        seen.setdefault(name.lower(), (place, name))
+
+
+@cache
+def price_in(names: tuple[str, ...]) -> tuple[str, str]:
+    """Return the column that holds prices, and the currency that its name tells: `price (EUR, incl. VAT)`.
+
+    Both are empty where no column, or more than one, may hold them.
+    """
+    if "price" in names:
+        return "price", ""
+    found = {name: about for name in names if (about := _about(name)) is not None}
+    if len(found) != 1:
+        return "", ""
+    (name, currency), *_ = found.items()
+    return name, currency
+
+
+def _about(name: str) -> str | None:
+    """Return the currency that a column's name tells behind `price`, if all of it is currency and taxes."""
+    found = _PRICE_NAME.fullmatch(" ".join(name.lower().split()))
+    if found is None:
+        return None
+    parts = [part for part in _PARTS.split(found["about"]) if part and part not in _TAXES]
+    currencies = [currency_of(part) for part in parts]
+    return None if None in currencies or len(currencies) > 1 else (currencies[0] or "" if currencies else "")
+
+
+def told_of(names: tuple[str, ...], path: str) -> Iterator[str]:
+    """Yield what is to be told of a table in which no column is called price."""
+    name, currency = price_in(names)
+    if name == "price":
+        return
+    if name:
+        yield f"{path}: prices are read from the column {name!r}{f', in {currency}' if currency else ''}"
+    elif near := [repr(name[:40]) for name in names if _LIKE_PRICE.search(name)]:
+        are = "is" if len(near) == 1 else "are"
+        yield f"{path}: no column is called price, and {', '.join(near[:5])} {are} not read; call the right one price"
