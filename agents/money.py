@@ -70,7 +70,8 @@ _FOUND = re.compile(
     rf"(?:(?P<figures>{_FIGURES})(?P<bare>,-|\.-|:-|/-)?(?: ?k\b| (?:{_SCALE})\b(?: and (?P<more>{_RUN}))?| (?:{_PLURAL})\b)?|(?P<spoken>{_SPOKEN}))"
     rf"(?P<half> and a half\b(?: (?:{_SCALE})\b)?)?"
     rf"(?P<cents>{_CENTS}|(?<=[0-9])p\b)?(?P<coin>\s?{_COIN})?"
-    rf"(?(coin)(?:,? (?:and )?(?P<part>[0-9]{{1,2}}|{_RUN})(?:{_CENTS}|p\b)|,? (?:and )?(?P<rest>[0-9]{{2}})(?=[ )]*$|[,;!?]))?)"
+    rf"(?(coin)(?:,? (?:and )?(?P<part>[0-9]{{1,2}}|{_RUN})(?:{_CENTS}|p\b)"
+    rf"|,? (?:and )?(?P<rest>[0-9]{{2}})(?=[ )]*$|[,;!?]))?)"
     rf"|(?P<one>an? (?:{'|'.join(_ONE_COIN)})\b(?! of\b)))(?![\w%\u00b0\u2033\"]|[.,]\d|'|/\w)",
 )
 COINS = frozenset(

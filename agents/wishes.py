@@ -74,7 +74,8 @@ PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("least_price", "max_price"),
     ),
     (
-        rf"{UNDER} ?{MONEY}(?: or {MONEY})?{OF_EACH}?|(?:for )?{CASH} {OR_LESS}{OF_EACH}?|for {CASH}{OF_EACH}?|^{CASH}$",
+        rf"{UNDER} ?{MONEY}(?: or {MONEY})?{OF_EACH}?|(?:for )?{CASH} {OR_LESS}{OF_EACH}?"
+        rf"|for {CASH}{OF_EACH}?|^{CASH}$",
         ("max_price",),
     ),
     (rf"(?:for )?(?:(?:around|roughly|approximately|approx\.?|circa) {MONEY}|(?:about|~) ?{CASH})", ("around",)),

@@ -55,7 +55,8 @@ CURRENCIES = {
     "GHS": "\u20b5 gh\u20b5 ghs",
 }
 """Names of common currencies; others are known to a library."""
-CENTS = dict.fromkeys(("\u00a2", "c", "ct", "cts", "cent", "cents"), "") | {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
+CENTS = dict.fromkeys(("\u00a2", "c", "ct", "cts", "cent", "cents"), "")
+CENTS |= {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
 """Names of hundredths, and their currency where they are those of one."""
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
@@ -72,7 +73,8 @@ UNKNOWN = frozenset(
 """What stands where there is no price."""
 _BESIDE = re.compile(
     r"(?<![^\W\d_])(?:incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|exkl\.?|zzgl\.?|plus|inc\.?|ex\.?"
-    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht(?!\$)|iva|moms|btw|net|gross|netto|brutto|(?:our |list |special )?price|preis"
+    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht(?!\$)|iva|moms|btw|net|gross|netto|brutto"
+    r"|(?:our |list |special )?price|preis"
     r"|uvp|rrp|msrp|mrp|m\.r\.p\.?|only|now|nur|jetzt|sale|deal|offer|today"
     r"|each|ea\.?|apiece|pcs?\.?|st(?:k|\u00fcck)\.?|ca\.|ca(?!\s?\$)|approx\.?|about)(?![^\W\d_])"
     r"|(?:/|(?<![^\W\d_])(?:per|pro|je)(?![^\W\d_]))"
@@ -275,4 +277,4 @@ def proves(figures: str, currency: str = "") -> Mark | None:
 def amount_of(text: str) -> float | None:
     """Return the price that a text is: `12.99`, `$1,299.00`, `12,99 €`; thousands where it reads both ways."""
     found = written(text)
-    return found and found.value(proves(found.figures, found.currency))
+    return found.value(proves(found.figures, found.currency)) if found else None

@@ -158,7 +158,10 @@ def test_what_stands_before_a_header_is_passed_over(tmp_path: Path, content: str
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("id,title,title", "line 1: column 2, 'title', and column 3, 'title', have one name; rename or remove one of them"),
+        (
+            "id,title,title",
+            "line 1: column 2, 'title', and column 3, 'title', have one name; rename or remove one of them",
+        ),
         ("id,title,price,Price", "line 1: column 3, 'price', and column 4, 'Price', have one name"),
         ("ID,title,id", "line 1: column 1, 'ID', and column 3, 'id', have one name"),
     ],

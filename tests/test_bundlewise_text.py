@@ -44,7 +44,20 @@ def test_the_kind_is_the_head_of_the_first_phrase(title: str, expected: str) -> 
 
 @pytest.mark.parametrize(
     "end",
-    [" - ", " \u2013 ", " \u2014 ", "\u2014", " \u2012 ", " \u2015 ", " \u2212 ", " \u2022 ", "\u2022", " \u00b7 ", " \u25aa ", " | "],
+    [
+        " - ",
+        " \u2013 ",
+        " \u2014 ",
+        "\u2014",
+        " \u2012 ",
+        " \u2015 ",
+        " \u2212 ",
+        " \u2022 ",
+        "\u2022",
+        " \u00b7 ",
+        " \u25aa ",
+        " | ",
+    ],
 )
 def test_any_dash_or_bullet_between_words_ends_a_phrase(end: str) -> None:
     assert kind(f"Desk Lamp{end}Black Metal") == "desk lamp"

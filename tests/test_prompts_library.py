@@ -172,7 +172,19 @@ def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:
         ("\u2014\nname: name\n\u2014\nx".encode(), r"line 1: '\u2014' begins no front matter"),
         *(
             (f"{fence}\nname: name\nversion: 1\n{fence}\nx".encode(), "line 1: .* begins no front matter; write ---")
-            for fence in ("--", "- - -", "+++", "***", "~~~", "===", "-\u00ad--", "\uff0d" * 3, "\0---", '"---"', "\u2500" * 3)
+            for fence in (
+                "--",
+                "- - -",
+                "+++",
+                "***",
+                "~~~",
+                "===",
+                "-\u00ad--",
+                "\uff0d" * 3,
+                "\0---",
+                '"---"',
+                "\u2500" * 3,
+            )
         ),
         (b"```yaml\nname: name\nversion: 1\n```\nx", r"line 1: '```yaml' begins no front matter"),
         (b"--\nname: name\nversion: 1\nx", r"line 1: '--' begins no front matter"),
