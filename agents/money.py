@@ -17,7 +17,8 @@ LARGEST = 1e9
 MOST_WORDS = 14
 """Number words that make one amount; more of them are none."""
 
-_CODES = "aed|aud|brl|cad|chf|cny|czk|dkk|eur|gbp|hkd|huf|ils|inr|jpy|krw|mxn|nok|nzd|php|pln|ron|rub|sar|sek|sgd|try|usd|zar"
+_CODES = "aed|aud|brl|cad|chf|cny|czk|dkk|eur|gbp|hkd|huf|ils|inr|jpy|krw|mxn|nok|nzd"
+_CODES += "|php|pln|ron|rub|sar|sek|sgd|try|usd|zar"
 _SIGNS = "$\u00a3\u00a5\u058f\u060b\u09f2\u09f3\u0af1\u0bf9\u0e3f\u17db\u20a0-\u20c0\ufdfc"
 _NATION = "us|u\\.s\\.|american|canadian|australian|new zealand|hong kong|singapore|swiss|french|mexican|british"
 _ONE_COIN = ("dollar", "buck", "euro", "pound", "quid", "rupee", "franc", "peso", "rand", "zloty", "lira", "shekel")
@@ -58,16 +59,21 @@ _PLURAL = "|".join(f"{note}s" for note in NOTES)
 _SUM = "|".join((*TEENS, *TENS[:-1]))
 _ANY = "|".join((*SMALL, *TEENS, *TENS, *(scale for scale in SCALES if scale not in TENS)))
 _AND = (
-    rf"(?:(?<=hundred)|(?<=thousand)|(?<=million)|(?<=grand)) and (?=(?:{_SUM})\b|(?:{'|'.join(SMALL)})\b(?! (?:{_SCALE})\b))"
+    rf"(?:(?<=hundred)|(?<=thousand)|(?<=million)|(?<=grand)) and "
+    rf"(?=(?:{_SUM})\b|(?:{'|'.join(SMALL)})\b(?! (?:{_SCALE})\b))"
     rf"|(?:(?<=thousand)|(?<=million)|(?<=grand)) and (?=(?:{'|'.join(SMALL)}) hundred\b(?! (?:{_SCALE})\b))"
 )
 """An `and` within a number; that of `between a hundred and two hundred` stands between two."""
 _RUN = rf"(?>(?:{_ANY})\b(?:(?:[ -]|{_AND})(?:{_ANY})\b)*+)"
-_SPOKEN = rf"(?:half an? (?:{_SCALE})\b|couple (?:of )?(?:{_SCALE})\b|(?:{'|'.join(NOTES)})\b|(?:{'|'.join(SMALL)}) (?:{_PLURAL})\b|{_RUN})"
+_SPOKEN = (
+    rf"(?:half an? (?:{_SCALE})\b|couple (?:of )?(?:{_SCALE})\b|(?:{'|'.join(NOTES)})\b"
+    rf"|(?:{'|'.join(SMALL)}) (?:{_PLURAL})\b|{_RUN})"
+)
 _FOUND = re.compile(
     r"(?<![\w.,$%])(?<!\s-)(?<!^-)(?<![a-z]/)(?:"
     rf"(?:an? )?(?P<sign>{_SIGN}\s?|r ?(?=[0-9]))?"
-    rf"(?:(?P<figures>{_FIGURES})(?P<bare>,-|\.-|:-|/-)?(?: ?k\b| (?:{_SCALE})\b(?: and (?P<more>{_RUN}))?| (?:{_PLURAL})\b)?|(?P<spoken>{_SPOKEN}))"
+    rf"(?:(?P<figures>{_FIGURES})(?P<bare>,-|\.-|:-|/-)?"
+    rf"(?: ?k\b| (?:{_SCALE})\b(?: and (?P<more>{_RUN}))?| (?:{_PLURAL})\b)?|(?P<spoken>{_SPOKEN}))"
     rf"(?P<half> and a half\b(?: (?:{_SCALE})\b)?)?"
     rf"(?P<cents>{_CENTS}|(?<=[0-9])p\b)?(?P<coin>\s?{_COIN})?"
     rf"(?(coin)(?:,? (?:and )?(?P<part>[0-9]{{1,2}}|{_RUN})(?:{_CENTS}|p\b)"

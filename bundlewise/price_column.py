@@ -17,7 +17,9 @@ READ = frozenset({"id", "title", "price", "currency", "category"})
 """Columns of a catalogue that are read."""
 _PRICE_NAME = re.compile(r"price(?P<about>(?:[\s(\[/_,.-].*|[^\w\s].*))")
 _PARTS = re.compile(r"[\s()\[\]/_,;:-]+")
-_TAXES = frozenset("in incl incl. inc inc. including excl excl. ex net gross vat tax gst".split())
+_TAXES = frozenset(
+    ["in", "incl", "incl.", "inc", "inc.", "including", "excl", "excl.", "ex", "net", "gross", "vat", "tax", "gst"]
+)
 _LIKE_PRICE = re.compile(r"price|preis|prix|precio|prezzo|preco|cena|pris|cost", re.IGNORECASE)
 
 

@@ -34,7 +34,25 @@ _BREAK = r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002\u2014\u2015\u2022
 _DASH_BREAK = r"\s(?:-|[\u2012-\u2015\u2212\u2022\u2043\u00b7\u2026~\u2605\u2606\u2714\u2794\u27a4]+)\s"
 CONNECTORS = ("pour", "para", "avec", "für", "fuer", "för", "dla", "voor", "mit", "pentru", "için", "med")
 """Words of other languages that join as `for` and `with` do, and that English does not have."""
-AMBIGUOUS = tuple("de du des di da do del von pro per con com na za til z av".split())
+AMBIGUOUS = (
+    "de",
+    "du",
+    "des",
+    "di",
+    "da",
+    "do",
+    "del",
+    "von",
+    "pro",
+    "per",
+    "con",
+    "com",
+    "na",
+    "za",
+    "til",
+    "z",
+    "av",
+)
 """Words that join in other languages, and stand in English names too: `Cafe de Paris`, `Pro`."""
 _ENGLISH_END = r"for|with|in|to|by|w/"
 _OTHER_END = r"для|из|от|на|по|של|עם|עבור|ל|مع|من"
