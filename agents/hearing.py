@@ -37,7 +37,8 @@ class Seen:
 
 def heard(row: str, seen: Seen) -> str:
     """Return a line of a message as it is understood."""
-    return rewritten(corrected(plain(row), seen))
+    # Words that are mended may be longer than their slips.
+    return rewritten(corrected(plain(row), seen)[:LONGEST])[:LONGEST]
 
 
 def plain(text: str) -> str:

@@ -86,6 +86,9 @@ def _one(said: str, seen: Seen) -> list[Action]:
     if wish.limits is not None:
         limit = Action(name="limit", limits=wish.limits)
         price, left = wish_in(rest)
+        if price and price.of_each and (not left or _is_bare(left)):
+            bounds = {"least_price": price.least_price, "max_price": price.max_price}
+            return [limit, Action(name="search", text=seen.desk.query, **bounds)]
         if price and price.max_price and _is_bare(left):
             told = wish.limits.model_dump(exclude_unset=True)
             return [Action(name="limit", limits=Limits(**told, total=price.max_price))]
@@ -106,7 +109,7 @@ def _priced(wish: Wish, rest: str, seen: Seen) -> list[Action]:
     if re.fullmatch(BUNDLED, rest) and wish.max_price:
         return [_total(wish.max_price)]
     if not rest or re.fullmatch(ANYTHING, rest):
-        if seen.desk.bundles and wish.max_price:
+        if seen.desk.bundles and wish.max_price and not wish.of_each:
             return [_total(wish.max_price)]
         return [Action(name="search", text=seen.desk.query, **prices)]
     found = _command(rest, seen)

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import count
 
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.money import CASH, COIN, MONEY, SIGN, amount
+from bundlewise.agents.money import Amount, amounts_in
 from bundlewise.agents.naming import COUNTS
 
 N = rf"(?P<n>[0-9]{{1,2}}|{'|'.join(COUNTS)})"
@@ -14,14 +14,20 @@ UPTO = r"(?:at most|at max|max(?:imum)?(?: of)?|no more than|not more than|up to
 FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer than|or more|>=?)"
 THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
+_CASH, _BARE, _ON = "\ue000", "\ue001", "\ue002"
+"""What stands in a sentence for an amount with its currency, for one without, and for the rest of its characters."""
+CASH = rf"{_CASH}{_ON}*+"
+"""Money that says so."""
+MONEY = rf"[{_CASH}{_BARE}]{_ON}*+"
 BESIDE_A_PRICE = (
-    r"\W*(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
+    r"[\s,.;:!?()\[\]\u2026\u2013\u2014-]*"
+    r"(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
     r"|because|without|not|a|an|the|i|you|it|they|so|as|budget|altogether|total|together|apiece)\b)"
 )
 """What may follow a number that is a price; other words are what is counted or measured: `at least 2 m`, `4 ports`."""
 UNDER = (
     r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than"
-    r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?|no more than|not more than"
+    r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?\.?|no more than|not more than"
     r"|<=?)"
 )
 OVER = r"(?:over|above|more than|at least|from|>=?)"
@@ -54,24 +60,29 @@ SIZES: tuple[tuple[str, str], ...] = (
 BUDGET = (
     rf"(?:my |the |a )?budget(?: is| of|:)? (?:at most |up to )?{MONEY}|{UNDER} ?{MONEY}{TOTAL}"
     rf"|i(?:'ve| have)?(?: only)?(?: got)? (?:about |around |up to |only )?(?:{CASH}(?: to spend)?|{MONEY} to spend)"
-    rf"|(?:i )?(?:don't|do not|can't|cannot|won't)(?: want to)? (?:spend|pay) (?:more than|over|above) {MONEY}"
-    rf"|i (?:can|could|want to|will) (?:spend|pay) (?:at most |up to )?{MONEY}|{MONEY} to spend"
+    rf"|(?:i )?(?:don't|do not|can't|cannot|won't)(?: want to)? (?:spend|pay) (?:more than|over|above) {MONEY}{TOTAL}?"
+    rf"|i (?:can|could|want to|will) (?:spend|pay) (?:at most |up to )?{MONEY}{TOTAL}?|{MONEY} to spend"
+    rf"|no bundles? (?:over|above|(?:for )?more than) {MONEY}"
 )
 TO = r" ?(?:\bto\b|\buntil\b|[\u2013\u2014]|(?<![a-z])-|-(?![a-z])) ?"
 """What stands in a span; the hyphen of twenty-five makes none."""
+OR_LESS = r"(?:or less|or under|or below|max(?:imum)?|at most|tops)"
+OF_EACH = r"(?P<each> each| apiece| a piece| per (?:item|piece|product))"
 PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         rf"(?:between|from) {MONEY}(?: and |{TO}){MONEY}|{CASH}{TO}{MONEY}|{MONEY}{TO}{CASH}",
         ("least_price", "max_price"),
     ),
     (
-        rf"{UNDER} ?{MONEY}|{CASH} (?:or less|or under|or below|max(?:imum)?|at most|tops)|for {CASH}|^{CASH}$",
+        rf"{UNDER} ?{MONEY}(?: or {MONEY})?{OF_EACH}?|(?:for )?{CASH} {OR_LESS}{OF_EACH}?"
+        rf"|for {CASH}{OF_EACH}?|^{CASH}$",
         ("max_price",),
     ),
+    (rf"(?:for )?(?:(?:around|roughly|approximately|approx\.?|circa) {MONEY}|(?:about|~) ?{CASH})", ("around",)),
     (rf"{OVER} ?{MONEY}", ("least_price",)),
 )
-
-_A_CURRENCY = re.compile(rf"(?<![a-z])(?:{SIGN}|{COIN})(?![a-z])")
+NEARLY = 0.2
+"""Share of a price by which another may differ that is around it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class Wish:
     limits: Limits | None = None
     least_price: float | None = None
     max_price: float | None = None
+    of_each: bool = False
 
 
 def wish_in(said: str) -> tuple[Wish | None, str]:
@@ -88,28 +100,49 @@ def wish_in(said: str) -> tuple[Wish | None, str]:
     for kind, pattern in SIZES:
         if (match := _search(pattern, said)) and (limits := _limits(kind, _groups(match))):
             return Wish(limits), _without(match, said)
-    if match := _search(BUDGET, said):
-        total = amount(_groups(match)["price"])
+    amounts = list(amounts_in(said))
+    return _priced(said, amounts) if amounts else (None, said)
+
+
+def _priced(said: str, amounts: list[Amount]) -> tuple[Wish | None, str]:
+    """Return the wish that names one of these amounts, and the sentence without it."""
+    marked = _marked(said, amounts)
+    if match := _search(BUDGET, marked):
+        total = _within(match, amounts)[0].value
         return (Wish(Limits(total=total)), _without(match, said)) if total else (None, said)
     for pattern, names in PRICES:
-        if match := next((m for m in _compiled(pattern).finditer(said) if _is_price(m, said)), None):
-            found = [amount(value) for value in match.groups() if value]
-            amounts = dict(zip(names, sorted(value for value in found if value is not None), strict=False))
-            if len(amounts) < len(names):
-                return None, said
-            wish = Wish(least_price=amounts.get("least_price"), max_price=amounts.get("max_price"))
-            return wish, _without(match, said)
+        for match in _compiled(pattern).finditer(marked):
+            found = _within(match, amounts)
+            if any(each.is_cash for each in found) or re.match(BESIDE_A_PRICE, said[match.end() :]):
+                return _price(names, [each.value for each in found], "each" in _groups(match)), _without(match, said)
     return None, said
+
+
+def _marked(said: str, amounts: list[Amount]) -> str:
+    """Return a sentence of the same length with signs in the place of its amounts."""
+    pieces, done = list[str](), 0
+    for each in amounts:
+        sign = _CASH if each.is_cash else _BARE
+        pieces += [said[done : each.start], sign, _ON * (each.end - each.start - 1)]
+        done = each.end
+    return "".join((*pieces, said[done:]))
+
+
+def _within(match: re.Match[str], amounts: list[Amount]) -> list[Amount]:
+    return [each for each in amounts if match.start() <= each.start < match.end()]
+
+
+def _price(names: tuple[str, ...], values: list[float], of_each: bool) -> Wish:
+    if names == ("around",):
+        low, high = (round(values[0] * (1 + sign * NEARLY), 2) for sign in (-1, 1))
+        return Wish(least_price=low, max_price=high)
+    least = min(values) if "least_price" in names else None
+    return Wish(least_price=least, max_price=max(values) if "max_price" in names else None, of_each=of_each)
 
 
 def is_money(said: str) -> bool:
     """Say whether a text is an amount of money, with its currency, and nothing else."""
-    return _compiled(CASH).fullmatch(said) is not None
-
-
-def _is_price(match: re.Match[str], said: str) -> bool:
-    """Say whether a number is a price, and not how much of something there is."""
-    return bool(_A_CURRENCY.search(match[0]) or re.match(BESIDE_A_PRICE, said[match.end() :]))
+    return any(each.is_cash and (each.start, each.end) == (0, len(said)) for each in amounts_in(said))
 
 
 def _search(pattern: str, said: str) -> re.Match[str] | None:
@@ -142,6 +175,8 @@ def _limits(kind: str, groups: dict[str, str]) -> Limits | None:
 
 def _without(match: re.Match[str], said: str) -> str:
     left, right = said[: match.start()].rstrip(" ,"), said[match.end() :].lstrip(" ,")
+    if left[-1:] == "(" and right[:1] == ")":
+        left, right = left[:-1].rstrip(" ,"), right[1:].lstrip(" ,")
     left = re.sub(r"\b(?:with|and|but|for|of|that|at|to|into|in|make|keep)$", "", left).strip(" ,")
     right = re.sub(r"^(?:and|but|with|please)\b", "", right).strip(" ,")
     return " ".join(filter(None, (left, right)))

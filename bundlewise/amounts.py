@@ -12,7 +12,9 @@ LONGEST = 80
 MOST_FIGURES = 24
 Mark = Literal[".", ","]
 MARKS: tuple[Mark, Mark] = (".", ",")
-_FIGURES = re.compile(r"[0-9]+(?:[.,' ][0-9]+)*|(?<![0-9])[.,][0-9]{1,2}(?![0-9])")
+_FIGURES = re.compile(r"[0-9]+(?:[.,' ][0-9]+)*|(?<![^\W_])(?<!/)[.,][0-9]{1,2}(?![0-9])")
+_SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]{1,15})?[eE][+-][0-9]{1,2}")
+"""A number as a spreadsheet shortens it: `1.2E+03`."""
 _WESTERN = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+")
 _INDIAN = re.compile(r"[0-9]{1,2}(?: [0-9]{2})+ [0-9]{3}")
 _SAME = str.maketrans(
@@ -37,33 +39,68 @@ CURRENCIES = {
     "VND": "\u20ab vnd \u0111",
     "ZAR": "r zar rand",
     "kr": "kr kronor kroner",
+    "AUD": "a$ au$ aud",
+    "CAD": "c$ ca$ cad",
+    "HKD": "hk$ hkd",
+    "MXN": "mx$ mex$ mxn",
+    "NZD": "nz$ nzd",
+    "SGD": "s$ sg$ sgd",
+    "AED": "aed \u062f.\u0625",
+    "MAD": "mad \u062f.\u0645",
+    "DH": "dh dhs",
+    "KES": "ksh kes",
+    "PEN": "s/ s/. pen",
+    "BGN": "\u043b\u0432 \u043b\u0435\u0432\u0430 bgn",
+    "ILS": "\u20aa ils nis \u05e9\"\u05d7",
+    "GHS": "\u20b5 gh\u20b5 ghs",
 }
 """Names of common currencies; others are known to a library."""
+CENTS = dict.fromkeys(("\u00a2", "c", "ct", "cts", "cent", "cents"), "")
+CENTS |= {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
+"""Names of hundredths, and their currency where they are those of one."""
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
-    ",": ("USD", "GBP", "INR", "JPY", "CNY", "KRW", "AUD", "CAD", "AU$", "CA$", "A$", "C$", "HK$", "S$", "NZ$"),
+    ",": ("USD", "GBP", "INR", "JPY", "CNY", "KRW", "AUD", "CAD", "HKD", "SGD", "NZD", "MXN", "KES", "AED", "ILS"),
     ".": ("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp"),
 }
 """Currencies whose prices have thousands parted by a mark, so that three figures after it are no fraction."""
 FREE = frozenset({"free", "gratis", "kostenlos", "gratuit", "for free", "free of charge"})
 UNKNOWN = frozenset(
     {"n/a", "na", "n.a.", "-", "--", "---", "?", "none", "null", "nan", "tbd", "tba", "unknown", "on request"}
-    | {"price on request", "auf anfrage", "preis auf anfrage", "sur demande", "call for price"}
+    | {"price on request", "auf anfrage", "preis auf anfrage", "sur demande", "call for price", "sold out"}
+    | {"out of stock", "ausverkauft", "nicht lieferbar", "\u00e9puis\u00e9", "agotado", "esaurito"}
 )
 """What stands where there is no price."""
 _BESIDE = re.compile(
     r"(?<![^\W\d_])(?:incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|exkl\.?|zzgl\.?|plus|inc\.?|ex\.?"
-    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht|iva|moms|btw|net|gross|netto|brutto|uvp|rrp|msrp|only|now|nur|jetzt|sale|price|preis"
-    r"|each|ea\.?|apiece|(?:/|per|pro)\s*(?:piece|item|unit|pair|set|pack|st(?:k|\u00fcck|ck)?\.?|pc\.?|ea\.?)"
-    r"|pcs?\.?|st(?:k|\u00fcck)\.?|ca\.?|approx\.?|about)(?![^\W\d_])",
+    r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht(?!\$)|iva|moms|btw|net|gross|netto|brutto"
+    r"|(?:our |list |special )?price|preis"
+    r"|uvp|rrp|msrp|mrp|m\.r\.p\.?|only|now|nur|jetzt|sale|deal|offer|today"
+    r"|each|ea\.?|apiece|pcs?\.?|st(?:k|\u00fcck)\.?|ca\.|ca(?!\s?\$)|approx\.?|about)(?![^\W\d_])"
+    r"|(?:/|(?<![^\W\d_])(?:per|pro|je)(?![^\W\d_]))"
+    r"\s*(?:piece|item|unit|pair|set|pack|each|st(?:k|\u00fcck|ck)?|pc|ea)(?![^\W\d_])\.?",
     re.IGNORECASE,
 )
 """Words beside a price that change nothing of it."""
+_MEASURE = re.compile(
+    r"\s*(?:/|(?<![^\W\d_])(?:per|pro|je)\s)\s*(?:[0-9]{1,4}\s?)?"
+    r"(?:k?g|mg|lbs?|oz|[mc]?l|lit(?:er|re)s?|ltr|[cm]?m[23\u00b2\u00b3]?|met(?:er|re)s?|ft|yd|kilo(?:gram)?s?|pound|gal(?:lon)?)\.?$",
+    re.IGNORECASE,
+)
+"""A measure that a price is of: `12,99 €/kg`."""
+_FORMER = re.compile(
+    r"(?<![^\W\d_])(?:was|before|formerly|instead of|statt|vorher|bisher|au lieu de|antes|prima|old(?: price)?"
+    r"|reg(?:ular)?(?: price)?|list(?: price)?|uvp|rrp|msrp|mrp|m\.r\.p)(?![^\W\d_])\.?",
+    re.IGNORECASE,
+)
+"""What stands before the price that counted once, or that another shop asks."""
+_APART = re.compile(r"[#;,()]|\s-\s")
+"""What parts the currencies of a former and a present price."""
 _LEAST = re.compile(
     r"^(?:from|starting at|as low as|ab|von|desde|da|od|vanaf|fra|fr\u00e5n|[\u00e0a] partir de|d\u00e8s)(?![^\W\d_])",
     re.IGNORECASE,
 )
-_CENTS_BEHIND = re.compile(r"([0-9])\s?([\u20ac$\u00a3])\s?([0-9]{2})(?![0-9])")
+_CENTS_BEHIND = re.compile(r"(?<![0-9.,])([0-9]{1,7})\s?([\u20ac$\u00a3])\s?([0-9]{2})(?![0-9]|[.,][0-9])")
 """`12€99`, as price tags have it."""
 _SPAN = re.compile(
     r"(?P<one>[^#]*#[^#]*?)\s*(?:-|~|/?(?<![^\W\d_])(?:to|bis|until)(?![^\W\d_]))\s*(?P<two>[^#]*#[^#]*)"
@@ -76,16 +113,26 @@ _HIDDEN = re.compile(r"^\(.*\)$")
 """An amount in brackets is negative in bookkeeping."""
 
 
+Doubt = Literal["", "least", "measure", "unknown"]
+
+
 @dataclass(frozen=True)
 class Written:
     """A price as it is written: its figures, its currency where there is one, and what was passed over.
 
-    `doubt` is `least` where a text names a least price or a span, and `unknown` where it says that there is none.
+    `doubt` is `least` where a text names a least price or a span, `measure` where the price is of a kilogram, say,
+    and `unknown` where the text says that there is none. `in_cents` says that the figures count hundredths.
     """
 
     figures: str
     currency: str = ""
-    doubt: Literal["", "least", "unknown"] = ""
+    doubt: Doubt = ""
+    in_cents: bool = False
+
+    def value(self, decimal: Mark | None) -> float | None:
+        """Return the price as a number; what reads both ways is read with a decimal mark."""
+        found = value_of(self.figures, decimal) if self.figures else None
+        return round(found / 100, 4) if found is not None and self.in_cents else found
 
 
 def written(text: str) -> Written | None:
@@ -97,24 +144,51 @@ def written(text: str) -> Written | None:
         return Written("0")
     if len(said) > LONGEST:
         return None
+    if _SCIENTIFIC.fullmatch(said):
+        return Written(f"{float(said.replace(',', '.')):.2f}")
+    measured = _MEASURE.sub("", said)
+    return _framed(measured, "measure" if measured != said else "")
+
+
+def _framed(said: str, doubt: Doubt) -> Written | None:
+    """Return the price in a text of one or two amounts; of a former and a present one, the present one."""
     figures = _FIGURES.findall(said)
-    is_price = 0 < len(figures) <= 2 and len(figures[0]) <= MOST_FIGURES
-    found = _frame(_FIGURES.sub("#", said)) if is_price else None
-    return found and Written(figures[0], found[0], found[1])
+    if not 0 < len(figures) <= 2 or len(figures[0]) > MOST_FIGURES:
+        return None
+    frame = _FIGURES.sub("#", said)
+    former = [place for place, before in enumerate(frame.split("#")[:2]) if _FORMER.search(before)]
+    if len(figures) == 2 and len(former) == 1:
+        place = 1 - former[0]
+        found = _named(_APART.split(_BESIDE.sub("#", _FORMER.sub("#", frame))), "")
+    else:
+        place, found = 0, _frame(frame)
+    if found is None:
+        return None
+    currency, least, in_cents = found
+    if in_cents and not figures[place].isdecimal():
+        return None
+    return Written(figures[place], currency, least or doubt, in_cents)
 
 
 def plain(text: str) -> str:
     """Return a text whose blanks, figures, dashes and apostrophes are the plain ones."""
-    text = clean(text)
-    if not text.isascii():
-        text = "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text)
-    return " ".join(text.translate(_SAME).split())
+    return " ".join(alike(clean(text)).split())
+
+
+def alike(text: str) -> str:
+    """Return a text of the same length whose figures, marks, dashes and apostrophes are the plain ones."""
+    if text.isascii():
+        return text
+    return "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text).translate(_SAME)
 
 
 @lru_cache(10_000)
-def _frame(frame: str) -> tuple[str, Literal["", "least"]] | None:
-    """Return the currency of a price whose figures are `#`, and what is in doubt; None where it is no price."""
-    doubt: Literal["", "least"] = "least" if _LEAST.match(frame) or frame.count("#") == 2 else ""
+def _frame(frame: str) -> tuple[str, Doubt, bool] | None:
+    """Return the currency of a price whose figures are `#`, what is in doubt, and whether it counts cents.
+
+    None where it is no price.
+    """
+    doubt: Doubt = "least" if _LEAST.match(frame) or frame.count("#") == 2 else ""
     if _HIDDEN.match(frame):
         return None
     frame = _BESIDE.sub(" ", _LEAST.sub("", _WHOLE.sub("#", frame)))
@@ -124,11 +198,18 @@ def _frame(frame: str) -> tuple[str, Literal["", "least"]] | None:
         if span is None:
             return None
         sides = [span["one"], span["two"]]
-    names = [name.strip(" .,:;*()[]") for side in sides for name in side.split("#")]
-    found = {currency_of(name) for name in names if name}
+    return _named([name for side in sides for name in side.split("#")], doubt)
+
+
+def _named(parts: list[str], doubt: Doubt) -> tuple[str, Doubt, bool] | None:
+    """Return the currency that the texts beside figures name; None where one of them names none."""
+    names = [name for part in parts if (name := part.strip(" .,:;*()[]"))]
+    if names and all(name.casefold() in CENTS for name in names):
+        return CENTS[names[0].casefold()], doubt, True
+    found = {currency_of(name) for name in names}
     if None in found or len(found) > 1:
         return None
-    return next(iter(found)) or "" if found else "", doubt
+    return next(iter(found)) or "" if found else "", doubt, False
 
 
 @cache
@@ -196,6 +277,4 @@ def proves(figures: str, currency: str = "") -> Mark | None:
 def amount_of(text: str) -> float | None:
     """Return the price that a text is: `12.99`, `$1,299.00`, `12,99 €`; thousands where it reads both ways."""
     found = written(text)
-    if found is None or not found.figures:
-        return None
-    return value_of(found.figures, proves(found.figures, found.currency))
+    return found.value(proves(found.figures, found.currency)) if found else None

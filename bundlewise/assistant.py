@@ -76,7 +76,8 @@ class Assistant:
             chat_model: `openai:NAME[@URL]`, a model that understands what is said; None is the router.
             feedback: the file for ratings.
             embedder: for the meaning of titles; MiniLM by default.
-            wait: whether to embed the catalogue now, or beside the conversation, which finds by words until then.
+            wait: whether to embed the catalogue now, or beside the conversation; a search waits for few titles, and
+                finds by words until many are embedded.
 
         Raises:
             UsageError: there is no such catalogue, model or place.

@@ -148,7 +148,7 @@ def text_of(path: Path) -> str:
         raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions") from error
     encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return raw.decode(encoding)
+        return raw.decode(encoding).lstrip(BOM)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error

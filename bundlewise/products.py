@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
-from bundlewise.price_column import REMEDY, PriceColumn
+from bundlewise.price_column import READ, PriceColumn, price_in, refuse_twins, told_of
 from bundlewise.titles import title_fault
 
 COLUMNS = "id and title are needed, price and category are read where they are"
@@ -56,18 +55,20 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = _on_stderr) -
     rows = {"csv": _csv_rows, "parquet": _parquet_rows, "jsonl": _json_rows}[_kind(path)]
     products: dict[str, Item] = {}
     places: dict[str, str] = {}
-    prices = PriceColumn(str(path))
+    prices, columns = PriceColumn(str(path)), dict[str, None]()
     for where, fields in rows(path):
         item = _item(fields, where)
         if earlier := places.get(item.id):
             raise DataError(f"{where}: id {item.id!r} stands already in {earlier}; give every product an id of its own")
         products[item.id], places[item.id] = item, where.removeprefix(f"{path}, ")
-        prices.add(_price(fields.get("price"), where), where, str(fields.get("currency") or ""))
+        columns.update(dict.fromkeys(fields))
+        column, currency = price_in(tuple(fields))
+        prices.add(fields.get(column), where, str(fields.get("currency") or currency))
     if not products:
         raise DataError(f"{path}: holds no products; write one a line")
-    for said in prices.told():
+    pairs = list(zip(products.values(), prices.values(), strict=True))
+    for said in (*told_of(tuple(columns), str(path)), *prices.told()):
         tell(said)
-    pairs = zip(products.values(), prices.values(), strict=True)
     return [item.model_copy(update={"price": price}) for item, price in pairs]
 
 
@@ -134,8 +135,8 @@ def _layout(text: str) -> tuple[str, int, str]:
 
     A first line `sep=;`, as Excel writes it, says so; else it is what makes the needed columns of the header.
     """
-    if stated := re.match(r"\s*sep=(.)[ \t]*\r?\n", text, re.IGNORECASE):
-        return text[stated.end() :], stated[0].count("\n"), stated[1]
+    if stated := re.match(r"""\s*(?P<quote>"?)sep=(?P<mark>\\t|.)(?P=quote)[ \t]*\r?\n""", text, re.IGNORECASE):
+        return text[stated.end() :], stated[0].count("\n"), "\t" if stated["mark"] == "\\t" else stated["mark"]
     return text, 0, max(DELIMITERS, key=lambda delimiter: _fitness(text, delimiter))
 
 
@@ -152,6 +153,7 @@ def _fitness(text: str, delimiter: str) -> tuple[int, int]:
 
 def _columns(row: list[str], where: str) -> list[str]:
     names = [name.strip().lower() for name in row]
+    refuse_twins(row, where)
     if missing := [name for name in NEEDED if name not in names]:
         raise DataError(f"{where}: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
     return names
@@ -170,10 +172,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
     try:
         table = parquet.ParquetFile(local(path))
+        refuse_twins(table.schema_arrow.names, str(path))
         names = {name.lower(): name for name in table.schema_arrow.names}
         if missing := [name for name in NEEDED if name not in names]:
             raise DataError(f"{path}: no column {missing[0]!r} among {', '.join(names)[:120]}; {COLUMNS}")
-        wanted = [names[name] for name in (*NEEDED, "price", "currency", "category") if name in names]
+        wanted = [name for low, name in names.items() if low in READ or "price" in low]
         number = 0
         for batch in table.iter_batches(columns=wanted):
             for fields in batch.to_pylist():
@@ -203,19 +206,6 @@ def _word(value: Any, name: str, where: str) -> str:
 def whole(text: str) -> str:
     """Return text that can be written down: JSON may hold halves of characters, which become question marks."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _price(value: Any, where: str) -> str | float | None:
-    """Return a price as text or as a number that may be one; nothing is an unknown price."""
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        amount = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        amount = math.nan
-    if not (math.isfinite(amount) and amount >= 0):
-        raise DataError(f"{where}: price is {str(value)[:40]!r}; {REMEDY}")
-    return amount
 
 
 def _category(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:

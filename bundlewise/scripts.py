@@ -22,16 +22,46 @@ _THAI_LIKE = regex.compile(rf"[{_JOINED}]", regex.V1)
 _ADJECTIVE = regex.compile(r"\w{2,}(?:ая|яя|ый|ий|ой|ое|ее|ые|ие|ого|его)")
 _WIDE = regex.compile(r"[\uff01-\uffee]+")
 _HIDDEN = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
+_HYPHENS = str.maketrans("\u2010\u2011\ufe63", "---")
 _CYRILLIC_APOSTROPHE = regex.compile(r"(?<=\p{Script=Cyrillic})\u2019(?=\p{Script=Cyrillic})", regex.V1)
 _ACCENTS = regex.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]")
+_ACCENTED = regex.compile(r"[[\p{Script=Latin}&&\p{L}]--[A-Za-z]]", regex.V1)
 _LEADING_TAG = regex.compile(
     r"^\s*[\[(\u3010\u3014\u300c\u300e\u300a][^\])\u3011\u3015\u300d\u300f\u300b]*"
     r"[\])\u3011\u3015\u300d\u300f\u300b]\s*"
 )
-_KIND_END = regex.compile(
-    r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002]| - "
-    r"| (?:for|with|in|to|by|w/|für|mit|pour|para|avec|для|из|от|на|по|של|עם|עבור|ל|مع|من) "
+_BREAK = r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002\u2014\u2015\u2022\u2023\u25a0-\u25ff]"
+_DASH_BREAK = r"\s(?:-|[\u2012-\u2015\u2212\u2022\u2043\u00b7\u2026~\u2605\u2606\u2714\u2794\u27a4]+)\s"
+CONNECTORS = ("pour", "para", "avec", "für", "fuer", "för", "dla", "voor", "mit", "pentru", "için", "med")
+"""Words of other languages that join as `for` and `with` do, and that English does not have."""
+AMBIGUOUS = (
+    "de",
+    "du",
+    "des",
+    "di",
+    "da",
+    "do",
+    "del",
+    "von",
+    "pro",
+    "per",
+    "con",
+    "com",
+    "na",
+    "za",
+    "til",
+    "z",
+    "av",
 )
+"""Words that join in other languages, and stand in English names too: `Cafe de Paris`, `Pro`."""
+_ENGLISH_END = r"for|with|in|to|by|w/"
+_OTHER_END = r"для|из|от|на|по|של|עם|עבור|ל|مع|من"
+_KIND_END = regex.compile(rf"{_BREAK}|{_DASH_BREAK}| (?:{_ENGLISH_END}|{_OTHER_END}|{'|'.join(CONNECTORS)}) ")
+_FOREIGN_END = regex.compile(
+    rf"{_BREAK}|{_DASH_BREAK}| (?:{_ENGLISH_END}|{_OTHER_END}|{'|'.join((*CONNECTORS, *AMBIGUOUS))}) "
+)
+_CONNECTOR = regex.compile(rf"(?<= )(?:(?P<clear>{'|'.join(CONNECTORS)})|(?P<vague>{'|'.join(AMBIGUOUS)}))(?= )")
+_ENGLISH = regex.compile(r"(?<= )(?:and|for|from|of|the|with)(?= )", regex.IGNORECASE)
 STOP_WORDS = frozenset({"для", "из", "от", "на", "по", "или", "под", "без", "при", "של", "עם", "את", "על", "או"})
 PARTICLES = frozenset("のにはをがとでもや的和与與及")
 """Single characters that join words, as `of` and `and` do."""
@@ -42,7 +72,7 @@ SUBSTANTIAL = 4
 def normal(text: str) -> str:
     """Return a text in one form: composed, without case, without wide forms and without invisible marks."""
     text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-    text = _HIDDEN.sub("", text).replace("\u200b", " ")
+    text = _HIDDEN.sub("", text).replace("\u200b", " ").translate(_HYPHENS)
     text = _CYRILLIC_APOSTROPHE.sub("'", text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
@@ -74,6 +104,15 @@ def is_foreign(text: str) -> bool:
     return 2 * sum(1 for letter in letters if not _LATIN.match(letter)) > len(letters)
 
 
+def is_other_language(title: str) -> bool:
+    """Say whether a title in Latin letters is clearly of another language than English, by the words that join it."""
+    if _ENGLISH.search(title):
+        return False
+    found = list(_CONNECTOR.finditer(title))
+    accented = not title.isascii() and _ACCENTED.search(title) is not None
+    return len(found) + accented > 1 or any(match["clear"] for match in found)
+
+
 def first_words(text: str, limit: int) -> str:
     """Return the first words of a text; what has no spaces is counted by the words in it."""
     parts: list[str] = []
@@ -98,8 +137,8 @@ def spaced(text: str) -> str:
 
 def kind(title: str, unwanted: frozenset[str]) -> str:
     """Return one or two words that say what the product is, or nothing where no word does."""
-    text = " ".join(normal(title).split())
-    for part in (_KIND_END.split(_LEADING_TAG.sub("", text), maxsplit=1)[0], text):
+    text, ends = " ".join(normal(title).split()), _FOREIGN_END if is_other_language(title) else _KIND_END
+    for part in (ends.split(_LEADING_TAG.sub("", text), maxsplit=1)[0], text):
         found = [word for word in _found(_KIND_WORD, part) if word not in unwanted | STOP_WORDS]
         if found:
             return _kind_of(part, found)

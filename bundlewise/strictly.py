@@ -1,6 +1,7 @@
 """JSON and YAML with one meaning only: a key that stands twice in one object is an error."""
 
 import json
+import unicodedata
 from typing import Any
 
 from bundlewise.errors import DataError
@@ -8,6 +9,8 @@ from bundlewise.errors import DataError
 KEEP_ONE = "keep one of them"
 MERGE = "tag:yaml.org,2002:merge"
 """The tag of `<<`, which takes the keys of another mapping in."""
+ORDERED = "tag:yaml.org,2002:omap"
+"""The tag of a list of single pairs that stands for a mapping."""
 
 
 class RepeatedKey(ValueError):
@@ -95,17 +98,20 @@ def _repeated(loader: Any, top: Any) -> tuple[str, int, int] | None:
         if id(node) in seen:  # An alias stands for a part that was seen where it was written.
             continue
         seen.add(id(node))
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
         if isinstance(node, yaml.SequenceNode):
             waiting += reversed(node.value)
-        if not isinstance(node, yaml.MappingNode):
-            continue
+            if node.tag == ORDERED:
+                pairs = [pair for part in node.value if isinstance(part, yaml.MappingNode) for pair in part.value]
         lines: dict[Any, int] = {}
-        for key, _ in node.value:
+        for key, _ in pairs:
             line = key.start_mark.line + 1
             plain = isinstance(key, yaml.ScalarNode) and key.tag != MERGE
             name = loader.construct_object(key, deep=True) if plain else (key.tag, str(key.value))
+            name = unicodedata.normalize("NFC", name) if isinstance(name, str) else name
             if name in lines:
                 return str(key.value)[:60], lines[name], line
             lines[name] = line
-        waiting += [part for _, part in reversed(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for _, part in reversed(node.value)]
     return None

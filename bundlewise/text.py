@@ -100,7 +100,7 @@ def kind(title: str) -> str:
     the head stands where their languages put it.
     """
     whole = line(title)
-    if not whole.isascii():
+    if not whole.isascii() or scripts.is_other_language(whole):
         return scripts.kind(title, NOT_KINDS) or "product"
     phrase = _KIND_END.split(_LEADING_TAG.sub("", whole), maxsplit=1)[0]
     for part in (phrase, title):

@@ -39,6 +39,10 @@ HEAD = 0.2
 MEANING = 0.5
 CHUNK = 64
 """Titles embedded at once: what a stop waits for."""
+FEW = 512
+"""Titles whose vectors a search waits for: what is found does not depend on how far they are."""
+PATIENCE = 30.0
+"""Seconds that a search waits for them at most."""
 SAVED = 16
 """Chunks between one write of the vectors and the next."""
 
@@ -60,6 +64,8 @@ class ProductFinder:
             for form in _shorter(word):
                 self._near[form].append(word)
         self._vectors: Vectors | None = None
+        self._settled = Event()
+        self._settled.set()
 
     def _invert(self) -> dict[str, Places]:
         found: dict[str, set[int]] = defaultdict(set)
@@ -89,6 +95,8 @@ class ProductFinder:
         path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
         parts = [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
         done = sum(map(len, parts))
+        if len(titles) - done > FEW:
+            self._settled.set()
         if advance and done:
             advance(done)
         for start in range(done, len(titles), CHUNK):
@@ -101,6 +109,15 @@ class ProductFinder:
         self._vectors = np.concatenate(parts)
         return self
 
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Let searches wait for the vectors while the block makes them, unless there are many to make."""
+        self._settled.clear()
+        try:
+            yield
+        finally:
+            self._settled.set()
+
     def knows(self, word: str) -> bool:
         """Say whether a word stands in the catalogue."""
         key = _key(word.lower())
@@ -111,8 +128,11 @@ class ProductFinder:
     ) -> list[tuple[Item, float]]:
         """Return the products that are meant by a text, best first, with a score; those within prices only.
 
-        An empty text means any product, the cheapest first. Of a long text the first words count.
+        An empty text means any product, the cheapest first. Of a long text the first words count. Where few vectors
+        are still to be made, the search waits for them, so that the same words find the same products.
         """
+        if text.strip():
+            self._settled.wait(PATIENCE)
         within = np.ones(len(self.products), bool)
         if least is not None or most is not None:
             within = (self._prices >= (least or 0)) & (self._prices <= (np.inf if most is None else most))
@@ -188,9 +208,16 @@ class ProductFinder:
 @contextmanager
 def indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
     """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
-    stop = Event()
-    worker = Thread(target=finder.index, kwargs={"stop": stop}, name="catalogue", daemon=True)
+    stop, begun = Event(), Event()
+
+    def work() -> None:
+        with finder.awaited():
+            begun.set()
+            finder.index(stop=stop)
+
+    worker = Thread(target=work, name="catalogue", daemon=True)
     worker.start()
+    begun.wait()
     if wait:
         worker.join()
     try:

@@ -1,6 +1,7 @@
 """A template as a file: front matter in YAML that says what it is for, and the Jinja body that is rendered."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +18,14 @@ from bundlewise.strictly import read_yaml
 SUFFIX = ".jinja"
 MOST_BYTES = 100_000
 FENCE = "---"
+NEEDED = {"name", "version"}
+"""Fields by which lines are known as front matter."""
 INVISIBLE = "\u200b\u2060\ufeff"
 _DASHES = re.compile(r"-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
 """A line that is meant as a fence: an editor may make one long dash of three."""
+_DASH = re.compile(r"[\u2010-\u2015\u2212]")
+_MARKS = re.compile(r"""["']?(?:([^\w\s{}|#<>()"'\[\]])\1+|\u2014)["']?(?:ya?ml)?""")
+"""A line of one mark only, as other programs write fences."""
 SCALARS = ("item", "text", "int", "bool")
 """`item` is text from shops, shoppers and models, which a filter must keep on its line; `text` is our own."""
 Role = Literal["prompt", "system", "user", "partial", "wording"]
@@ -148,8 +154,17 @@ def _head(path: str, text: str) -> str:
     end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == FENCE), None)
     if end is None:
         raise DataError(f"{path}, line {before + 1}: the front matter does not end; put a line {FENCE} after it")
+    _refuse_second(lambda line: f"{path}, line {before + line}", lines, end + 1)
     length = sum(len(line) + 1 for line in text[start:].split("\n")[: end + 1])
     return text[: start + length]
+
+
+def _refuse_second(where: Callable[[int], str], lines: list[str], start: int) -> None:
+    """Refuse a body that begins with front matter as well."""
+    rest = lines[start:]
+    first = next((number for number, line in enumerate(rest) if line.strip()), None)
+    if first is not None and _is_like_fence(rest[first]) and any(map(_is_field, rest[first + 1 : first + 2])):
+        raise DataError(f"{where(start + first + 1)}: front matter stands twice; keep one of them")
 
 
 def _is_fence(line: str) -> bool:
@@ -159,15 +174,33 @@ def _is_fence(line: str) -> bool:
 def _refuse_half_fences(where: Callable[[int], str], lines: list[str]) -> None:
     """Refuse a first line that is nearly a fence, and front matter that does not begin the file."""
     first = lines[0].strip()
-    if first.startswith(FENCE) or _DASHES.fullmatch(first):
+    end = next((number for number, line in enumerate(lines[1:], 1) if _is_like_fence(line)), 0)
+    if first.startswith(FENCE) or _DASHES.fullmatch(first) or (_is_like_fence(first) and _holds_fields(lines[1:], end)):
         what = f"{first[:40]!r} begins no front matter"
         raise DataError(f"{where(1)}: {what}; write {FENCE} and nothing else on the line")
     fences = [number for number, line in enumerate(lines) if _is_fence(line)]
-    if fences and _is_field(first):
+    if _is_field(first) and (fences or _fields(lines) >= NEEDED):
         raise DataError(f"{where(1)}: front matter without its beginning; put a line {FENCE} before it")
     for fence in fences[:-1]:
         if any(map(_is_field, lines[fence + 1 : fence + 2])):
             raise DataError(f"{where(fence + 1)}: front matter has to begin the file; move what is before it after it")
+
+
+def _is_like_fence(line: str) -> bool:
+    """Say whether a line is meant as a fence, of any marks: `--`, `- - -`, `+++`, `***`, `~~~`, "```yaml"."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", line) if unicodedata.category(c)[0] not in "CZ")
+    return _MARKS.fullmatch(seen if len(seen) == 1 else _DASH.sub("-", seen)) is not None
+
+
+def _holds_fields(lines: list[str], end: int) -> bool:
+    """Say whether lines are front matter: up to a line like a fence, or without one where they hold several fields."""
+    found = _fields(lines[: end - 1] if end else lines)
+    return len(found) > 1 or (bool(found) and end > 0 and any(map(_is_field, lines[:1])))
+
+
+def _fields(lines: list[str]) -> set[str]:
+    """Return the fields of front matter that lines at the left margin name."""
+    return {line.partition(":")[0].strip() for line in lines if line[:1].strip() and _is_field(line)}
 
 
 def _is_field(line: str) -> bool:

@@ -1,5 +1,6 @@
 """No message of the allowed length costs more than a fifth of a second of the processor to understand and to obey."""
 
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords
 
-from bundlewise.agents import naming, phrases, wishes
+from bundlewise.agents import money, naming, phrases, wishes
 from bundlewise.agents.conversation import Desk, Offer
 from bundlewise.agents.deeds import do
-from bundlewise.agents.hearing import Seen, plain
+from bundlewise.agents.hearing import SHORTEST_SLIP, Seen, plain
 from bundlewise.agents.router import understand
 from bundlewise.domain import Item
 from bundlewise.knowledge_base.finding_products import ProductFinder
@@ -34,7 +35,7 @@ DONE_HERE = ("add", "paste", "remove", "exclude", "include", "search", "limit")
 
 
 def patterns() -> Iterator[str]:
-    for module in (phrases, wishes, naming):
+    for module in (phrases, wishes, naming, money):
         for value in vars(module).values():
             for each in value if isinstance(value, tuple | dict | frozenset) else (value,):
                 for part in each if isinstance(each, tuple) else (each,):
@@ -45,6 +46,9 @@ def patterns() -> Iterator[str]:
 
 SPOKEN = sorted({word for pattern in patterns() for word in re.findall(r"[a-z']+", pattern)})
 """Every word of every pattern, its pieces too."""
+SLIPS = sorted({word[:1] + word[2:] for word in phrases.meant() if len(word) > SHORTEST_SLIP})
+"""Words of phrases with a letter missing: what is made of them is longer than what was said."""
+NUMBERS = sorted(money.NUMBER_WORDS | {"99¢", "half a", "and", "and a half", "12 dollars and 50 cents", "2k", "10%"})
 LITERALS = re.compile(r"[a-z' ]{4,}")
 SAID = sorted({text for pattern in patterns() for text in LITERALS.findall(pattern)})
 OTHERS = [
@@ -52,9 +56,10 @@ OTHERS = [
     *("!", "?", ".", ",", ";", ":", "-", "'", "\u2019", "(", "[", "&", "\u2022", "...", "\u3002", "\u2014"),
     *("\t", "\n", "\r\n", "1) ", "- ", "2. ", "last two", "\u200b", "\u200d", "\U0001f600", "ß", "İ", "<|", "|>"),
     *("mous", "keybord", "removee", "bundel", "abc7x", "abc", "zzz", "x" * 300, "a-" * 100, "1." * 50, "e\u0301"),
+    *("\ufdfa", "\ufdfa\u0301", "\u0301" * 9, "\u0130\u0307", "\U0001f469\u200d\U0001f9b0"),
     *("müsli", "лампа", "蓝牙音箱", "หูฟัง", "אוזניות"),
 ]
-ATOM = st.sampled_from(SPOKEN) | st.sampled_from(SAID) | st.sampled_from(OTHERS) | st.text(min_size=1, max_size=8)
+ATOM = st.one_of(*map(st.sampled_from, (SPOKEN, SAID, SLIPS, NUMBERS, OTHERS)), st.text(min_size=1, max_size=8))
 SEPARATOR = st.sampled_from([" ", "", ", ", " and ", "\n", "; ", "  ", " , ", "\n- ", "."])
 ORDER = st.sampled_from(["", "remove ", "add ", "find ", "without ", "i have ", "bundle ", "why ", "put ", "ok, "])
 
@@ -70,9 +75,9 @@ def repeated(draw: st.DrawFn) -> str:
 @st.composite
 def mixed(draw: st.DrawFn) -> str:
     """Draw a message of many different atoms."""
-    random, between = draw(st.randoms(use_true_random=False)), draw(SEPARATOR)
-    atoms = [*SPOKEN, *SAID, *OTHERS, *(f"abc{n}y" for n in range(500))]
-    return draw(ORDER) + between.join(random.choice(atoms) for _ in range(1500))
+    chance, between = draw(st.randoms(use_true_random=False)), draw(SEPARATOR)
+    atoms = [*SPOKEN, *SAID, *SLIPS, *NUMBERS, *OTHERS, *(f"abc{n}y" for n in range(500))]
+    return draw(ORDER) + between.join(chance.choice(atoms) for _ in range(1500))
 
 
 MESSAGE = st.one_of(repeated(), mixed()).map(lambda text: text[:LONGEST]) | st.tuples(repeated(), ATOM).map(
@@ -123,6 +128,19 @@ def test_any_message_is_understood_and_obeyed_at_once(finder: ProductFinder, tex
         "remove " + "<|" * 1990,
         "i have " + "<|" * 1500 + "; " + "<|" * 400,
         "remove " + "İ" * 3990,
+        "hundred " * 500,
+        "under " + "hundred " * 499,
+        "hundred and " * 333,
+        "between " + "one hundred and " * 240,
+        "under 12 dollars and " * 190,
+        "a dollar, " * 399,
+        "max. 2k " * 499,
+        "explain " + "smaler " * 570,
+        "find " + "budle " * 665,
+        "add " + "tablt budle " * 330,
+        "find " + "\ufdfa" * 3990,
+        "find " + "\u0301" * 3990,
+        "remove \ufdfa \u0301 " * 400,
     ],
     ids=lambda text: repr(text[:12]),
 )
@@ -142,3 +160,25 @@ def test_the_worst_messages_are_understood_at_once(finder: ProductFinder, text: 
 )
 def test_politeness_and_stops_are_taken_away(text: str, said: str) -> None:
     assert plain(text) == said
+
+
+def test_random_words_are_looked_for_in_a_cart_of_long_titles_at_once(finder: ProductFinder) -> None:
+    chance = random.Random(3)
+
+    def words(count: int, *lengths: int) -> str:
+        return " ".join("".join(chance.choices("abcdefghijklmnopqrst", k=chance.choice(lengths))) for _ in range(count))
+
+    cart = tuple(Item(id=f"r{n}", title=words(150, *range(2, 10))[:MAX_TITLE]) for n in range(30))
+    text = f"remove {words(640, 5)}"
+    begun = time.process_time()
+    actions = understand(text, Seen(Desk(cart=cart), finder.knows))
+    said = [do(Desk(cart=cart), action, finder).said for action in actions]
+    assert said and time.process_time() - begun < SECONDS
+
+
+@pytest.mark.parametrize(
+    "text", ["explain " + "smaler " * 570, "find " + "budle " * 665, "compare " + "tablt budle " * 330]
+)
+def test_a_message_that_grows_while_its_slips_are_mended_is_understood(text: str) -> None:
+    actions = understand(text, Seen(DESK, lambda _: False))
+    assert actions and all(len(action.text) <= LONGEST for action in actions)

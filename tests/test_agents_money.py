@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bundlewise.agents.conversation import Action
 from bundlewise.agents.limits import Limits
-from bundlewise.agents.money import NUMBER_WORDS, amount
+from bundlewise.agents.money import NUMBER_WORDS, amounts_in
 from bundlewise.agents.router import Seen, understand
 from bundlewise.agents.wishes import is_money, wish_in
 
@@ -38,19 +38,55 @@ SAID = {
     "one thousand two hundred and fifty": 1250.0,
     "twelve ninety-nine": 12.99,
     "a tenner": 10.0,
+    "two tenners": 20.0,
+    "1.5 k": 1500.0,
+    "2 grand": 2000.0,
+    "3 hundred": 300.0,
+    "3 hundred and fifty": 350.0,
+    "2.5 thousand": 2500.0,
+    "1 million": 1_000_000.0,
+    "9000 million": 1e9,
+    "a hundred and a half": 150.0,
+    "three-fifty": 3.5,
+    "one fifty": 1.5,
+    "a dollar": 1.0,
+    "a buck": 1.0,
+    "99¢": 0.99,
+    "99p": 0.99,
+    "fifty cents": 0.5,
+    "12 dollars and 50 cents": 12.5,
+    "twelve dollars and fifty cents": 12.5,
+    "12 pounds 50": 12.5,
+    "£3.50p": 3.5,
+    "500/-": 500.0,
+    "rs.1,299/-": 1299.0,
+    "eur50": 50.0,
+    "usd50": 50.0,
+    "r500": 500.0,
+    "45 us dollars": 45.0,
+    "45 swiss francs": 45.0,
+    "500 pesos": 500.0,
+    "500 złotych": 500.0,
+    "500 \u0440\u0443\u0431": 500.0,
+    "10 pounds sterling": 10.0,
+    "3000円": 3000.0,
+    "12,800원": 12800.0,
+    "50 ₸": 50.0,
+    "\uff11\uff12\uff19": 129.0,
+    "\u0661\u0662\u0669": 129.0,
 }
 
 
 @pytest.mark.parametrize(("said", "value"), SAID.items())
 def test_an_amount_is_meant_as_it_is_said(said: str, value: float) -> None:
-    assert amount(said) == value
+    assert [(each.start, each.value) for each in amounts_in(said)] == [(0, value)]
     wish, rest = wish_in(f"headphones under {said}")
     assert wish is not None and (wish.max_price, rest) == (value, "headphones")
 
 
 @pytest.mark.parametrize("said", ["1,299,00", "a", "", "thing", "1.2.3"])
 def test_what_is_no_amount_is_none(said: str) -> None:
-    assert amount(said) is None
+    assert list(amounts_in(said)) == []
 
 
 @pytest.mark.parametrize(
@@ -108,6 +144,8 @@ def test_a_budget_is_read_alike(said: str, limits: Limits) -> None:
     [
         *("cable under 6 ft", "charger up to 100 watt", "hub with at least 4 ports", "screen up to 4k"),
         *("drive over 64 gb", "hub with at least two ports", "cable of at least 1,5 m"),
+        *('tablet under 10"', "tablet under 10%", "tablet under 10 % off", "screw under 6'", "lens under 5°"),
+        *("screen up to 8k", "screen under 1080p", "case under 1/2", "case under 50 ct", "lamp under -5"),
     ],
 )
 def test_what_is_measured_or_counted_is_no_price(said: str) -> None:
@@ -121,6 +159,41 @@ def test_two_prices_in_a_sentence_are_no_span() -> None:
 
 def test_money_says_its_currency() -> None:
     assert is_money("twenty-five dollars") and is_money("1.299,50 €") and not is_money("twenty-five")
+
+
+@pytest.mark.parametrize(
+    ("said", "prices", "query"),
+    [
+        ("tablet (under $50)", (None, 50.0), "tablet"),
+        ("tablet (max. 50 €) for kids", (None, 50.0), "tablet for kids"),
+        ("tablet for 50 dollars max", (None, 50.0), "tablet"),
+        ("tablet for one thousand dollars or less", (None, 1000.0), "tablet"),
+        ("tablet around $30", (24.0, 36.0), "tablet"),
+        ("tablet for about 30 dollars", (24.0, 36.0), "tablet"),
+        ("tablet under 50 or 60", (None, 60.0), "tablet"),
+        ("tablet under $20 each", (None, 20.0), "tablet"),
+        ("tablet 50€-100€", (50.0, 100.0), "tablet"),
+        ("tablet between a thousand and two thousand", (1000.0, 2000.0), "tablet"),
+        ("tablet under 25 dollars and 50 cents, please", (None, 25.5), "tablet"),
+    ],
+)
+def test_nothing_of_a_price_is_left_in_what_is_looked_for(
+    said: str, prices: tuple[float | None, float], query: str
+) -> None:
+    wish, rest = wish_in(said.removesuffix(", please"))
+    assert wish is not None and ((wish.least_price, wish.max_price), rest) == (prices, query)
+
+
+def test_a_price_of_each_product_is_no_limit_of_bundles() -> None:
+    found = understand("only two items under fifty each", Seen())
+    assert found == [Action(name="limit", limits=Limits(most=2)), Action(name="search", max_price=50.0)]
+
+
+def test_an_amount_of_k_is_a_screen_unless_a_price_is_asked_for() -> None:
+    assert wish_in("screen up to 4k") == (None, "screen up to 4k")
+    for said, value in (("screen under 4k", 4000.0), ("screen under 2k", 2000.0)):
+        wish, rest = wish_in(said)
+        assert wish is not None and (wish.max_price, rest) == (value, "screen")
 
 
 @given(

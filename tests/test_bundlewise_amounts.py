@@ -72,10 +72,35 @@ PRICES = {
     "Gratis": 0.0,
     "\u0661\u0662\u066b\u0669\u0669": 12.99,
     "\uffe5\uff11\uff12": 12.0,
+    "MRP ₹499": 499.0,
+    "M.R.P.: ₹499.00": 499.0,
+    "Our price: €12.99": 12.99,
+    "99p": 0.99,
+    "99¢": 0.99,
+    "99 cents": 0.99,
+    "50 öre": 0.5,
+    "12,99 €/kg": 12.99,
+    "12.99 per 100 g": 12.99,
+    "12.99 EUR/Stk": 12.99,
+    "12.99/each": 12.99,
+    "was $15.99 now $12.99": 12.99,
+    "was 15.99€ - now €12.99": 12.99,
+    "$12.99 (was $15.99)": 12.99,
+    "statt 15,99 € nur 12,99 €": 12.99,
+    "UVP 15,99 € 12,99 €": 12.99,
+    "KSh 1,299": 1299.0,
+    "S/.12.99": 12.99,
+    "Rs.50": 50.0,
+    "12.99 \u062f.\u0625": 12.99,
+    "12,99 DH": 12.99,
+    "12,99 лв.": 12.99,
+    "1.2E+03": 1200.0,
+    "5E-01": 0.5,
 }
 NO_PRICES = [
     *("", "cheap", "1.2.3", "1,299,00", "1e5", "-3", "\u22123", "$-3", "-$3", "3.00-", "(12.99)", "+12", "20%", "€"),
-    *("2 for 5.00", "12.99 per kg", "12 kg", "€ 12,99 CHF", "12.99 12.99", "10/20", "n/a", "-", "1_000", "9" * 400),
+    *("2 for 5.00", "12 kg", "€ 12,99 CHF", "12.99 12.99", "10/20", "n/a", "-", "1_000", "9" * 400),
+    *("was 12.99 €", "was 15.99 €, statt 17 €", "was $15 now 12 €", "9.9p", "1080p x", "sold out", "12 kg/piece"),
     *("12.99 plus 4", "<b>12</b>", "12.99 or best offer", "x" * 100_000),
 ]
 
@@ -124,10 +149,22 @@ def test_what_figures_prove_of_their_country(figures: str, currency: str, mark: 
 
 @pytest.mark.parametrize(
     ("name", "currency"),
-    [("€", "EUR"), ("euros", "EUR"), ("US $", "USD"), ("Kč", "CZK"), ("AED", "AED"), ("kg", None), ("K", None)],
+    [
+        *(("€", "EUR"), ("euros", "EUR"), ("US $", "USD"), ("Kč", "CZK"), ("AED", "AED"), ("kg", None), ("K", None)),
+        *(("CA$", "CAD"), ("C$", "CAD"), ("A$", "AUD"), ("HK$", "HKD"), ("NZ $", "NZD"), ("S$", "SGD"), ("MX$", "MXN")),
+    ],
 )
 def test_a_currency_has_one_name(name: str, currency: str | None) -> None:
     assert currency_of(name) == currency
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"),
+    [("CA$12.99", "CAD"), ("CA $12.99", "CAD"), ("ca. $12.99", "USD"), ("ca 12.99 €", "EUR"), ("A$12", "AUD")],
+)
+def test_the_dollars_of_a_country_are_its_own(text: str, currency: str) -> None:
+    found = written(text)
+    assert found is not None and found.currency == currency
 
 
 def test_a_text_may_say_that_there_is_no_price_or_name_a_least_one() -> None:

@@ -83,12 +83,42 @@ def test_a_column_of_currencies_counts(tmp_path: Path) -> None:
     assert "2 currencies, EUR (1), USD (1)" in read(tmp_path, "5 €", "5", currency="USD")[1][0]
 
 
-@pytest.mark.parametrize("price", ["cheap", "2 for 5.00", "-3", "12.99/kg", "1,299,00", "20%"])
-def test_what_is_no_price_is_an_error_with_row_value_and_remedy(tmp_path: Path, price: str) -> None:
+@pytest.mark.parametrize("price", ["cheap", "2 for 5.00", "-3", "1,299,00", "20%"])
+def test_a_product_whose_price_cannot_be_read_has_none_and_it_is_told(tmp_path: Path, price: str) -> None:
+    found, (told,) = read(tmp_path, "5.00", price)
+    assert found == [5.0, None]
+    what = f"1 price cannot be read, so the product has none: {price!r} (line 3)"
+    assert told == f"{what}; write a number like 12.99, or leave it empty"
+
+
+def test_a_column_of_which_most_is_no_price_is_an_error_with_row_value_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
-        read(tmp_path, "5.00", price)
-    said = f"c.csv, line 3: price is {price!r}; write a number like 12.99, or leave it empty"
+        read(tmp_path, "5.00", "cheap", "dear", "")
+    said = "c.csv, line 3: price is 'cheap'; 2 of 3 prices are none; write a number like 12.99, or leave it empty"
     assert str(refused.value).endswith(said)
+
+
+def test_cents_show_no_decimal_mark(tmp_path: Path) -> None:
+    assert read(tmp_path, "99p", "£1.50", "£1,299") == ([0.99, 1.5, 1299.0], [])
+
+
+def test_the_dollars_of_two_countries_are_two_currencies(tmp_path: Path) -> None:
+    _, (told,) = read(tmp_path, "CA$12.99", "$12.99")
+    assert told.startswith("prices are in 2 currencies, CAD (1), USD (1)")
+
+
+def test_the_price_of_a_measure_is_told(tmp_path: Path) -> None:
+    found, (told,) = read(tmp_path, "12,99 €/kg", "3,99 €")
+    assert found == [12.99, 3.99] and told.startswith("1 price of a measure, as of a kilogram: '12,99 €/kg' (line 2)")
+
+
+@pytest.mark.parametrize("price", [True, -5, [5], {"amount": 5}])
+def test_what_is_no_number_in_json_is_no_price(tmp_path: Path, price: object) -> None:
+    rows = [{"id": "a", "title": "A", "price": price}, {"id": "b", "title": "B", "price": 5}]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    told: list[str] = []
+    assert [product.price for product in read_products(str(tmp_path / "c.jsonl"), told.append)] == [None, 5.0]
+    assert len(told) == 1 and "cannot be read" in told[0]
 
 
 def test_numbers_of_json_lines_are_what_they_are(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Catalogues: what is read as a product, and which message each fault gets."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,57 @@ def test_hostile_files_end_in_a_message(tmp_path: Path) -> None:
         for suffix in ("csv", "jsonl", "parquet"):
             with pytest.raises(BundlewiseError):
                 read_products(written(tmp_path, f"{number}.{suffix}", content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["\ufeff\ufeffid,title\na,Lamp\n", '"sep=;"\nid;title\na;Lamp\n', "sep=\\t\nid\ttitle\na\tLamp\n"],
+    ids=["two BOMs", "sep= in quotes", "sep= with a tab spelt out"],
+)
+def test_what_stands_before_a_header_is_passed_over(tmp_path: Path, content: str) -> None:
+    assert read_products(written(tmp_path, "c.csv", content)) == [Item(id="a", title="Lamp")]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (
+            "id,title,title",
+            "line 1: column 2, 'title', and column 3, 'title', have one name; rename or remove one of them",
+        ),
+        ("id,title,price,Price", "line 1: column 3, 'price', and column 4, 'Price', have one name"),
+        ("ID,title,id", "line 1: column 1, 'ID', and column 3, 'id', have one name"),
+    ],
+)
+def test_two_columns_of_one_name_are_an_error_that_names_both(tmp_path: Path, header: str, said: str) -> None:
+    row = ",".join("a" * (header.count(",") + 1))
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_products(written(tmp_path, "c.csv", f"{header}\n{row}\n"))
+
+
+def test_columns_of_one_name_that_are_not_read_are_no_error(tmp_path: Path) -> None:
+    assert read_products(written(tmp_path, "c.csv", "id,title,tag,tag\na,Lamp,x,y\n")) == [Item(id="a", title="Lamp")]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("price (EUR, incl. VAT)", "prices are read from the column 'price (eur, incl. vat)', in EUR"),
+        ("Price [US$]", "prices are read from the column 'price [us$]', in USD"),
+        ("price_eur", "prices are read from the column 'price_eur', in EUR"),
+        ("price incl. VAT", "prices are read from the column 'price incl. vat'"),
+    ],
+)
+def test_a_price_column_may_name_its_currency_and_that_is_told(tmp_path: Path, name: str, said: str) -> None:
+    told: list[str] = []
+    path = written(tmp_path, "c.csv", f'id,title,"{name}"\na,Lamp,"12,99"\n')
+    assert [product.price for product in read_products(path, told.append)] == [12.99]
+    assert told == [f"{path}: {said}"]
+
+
+@pytest.mark.parametrize("names", ["price_eur,price_usd", "sale price,old_price", "price per kg,x"])
+def test_columns_that_may_hold_prices_and_are_not_read_are_told(tmp_path: Path, names: str) -> None:
+    told: list[str] = []
+    path = written(tmp_path, "c.csv", f"id,title,{names}\na,Lamp,12,13\n")
+    assert [product.price for product in read_products(path, told.append)] == [None]
+    assert len(told) == 1 and f"no column is called price, and '{names.split(',')[0]}'" in told[0]

@@ -17,6 +17,8 @@ FAULTS = {
     "a: [": "line 3: expected the node content",
     "a: \x00": "line 3: holds a control character; write YAML",
     "a: 2024-13-45": "line 3: not YAML (month must be in 1..12); write YAML",
+    "a: !!omap [b: 1, c: 2, b: 3]": "line 3: 'b' stands twice, in line 3 and in line 3",
+    "{\u00e9: 1, e\u0301: 2}": "line 3: 'e\u0301' stands twice, in line 3 and in line 3",
     "[" * 3000: "line 3: not YAML (maximum recursion depth exceeded",
     "? [a]\n: 1": "line 3: found unhashable key; write YAML",
     "a: *b": "line 3: found undefined alias 'b'",

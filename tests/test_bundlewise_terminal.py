@@ -207,7 +207,10 @@ def test_an_error_ends_plainly_too(redirected: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C"}])
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "utf-16"}, {"LC_ALL": "C"}],
+)
 def test_a_terminal_of_few_letters_gets_the_others_escaped(variables: dict[str, str], tmp_path: Path) -> None:
     items = tuple(Item(id=str(n), title=f"Müesli Лампа 灯 😀 {n}") for n in range(2))
     write_sessions(tmp_path / "d.jsonl", [Session(session_id="ü", split="test", items=items)])

@@ -42,6 +42,53 @@ def test_the_kind_is_the_head_of_the_first_phrase(title: str, expected: str) -> 
     assert kind(title) == expected
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        " - ",
+        " \u2013 ",
+        " \u2014 ",
+        "\u2014",
+        " \u2012 ",
+        " \u2015 ",
+        " \u2212 ",
+        " \u2022 ",
+        "\u2022",
+        " \u00b7 ",
+        " \u25aa ",
+        " | ",
+    ],
+)
+def test_any_dash_or_bullet_between_words_ends_a_phrase(end: str) -> None:
+    assert kind(f"Desk Lamp{end}Black Metal") == "desk lamp"
+    assert kind(f"Dog Bowl{end}Black Metal") == "dog bowl"
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Buty dla dzieci czarne", "buty"),
+        ("Lampe de bureau pour enfants", "lampe"),
+        ("Zapatos de cuero para hombre", "zapatos"),
+        ("Schuhe mit Absatz", "schuhe"),
+        ("Boty pro d\u011bti", "boty"),
+        ("Skor f\u00f6r barn", "skor"),
+        ("Mesa de caf\u00e9 redonda", "mesa"),
+        ("Eau de Toilette Spray", "toilette spray"),
+        ("MacBook Pro Sleeve", "pro sleeve"),
+        ("Cafe de Paris Coffee with Milk", "paris coffee"),
+        ("Nestl\u00e9 Coffee Pro Pods", "pro pods"),
+        ("Para Cord Bracelet for Men", "cord bracelet"),
+    ],
+)
+def test_what_joins_words_in_other_languages_ends_a_phrase_of_theirs_only(title: str, expected: str) -> None:
+    assert kind(title) == expected
+
+
+def test_a_hyphen_that_does_not_break_is_a_hyphen() -> None:
+    assert (kind("USB\u2011C Cable"), words("USB\u2011C Cable")) == (kind("USB-C Cable"), words("USB-C Cable"))
+
+
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=80))
 def test_every_text_has_a_kind_of_one_or_two_plain_words(text: str) -> None:
     found = kind(text).split(" ")

@@ -12,7 +12,7 @@ from samples import BagOfWords
 
 from bundlewise.domain import Item
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
-from bundlewise.knowledge_base.finding_products import ProductFinder, stem
+from bundlewise.knowledge_base.finding_products import FEW, ProductFinder, indexing, stem
 from bundlewise.products import read_products
 
 PRODUCTS = [
@@ -34,6 +34,14 @@ class Counting(BagOfWords):
 
     def _forward(self, texts: list[str]) -> Vectors:
         self.embedded += texts
+        return super()._forward(texts)
+
+
+class Slow(BagOfWords):
+    """Takes its time for titles, but not for what is looked for."""
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        time.sleep(0.3 if len(texts) > 1 else 0)
         return super()._forward(texts)
 
 
@@ -89,6 +97,34 @@ def test_vectors_are_made_once_and_kept() -> None:
     other = Counting()
     ProductFinder([*PRODUCTS, Item(id="7", title="Lamp")], other).index()
     assert len(other.embedded) == 7
+
+
+def test_the_first_search_finds_what_the_next_one_finds() -> None:
+    def found() -> list[tuple[str, float]]:
+        finder = ProductFinder(PRODUCTS, Slow())
+        with indexing(finder, wait=False):
+            return [(item.id, score) for item, score in finder.search("wireless keyboard")]
+
+    assert found() == found() and len(found()) > 1
+
+
+def test_a_search_does_not_wait_for_many_vectors() -> None:
+    products = [Item(id=str(n), title=f"Lamp {n}") for n in range(FEW + 1)]
+    finder = ProductFinder(products, Slow())
+    begun = time.monotonic()
+    with indexing(finder, wait=False):
+        assert finder.search("lamp 7") and not finder.is_indexed and time.monotonic() - begun < 2
+
+
+def test_an_embedder_that_fails_keeps_no_search_waiting() -> None:
+    class Failing(BagOfWords):
+        def _forward(self, texts: list[str]) -> Vectors:
+            raise ValueError("no model")
+
+    finder = ProductFinder(PRODUCTS, Failing())
+    with pytest.raises(ValueError, match="no model"), finder.awaited():
+        finder.index()
+    assert finder.search("mouse")
 
 
 def test_a_stopped_index_goes_on_where_it_stopped() -> None:

@@ -170,6 +170,26 @@ def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:
         (b"----\nname: name\n----\nx", r"line 1: '----' begins no front matter; write --- and nothing else"),
         (b"\n---name: name\n---\nx", r"line 2: '---name: name' begins no front matter"),
         ("\u2014\nname: name\n\u2014\nx".encode(), r"line 1: '\u2014' begins no front matter"),
+        *(
+            (f"{fence}\nname: name\nversion: 1\n{fence}\nx".encode(), "line 1: .* begins no front matter; write ---")
+            for fence in (
+                "--",
+                "- - -",
+                "+++",
+                "***",
+                "~~~",
+                "===",
+                "-\u00ad--",
+                "\uff0d" * 3,
+                "\0---",
+                '"---"',
+                "\u2500" * 3,
+            )
+        ),
+        (b"```yaml\nname: name\nversion: 1\n```\nx", r"line 1: '```yaml' begins no front matter"),
+        (b"--\nname: name\nversion: 1\nx", r"line 1: '--' begins no front matter"),
+        (b"name: name\nversion: 1\npurpose: p\nx", r"line 1: front matter without its beginning; put a line ---"),
+        (HEAD.encode() + b"\n---\nname: name\n---\nx", r"line \d+: front matter stands twice; keep one of them"),
         (b"name: name\nversion: 1\n---\nx", r"line 1: front matter without its beginning; put a line ---"),
         (b"{# mine #}\n---\nname: name\n---\nx", r"line 2: front matter has to begin the file"),
         (HEAD.replace("version", "name: x\nversion").encode(), r"line 3: front matter: 'name' stands twice, in line 2"),
@@ -182,6 +202,23 @@ def test_a_file_that_is_no_template_is_named_with_its_line(tmp_path: Path, conte
     (tmp_path / "name.jinja").write_bytes(content)
     with pytest.raises(DataError, match=rf"{tmp_path}/name\.jinja(:|, ){said}|{tmp_path}/name\.jinja.*{said}"):
         read_library(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "- one\n- two\n---\n- three\n",
+        "***\nYou are a shop.\n***\nname the kind.\n",
+        "Title\n=====\nrole: {{ x }}\n",
+        "name: {{ first }}\nrole: {{ second }}\nWhich?\n",
+        "+++\nname: {{ first }}\nWhich?\n",
+        "| a | b |\n|---|---|\n",
+        "--\nWhat goes together?\n",
+    ],
+)
+def test_a_body_that_only_begins_with_a_list_or_a_rule_stays_a_body(tmp_path: Path, body: str) -> None:
+    template = parse_template("name", "name.jinja", body.encode())
+    assert (template.head, template.body) == ("", body)
 
 
 def test_a_folder_without_templates_and_one_that_is_not_there_are_usage_errors(tmp_path: Path) -> None:

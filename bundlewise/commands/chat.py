@@ -130,6 +130,11 @@ def _messages() -> Iterator[str]:
         except EOFError:
             click.echo()
             return
+        except UnicodeError as error:
+            from bundlewise.errors import DataError
+
+            fault = f"what is said is not {sys.stdin.encoding} ({error})"
+            raise DataError(f"{fault}; say it in that encoding, or set PYTHONIOENCODING") from error
         if not asking and not row:
             return
         said = row.strip()
