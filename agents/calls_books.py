@@ -65,7 +65,9 @@ def answer(file: LedgerFile, condition: str, values: Sequence[Any]) -> tuple[Any
         KnowledgeError: it is damaged, and would be paid again.
     """
     with file.guarded():
-        row = file.base.execute(f"SELECT {', '.join(ANSWER)} FROM calls {condition}", values).fetchone()
+        row: tuple[Any, ...] | None = file.base.execute(
+            f"SELECT {', '.join(ANSWER)} FROM calls {condition}", values
+        ).fetchone()
     if row is None or is_sound(row, ANSWER):
         return row
     if file.writable:

@@ -87,7 +87,7 @@ def refuse_foreign(base: sqlite3.Connection, path: Path) -> None:
         ours = dict(made.execute("SELECT type || ' ' || name, sql FROM sqlite_master"))
     for kind, name, sql in base.execute(f"SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND {NAMED}"):
         if _plain(sql) != _plain(ours.get(f"{kind} {name}")):
-            told = f"the ledger of calls {path} has {'an' if kind == 'index' else 'a'} {kind} that bundlewise has not made, {name!r}"
+            told = f"bundlewise has not made the {kind} {name!r} in the ledger of calls {path}"
             raise KnowledgeError(f"{told}; remove it with `DROP {kind.upper()} {name}` in sqlite3, or {OTHER}")
 
 

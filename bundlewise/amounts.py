@@ -51,7 +51,7 @@ CURRENCIES = {
     "KES": "ksh kes",
     "PEN": "s/ s/. pen",
     "BGN": "\u043b\u0432 \u043b\u0435\u0432\u0430 bgn",
-    "ILS": "\u20aa ils nis \u05e9\"\u05d7",
+    "ILS": '\u20aa ils nis \u05e9"\u05d7',
     "GHS": "\u20b5 gh\u20b5 ghs",
 }
 """Names of common currencies; others are known to a library."""

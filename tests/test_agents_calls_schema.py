@@ -214,11 +214,11 @@ SWALLOW = "CREATE TRIGGER evil BEFORE INSERT ON calls BEGIN SELECT raise(ignore)
 @pytest.mark.parametrize(
     ("statements", "told"),
     [
-        ([SWALLOW], "has a trigger that bundlewise has not made, 'evil'"),
-        (["DROP TRIGGER kept", SWALLOW.replace("evil", "kept")], "has a trigger that bundlewise has not made, 'kept'"),
-        ([SWALLOW.replace("evil", "sqliteXevil")], "has a trigger that bundlewise has not made, 'sqliteXevil'"),
-        (["CREATE VIEW v AS SELECT * FROM calls"], "has a view that bundlewise has not made, 'v'"),
-        (["CREATE UNIQUE INDEX i ON calls (model)"], "has an index that bundlewise has not made, 'i'"),
+        ([SWALLOW], "bundlewise has not made the trigger 'evil'"),
+        (["DROP TRIGGER kept", SWALLOW.replace("evil", "kept")], "bundlewise has not made the trigger 'kept'"),
+        ([SWALLOW.replace("evil", "sqliteXevil")], "bundlewise has not made the trigger 'sqliteXevil'"),
+        (["CREATE VIEW v AS SELECT * FROM calls"], "bundlewise has not made the view 'v'"),
+        (["CREATE UNIQUE INDEX i ON calls (model)"], "bundlewise has not made the index 'i'"),
         (
             ["CREATE TABLE c AS SELECT * FROM calls", "DROP TABLE calls", "ALTER TABLE c RENAME TO calls"],
             "the table calls of the ledger of calls .* is not as bundlewise makes it",
@@ -269,7 +269,7 @@ def test_damaged_calls_are_counted_and_left_out_and_refused_before_anything_is_p
     assert ledger.find(CALLS[0].key) is None or change.startswith("subject")
     assert ledger.damaged() == 2 and [row["calls"] for row in ledger.totals()] == [2]
     assert ledger.export(tmp_path / "calls.jsonl") == (2, 2)
-    with pytest.raises(KnowledgeError, match="holds 2 damaged calls, such as .*ledger export FILE"):
+    with pytest.raises(KnowledgeError, match=r"holds 2 damaged calls, such as .*ledger export FILE"):
         CallLedger(path)
     assert CallLedger(tmp_path / "new.sqlite").take_in(tmp_path / "calls.jsonl") == (2, 2)
 
@@ -280,5 +280,5 @@ def test_a_text_that_is_not_utf_8_is_damaged_too(tmp_path: Path) -> None:
     ledger.close()
     changed(path, "UPDATE calls SET text = CAST(x'ff41' AS TEXT)")
     assert CallLedger.open_for_reading(path).export(tmp_path / "calls.jsonl") == (0, 1)
-    with pytest.raises(KnowledgeError, match="the answer to a call in .* is damaged"):
+    with pytest.raises(KnowledgeError, match=r"the answer to a call in .* is damaged"):
         CallLedger(path).find(CALLS[0].key)
