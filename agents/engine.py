@@ -4,6 +4,7 @@ Needs torch, transformers, peft, llguidance and the kernel; neither LangChain no
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ WRITE_ROWS = 24
 MAX_NEW_TOKENS = 400
 SHORTEST_PREFIX = 32
 """Shared tokens that are worth a forward pass of their own."""
+BYTES_OF_TOKEN = 12
+"""Bytes of text a token at most, on average; ordinary text has three to five."""
 
 Progress = Callable[[int], None]
 
@@ -104,11 +107,37 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
 def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
     """Say whether a model of this configuration can read a prompt whole, and answer it."""
     limit = getattr(config, "max_position_embeddings", None)
+    if size_of(prompt) > most_bytes(config):
+        return False
     if isinstance(prompt, str):
         length = len(token_ids(tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
     else:
         length = len(encode_judge(tokenizer, prompt).ids)
     return limit is None or length <= limit
+
+
+def most_bytes(config: Any) -> float:
+    """Return how long a text may be for a model to read it; a longer one is refused before it costs its tokens."""
+    return BYTES_OF_TOKEN * (getattr(config, "max_position_embeddings", None) or float("inf"))
+
+
+def size_of(prompt: JudgePrompt | str) -> int:
+    """Return the bytes of a prompt."""
+    return sum(len(text.encode()) for text in ([prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]))
+
+
+@contextmanager
+def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
+    """Let `look` end the work of a model, by raising, within each of its layers and not only after a whole pass."""
+    layers = getattr(model.get_decoder(), "layers", ())
+    # The attention of one layer over thousands of tokens takes half a second.
+    parts = [part for layer in layers for part in layer.children() if next(part.children(), None) is not None]
+    hooks = [part.register_forward_pre_hook(lambda *_: look()) for part in parts or layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | None = None) -> Iterator[list[int]]:
@@ -189,13 +218,16 @@ class StudentEngine:
         """Answer all questions of all prompts, one forward pass a batch."""
         import torch
 
-        encoded = [encode_judge(self.tokenizer, prompt) for prompt in prompts]
+        encoded = []
+        for prompt in prompts:
+            go_on()
+            encoded.append(encode_judge(self.tokenizer, prompt))
         self._refuse_too_long([len(e.ids) for e in encoded])
         results: dict[int, Judgement] = {}
         give_back_memory()
         for batch in by_length([len(e.ids) for e in encoded]):
             go_on()
-            with torch.inference_mode():
+            with torch.inference_mode(), stopping(self.model):
                 logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
             odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
             start = 0
@@ -240,7 +272,7 @@ class StudentEngine:
         padded = torch.tensor([[end] * (longest - len(row)) + row for row in ids]).to(self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]).to(self.model.device)
         settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
-        with torch.inference_mode():
+        with torch.inference_mode(), stopping(self.model):
             found = self.model.generate(
                 input_ids=padded,
                 attention_mask=mask,
