@@ -35,6 +35,12 @@ class JudgePrompt:
     products: int
 
 
+def size_of(prompt: JudgePrompt | str) -> int:
+    """Return the bytes of a prompt."""
+    texts = [prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]
+    return sum(len(text.encode()) for text in texts)
+
+
 def unreadable(session: Session) -> str:
     """Return why the student cannot read a session; empty when it can."""
     count = len(session.items)

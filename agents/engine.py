@@ -4,19 +4,18 @@ Needs torch, transformers, peft, llguidance and the kernel; neither LangChain no
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.compose import JudgePrompt, size_of
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.loading import load_causal_lm
 from bundlewise.errors import AdapterError, ModelError, PromptError
 from bundlewise.memory import give_back_memory
-from bundlewise.progress import go_on
+from bundlewise.progress import go_on, stopping
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -119,25 +118,6 @@ def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
 def most_bytes(config: Any) -> float:
     """Return how long a text may be for a model to read it; a longer one is refused before it costs its tokens."""
     return BYTES_OF_TOKEN * (getattr(config, "max_position_embeddings", None) or float("inf"))
-
-
-def size_of(prompt: JudgePrompt | str) -> int:
-    """Return the bytes of a prompt."""
-    return sum(len(text.encode()) for text in ([prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]))
-
-
-@contextmanager
-def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
-    """Let `look` end the work of a model, by raising, within each of its layers and not only after a whole pass."""
-    layers = getattr(model.get_decoder(), "layers", ())
-    # The attention of one layer over thousands of tokens takes half a second.
-    parts = [part for layer in layers for part in layer.children() if next(part.children(), None) is not None]
-    hooks = [part.register_forward_pre_hook(lambda *_: look()) for part in parts or layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | None = None) -> Iterator[list[int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from bundlewise.agents.engine import stopping
+from bundlewise.progress import stopping
 
 
 class TimeIsOver(BaseException):

@@ -38,7 +38,7 @@ def explain(
         remedy = f"{template.name} has {', '.join(variables(template.name)) or 'what includes it gives'}"
     elif isinstance(error, SecurityError):
         remedy = "a template may use its variables, filters and tests, and nothing behind them"
-    elif isinstance(error, RecursionError):
+    elif isinstance(error, (RecursionError, IndentationError)):
         said, remedy = _endless(error)
     elif isinstance(error, MemoryError):
         said, remedy = "it takes more memory than a template may have", "make less in it"
@@ -47,7 +47,7 @@ def explain(
     return f"{template.at(line)}: {said}; {remedy}"
 
 
-def _endless(error: RecursionError) -> tuple[str, str]:
+def _endless(error: Exception) -> tuple[str, str]:
     """Tell a template that goes on within itself from one in which something is nested too deep."""
     frames, trace = 0, error.__traceback__
     while isinstance(trace, TracebackType):

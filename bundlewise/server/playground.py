@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
 from bundlewise.domain import Item, Prediction, Record, Retrieved, Session
 from bundlewise.errors import BundlewiseError, DataError, PromptError, UsageError
 from bundlewise.files import fingerprint
@@ -17,7 +16,7 @@ from bundlewise.prompts.outside import allowance, rendering_outside
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
 from bundlewise.workbench.editing import library_with, save_template
-from bundlewise.workbench.rendering import Reader, Rendered, World, rendered
+from bundlewise.workbench.rendering import Reader, Rendered, World, rehearse, rendered
 
 PASTED = "pasted"
 SCORES = ("gjs", "v2_precision", "v2_recall", "v2_coverage", "exact_precision", "exact_recall")
@@ -161,9 +160,7 @@ class Playground:
         with rendering_outside(), allowance():
             try:
                 with using(library_with(name, text)):
-                    judge_prompt(session, retrieved)
-                    label_prompt(session, retrieved)
-                    name_prompt(session, tuple(range(len(session.items))))
+                    rehearse(name, session, World(retrieved, reader=self._reader))
             except DataError as error:
                 return fault_of(error)
         return None
