@@ -8,7 +8,7 @@ from typing import TypeVar
 from bundlewise.domain import Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
-from bundlewise.prompts.outside import allowance
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.render import render, render_each
 from bundlewise.text import short
 

@@ -137,7 +137,7 @@ def _asking_again(state: StudentState, place: int, fits: Callable[[str], bool]) 
     """Return the prompt that tells the student what was wrong with its answer, cut to what it can read."""
     faults = "; ".join(state.replies[place].answer.faults)
     session, known = state.sessions[place].blind(), state.retrieved[place]
-    return fitting(session, known, lambda *seen: label_prompt(*seen, faults), fits)[0]
+    return fitting(session, known, lambda seen, found: label_prompt(seen, found, faults), fits)[0]
 
 
 def _broken(state: StudentState, context: StudentContext) -> list[int]:

@@ -18,8 +18,9 @@ from worst_server import parent_of, running, wait_until
 from bundlewise.agents.compose import judge_prompt
 from bundlewise.domain import Retrieved
 from bundlewise.errors import DataError
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, shipped, using
-from bundlewise.prompts.outside import CHARACTERS, SECONDS, WORKERS, allowance, rendering_outside
+from bundlewise.prompts.outside import CHARACTERS, SECONDS, WORKERS, rendering_outside
 
 
 def looped(times: int, body: str) -> str:

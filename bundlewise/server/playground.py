@@ -11,8 +11,9 @@ from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
 from bundlewise.live import LiveStudent
 from bundlewise.metrics import score_session, summarise
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
-from bundlewise.prompts.outside import allowance, rendering_outside
+from bundlewise.prompts.outside import rendering_outside
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
 from bundlewise.workbench.editing import library_with, save_template
