@@ -11,7 +11,7 @@ from bundlewise.agents.answers import Answer, answer_grammar, intent_grammar, pa
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.decoding import Matrix
-from bundlewise.agents.engine import Engine, Judgement, Progress
+from bundlewise.agents.engine import Engine, Judgement, Progress, Written
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
@@ -53,8 +53,7 @@ def reply_by_pairs(
         go_on()
         groups.append(reading.bundles(judgement.log_odds, affinity, bound))
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
-    naming = [fitting_name(sessions[number], group, engine.fits) for number, group in asked]
-    named = engine.write(naming, [intent_grammar()] * len(asked))
+    named = _intents(engine, [fitting_name(sessions[number], group, engine.fits) for number, group in asked])
     replies = []
     for number, judgement in enumerate(judged):
         mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
@@ -65,6 +64,14 @@ def reply_by_pairs(
         raw, read = "".join(text.text for text in mine), judgement.tokens_in + sum(text.tokens_in for text in mine)
         replies.append(Reply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
     return replies
+
+
+def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
+    """Return the intents that the student writes; none for a prompt that it cannot read."""
+    places = [place for place, prompt in enumerate(prompts) if engine.fits(prompt)]
+    written = engine.write([prompts[place] for place in places], [intent_grammar()] * len(places))
+    found = dict(zip(places, written, strict=True))
+    return [found.get(place, Written("", 0, 0)) for place in range(len(prompts))]
 
 
 def fitting_name(session: Session, group: tuple[int, ...], fits: Callable[[str], bool]) -> str:

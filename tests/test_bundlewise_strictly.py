@@ -19,6 +19,10 @@ FAULTS = {
     "a: 2024-13-45": "line 3: not YAML (month must be in 1..12); write YAML",
     "[" * 3000: "line 3: not YAML (maximum recursion depth exceeded",
     "? [a]\n: 1": "line 3: found unhashable key; write YAML",
+    "a: &a [*a]": "line 3: an alias stands within what it stands for; write it out without aliases",
+    "a: 1\nb: &b\n  c: {d: [1, *b]}": "line 5: an alias stands within what it stands for",
+    "a: &a [*a, *a, *a]\n": "line 3: an alias stands within what it stands for",
+    "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)): "line 3: aliases make",
     "a: *b": "line 3: found undefined alias 'b'",
     "a: 1\n---\nb: 2": "line 4: but found another document",
 }

@@ -45,7 +45,9 @@ def asks_for_nothing(value: Any) -> bool:
 
 
 def as_given(value: Any) -> Any:
-    """Return a value as its writer means it: clients of some languages write the integer 1 as 1.0."""
+    """Return a value as its writer means it: without nulls, and as an integer where a client writes 1 as 1.0."""
+    if isinstance(value, dict):
+        return {name: part for name, part in value.items() if part is not None}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

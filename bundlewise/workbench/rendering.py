@@ -166,15 +166,18 @@ def rehearse(name: str, session: Session, world: World) -> None:
     if not world.fits(name, prompt):
         raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
     fitting(seen, world.retrieved, label_prompt, lambda prompt: world.fits(name, prompt))
-    fitting_name(seen, tuple(range(len(seen.items))), lambda prompt: world.fits(name, prompt))
+    naming = fitting_name(seen, tuple(range(len(seen.items))), lambda prompt: world.fits(name, prompt))
+    if not world.fits(name, naming):
+        raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
 
 
 def _judge(name: str, session: Session, world: World) -> Rendered:
     prompt, cut = _fitted(name, session, world, judge_prompt)
     plain = judge_prompt(session.blind(), Retrieved())
     parts = [] if name == "pair" else [_part("judge", f"{prompt.head}\n", f"{plain.head}\n", world)]
-    for question, without in zip(prompt.questions, plain.questions, strict=True):
-        parts.append(_part("pair", f"{question}\n", None if cut else f"{without}\n", world))
+    with charged(current().template(name)):
+        for question, without in zip(prompt.questions, plain.questions, strict=True):
+            parts.append(_part("pair", f"{question}\n", None if cut else f"{without}\n", world))
     about = f"session {session.session_id}, {len(prompt.pairs)} pairs"
     return Rendered(
         template=name,
@@ -188,7 +191,9 @@ def _judge(name: str, session: Session, world: World) -> Rendered:
 
 def _label(session: Session, world: World) -> Rendered:
     text, cut = _fitted("label", session, world, label_prompt)
-    part = _part("label", text, label_prompt(session.blind(), Retrieved()), world)
+    plain = label_prompt(session.blind(), Retrieved())
+    with charged(current().template("label")):
+        part = _part("label", text, plain, world)
     about, known = f"session {session.session_id}", current().fingerprint("label")
     return Rendered(template="label", fingerprint=known, about=about, parts=(part,), cut=cut, opening=world.opening)
 
@@ -207,7 +212,8 @@ def _names(session: Session, world: World) -> Iterator[Rendered]:
         text = fitting_name(session, group, lambda prompt: world.fits("name", prompt))
         world.refuse_long("name", text)
         about = f"session {session.session_id}, products {', '.join(str(place + 1) for place in group)}"
-        part = _part("name", text, None, world)
+        with charged(current().template("name")):
+            part = _part("name", text, None, world)
         yield Rendered(
             template="name",
             fingerprint=current().fingerprint("name"),
@@ -227,12 +233,13 @@ def _asked(question: Question, world: World) -> Rendered:
     chat = question.messages()
     if len(chat) == 1:
         world.refuse_long(name, chat[0]["content"])
-    parts = [
-        _part(question.sources[place], message["content"], plain if place == len(chat) - 1 else None, world)
-        if len(chat) == 1
-        else _estimated(question.sources[place], message, plain if place == len(chat) - 1 else None)
-        for place, message in enumerate(chat)
-    ]
+    with charged(library.template(name)):
+        parts = [
+            _part(question.sources[place], message["content"], plain if place == len(chat) - 1 else None, world)
+            if len(chat) == 1
+            else _estimated(question.sources[place], message, plain if place == len(chat) - 1 else None)
+            for place, message in enumerate(chat)
+        ]
     return Rendered(
         template=name,
         fingerprint=library.fingerprint(name),
@@ -243,15 +250,13 @@ def _asked(question: Question, world: World) -> Rendered:
 
 
 def _part(template: str, text: str, plain: str | None, world: World) -> Part:
-    with charged(current().template(template)):
-        spans = added(plain, text) if plain is not None else ()
-        return Part(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
+    spans = added(plain, text) if plain is not None else ()
+    return Part(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
 
 
 def _estimated(template: str, message: dict[str, str], plain: str | None) -> Part:
     text = message["content"]
-    with charged(current().template(template)):
-        spans = added(plain, text) if plain is not None else ()
+    spans = added(plain, text) if plain is not None else ()
     return Part(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
 
 
