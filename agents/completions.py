@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundlewise.agents.calls import Reply, Verdict
-from bundlewise.endpoints import in_short, without_key
+from bundlewise.endpoints import in_short
+from bundlewise.masking import without_key
 from bundlewise.prompts.render import Messages
 
 CHARACTERS = (3.0, 5.0)

@@ -7,13 +7,18 @@ from typing import TypeVar
 
 from bundlewise.domain import Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
-from bundlewise.prompts.outside import allowance
+from bundlewise.progress import go_on
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.render import render, render_each
 from bundlewise.text import short
 
 MAX_PRODUCTS = 30
 TITLE_CUTS = (8, 4, 2, 1)
 LONGEST_WORD = 16
+TOO_LONG = (
+    "the prompt is longer than the student can read, even with titles cut to a word; "
+    "leave products out, or shorten the titles or the templates"
+)
 Prompt = TypeVar("Prompt")
 
 
@@ -28,6 +33,12 @@ class JudgePrompt:
     questions: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
     products: int
+
+
+def size_of(prompt: JudgePrompt | str) -> int:
+    """Return the bytes of a prompt."""
+    texts = [prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]
+    return sum(len(text.encode()) for text in texts)
 
 
 def unreadable(session: Session) -> str:
@@ -78,7 +89,7 @@ def fitting(
 ) -> tuple[Prompt, str]:
     """Return a prompt that the student can read whole, and what was cut for it: knowledge first, then titles.
 
-    The questions stay. A prompt too long even then is returned as it is, for the student to refuse.
+    The questions stay. A prompt too long even then is returned as it is: see `TOO_LONG`.
     """
     with allowance():  # What a template of one's own may take is what it may take for one session.
         return _fitted(session, retrieved, compose, fits)
@@ -90,8 +101,10 @@ def _fitted(
     compose: Callable[[Session, Retrieved], Prompt],
     fits: Callable[[Prompt], bool],
 ) -> tuple[Prompt, str]:
+    go_on()
     prompt, kept, cut = compose(session, retrieved), len(retrieved.records), ""
     while kept and not fits(prompt):
+        go_on()
         kept -= 1
         prompt = compose(session, retrieved.model_copy(update={"records": retrieved.records[:kept]}))
     if kept < len(retrieved.records):
@@ -100,6 +113,7 @@ def _fitted(
     for words in TITLE_CUTS:
         if fits(prompt):
             break
+        go_on()
         prompt = compose(_shortened(session, words), retrieved.model_copy(update={"records": ()}))
         titles = f"titles cut to {words} words" if words > 1 else "titles cut to a word"
     return prompt, ", ".join(filter(None, (cut, titles)))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.agents.conditions import Condition
 from bundlewise.domain import Session
-from bundlewise.endpoints import without_key
+from bundlewise.masking import without_key
 
 MAX_FAULTS = 4
 _WORDY = 200

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bundlewise.agents.compose import JudgePrompt
+from bundlewise.agents.compose import JudgePrompt, size_of
 from bundlewise.agents.decoding import Matrix
 from bundlewise.agents.loading import load_causal_lm
 from bundlewise.errors import AdapterError, ModelError, PromptError
 from bundlewise.memory import give_back_memory
-from bundlewise.progress import go_on
+from bundlewise.progress import go_on, stopping
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -25,6 +25,8 @@ WRITE_ROWS = 24
 MAX_NEW_TOKENS = 400
 SHORTEST_PREFIX = 32
 """Shared tokens that are worth a forward pass of their own."""
+BYTES_OF_TOKEN = 12
+"""Bytes of text a token at most, on average; ordinary text has three to five."""
 
 Progress = Callable[[int], None]
 
@@ -104,11 +106,18 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
 def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
     """Say whether a model of this configuration can read a prompt whole, and answer it."""
     limit = getattr(config, "max_position_embeddings", None)
+    if size_of(prompt) > most_bytes(config):
+        return False
     if isinstance(prompt, str):
         length = len(token_ids(tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
     else:
         length = len(encode_judge(tokenizer, prompt).ids)
     return limit is None or length <= limit
+
+
+def most_bytes(config: Any) -> float:
+    """Return how long a text may be for a model to read it; a longer one is refused before it costs its tokens."""
+    return BYTES_OF_TOKEN * (getattr(config, "max_position_embeddings", None) or float("inf"))
 
 
 def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | None = None) -> Iterator[list[int]]:
@@ -189,13 +198,16 @@ class StudentEngine:
         """Answer all questions of all prompts, one forward pass a batch."""
         import torch
 
-        encoded = [encode_judge(self.tokenizer, prompt) for prompt in prompts]
+        encoded = []
+        for prompt in prompts:
+            go_on()
+            encoded.append(encode_judge(self.tokenizer, prompt))
         self._refuse_too_long([len(e.ids) for e in encoded])
         results: dict[int, Judgement] = {}
         give_back_memory()
         for batch in by_length([len(e.ids) for e in encoded]):
             go_on()
-            with torch.inference_mode():
+            with torch.inference_mode(), stopping(self.model):
                 logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
             odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
             start = 0
@@ -240,7 +252,7 @@ class StudentEngine:
         padded = torch.tensor([[end] * (longest - len(row)) + row for row in ids]).to(self.model.device)
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]).to(self.model.device)
         settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
-        with torch.inference_mode():
+        with torch.inference_mode(), stopping(self.model):
             found = self.model.generate(
                 input_ids=padded,
                 attention_mask=mask,

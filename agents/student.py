@@ -1,6 +1,6 @@
 """What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -11,11 +11,11 @@ from bundlewise.agents.answers import Answer, answer_grammar, intent_grammar, pa
 from bundlewise.agents.choosing import Chooser
 from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.decoding import Matrix
-from bundlewise.agents.engine import Engine, Judgement, Progress
+from bundlewise.agents.engine import Engine, Judgement, Progress, Written
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
-from bundlewise.progress import progress
+from bundlewise.progress import go_on, progress
 
 Form = Literal["pairs", "labels"]
 NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
@@ -48,14 +48,12 @@ def reply_by_pairs(
     judged = judge_as_read(engine, prompts, reading, progress)
     bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
     known = [affinity_of(found, len(session.items)) for session, found in zip(sessions, retrieved, strict=True)]
-    groups = [
-        reading.bundles(judgement.log_odds, affinity, bound)
-        for judgement, affinity, bound in zip(judged, known, bounds, strict=True)
-    ]
+    groups = []
+    for judgement, affinity, bound in zip(judged, known, bounds, strict=True):
+        go_on()
+        groups.append(reading.bundles(judgement.log_odds, affinity, bound))
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
-    named = engine.write(
-        [name_prompt(sessions[number], group) for number, group in asked], [intent_grammar()] * len(asked)
-    )
+    named = _intents(engine, [fitting_name(sessions[number], group, engine.fits) for number, group in asked])
     replies = []
     for number, judgement in enumerate(judged):
         mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
@@ -68,24 +66,48 @@ def reply_by_pairs(
     return replies
 
 
+def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
+    """Return the intents that the student writes; none for a prompt that it cannot read."""
+    places = [place for place, prompt in enumerate(prompts) if engine.fits(prompt)]
+    written = engine.write([prompts[place] for place in places], [intent_grammar()] * len(places))
+    found = dict(zip(places, written, strict=True))
+    return [found.get(place, Written("", 0, 0)) for place in range(len(prompts))]
+
+
+def fitting_name(session: Session, group: tuple[int, ...], fits: Callable[[str], bool]) -> str:
+    """Return the prompt that asks for the intent of one bundle, with titles cut to what the student can read."""
+    return fitting(session, Retrieved(), lambda seen, _: name_prompt(seen, group), fits)[0]
+
+
 def judge_as_read(
     engine: Engine, prompts: Sequence[JudgePrompt], reading: Reading, progress: Progress | None = None
 ) -> list[Judgement]:
-    """Let the student judge pairs; where its judgement has no weight in the reading, it is not asked."""
-    if reading.student:
-        return engine.judge(prompts, progress)
-    if progress:
-        progress(len(prompts))
-    return [Judgement(np.zeros((prompt.products, prompt.products)), 0) for prompt in prompts]
+    """Let the student judge pairs.
+
+    It is not asked where its judgement has no weight in the reading, nor what it cannot read: knowledge alone speaks.
+    """
+    places = [place for place, prompt in enumerate(prompts) if reading.student and engine.fits(prompt)]
+    if progress and len(places) < len(prompts):
+        progress(len(prompts) - len(places))
+    judged = engine.judge([prompts[place] for place in places], progress) if places else []
+    found = dict(zip(places, judged, strict=True))
+    unasked = (Judgement(np.zeros((prompt.products, prompt.products)), 0) for prompt in prompts)
+    return [found.get(place, blank) for place, blank in enumerate(unasked)]
 
 
 def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:
-    """Let the student judge annotated sessions, to find out how it is to be read; prompts are cut as in serving."""
-    known = zip(sessions, retrieved, strict=True)
-    prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in known]
-    with progress("calibrate", len(sessions)) as advance:
-        judged = engine.judge(prompts, advance)
-    rows = zip(sessions, retrieved, judged, strict=True)
+    """Let the student judge annotated sessions, to find out how it is to be read.
+
+    Prompts are cut as in serving; sessions whose prompts it cannot read even so are left out.
+    """
+    composed = [
+        (session, found, fitting(session, found, judge_prompt, engine.fits)[0])
+        for session, found in zip(sessions, retrieved, strict=True)
+    ]
+    known = [row for row in composed if engine.fits(row[2])]
+    with progress("calibrate", len(known)) as advance:
+        judged = engine.judge([prompt for *_, prompt in known], advance)
+    rows = ((session, found, judgement) for (session, found, _), judgement in zip(known, judged, strict=True))
     return [Judged(j.log_odds, affinity_of(r, len(s.items)), s.groups) for s, r, j in rows]
 
 

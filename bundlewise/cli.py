@@ -10,8 +10,8 @@ import click
 from bundlewise import __version__
 from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.overlay import prompts_option
-from bundlewise.endpoints import without_key
 from bundlewise.errors import BundlewiseError, describe
+from bundlewise.masking import without_key
 from bundlewise.signals import Stopped, signals_stop
 from bundlewise.terminal import Stream, one_line, printable_streams
 

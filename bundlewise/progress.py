@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from bundlewise.terminal import console, one_line
 
@@ -38,6 +39,20 @@ def go_on() -> None:
     """
     if not _WANTED.get()():
         raise Unwanted
+
+
+@contextmanager
+def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
+    """Let `look` end the work of a model, by raising, within each of its layers and not only after a whole pass."""
+    layers = getattr(model.get_decoder(), "layers", ())
+    # The attention of one layer over thousands of tokens takes half a second.
+    parts = [part for layer in layers for part in layer.children() if next(part.children(), None) is not None]
+    hooks = [part.register_forward_pre_hook(lambda *_: look()) for part in parts or layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

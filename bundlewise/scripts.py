@@ -24,6 +24,8 @@ _WIDE = regex.compile(r"[\uff01-\uffee]+")
 _HIDDEN = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
 _HYPHENS = str.maketrans("\u2010\u2011\ufe63", "---")
 _CYRILLIC_APOSTROPHE = regex.compile(r"(?<=\p{Script=Cyrillic})\u2019(?=\p{Script=Cyrillic})", regex.V1)
+_MARKS = regex.compile(r"(\p{M}{4})\p{M}+", regex.V1)
+"""More marks on a letter than any language writes."""
 _ACCENTS = regex.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]")
 _ACCENTED = regex.compile(r"[[\p{Script=Latin}&&\p{L}]--[A-Za-z]]", regex.V1)
 _LEADING_TAG = regex.compile(
@@ -70,7 +72,8 @@ SUBSTANTIAL = 4
 
 
 def normal(text: str) -> str:
-    """Return a text in one form: composed, without case, without wide forms and without invisible marks."""
+    """Return a text in one form: composed, without case, wide forms, invisible marks, or heaps of marks on a letter."""
+    text = _MARKS.sub(r"\1", text)
     text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = _HIDDEN.sub("", text).replace("\u200b", " ").translate(_HYPHENS)
     text = _CYRILLIC_APOSTROPHE.sub("'", text)
@@ -116,7 +119,7 @@ def is_other_language(title: str) -> bool:
 def first_words(text: str, limit: int) -> str:
     """Return the first words of a text; what has no spaces is counted by the words in it."""
     parts: list[str] = []
-    for part in text.split():
+    for part in _MARKS.sub(r"\1", text).split():
         if limit <= 0:
             break
         segments = list(_segments(part)) if is_unspaced(part) else [part]

@@ -7,6 +7,8 @@ from typing import Any
 from bundlewise.errors import DataError
 
 KEEP_ONE = "keep one of them"
+MOST_PARTS = 100_000
+"""Values, keys and lists of a YAML text, each counted as often as aliases repeat it."""
 MERGE = "tag:yaml.org,2002:merge"
 """The tag of `<<`, which takes the keys of another mapping in."""
 ORDERED = "tag:yaml.org,2002:omap"
@@ -54,7 +56,7 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
         about: which part of the file it is, for messages.
 
     Raises:
-        DataError: it is no YAML, or a key stands twice; the message names file and line.
+        DataError: it is no YAML, a key stands twice, or aliases repeat too much; the message names file and line.
     """
     import yaml
 
@@ -69,6 +71,8 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
             name, first, second = twice
             lines = f"in line {before + first} and in line {before + second}"
             raise DataError(f"{path}, line {before + second}: {about}{name!r} stands twice, {lines}; {KEEP_ONE}")
+        if wrong := _endless(node):
+            raise DataError(f"{path}, line {before + wrong[1]}: {about}{wrong[0]}; write it out without aliases")
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -86,6 +90,30 @@ def _unreadable(text: str) -> int:
 
     found = Reader.NON_PRINTABLE.search(text)
     return text.count("\n", 0, found.start()) + 1 if found else 0
+
+
+def _endless(top: Any) -> tuple[str, int] | None:
+    """Return what aliases repeat too often, and the line where it stands: a part within itself, or a heap of copies."""
+    sizes: dict[int, int] = {}
+    inside = set[int]()
+
+    def within_itself(node: Any) -> int:
+        """Return the line of a part that holds itself, or 0; note its size."""
+        if id(node) in inside:
+            return int(node.start_mark.line) + 1
+        if id(node) in sizes:
+            return 0
+        inside.add(id(node))
+        parts = node.value if isinstance(node.value, list) else []
+        below = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+        found = next((line for each in below if (line := within_itself(each))), 0)
+        inside.discard(id(node))
+        sizes[id(node)] = 1 + sum(sizes.get(id(each), 0) for each in below)
+        return found
+
+    if line := within_itself(top):
+        return "an alias stands within what it stands for", line
+    return (f"aliases make {sizes[id(top)]:,} values of it", 1) if sizes[id(top)] > MOST_PARTS else None
 
 
 def _repeated(loader: Any, top: Any) -> tuple[str, int, int] | None:

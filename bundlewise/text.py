@@ -51,6 +51,10 @@ NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
 MOST_WORDS = 40
 """Words of a text that are looked for in a catalogue or a knowledge base; more words do not count."""
+LONGEST_WORD = 40
+"""Characters of a word, in a kind too; the rest of a longer one is left out."""
+LONGEST_PART = 160
+"""Characters between two spaces of a shortened title: shops list all models that a battery fits without a space."""
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 _LEADING_TAG = re.compile(r"^\s*[\[(][^\])]*[\])]\s*")
@@ -76,9 +80,9 @@ def words(title: str) -> list[str]:
     In scripts that put no spaces between words, a dictionary parts them, and one character may be a word.
     """
     if title.isascii():
-        return [w for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
+        return [w[:LONGEST_WORD] for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
     unwanted = STOP_WORDS | scripts.STOP_WORDS
-    return [w for w in scripts.tokens(title) if w not in unwanted and (len(w) > 1 or is_unspaced(w))]
+    return [w[:LONGEST_WORD] for w in scripts.tokens(title) if w not in unwanted and (len(w) > 1 or is_unspaced(w))]
 
 
 def tokens(text: str) -> list[str]:
@@ -101,12 +105,12 @@ def kind(title: str) -> str:
     """
     whole = line(title)
     if not whole.isascii() or scripts.is_other_language(whole):
-        return scripts.kind(title, NOT_KINDS) or "product"
+        return _cut(scripts.kind(title, NOT_KINDS), LONGEST_WORD) or "product"
     phrase = _KIND_END.split(_LEADING_TAG.sub("", whole), maxsplit=1)[0]
     for part in (phrase, title):
         found = [word for word in _KIND_WORD.findall(part.lower()) if word not in NOT_KINDS]
         if found:
-            return " ".join(found[-2:] if part is phrase else found[:2])
+            return _cut(" ".join(found[-2:] if part is phrase else found[:2]), LONGEST_WORD)
     return "product"
 
 
@@ -124,4 +128,10 @@ def head_noun(kind_words: str) -> str:
 def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:
     """Return the first words of a title on one line."""
     whole = line(title)
-    return " ".join(whole.split()[:limit]) if whole.isascii() else scripts.first_words(whole, limit)
+    first = " ".join(whole.split()[:limit]) if whole.isascii() else scripts.first_words(whole, limit)
+    return _cut(first, LONGEST_PART)
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text with each of its words cut to a length."""
+    return text if len(text) <= longest else " ".join(word[:longest] for word in text.split(" "))

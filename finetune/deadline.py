@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from bundlewise.progress import stopping
+
 
 class TimeIsOver(BaseException):
     """The minutes that were given are over; no error, and no library may take it for one."""
@@ -67,11 +69,12 @@ class Deadline:
     @contextmanager
     def within(self, model: Any) -> Iterator[None]:
         """Look at the time at each layer of a model, forwards and backwards, which also lets Ctrl-C through there."""
-        layers = getattr(model.get_base_model().get_decoder(), "layers", ())
-        hooks = [layer.register_forward_pre_hook(lambda *_: self.check()) for layer in layers]
-        hooks += [layer.register_forward_hook(self._look_backwards) for layer in layers]
+        base = model.get_base_model()
+        layers = getattr(base.get_decoder(), "layers", ())
+        hooks = [layer.register_forward_hook(self._look_backwards) for layer in layers]
         try:
-            yield
+            with stopping(base, self.check):
+                yield
         finally:
             for hook in hooks:
                 hook.remove()

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.agents.conversation import Act, Action, Desk
 from bundlewise.agents.limits import Limits
-from bundlewise.endpoints import REMEDIES, Endpoint, reason_of, without_key
+from bundlewise.endpoints import REMEDIES, Endpoint, reason_of
 from bundlewise.errors import ModelError
+from bundlewise.masking import without_key
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -4,7 +4,7 @@ retrieve -> compose -> generate -> check -> answer, with check -> repair -> chec
 Training composes its prompts by the same functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, TypedDict
@@ -13,7 +13,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt
+from bundlewise.agents.answers import Answer
+from bundlewise.agents.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.engine import Engine, Progress
 from bundlewise.agents.limits import Limits
 from bundlewise.agents.reading import Reading, cohesion
@@ -40,12 +41,16 @@ class StudentContext:
 
 @dataclass(frozen=True)
 class StudentState:
-    """The batch on its way; lists run parallel to `sessions`."""
+    """The batch on its way; lists run parallel to `sessions`.
+
+    `unread` says why the student cannot read a session's prompt; empty where it can.
+    """
 
     sessions: list[Session]
     retrieved: list[Retrieved] = field(default_factory=list)
     prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     attempts: int = 0
@@ -59,6 +64,7 @@ class Update(TypedDict, total=False):
     retrieved: list[Retrieved]
     prompts: list[JudgePrompt] | list[str]
     cuts: list[str]
+    unread: list[str]
     replies: list[Reply]
     faults: list[str]
     attempts: int
@@ -80,20 +86,30 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
 def compose(state: StudentState, runtime: Run) -> Update:
     """Write the prompts from titles and knowledge alone, cut to what the student can read."""
     seen = [(session.blind(), found) for session, found in zip(state.sessions, state.retrieved, strict=True)]
-    write = judge_prompt if runtime.context.form == "pairs" else label_prompt
-    fitted = [fitting(session, found, write, runtime.context.engine.fits) for session, found in seen]
-    return {"prompts": [prompt for prompt, _ in fitted], "cuts": [note for _, note in fitted]}
+    write, fits = judge_prompt if runtime.context.form == "pairs" else label_prompt, runtime.context.engine.fits
+    fitted = [fitting(session, found, write, fits) for session, found in seen]
+    prompts, cuts = [prompt for prompt, _ in fitted], [note for _, note in fitted]
+    return {"prompts": prompts, "cuts": cuts, "unread": ["" if fits(prompt) else TOO_LONG for prompt in prompts]}
 
 
 def generate(state: StudentState, runtime: Run) -> Update:
-    """Let the student answer."""
-    context, seen = runtime.context, [session.blind() for session in state.sessions]
-    judging = [prompt for prompt in state.prompts if isinstance(prompt, JudgePrompt)]
+    """Let the student answer what it can read."""
+    places = [place for place, reason in enumerate(state.unread) if not reason]
+    if runtime.context.progress and len(places) < len(state.sessions):
+        runtime.context.progress(len(state.sessions) - len(places))
+    found = dict(zip(places, _replies(state, runtime.context, places), strict=True)) if places else {}
+    refused = (Reply(Answer((), (), (reason,)), "", 0, 0) for reason in state.unread)
+    return {"replies": [found.get(place, reply) for place, reply in enumerate(refused)]}
+
+
+def _replies(state: StudentState, context: StudentContext, places: list[int]) -> list[Reply]:
+    sessions, retrieved = [state.sessions[n] for n in places], [state.retrieved[n] for n in places]
+    judging = [prompt for n in places if isinstance(prompt := state.prompts[n], JudgePrompt)]
     if judging:
         settings = (judging, context.reading, context.progress, context.limits)
-        return {"replies": reply_by_pairs(context.engine, state.sessions, state.retrieved, *settings)}
-    writing = [prompt for prompt in state.prompts if isinstance(prompt, str)]
-    return {"replies": reply_by_labels(context.engine, seen, writing, context.progress)}
+        return reply_by_pairs(context.engine, sessions, retrieved, *settings)
+    writing = [prompt for n in places if isinstance(prompt := state.prompts[n], str)]
+    return reply_by_labels(context.engine, [session.blind() for session in sessions], writing, context.progress)
 
 
 def check(state: StudentState) -> Update:
@@ -103,15 +119,13 @@ def check(state: StudentState) -> Update:
 
 def repair(state: StudentState, runtime: Run) -> Update:
     """Ask again, with the faults as feedback, about the sessions whose answers have any."""
-    broken = _broken(state, runtime.context)
-    seen = [state.sessions[place].blind() for place in broken]
-    prompts = [
-        label_prompt(session, state.retrieved[place], "; ".join(state.replies[place].answer.faults))
-        for session, place in zip(seen, broken, strict=True)
-    ]
-    again = reply_by_labels(runtime.context.engine, seen, prompts)
+    fits = runtime.context.engine.fits
+    composed = [(place, _asking_again(state, place, fits)) for place in _broken(state, runtime.context)]
+    asked = [(place, prompt) for place, prompt in composed if fits(prompt)]
+    seen = [state.sessions[place].blind() for place, _ in asked]
+    again = reply_by_labels(runtime.context.engine, seen, [prompt for _, prompt in asked]) if asked else []
     replies = list(state.replies)
-    for place, reply in zip(broken, again, strict=True):
+    for (place, _), reply in zip(asked, again, strict=True):
         before = replies[place]
         best = reply if len(reply.answer.faults) < len(before.answer.faults) else before
         tokens_in, tokens_out = before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out
@@ -119,10 +133,21 @@ def repair(state: StudentState, runtime: Run) -> Update:
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
+def _asking_again(state: StudentState, place: int, fits: Callable[[str], bool]) -> str:
+    """Return the prompt that tells the student what was wrong with its answer, cut to what it can read."""
+    faults = "; ".join(state.replies[place].answer.faults)
+    session, known = state.sessions[place].blind(), state.retrieved[place]
+    return fitting(session, known, lambda seen, found: label_prompt(seen, found, faults), fits)[0]
+
+
 def _broken(state: StudentState, context: StudentContext) -> list[int]:
     """Return the places of the answers that have faults and can be asked again."""
     rows = enumerate(zip(state.sessions, state.replies, strict=True))
-    return [n for n, (session, reply) in rows if reply.answer.faults and session.session_id not in context.limits]
+    return [
+        n
+        for n, (session, reply) in rows
+        if reply.answer.faults and not state.unread[n] and session.session_id not in context.limits
+    ]
 
 
 def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:

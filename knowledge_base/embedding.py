@@ -20,7 +20,7 @@ from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
-from bundlewise.progress import Advance
+from bundlewise.progress import Advance, go_on
 from bundlewise.text import is_foreign
 
 Vectors = npt.NDArray[np.float32]
@@ -124,6 +124,7 @@ class Embedder(ABC):
         # By length, so that a batch is hardly padded.
         new = sorted(counts.keys() - found.keys(), key=lambda text: (len(text), text))
         for start in range(0, len(new), self.batch):
+            go_on()
             batch = new[start : start + self.batch]
             found.update(zip(batch, self._forward(batch), strict=True))
             if advance:

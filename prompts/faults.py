@@ -10,6 +10,9 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
 from bundlewise.prompts.template import SUFFIX, Template
 
+REPEATED = 10
+"""Calls of templates within each other after which one is taken to call itself."""
+
 
 def explain(
     error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
@@ -35,13 +38,24 @@ def explain(
         remedy = f"{template.name} has {', '.join(variables(template.name)) or 'what includes it gives'}"
     elif isinstance(error, SecurityError):
         remedy = "a template may use its variables, filters and tests, and nothing behind them"
-    elif isinstance(error, RecursionError):
-        said, remedy = "it includes or calls itself without end", "let it end"
+    elif isinstance(error, (RecursionError, IndentationError)):
+        said, remedy = _endless(error)
     elif isinstance(error, MemoryError):
         said, remedy = "it takes more memory than a template may have", "make less in it"
     elif not isinstance(error, TemplateError):
         said = ": ".join(filter(None, (type(error).__name__, said)))
     return f"{template.at(line)}: {said}; {remedy}"
+
+
+def _endless(error: Exception) -> tuple[str, str]:
+    """Tell a template that goes on within itself from one in which something is nested too deep."""
+    frames, trace = 0, error.__traceback__
+    while isinstance(trace, TracebackType):
+        frames += trace.tb_frame.f_code.co_filename.endswith(SUFFIX)
+        trace = trace.tb_next
+    if frames >= REPEATED:
+        return "it includes or calls itself without end", "let it end"
+    return "brackets, blocks, lists or a row of operators are nested too deep", "write it in smaller parts"
 
 
 def _place(error: Exception, template: Template, known: Sequence[Template]) -> tuple[Template, int]:

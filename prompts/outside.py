@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from multiprocessing.connection import Connection
 from signal import SIGALRM
 from socket import socketpair
@@ -20,12 +19,9 @@ from threading import Lock
 from typing import Any
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.prompts.allowance import SECONDS, TOO_SLOW, Allowance, allowance, held, refuse_spent
 from bundlewise.prompts.template import Template
 
-SECONDS = 2.0
-"""Work of the renderings of one request together."""
-CHARACTERS = 4_000_000
-"""Characters of what they make."""
 START = 30.0
 """Seconds in which a process must be ready."""
 GRACE = 1.0
@@ -41,30 +37,6 @@ sys.path[:] = json.loads(sys.argv.pop(1))
 runpy.run_module("bundlewise.prompts.worker", run_name="__main__")
 """
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
-
-
-class Allowance:
-    """What is left to the renderings of one request."""
-
-    def __init__(self) -> None:
-        self.seconds, self.characters = SECONDS, CHARACTERS
-
-
-_ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
-
-
-@contextmanager
-def allowance() -> Iterator[Allowance]:
-    """Let the renderings in the block share what one may take; a block inside another shares that of the outer."""
-    held = _ALLOWANCE.get()
-    if held is not None:
-        yield held
-        return
-    token = _ALLOWANCE.set(held := Allowance())
-    try:
-        yield held
-    finally:
-        _ALLOWANCE.reset(token)
 
 
 class Ended(Exception):
@@ -224,6 +196,24 @@ def rendering_outside(warm: bool = False) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def charged(template: Template) -> Iterator[None]:
+    """Count what is done with the texts of a template as work of the request, where a server renders for one.
+
+    Raises:
+        DataError: the request has taken all that it may.
+    """
+    left = held()
+    if left is None or not WORKERS.in_use:
+        yield
+        return
+    refuse_spent(left, template)
+    began = time.thread_time()
+    yield
+    left.seconds -= time.thread_time() - began
+    refuse_spent(left, template)
+
+
 Known = Callable[[], Sequence[Template]]
 
 
@@ -248,12 +238,12 @@ def rendered(template: Template, rows: Sequence[Mapping[str, Any]], known: Known
     with allowance() as left:
         texts: list[str] = json.loads(_ask(left, "render", template, known, own, rows))
         left.characters -= sum(map(len, texts))
-        _refuse_spent(left, template)
+        refuse_spent(left, template)
     return texts
 
 
 def _ask(left: Allowance, what: str, template: Template, known: Known, own: bytes, given: Any) -> str:
-    _refuse_spent(left, template)
+    refuse_spent(left, template)
     try:
         reply, spent = WORKERS.ask(own, (what, template.name, given), left.seconds)
     except Ended as ended:
@@ -271,22 +261,12 @@ def packed(templates: Sequence[Template]) -> bytes:
     return pickle.dumps([(each.name, each.path, each.head, each.body) for each in templates])
 
 
-def _refuse_spent(left: Allowance, template: Template) -> None:
-    if left.seconds <= 0:
-        raise DataError(f"{template.at(1)}: {_TOO_SLOW}")
-    if left.characters < 0:
-        raise DataError(f"{template.at(1)}: more than {CHARACTERS:,} characters for one session; write less")
-
-
-_TOO_SLOW = f"more than {SECONDS:.0f} s of work; do less in it"
-
-
 def _explained(ended: Ended, template: Template, known: Sequence[Template], own: bytes) -> str:
     """Say why a rendering ended its process, in which line of which template."""
     by_path = {each.path: each for each in known}
     found = next(((by_path[path], int(n)) for path, n in _FRAME.findall(ended.said) if path in by_path), None)
     inside, line = (template, 1) if found is None else (found[0], _line(*found, own))
-    why = _TOO_SLOW if ended.late else f"it ended the process that renders it (status {ended.status}); do less in it"
+    why = TOO_SLOW if ended.late else f"it ended the process that renders it (status {ended.status}); do less in it"
     return f"{inside.at(line)}: {why}"
 
 

@@ -1,5 +1,6 @@
 """The student engine: batches change nothing, titles never become special tokens, texts stay in the grammar."""
 
+import time
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +19,7 @@ from bundlewise.agents.constrained import GrammarProcessor
 from bundlewise.agents.engine import StudentEngine, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Retrieved
 from bundlewise.errors import ModelError
+from bundlewise.progress import Unwanted, while_wanted
 
 TITLES = ["Wireless mouse, black", "Mechanical keyboard", "Foam roller", "Mouse pad, 11 in", "Oat milk 32 oz"]
 PROMPTS = [
@@ -222,3 +224,36 @@ def test_a_tokenizer_that_cannot_tell_yes_from_no_is_refused() -> None:
 def test_a_folder_without_a_model_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot load a student from .*; fetch it again or give another"):
         StudentEngine.load(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_work_that_nobody_waits_for_ends_within_a_forward_pass(student: StudentEngine, steps: int) -> None:
+    left = iter(range(steps))
+    passes: list[int] = []
+    hook = student.model.get_decoder().register_forward_hook(lambda *_: passes.append(1))
+    try:
+        with pytest.raises(Unwanted), while_wanted(lambda: next(left, None) is not None):
+            student.judge(PROMPTS[:1])
+        assert not passes
+        left = iter(range(steps))
+        with pytest.raises(Unwanted), while_wanted(lambda: next(left, None) is not None):
+            student.write(["Shopping for a pen. Intent:"], [intent_grammar()])
+        assert not passes or steps == 5
+    finally:
+        hook.remove()
+    layers = student.model.get_decoder().layers
+    assert not any(part._forward_pre_hooks for layer in layers for part in layer.modules())
+
+
+def test_looking_whether_work_is_wanted_changes_no_answer(student: StudentEngine) -> None:
+    with while_wanted(lambda: True):
+        seen = student.judge(PROMPTS), student.write(["Intent:"], [intent_grammar()])
+    plain = student.judge(PROMPTS), student.write(["Intent:"], [intent_grammar()])
+    assert all((a.log_odds == b.log_odds).all() for a, b in zip(seen[0], plain[0], strict=True)) and seen[1] == plain[1]
+
+
+@pytest.mark.parametrize("text", ["a b " * 240_000, "\U0001f600" * 900_000, " " * 1_000_000])
+def test_a_text_far_too_long_is_refused_before_it_costs_its_tokens(student: StudentEngine, text: str) -> None:
+    began = time.thread_time()
+    assert not student.fits(text) and not student.fits(JudgePrompt(text, ("a?",), ((0, 1),), 2))
+    assert time.thread_time() - began < 0.1

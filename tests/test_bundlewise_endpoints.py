@@ -24,7 +24,7 @@ from bundlewise.agents.reading import Reading
 from bundlewise.cli import main
 from bundlewise.dataset import write_sessions
 from bundlewise.domain import Retrieved
-from bundlewise.endpoints import Endpoint, in_short, is_served, model_of, reason_of, without_key
+from bundlewise.endpoints import Endpoint, in_short, is_served, model_of, reason_of
 from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.experiment.others import teacher_row
 from bundlewise.experiment.workshop import Workshop
@@ -33,6 +33,7 @@ from bundlewise.finetune.students import open_student
 from bundlewise.graphs.assistant import AssistantState
 from bundlewise.graphs.piloting import ChatPilot
 from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.masking import without_key
 from bundlewise.prompts.library import shipped
 
 KEY = "sk-a/b+c=d?e-0123456789"

@@ -21,6 +21,10 @@ FAULTS = {
     "{\u00e9: 1, e\u0301: 2}": "line 3: 'e\u0301' stands twice, in line 3 and in line 3",
     "[" * 3000: "line 3: not YAML (maximum recursion depth exceeded",
     "? [a]\n: 1": "line 3: found unhashable key; write YAML",
+    "a: &a [*a]": "line 3: an alias stands within what it stands for; write it out without aliases",
+    "a: 1\nb: &b\n  c: {d: [1, *b]}": "line 5: an alias stands within what it stands for",
+    "a: &a [*a, *a, *a]\n": "line 3: an alias stands within what it stands for",
+    "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)): "line 3: aliases make",
     "a: *b": "line 3: found undefined alias 'b'",
     "a: 1\n---\nb: 2": "line 4: but found another document",
 }

@@ -13,6 +13,7 @@ from bundlewise.agents import answers
 from bundlewise.agents.compose import JudgePrompt
 from bundlewise.agents.engine import Judgement, StudentEngine, Written
 from bundlewise.agents.reading import Reading
+from bundlewise.agents.student import fitting_name
 from bundlewise.dataset import load
 from bundlewise.domain import Bundle, Prediction, Session
 from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
@@ -196,3 +197,35 @@ def test_a_student_whose_judgement_has_no_weight_is_not_asked_for_it(
     predictions = ask(engine, reading=unasked)
     assert all(p.outcome == "ok" and len(p.bundles) == 1 for p in predictions)
     assert [len(p.groups[0]) for p in predictions] == [len(session.items) for session in SESSIONS]
+
+
+LONG = [
+    ["q" * 900 + " " + chr(97 + n % 26) * 40 for n in range(30)],
+    ["a" + "\u0301" * (900 + n) for n in range(30)],
+    ["\u0f40\u0fb5" * 300 + str(n) for n in range(30)],
+    ["z" * 990 for _ in range(30)],
+]
+
+
+@pytest.mark.parametrize("titles", LONG)
+def test_a_session_that_does_not_fit_is_a_failed_answer_and_the_others_are_answered(
+    engine: StudentEngine, titles: list[str]
+) -> None:
+    (alone,) = ask(engine, SESSIONS[:1])
+    before, found, after = ask(engine, [SESSIONS[0], samples.session("long", titles), SESSIONS[0]])
+    assert found.outcome == "failed" and found.bundles == () and found.session_id == "long"
+    assert found.reason.startswith("the prompt is longer than the student can read") and found.tokens_in == 0
+    assert told(before) == told(after) == told(alone)
+
+
+@pytest.mark.parametrize("titles", LONG)
+def test_labels_and_repairs_of_long_titles_fit_too(engine: StudentEngine, titles: list[str]) -> None:
+    for form in ("pairs", "labels"):
+        (found,) = ask(engine, [samples.session("long", titles[:12])], form=form, repairs=2)
+        assert found.outcome in ("ok", "repaired", "failed")
+
+
+def test_intents_are_asked_for_in_what_the_student_reads(engine: StudentEngine) -> None:
+    titles = [f"{'q' * 40}{n} {'w' * 40}{n}" for n in range(30)]
+    asked = fitting_name(samples.session("long", titles), tuple(range(30)), lambda prompt: len(prompt) < 700)
+    assert len(asked) < 700 and asked.startswith("Shopping for")

@@ -18,8 +18,9 @@ from worst_server import parent_of, running, wait_until
 from bundlewise.agents.compose import judge_prompt
 from bundlewise.domain import Retrieved
 from bundlewise.errors import DataError
+from bundlewise.prompts.allowance import CHARACTERS, SECONDS, allowance
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, shipped, using
-from bundlewise.prompts.outside import CHARACTERS, SECONDS, WORKERS, allowance, rendering_outside
+from bundlewise.prompts.outside import WORKERS, rendering_outside
 
 
 def looped(times: int, body: str) -> str:
@@ -47,6 +48,9 @@ FAULTS = {
     "ValueError": "{{ ('f' * 90000) | int(0, 16) }}",
     "UnicodeEncodeError": "{{ '\\ud800' }}",
     "too many statically nested blocks": "{% for a in titles %}" * 25 + "x" + "{% endfor %}" * 25,
+    "nested too deep": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+    "a row of operators": "{{ " + "+".join(["1"] * 20000) + " }}",
+    "blocks, lists or": "{% for a in [1] %}" * 200 + "{% endfor %}" * 200,
     "without end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
 }
 

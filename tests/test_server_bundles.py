@@ -45,10 +45,10 @@ def test_reasons_come_with_their_effect_where_they_are_asked_for(client: TestCli
     assert [(why["id"], why["effect"]) for why in found] == [(THOUGHT.id, 0.25)]
 
 
-def test_a_batch_is_answered_in_its_order_even_with_equal_ids_and_equal_sessions(client: TestClient) -> None:
-    sessions = [{"items": TITLES, "session_id": "a"}, {"items": TITLES[::-1], "session_id": "a"}, {"items": TITLES}]
+def test_a_batch_is_answered_in_its_order_even_with_equal_sessions(client: TestClient) -> None:
+    sessions = [{"items": TITLES, "session_id": "a"}, {"items": TITLES[::-1], "session_id": "b"}, {"items": TITLES}]
     found = ask(client, {"sessions": sessions}).json()["sessions"]
-    assert [each["session_id"] for each in found] == ["a", "a", "3"]
+    assert [each["session_id"] for each in found] == ["a", "b", "3"]
     assert [len(each["bundles"]) for each in found] == [1, 0, 1]
     assert found[1]["outcome"] == "failed" and found[1]["reason"]
 
@@ -73,6 +73,12 @@ def test_an_id_that_is_made_is_nobody_elses(client: TestClient, items: Any, ids:
 def test_a_session_id_that_is_made_is_nobody_elses(client: TestClient) -> None:
     found = ask(client, {"sessions": [{"items": TITLES}, {"items": TITLES, "session_id": "1"}]}).json()["sessions"]
     assert [each["session_id"] for each in found] == ["3", "1"]
+
+
+def test_an_id_that_two_sessions_have_is_refused_with_both_places(client: TestClient) -> None:
+    sessions = [{"items": TITLES, "session_id": key} for key in ("a", "b", "a")]
+    found = ask(client, {"sessions": sessions})
+    assert found.status_code == 400 and "the id 'a' is that of sessions 1 and 3" in found.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("many", [False, True])

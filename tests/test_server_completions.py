@@ -81,6 +81,14 @@ NOTHING = {
     "seed": 7,
     "stream": False,
 }
+INTEGERS_AND_NULLS = [
+    {"stop": [None]},
+    {"metadata": {"a": None}},
+    {"metadata": {"a": None, "b": "x"}},
+    {"logit_bias": {"50256": None}},
+    {"max_tokens": 100.0},
+    {"max_completion_tokens": 100.0, "seed": 1.0, "n": 1.0, "top_logprobs": 0.0},
+]
 OPTIONAL = [name for name, field in ChatRequest.model_fields.items() if not field.is_required()]
 
 
@@ -138,10 +146,21 @@ def test_an_order_in_two_parts_is_one_order(client: openai.OpenAI) -> None:
     assert str(said.choices[0].message.content).count("I found") == 1
 
 
+@pytest.mark.parametrize("given", INTEGERS_AND_NULLS)
+def test_lists_of_nulls_ask_for_nothing_and_an_integer_may_be_written_with_a_point(
+    address: str, given: dict[str, Any]
+) -> None:
+    body = {"model": "bundlewise", "messages": [{"role": "user", "content": "find a stylus"}], **given}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert httpx.post(f"{address}/v1/chat/completions", json=body, headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("given", "param"),
     [
         ({"n": 2}, "n"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"seed": 0.5}, "seed"),
         ({"logprobs": True}, "logprobs"),
         ({"stop": ["x"]}, "stop"),
         ({"stop": "x"}, "stop"),

@@ -1,6 +1,7 @@
 """What the page asks /api beside threads: who it is for, turns to listen to again, knowledge, and the playground."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -204,3 +205,23 @@ def test_no_script_of_the_page_makes_markup_of_text() -> None:
         text = path.read_text("utf-8")
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://"):
             assert word not in text.replace("http://www.w3.org/2000/svg", ""), (path.name, word)
+
+
+HUGE = [
+    "{{ 'a b ' * 240000 }}",
+    "{{ '\U0001f600' * 900000 }}",
+    "{{ 'ab ' * 60000 }}",
+    "{{ '\\n' * 240000 }}",
+]
+
+
+@pytest.mark.parametrize("way", ["render", "try"])
+@pytest.mark.parametrize("name", ["pair", "judge", "name"])
+@pytest.mark.parametrize("body", HUGE)
+def test_a_text_that_nobody_could_read_is_a_fault_of_its_template_and_costs_little(
+    client: TestClient, body: str, name: str, way: str
+) -> None:
+    began = time.process_time()
+    found = client.post(f"/api/prompts/{name}/{way}", json={"text": body, "titles": ["red mouse", "blue pad"]}).json()
+    assert time.process_time() - began < 2
+    assert found["fault"]["line"] == 1 and found["fault"]["message"].startswith(f"{name}.jinja, line 1: ")

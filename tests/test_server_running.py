@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -166,6 +167,64 @@ def test_a_small_request_does_not_wait_for_a_large_one_whose_client_has_gone(pat
         until(lambda: "bundlewise_requests_active 0.0" in httpx.get(f"{address}/metrics").text)
         assert "bundlewise_queue_sessions 0.0" in httpx.get(f"{address}/metrics").text
     assert len(student.batches) == 2
+
+
+def request_of(body: Any) -> bytes:
+    sent = json.dumps(body).encode()
+    head = (
+        f"POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+    )
+    return head.encode() + sent
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("length", [1, 900])
+def test_a_client_that_sends_a_second_request_before_its_answer_is_missed_when_it_has_gone(
+    times: int, length: int
+) -> None:
+    student = Stepping()
+    large = {"sessions": [{"items": [f"{'a' * length} {n}", f"b {n}"]} for n in range(64)]}
+    with served(app_of(student)) as address:
+        until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+        with closing(dial(address)) as line:
+            line.sendall(request_of(large) * times)
+            time.sleep(0.5)
+        began = time.monotonic()
+        assert httpx.post(f"{address}/v1/bundles", json=BODY, timeout=30).status_code == 200
+        assert time.monotonic() - began < 2
+        until(lambda: "bundlewise_requests_active 0.0" in httpx.get(f"{address}/metrics").text)
+    assert len(student.batches) == 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_first_of_two_requests_at_once_is_answered_and_then_the_connection_ends(together: bool) -> None:
+    with served(app_of(WordStudent(delay=0.3))) as address, closing(dial(address)) as line:
+        one = request_of(BODY)
+        line.sendall(one * 2 if together else one)
+        if not together:
+            time.sleep(0.1)
+            line.sendall(one)
+        heard = b"".join(iter(lambda: line.recv(9999), b""))
+    assert heard.count(b"HTTP/1.1 200") == 1 and heard.endswith(b"}")
+
+
+def test_requests_one_after_the_other_share_a_connection(slow: str) -> None:
+    parts = urlsplit(slow)
+    with closing(HTTPConnection(str(parts.hostname), parts.port, timeout=10)) as connection:
+        lines = set()
+        for _ in range(3):
+            connection.request("POST", "/v1/bundles", json.dumps(BODY), {"Content-Type": "application/json"})
+            lines.add(connection.sock)
+            assert connection.getresponse().read()
+        assert len(lines) == 1
+
+
+def test_who_floods_a_connection_instead_of_waiting_is_hung_up_on() -> None:
+    with served(app_of(Stepping())) as address, closing(dial(address)) as line:
+        line.sendall(request_of({"sessions": [{"items": [f"a {n}", "b"]} for n in range(64)]}))
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                line.sendall(b"x" * 100_000)
 
 
 def until(true: Any, seconds: float = 60) -> None:

@@ -18,7 +18,6 @@ MAX_TEXT = 20_000
 LISTED = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s")
 """How a row of a list begins."""
 TOOLS = {"tools": "tool_choice", "functions": "function_call"}
-EMPTY = (str, list, dict)
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
@@ -30,9 +29,26 @@ class Chat(Shape):
     def _given(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        empty = [name for name, value in given.items() if value is None or (isinstance(value, EMPTY) and not value)]
-        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
-        return asked(cls, {name: given[name] for name in given.keys() - (set(empty) - needed)})
+        fields = cls.model_fields
+        needed = {name for name, field in fields.items() if field.is_required()}
+        told = {name: value for name, value in given.items() if name in needed or not asks_for_nothing(value)}
+        return asked(cls, {name: as_given(value) for name, value in told.items()})
+
+
+def asks_for_nothing(value: Any) -> bool:
+    """Say whether a value is null or empty, or holds nothing but such values."""
+    if isinstance(value, dict):
+        return not value or all(part is None for part in value.values())
+    if isinstance(value, list):
+        return not value or all(part is None for part in value)
+    return value is None or value == ""
+
+
+def as_given(value: Any) -> Any:
+    """Return a value as its writer means it: without nulls, and as an integer where a client writes 1 as 1.0."""
+    if isinstance(value, dict):
+        return {name: part for name, part in value.items() if part is not None}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class TextPart(Chat):

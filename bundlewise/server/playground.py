@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
 from bundlewise.domain import Item, Prediction, Record, Retrieved, Session
 from bundlewise.errors import BundlewiseError, DataError, PromptError, UsageError
 from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
 from bundlewise.live import LiveStudent
 from bundlewise.metrics import score_session, summarise
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
-from bundlewise.prompts.outside import allowance, rendering_outside
+from bundlewise.prompts.outside import rendering_outside
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answering import READ
 from bundlewise.workbench.editing import library_with, save_template
-from bundlewise.workbench.rendering import Reader, Rendered, World, rendered
+from bundlewise.workbench.rendering import Reader, Rendered, World, rehearse, rendered
 
 PASTED = "pasted"
 SCORES = ("gjs", "v2_precision", "v2_recall", "v2_coverage", "exact_precision", "exact_recall")
@@ -161,9 +161,7 @@ class Playground:
         with rendering_outside(), allowance():
             try:
                 with using(library_with(name, text)):
-                    judge_prompt(session, retrieved)
-                    label_prompt(session, retrieved)
-                    name_prompt(session, tuple(range(len(session.items))))
+                    rehearse(name, session, World(retrieved, reader=self._reader))
             except DataError as error:
                 return fault_of(error)
         return None

@@ -20,6 +20,8 @@ from bundlewise.server.refusals import error_body
 
 READ_AT_ONCE = 8192
 """Bytes that are read of one connection before the others have their turn."""
+DROPPED = 2**20
+"""Bytes that are read and dropped of a client that sends more before it has its answer."""
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -56,13 +58,16 @@ def refuse_taken(host: str, port: int) -> None:
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP protocol, closing a connection whose next request does not get its headers together in time.
 
-    Whoever opens a connection and sends them byte by byte would otherwise hold it for ever.
+    Whoever opens a connection and sends them byte by byte would otherwise hold it for ever. What a client sends
+    before it has its answer is dropped, and the connection closed after the answer: a second request that waited
+    would stop the reading, and with it the news that the client has gone.
     """
 
     def __init__(self, *, seconds: float, **settings: Any) -> None:
         super().__init__(**settings)
         self._seconds = seconds
         self._deadline: asyncio.TimerHandle | None = None
+        self._dropped = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -73,11 +78,28 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take data; the clock stops when the headers are whole, and starts with the next ones."""
+        if self._is_answering():
+            self._drop(len(data))
+            return
         super().data_received(data)
+        if self._is_answering() and self.conn.trailing_data[0]:
+            self._drop(len(self.conn.trailing_data[0]))
         if self.conn.their_state is h11.IDLE:
             self._wait_for_headers()
         else:
             self._stop_waiting()
+
+    def _is_answering(self) -> bool:
+        """Say whether a request is whole and its answer is not."""
+        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
+
+    def _drop(self, size: int) -> None:
+        """Drop what came before the answer to the request before it; the connection ends with that answer."""
+        self.cycle.keep_alive = False
+        self.flow.resume_reading()
+        self._dropped += size
+        if self._dropped > DROPPED:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""

@@ -90,12 +90,7 @@ class OneSession(Shape):
     @classmethod
     def _differ(cls, items: list[str | Product]) -> list[str | Product]:
         """Refuse an id that two products have: the answer names products by it."""
-        places = dict[str, int]()
-        for place, item in enumerate(items, 1):
-            key = item.id if isinstance(item, Product) else None
-            if key is not None and (first := places.setdefault(key, place)) < place:
-                told = {"id": shown(key), "first": first, "second": place}
-                raise PydanticCustomError("repeated_id", "the id {id} is that of products {first} and {second}", told)
+        _refuse_repeated([item.id if isinstance(item, Product) else None for item in items], "products")
         return items
 
     def session(self, key: str) -> Session:
@@ -106,6 +101,14 @@ class OneSession(Shape):
             for own, product in zip(numbered([product.id for product in products]), products, strict=True)
         ]
         return Session(session_id=self.session_id or key, domain=self.domain, items=tuple(items))
+
+
+def _refuse_repeated(ids: Sequence[str | None], what: str) -> None:
+    places = dict[str, int]()
+    for place, key in enumerate(ids, 1):
+        if key is not None and (first := places.setdefault(key, place)) < place:
+            told = {"id": shown(key), "what": what, "first": first, "second": place}
+            raise PydanticCustomError("repeated_id", "the id {id} is that of {what} {first} and {second}", told)
 
 
 def numbered(given: Sequence[str | None]) -> list[str]:
@@ -130,6 +133,13 @@ class BatchRequest(Shape):
 
     sessions: list[OneSession] = Field(min_length=1, max_length=MAX_SESSIONS, fail_fast=True)
     explain: bool = Field(default=False, description="say for each bundle what each knowledge record did for it")
+
+    @field_validator("sessions")
+    @classmethod
+    def _differ(cls, sessions: list[OneSession]) -> list[OneSession]:
+        """Refuse an id that two sessions have: the answer names sessions by it."""
+        _refuse_repeated([session.session_id for session in sessions], "sessions")
+        return sessions
 
 
 def _form_of_request(value: Any) -> str:

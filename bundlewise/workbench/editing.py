@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bundlewise.errors import UsageError
 from bundlewise.files import write_bytes, write_text
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import Library, check_name, current, folder_in_force, forget, shipped
-from bundlewise.prompts.outside import allowance
 from bundlewise.prompts.template import SUFFIX, Template, parse_template, read_template
 from bundlewise.workbench.cases import ENDING
 from bundlewise.workbench.questions import as_object

@@ -11,8 +11,8 @@ from jinja2 import nodes
 from bundlewise.agents import contracts
 from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, DataError
+from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import SHIPPED, TEMPLATES, Library, files_in
-from bundlewise.prompts.outside import allowance
 from bundlewise.prompts.sandbox import RANDOM
 from bundlewise.prompts.template import FrontMatter, Template, read_template
 from bundlewise.workbench.questions import as_object

@@ -7,9 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bundlewise.agents.compose import JudgePrompt, fitting, judge_prompt, label_prompt, name_prompt
+from bundlewise.agents.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt, size_of
+from bundlewise.agents.student import fitting_name
 from bundlewise.domain import Record, Retrieved, Session
+from bundlewise.errors import DataError
 from bundlewise.prompts.library import current
+from bundlewise.prompts.outside import charged
 from bundlewise.workbench.questions import Question, questions
 
 KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint": ""}
@@ -82,6 +85,13 @@ class Reader:
 
         return fits(self._tokenizer, self._config, prompt)
 
+    @property
+    def most_bytes(self) -> float:
+        """The bytes of a prompt above which its tokens are not counted, as the student cannot read it by far."""
+        from bundlewise.agents.engine import most_bytes
+
+        return most_bytes(self._config)
+
     @cached_property
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
@@ -112,6 +122,21 @@ class World:
         """The number of tokens that open the student's document."""
         return self.reader.opening if self.reader else 0
 
+    def fits(self, name: str, prompt: JudgePrompt | str) -> bool:
+        """Say whether the student can read a prompt of a template whole."""
+        with charged(current().template(name)):
+            return self.reader is None or self.reader.fits(prompt)
+
+    def refuse_long(self, name: str, prompt: JudgePrompt | str) -> None:
+        """Refuse a prompt that is too long for its tokens to be counted.
+
+        Raises:
+            DataError: it is; names the template.
+        """
+        if self.reader and (size := size_of(prompt)) > self.reader.most_bytes:
+            found = f"a prompt of {size:,} bytes, the student reads about {self.reader.most_bytes:,.0f} at most"
+            raise DataError(f"{current().template(name).at(1)}: {found}; write less")
+
 
 def rendered(name: str, session: Session, world: World | None = None) -> list[Rendered]:
     """Return the prompts that a template makes, or takes part in, for a session.
@@ -130,12 +155,29 @@ def rendered(name: str, session: Session, world: World | None = None) -> list[Re
     return [_asked(question, world) for question in questions(name, session, world.retrieved, world.known)]
 
 
+def rehearse(name: str, session: Session, world: World) -> None:
+    """Make the prompts by which the student is asked about a session, without asking.
+
+    Raises:
+        DataError: an edited template cannot be used for it; names file and line.
+    """
+    seen = session.blind()
+    prompt, _ = fitting(seen, world.retrieved, judge_prompt, lambda prompt: world.fits(name, prompt))
+    if not world.fits(name, prompt):
+        raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
+    fitting(seen, world.retrieved, label_prompt, lambda prompt: world.fits(name, prompt))
+    naming = fitting_name(seen, tuple(range(len(seen.items))), lambda prompt: world.fits(name, prompt))
+    if not world.fits(name, naming):
+        raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
+
+
 def _judge(name: str, session: Session, world: World) -> Rendered:
-    prompt, cut = _fitted(session, world, judge_prompt)
+    prompt, cut = _fitted(name, session, world, judge_prompt)
     plain = judge_prompt(session.blind(), Retrieved())
     parts = [] if name == "pair" else [_part("judge", f"{prompt.head}\n", f"{plain.head}\n", world)]
-    for question, without in zip(prompt.questions, plain.questions, strict=True):
-        parts.append(_part("pair", f"{question}\n", None if cut else f"{without}\n", world))
+    with charged(current().template(name)):
+        for question, without in zip(prompt.questions, plain.questions, strict=True):
+            parts.append(_part("pair", f"{question}\n", None if cut else f"{without}\n", world))
     about = f"session {session.session_id}, {len(prompt.pairs)} pairs"
     return Rendered(
         template=name,
@@ -148,23 +190,30 @@ def _judge(name: str, session: Session, world: World) -> Rendered:
 
 
 def _label(session: Session, world: World) -> Rendered:
-    text, cut = _fitted(session, world, label_prompt)
-    part = _part("label", text, label_prompt(session.blind(), Retrieved()), world)
+    text, cut = _fitted("label", session, world, label_prompt)
+    plain = label_prompt(session.blind(), Retrieved())
+    with charged(current().template("label")):
+        part = _part("label", text, plain, world)
     about, known = f"session {session.session_id}", current().fingerprint("label")
     return Rendered(template="label", fingerprint=known, about=about, parts=(part,), cut=cut, opening=world.opening)
 
 
-def _fitted(session: Session, world: World, compose: Callable[[Session, Retrieved], Prompt]) -> tuple[Prompt, str]:
-    seen, reader = session.blind(), world.reader
-    return fitting(seen, world.retrieved, compose, reader.fits if reader else lambda _: True)
+def _fitted(
+    name: str, session: Session, world: World, compose: Callable[[Session, Retrieved], Prompt]
+) -> tuple[Prompt, str]:
+    prompt, cut = fitting(session.blind(), world.retrieved, compose, lambda prompt: world.fits(name, prompt))
+    world.refuse_long(name, prompt)
+    return prompt, cut
 
 
 def _names(session: Session, world: World) -> Iterator[Rendered]:
     """Yield a prompt for every annotated bundle, or one for all products together."""
     for group in session.groups or (tuple(range(len(session.items))),):
-        text = name_prompt(session, group)
+        text = fitting_name(session, group, lambda prompt: world.fits("name", prompt))
+        world.refuse_long("name", text)
         about = f"session {session.session_id}, products {', '.join(str(place + 1) for place in group)}"
-        part = Part(template="name", role="text", text=text, tokens=world.count(text))
+        with charged(current().template("name")):
+            part = _part("name", text, None, world)
         yield Rendered(
             template="name",
             fingerprint=current().fingerprint("name"),
@@ -182,12 +231,15 @@ def _asked(question: Question, world: World) -> Rendered:
         without = {key: KNOWLEDGE.get(key, value) for key, value in question.variables.items()}
         plain = library.render(name, without)
     chat = question.messages()
-    parts = [
-        _part(question.sources[place], message["content"], plain if place == len(chat) - 1 else None, world)
-        if len(chat) == 1
-        else _estimated(question.sources[place], message, plain if place == len(chat) - 1 else None)
-        for place, message in enumerate(chat)
-    ]
+    if len(chat) == 1:
+        world.refuse_long(name, chat[0]["content"])
+    with charged(library.template(name)):
+        parts = [
+            _part(question.sources[place], message["content"], plain if place == len(chat) - 1 else None, world)
+            if len(chat) == 1
+            else _estimated(question.sources[place], message, plain if place == len(chat) - 1 else None)
+            for place, message in enumerate(chat)
+        ]
     return Rendered(
         template=name,
         fingerprint=library.fingerprint(name),
