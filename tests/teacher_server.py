@@ -79,7 +79,7 @@ def reply_to(body: dict[str, Any]) -> dict[str, Any]:
         return GREETING
     prompt = body["messages"][1]["content"]
     titles = re.findall(r"^\d+\. (.*)$", prompt, re.MULTILINE)
-    kinds = [head_noun(kind(title)) for title in titles]
+    kinds = [head_noun(kind(title)) for title in titles] or ["product"]
     if "What is each of them?" in prompt:
         return {"kinds": kinds}
     if "Which bundles are in it" in prompt:
