@@ -13,7 +13,7 @@ FREE = set_of("""
     drink drive drop electronic equipment filling film fit flash flavor flavour food footwear form fruit game
     garment gear gift glass grain group handle head holder home hosiery household ingredient interface item
     jewelry kind kit kitchen label laptop light line lingerie link machine maker match material meal meat media
-    mix model module mount music network office one other outfit pack pair part pc peripheral phone photo piece
+    mix model module mount music nut network office one other outfit pack pair part pc peripheral phone photo piece
     plain plant plug pod point pouch powder power product protection protector purpose rack reader ready rest ring
     sauce screen seasoning seed series server session set setup shirt shoe shopper short side size sleepwear slip
     snack sound spice sport spread stand staple starter stay stick storage style sugar suit supplement supply

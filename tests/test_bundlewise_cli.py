@@ -74,7 +74,7 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA, "--kb", "kb", "--max-cost", "1"], 2, "--max-cost is for teachers that are paid"),
         (["distil", *DATA, "--dry-run"], 2, "grounded makes no calls and costs nothing; leave out --dry-run"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:"], 2, "openai: names no model"),
-        (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m@nowhere"], 2, "nowhere is no address"),
+        (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m@nowhere"], 2, "does not begin with http://"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m", "--max-cost", "1"], 2, "the price of m is unknown"),
         (["ledger", "show"], 2, "no ledger bundlewise-calls.sqlite; name it with --ledger"),
         (["finetune", "-o", "a"], 2, "Missing option '--data'"),

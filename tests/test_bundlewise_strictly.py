@@ -22,7 +22,7 @@ FAULTS = {
     "[" * 3000: "line 3: not YAML (maximum recursion depth exceeded",
     "? [a]\n: 1": "line 3: found unhashable key; write YAML",
     "a: &a [*a]": "line 3: an alias stands within what it stands for; write it out without aliases",
-    "a: 1\nb: &b\n  c: {d: [1, *b]}": "line 5: an alias stands within what it stands for",
+    "a: 1\nb: &b\n  c: {d: [1, *b]}": "line 4: an alias stands within what it stands for",
     "a: &a [*a, *a, *a]\n": "line 3: an alias stands within what it stands for",
     "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)): "line 3: aliases make",
     "a: *b": "line 3: found undefined alias 'b'",
@@ -44,8 +44,6 @@ def test_what_is_written_once_is_read() -> None:
         "d": {"b": 3},
     }
     assert read_yaml("", "e.yaml", "") is None
-    (around,) = read_yaml("- &a [*a]", "e.yaml", "")
-    assert around[0] is around
 
 
 def test_a_key_that_stands_twice_in_json_is_named() -> None:
