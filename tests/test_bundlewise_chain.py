@@ -148,7 +148,10 @@ def test_sessions_that_cannot_be_read_are_left_out_of_a_calibration(engine: Stud
         chain.calibrated(engine, None, [many])
 
 
-def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(engine: StudentEngine) -> None:
+def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
+    engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.model.config, "max_position_embeddings", 100)
     wordy = held("wordy", ["x" * 1500, "y" * 1500])
     assert not engine.fits(judge_prompt(wordy, Retrieved()))
     counting = Counting(engine)

@@ -169,8 +169,8 @@ def test_a_rewrite_without_end_is_a_rewrite_that_cannot_be_used(bench: Bench, tm
 
 @pytest.mark.parametrize(
     ("rewrite", "said"),
-    [(LATE, "more than 2 s of work"), (FAILING, "ZeroDivisionError"), (LONG, "the student reads")],
-    ids=["late", "failing", "long"],
+    [(LATE, "more than 2 s of work"), (FAILING, "ZeroDivisionError")],
+    ids=["late", "failing"],
 )
 def test_a_rewrite_that_fails_at_a_session_is_told_and_the_next_is_tried(
     bench: Bench, tmp_path: Path, rewrite: str, said: str
@@ -179,3 +179,8 @@ def test_a_rewrite_that_fails_at_a_session_is_told_and_the_next_is_tried(
     run = optimise(bench, Rewriter(rewrite, BETTER), tmp_path, 2)
     assert run.tries[0].verdict == "invalid" and said in run.tries[0].note
     assert run.tries[1].verdict != "invalid"
+
+
+def test_a_rewrite_that_no_session_fits_into_answers_nothing_and_is_not_better(bench: Bench, tmp_path: Path) -> None:
+    run = optimise(bench, Rewriter(LONG, BETTER), tmp_path, 2)
+    assert run.tries[0].verdict == "not better on training" and run.tries[1].verdict != "invalid"
