@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import zip_longest
 
 from bundlewise.agents.counting import foreign_number
-from bundlewise.agents.plain_words import FREE, ORDINARY
+from bundlewise.agents.plain_words import FREE, ORDINARY, SHELVES
 from bundlewise.agents.things import Spoken
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, words
@@ -49,17 +49,19 @@ _ALONE = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The product words of the data: the last word of every kind, and the last two."""
+    """The product words of the data: the last word of every kind, the last two, and all words of kinds."""
 
     nouns: frozenset[str] = frozenset()
     phrases: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, kinds: Iterable[str]) -> "Vocabulary":
         """Return the words of kinds."""
         named = [stems for each in set(kinds) if (stems := _stems(each))]
         phrases = {" ".join(stems[-2:]) for stems in named if len(stems) > 1 and not FREE.intersection(stems[-2:])}
-        return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases))
+        known = frozenset(stem for stems in named for stem in stems)
+        return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases), known)
 
 
 def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
@@ -77,7 +79,15 @@ def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Voc
     said = _Said(text, session, tuple(kinds), vocabulary)
     sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
     there = [each for each in sentences if not _ABSENT.search(each.text)]
-    return _listed([noun for each in there for noun in (*each.strange, *each.spoken.mentioned())])
+    # A word such as "shoe" speaks of products at large where the data hold shoes, and of a strange one elsewhere.
+    shelves = SHELVES - vocabulary.known - said.own if vocabulary.known else frozenset()
+    return _listed(
+        [
+            noun
+            for each in there
+            for noun in (*each.strange, *each.spoken.mentioned(), *(stem for stem in each.stems if stem in shelves))
+        ]
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,12 @@ FREE = set_of("""
 """)
 """Words for products at large, and words that mean something else as well: no text names a product by them alone."""
 
+SHELVES = set_of("""
+    beverage bottle bread cake camera candy chocolate condiment dessert dish dress fruit laptop meat phone pouch sauce
+    seasoning shirt shoe snack sugar sweetener tablet toy tv vegetable
+""")
+"""Those of the words above that mean certain products and nothing else: strange where the data hold none of them."""
+
 ORDINARY = set_of("""
     about after all also although and annotation another any are as at be because before both but buyer by cents
     common costs could day difference dollar dollars each either else euro euros every everything few first for
