@@ -12,16 +12,12 @@ from uuid import uuid4
 
 from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
 from bundlewise.agents.chat import ChatEndpoint, RefusedError, SilentError
-from bundlewise.agents.completions import CHARACTERS as CHARACTERS
-from bundlewise.agents.completions import UNUSABLE, why_unusable
-from bundlewise.agents.completions import tokens_of as tokens_of
+from bundlewise.agents.completions import UNUSABLE, tokens_of, why_unusable
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.agents.contracts import parse, schema_of
 from bundlewise.agents.dialect import Mode
 from bundlewise.agents.probing import PROBE, PROBE_SCHEMA, PROBED, keeps
-from bundlewise.agents.room import CapError as CapError
-from bundlewise.agents.room import Caps as Caps
-from bundlewise.agents.room import Room
+from bundlewise.agents.room import Caps, Room
 from bundlewise.agents.tally import Tally
 from bundlewise.errors import KnowledgeError, StoppedError, UsageError
 from bundlewise.prompts.render import Messages, fingerprint, messages, render

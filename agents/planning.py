@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
-from bundlewise.agents.asking import CHARACTERS, Asks, tokens_of
+from bundlewise.agents.asking import Asks
 from bundlewise.agents.calls import Call, Reply, Verdict
+from bundlewise.agents.completions import CHARACTERS, tokens_of
 from bundlewise.agents.contracts import Contract
 from bundlewise.agents.contracts import Reply as Typed
 from bundlewise.prices import Price

@@ -248,8 +248,9 @@ def _run(
 @contextmanager
 def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | None]":
     """Open the ledger of a large teacher and look up its price; others need nothing of it."""
-    from bundlewise.agents.asking import Asker, Caps
+    from bundlewise.agents.asking import Asker
     from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.room import Caps
     from bundlewise.prices import price_of
 
     if not is_served(teacher):

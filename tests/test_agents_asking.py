@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from teacher_server import Handler, TeacherServer
 
-from bundlewise.agents.asking import Asker, CapError, Caps, tokens_of
+from bundlewise.agents.asking import Asker
 from bundlewise.agents.calls import CallLedger
 from bundlewise.agents.chat import ChatEndpoint
+from bundlewise.agents.completions import tokens_of
 from bundlewise.agents.contracts import Kinds
 from bundlewise.agents.planning import Planner
+from bundlewise.agents.room import CapError, Caps
 from bundlewise.agents.tally import Tally
 from bundlewise.errors import ModelError, StoppedError, UsageError
 from bundlewise.prices import Price

@@ -11,8 +11,8 @@ from lying_server import BILLED, ESTIMATED, PRICE, UNBILLED, Liar
 from samples import BagOfWords
 from test_bundlewise_distilling import lab, start, write_sessions
 
-from bundlewise.agents.asking import CapError
 from bundlewise.agents.calls import CallLedger
+from bundlewise.agents.room import CapError
 from bundlewise.agents.tally import Tally
 from bundlewise.distilling import Payment, distil
 

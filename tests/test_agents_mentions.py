@@ -169,7 +169,9 @@ def test_of_real_thoughts_none_is_refused_and_of_those_about_another_session_mos
     assert refused(7) > 0.8 * len(thoughts)
 
 
-@pytest.mark.parametrize(("text", "told"), [("It suits a shoe or a shirt.", "shoe and shirt"), ("Both fit any case.", "")])
+@pytest.mark.parametrize(
+    ("text", "told"), [("It suits a shoe or a shirt.", "shoe and shirt"), ("Both fit any case.", "")]
+)
 def test_a_shelf_that_the_data_do_not_hold_is_strange_and_a_word_for_products_at_large_is_not(
     text: str, told: str
 ) -> None:

@@ -19,11 +19,11 @@ from samples import BagOfWords, session
 from teacher_server import Handler, TeacherServer, completion
 
 from bundlewise import distilling
-from bundlewise.agents.asking import CapError
 from bundlewise.agents.grounded import GroundedTeacher
 from bundlewise.agents.large import LargeTeacher
 from bundlewise.agents.outcomes import StageError
 from bundlewise.agents.recorded import RecordedTeacher
+from bundlewise.agents.room import CapError
 from bundlewise.agents.samplers import SAMPLERS
 from bundlewise.dataset import starter_pack_path, write_sessions
 from bundlewise.distilling import Payment, dials_of, distil, plan, teacher_named

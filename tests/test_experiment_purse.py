@@ -8,8 +8,8 @@ import pytest
 from experiment_samples import TRAINING, run_here, small
 from teacher_server import TeacherServer
 
-from bundlewise.agents.asking import CapError
 from bundlewise.agents.calls import Reply
+from bundlewise.agents.room import CapError
 from bundlewise.experiment.purse import Purse
 from bundlewise.experiment.report import write_reports
 from bundlewise.experiment.running import Run

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bundlewise.agents.asking import CapError
+from bundlewise.agents.room import CapError
 from bundlewise.agents.tally import Tally
 from bundlewise.distilling import Payment
 from bundlewise.endpoints import model_of

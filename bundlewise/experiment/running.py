@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundlewise.agents.asking import CapError
 from bundlewise.agents.choosing import FEWEST
+from bundlewise.agents.room import CapError
 from bundlewise.endpoints import is_served
 from bundlewise.errors import DataError, UsageError, describe
 from bundlewise.experiment.audit import audit, require_clean

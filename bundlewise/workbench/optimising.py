@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from bundlewise.agents.asking import Asks, CapError
+from bundlewise.agents.asking import Asks
 from bundlewise.agents.contracts import Rewrite
+from bundlewise.agents.room import CapError
 from bundlewise.domain import Grouping, Prediction, Record, Session
 from bundlewise.errors import DataError, PromptError, UsageError
 from bundlewise.metrics import gjs
