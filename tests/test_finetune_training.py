@@ -138,7 +138,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import test_finetune_training as this
-this.training.SAVE_AFTER = 0
+from bundlewise.finetune import training
+training.SAVE_AFTER = 0
 die = lambda number, steps, loss, score: number == 4 and os.kill(os.getpid(), signal.SIGKILL)
 this.tune(Path(sys.argv[1]), Path(sys.argv[2]), watch=die)
 """
