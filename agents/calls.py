@@ -23,7 +23,7 @@ from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
 Verdict = Literal["good", "empty", "refused", "tools", "unreadable", "faulty"]
-"""What became of an answer: used; without text; a refusal; a call of a tool instead of text; no completion although it
+"""The verdict on an answer: used; without text; a refusal; a call of a tool instead of text; no completion although it
 was billed; text that does not keep its contract."""
 POLL = 0.05
 KEPT = "WHERE key = ? AND (verdict = 'good' OR rowid > ?)"
@@ -32,7 +32,7 @@ KEPT = "WHERE key = ? AND (verdict = 'good' OR rowid > ?)"
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered, and what it took; `finish` is `length` where the answer was cut.
+    """A model's answer and its cost in tokens and seconds; `finish` is `length` where the answer was cut.
 
     `estimated` says that the server did not count the tokens in a way that can be; the ledger does not keep that.
     """

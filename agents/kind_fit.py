@@ -17,7 +17,7 @@ FEW = 5
 ROOT = 5
 """Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
 WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
-"""Who a product is for says nothing of what it is."""
+"""Words for the people that a product is for; they do not name the product."""
 
 
 class TitleWords:

@@ -1,4 +1,4 @@
-"""What a text about a session says of products, held against the session: numbers, quoted phrases, product words."""
+"""Checks of a text about a session: its product numbers, quoted phrases and product words must be the session's."""
 
 import re
 from collections.abc import Iterable, Sequence

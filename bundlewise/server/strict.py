@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from bundlewise.server.refusals import BEARER, REFUSALS, Refusal, invalid, shown
 from bundlewise.server.service import service_of
+from bundlewise.strictly import once
 
 DEEPEST = 32
 SMALL = 16_384
@@ -44,11 +45,7 @@ def read_json(body: bytes) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen = set[str]()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    found = once(pairs)
     if len(found) > MOST_KEYS:
         raise ValueError(f"an object has {len(found)} keys, more than {MOST_KEYS}")
     return found
