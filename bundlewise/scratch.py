@@ -1,5 +1,6 @@
 """Temporary files and folders beside what they become: made by the umask, and swept up after a kill."""
 
+import atexit
 import os
 import secrets
 import shutil
@@ -18,6 +19,8 @@ except ImportError:  # Windows: an open file cannot be removed there, so none th
 
 ENDING = ".bundlewise.tmp"
 _SWEPT: set[Path] = set()
+_MADE: dict[Path, int] = {}
+"""What this process has made and not yet removed, with the process's number: a fork removes nothing of its parent's."""
 
 
 def follow_umask(folder: Path) -> None:
@@ -56,18 +59,31 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 def _leave_file(path: Path) -> None:
     with signals_wait():
         path.unlink(missing_ok=True)
+        _MADE.pop(path, None)
 
 
 def _leave_folder(path: Path, number: int | None) -> None:
     """Remove a folder to its end: signals that come meanwhile, as from an impatient user, wait."""
     with signals_wait():
         shutil.rmtree(path, ignore_errors=True)
+        _MADE.pop(path, None)
         if number is not None:
             os.close(number)
 
 
+@atexit.register
+def _leave_rest() -> None:
+    """Remove what is left where a second signal came before the cleaning of the first had begun."""
+    with signals_wait():
+        for path, process in list(_MADE.items()):
+            if process == os.getpid():
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def _name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{ENDING}")
+    path = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{ENDING}")
+    _MADE[path] = os.getpid()
+    return path
 
 
 def _held_file(target: Path) -> tuple[Path, int]:
