@@ -1,1 +1,1 @@
-"""What the graphs' nodes do: teaching, answering, checking, decoding."""
+"""The language models' side: student, teachers and assistant, each in a room of its own."""

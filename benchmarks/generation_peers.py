@@ -18,10 +18,11 @@ from time import perf_counter, process_time
 
 from measuring import Numbers, show
 
-from bundlewise import dataset, models
-from bundlewise.agents.compose import name_prompt
-from bundlewise.agents.engine import WRITE_ROWS, StudentEngine, start_ids, token_ids
+from bundlewise.agents.student.compose import name_prompt
+from bundlewise.agents.student.engine import WRITE_ROWS, StudentEngine, start_ids, token_ids
+from bundlewise.data.sessions import load
 from bundlewise.domain import Session
+from bundlewise.models.folders import resolve
 
 SLOTS = 8
 INTENT, JSON = 10, 60
@@ -35,7 +36,7 @@ def ours(student: str, threads: int) -> tuple[Writer, str]:
     import torch
 
     torch.set_num_threads(threads)
-    engine = StudentEngine.load(models.resolve(student))
+    engine = StudentEngine.load(resolve(student))
     end = engine.tokenizer.eos_token_id
 
     def batch(ids: list[list[int]], count: int) -> list[str]:
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     sys.path += [str(folder) for folder in given.site]
-    sessions = dataset.load(given.data, "validation")[: given.limit]
+    sessions = load(given.data, "validation")[: given.limit]
     write, opening = ours(given.student, given.threads)
     writers = {"bundlewise": write}
     for module, name, peer in (("openvino_genai", "OpenVINO", openvino), ("xllamacpp", "llama.cpp", llama_cpp)):

@@ -16,15 +16,17 @@ from typing import Any
 
 from measuring import Numbers, alone, note_memory, show
 
-from bundlewise import chain, dataset, models
-from bundlewise.agents import engine as engine_module
-from bundlewise.agents.compose import judge_prompt, name_prompt
-from bundlewise.agents.engine import StudentEngine
-from bundlewise.agents.loading import load_causal_lm
+from bundlewise.agents.student import engine as engine_module
+from bundlewise.agents.student.compose import judge_prompt, name_prompt
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.agents.student.load import load_causal_lm
+from bundlewise.data.sessions import load
 from bundlewise.domain import Grouping, Knowledge, Provenance, Retrieved, Session
+from bundlewise.evaluation.metrics import gjs
 from bundlewise.finetune.students import manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
-from bundlewise.metrics import gjs
+from bundlewise.models.folders import resolve, token_counter
+from bundlewise.pipeline import predictions
 
 ANSWER_TOKENS = 120
 NEW_TOKENS = 24
@@ -40,7 +42,7 @@ def json_loop(sessions: Sequence[Session], student: str) -> Numbers:
     """Ask an untuned student for JSON, session by session."""
     import torch
 
-    model, tokenizer = load_causal_lm(models.resolve(student))
+    model, tokenizer = load_causal_lm(resolve(student))
     answers: list[Grouping] = []
     start = perf_counter()
     for session in sessions:
@@ -75,10 +77,10 @@ def served(sessions: Sequence[Session], student: str, adapter: Path | None, kb: 
     manifest = manifest_for(student, adapter)
     opened = open_student(student, adapter, manifest)
     policy = Policy.of(**manifest.policy) if manifest and manifest.policy else Policy()
-    retriever = chain.open_retriever(kb, policy, opened.base) if kb else None
-    chain.answer(sessions[:2], opened.engine, retriever=retriever, reading=opened.reading)
+    retriever = predictions.open_retriever(kb, policy, opened.base) if kb else None
+    predictions.answer(sessions[:2], opened.engine, retriever=retriever, reading=opened.reading)
     start = perf_counter()
-    found = chain.answer(sessions, opened.engine, retriever=retriever, reading=opened.reading)
+    found = predictions.answer(sessions, opened.engine, retriever=retriever, reading=opened.reading)
     numbers = _scored(sessions, [prediction.groups for prediction in found], perf_counter() - start)
     note_memory(numbers, "memory_mb")
     return numbers
@@ -91,7 +93,7 @@ def _scored(sessions: Sequence[Session], answers: Sequence[Grouping], seconds: f
 
 def parts(sessions: Sequence[Session], student: str) -> Numbers:
     """Time a grammar against free text of as many tokens, and a shared prefix against computing it in every row."""
-    engine = StudentEngine.load(models.resolve(student))
+    engine = StudentEngine.load(resolve(student))
     numbers = _grammar_cost(engine, [name_prompt(session, (0, 1)) for session in sessions])
     about = Provenance(teacher="benchmark", prompt="import", run="0")
     records = [
@@ -120,7 +122,7 @@ def _grammar_cost(engine: StudentEngine, prompts: list[str]) -> Numbers:
     import torch
     from transformers import LogitsProcessorList
 
-    from bundlewise.agents.constrained import GrammarProcessor
+    from bundlewise.agents.student.grammar import GrammarProcessor
 
     ids = [engine.tokenizer.encode(prompt) for prompt in prompts]
     shortest = min(map(len, ids))
@@ -153,7 +155,7 @@ def prices(sessions: Sequence[Session], student: str, per_second: float) -> dict
     teacher = (read * price read + written * price written) / 10^6 * 1000; student = 1000 / (sessions a second) / 3600
     * price an hour. Written tokens are those of the annotated bundles as JSON.
     """
-    count = models.token_counter(models.resolve(student))
+    count = token_counter(resolve(student))
     read = fmean(RULES_TOKENS + sum(count(title) + 4 for title in s.titles) + 60 for s in sessions)
     written = fmean(count(json.dumps([b.model_dump() for b in s.bundles])) for s in sessions)
     rows: dict[str, Numbers] = {"student, 2 cores": {"dollars": 1000 / per_second / 3600 * MACHINE_HOUR}}
@@ -174,7 +176,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30)
     given = parser.parse_args()
     split: Any = given.split
-    everything = dataset.load(given.data, split)
+    everything = load(given.data, split)
     # Evenly spread: files are often sorted by the length of sessions.
     sessions = everything[:: max(1, len(everything) // given.limit)][: given.limit]
     speed = {"bundlewise": alone(served, sessions, given.student, given.adapter, given.kb)}

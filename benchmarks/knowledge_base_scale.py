@@ -17,13 +17,13 @@ from chromadb.config import Settings
 from measuring import LEAST, WARM, Numbers, alone, megabytes, note_memory, race, ratio, show, timed
 from synthetic import KINDS, Kinds, MeanOfKinds, kinds_of, known_sessions
 
-from bundlewise.dataset import starter_pack_path
+from bundlewise.data.sessions import starter_pack_path
 from bundlewise.domain import Knowledge, KnowledgeKind, Session
 from bundlewise.files import fingerprint
+from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.knowledge_base.evidence import PairEvidence
 from bundlewise.knowledge_base.index import HNSW, retrieval_key
-from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever, query_of
 from bundlewise.knowledge_base.store import KnowledgeStore

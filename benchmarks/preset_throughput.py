@@ -12,12 +12,12 @@ from time import perf_counter
 from measuring import Numbers, alone, show
 from training_speed import flops, peak, prepared
 
-from bundlewise import models
 from bundlewise.errors import ModelError
+from bundlewise.finetune.config import PRESETS, Preset, preset_named
 from bundlewise.finetune.lora import with_lora
-from bundlewise.finetune.presets import PRESETS, Preset, preset_named
 from bundlewise.finetune.training import Training
-from bundlewise.memory import Format
+from bundlewise.models.folders import resolve
+from bundlewise.models.memory import Format
 
 WARM = 3
 
@@ -42,7 +42,7 @@ def save_random_base(preset: Preset, folder: Path) -> None:
     )
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(models.resolve("smollm2-135m")).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(resolve("smollm2-135m")).save_pretrained(folder)
 
 
 def tuned(name: str, data: str, steps: int) -> Numbers:

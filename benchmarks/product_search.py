@@ -17,11 +17,11 @@ from bundlewise.settings import quiet_libraries
 
 quiet_libraries()
 
-from bundlewise.dataset import STARTERS  # noqa: E402
+from bundlewise.data.catalogue import read_products  # noqa: E402
+from bundlewise.data.sessions import STARTERS  # noqa: E402
 from bundlewise.domain import Item  # noqa: E402
 from bundlewise.knowledge_base.embedding import Embedder  # noqa: E402
-from bundlewise.knowledge_base.finding_products import ProductFinder  # noqa: E402
-from bundlewise.products import read_products  # noqa: E402
+from bundlewise.pipeline.product_search import ProductFinder  # noqa: E402
 from bundlewise.text import kind  # noqa: E402
 
 

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise import dataset, distilling
+from bundlewise.data.sessions import load
 from bundlewise.domain import Session
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.pipeline.distil import distil
 from bundlewise.settings import quiet_libraries
 from bundlewise.text import head_noun
 from bundlewise.text import kind as kind_of
@@ -69,7 +70,7 @@ def knowledge_base(sessions: Sequence[Session], teachers: Sequence[str], folder:
     domains = list(dict.fromkeys(session.domain for session in sessions))
     for domain, teacher in zip(domains, teachers, strict=True):
         own = [session for session in sessions if session.domain == domain]
-        distilling.distil(own, teacher, folder)
+        distil(own, teacher, folder)
     return KnowledgeStore.open(folder)
 
 
@@ -112,13 +113,11 @@ def main() -> None:
     given = parser.parse_args()
     quiet_libraries()
     files = given.data or ["electronics"]
-    sessions = [session for name in files for session in dataset.load(name)]
+    sessions = [session for name in files for session in load(name)]
     folder = given.kb or Path(tempfile.mkdtemp()) / fingerprint(files)
     store = knowledge_base(sessions, given.teacher or ["grounded"] * len(files), folder)
     queries = [
-        session
-        for name in files
-        for session in [s for s in dataset.load(name, "validation") if s.bundles][: given.limit]
+        session for name in files for session in [s for s in load(name, "validation") if s.bundles][: given.limit]
     ]
     sources = [s for s in sessions if s.split == "train" and s.bundles]
     place = {session.session_id: row for row, session in enumerate(sources)}

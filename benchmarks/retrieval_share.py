@@ -7,9 +7,11 @@ import argparse
 import json
 import time
 
-from bundlewise import chain, dataset, models
-from bundlewise.agents.engine import StudentEngine
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.data.sessions import load
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.folders import resolve
+from bundlewise.pipeline.predictions import answer, open_retriever
 from bundlewise.settings import quiet_libraries
 
 POLICIES = {
@@ -28,19 +30,19 @@ def main() -> None:
     parser.add_argument("--student", default="smollm2-135m")
     given = parser.parse_args()
     quiet_libraries()
-    sessions = dataset.load(given.data, "validation")[: given.limit]
-    base = models.resolve(given.student)
+    sessions = load(given.data, "validation")[: given.limit]
+    base = resolve(given.student)
     engine = StudentEngine.load(base)
-    chain.answer(sessions[:4], engine)
+    answer(sessions[:4], engine)
     rows = {}
     for name, policy in POLICIES.items():
         started = time.perf_counter()
-        retriever = chain.open_retriever(given.kb, policy, base)
+        retriever = open_retriever(given.kb, policy, base)
         retriever.retrieve(sessions[:1])
         opened = time.perf_counter()
         retriever.retrieve(sessions)
         retrieved = time.perf_counter()
-        chain.answer(sessions, engine, retriever=retriever)
+        answer(sessions, engine, retriever=retriever)
         answered = time.perf_counter()
         share = (retrieved - opened) / (answered - retrieved)
         rows[name] = {

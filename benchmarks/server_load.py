@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 from measuring import Numbers, quantiles, show
 
-from bundlewise import dataset
+from bundlewise.data import sessions as dataset
 
 PATIENCE = 300.0
 

@@ -19,16 +19,16 @@ from typing import Any
 
 from measuring import Numbers, alone, note_memory, show
 
-from bundlewise import dataset
-from bundlewise.agents.asking import Asker
-from bundlewise.agents.calls import CallLedger
-from bundlewise.agents.contracts import Lesson
-from bundlewise.agents.grounded import GroundedTeacher
-from bundlewise.agents.large import LargeTeacher
-from bundlewise.agents.tally import Tally
-from bundlewise.agents.teacher import Pattern, Reflection, Rule, Thought
-from bundlewise.distilling import Payment, dials_of, endpoint_of
+from bundlewise.agents.ledger.calls import CallLedger
+from bundlewise.agents.teacher.ask import Asker
+from bundlewise.agents.teacher.contracts import Lesson
+from bundlewise.agents.teacher.grounded import GroundedTeacher
+from bundlewise.agents.teacher.large import LargeTeacher
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.agents.teacher.tally import Tally
+from bundlewise.data.sessions import load
 from bundlewise.domain import Grouping, Session
+from bundlewise.pipeline.distil import Payment, dials_of, endpoint_of
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 LONG = "the products serve one purpose and their titles say so in a sentence or two of the usual length"
@@ -106,7 +106,7 @@ def state(sessions: int) -> Numbers:
 
 def copies(count: int) -> list[Session]:
     """Return real training sessions, again and again under other names until there are enough."""
-    known = [s for s in dataset.load("electronics", "train") if s.bundles]
+    known = [s for s in load("electronics", "train") if s.bundles]
     return [_renamed(known[n % len(known)], n) for n in range(count)]
 
 

@@ -1,7 +1,7 @@
-"""Make `agents/things.txt`, the English words for physical things, from the files of WordNet 3.0.
+"""Make `agents/teacher/things.txt`, the English words for physical things, from the files of WordNet 3.0.
 
 On Debian: `apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wn`, then
-`python benchmarks/thing_words.py wn/usr/share/wordnet agents/things.txt`.
+`python benchmarks/thing_words.py wn/usr/share/wordnet agents/teacher/things.txt`.
 
 A noun counts where the texts that WordNet counted use it at least as often for an artifact, an animal, food, a plant
 or a substance as for anything else; where they do not use it, one of its first two senses has to be such a thing.

@@ -15,24 +15,24 @@ from typing import Any
 
 from measuring import Numbers, alone, note_memory, show
 
-from bundlewise import dataset, models
-from bundlewise.agents.engine import place_logits
-from bundlewise.agents.loading import load_causal_lm, preferred_dtype
+from bundlewise.agents.student.engine import place_logits
+from bundlewise.agents.student.load import load_causal_lm, preferred_dtype
+from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved
-from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
-from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.examples import Example, examples, plan
 from bundlewise.finetune.lora import lora_settings, with_lora
 from bundlewise.finetune.training import Training, optimizer_of, schedule
-from bundlewise.memory import Shape
+from bundlewise.models.folders import resolve
+from bundlewise.models.memory import Shape
 
 HELD_OUT = 40
 
 
 def prepared(student: str, data: str, steps: int, config: TrainingConfig) -> tuple[Any, Any, Any, Any]:
     """Return model, tokenizer, batches of `steps` steps and held-out examples."""
-    model, tokenizer = load_causal_lm(models.resolve(student), four_bit=config.four_bit)
-    known = [s for s in dataset.load(data, "train") if s.bundles]
+    model, tokenizer = load_causal_lm(resolve(student), four_bit=config.four_bit)
+    known = [s for s in load(data, "train") if s.bundles]
     none = [Retrieved() for _ in known]
     held = examples(tokenizer, known[:HELD_OUT], none[:HELD_OUT], intents=0, seed=0)
     batches: list[list[Example]] = []
@@ -174,7 +174,7 @@ def _optimizer(model: Any, config: TrainingConfig, steps: int) -> tuple[Any, Any
 
 def flops(student: str, config: TrainingConfig) -> float:
     """Return the floating-point operations a token that training needs: forward, and backward through tuned layers."""
-    shape = Shape.of(models.resolve(student))
+    shape = Shape.of(resolve(student))
     assert shape is not None
     return 2.0 * shape.layer_parameters * (shape.layers + (config.layers or shape.layers))
 

@@ -9,7 +9,7 @@ import click
 
 from bundlewise import __version__
 from bundlewise.commands.arguments import check_numbers
-from bundlewise.commands.overlay import prompts_option
+from bundlewise.commands.options import prompts_option
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.masking import without_key
 from bundlewise.signals import Stopped, signals_stop

@@ -12,28 +12,16 @@ from bundlewise.files import fingerprint
 
 ROOT = Path(__file__).parent
 ANSWERING = (
-    *("agents", "knowledge_base", "finetune", "graphs", "prompts"),
-    *(
-        "text.py",
-        "scripts.py",
-        "titles.py",
-        "domain.py",
-        "dataset.py",
-        "metrics.py",
-        "baselines.py",
-        "references.py",
-        "chain.py",
-    ),
-    "distilling.py",
+    *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
+    *("domain.py", "scripts.py", "text.py", "titles.py"),
+    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py", "pipeline/predictions.py"),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
-ASSISTANT = {
-    *(f"agents/{name}.py" for name in ("cards", "comparing", "conversation", "deeds", "hearing", "naming")),
-    *(f"agents/{name}.py" for name in ("offering", "phrases", "router", "wishes", "wording")),
-    *(f"graphs/{name}.py" for name in ("assistant", "piloting", "replaying", "threads")),
-    "knowledge_base/finding_products.py",
-}
-REPORTS = {"finetune/plotting.py"}
+ASSISTANT = (
+    "agents/assistant/",
+    *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
+)
+"""Code within these folders that makes no predictions."""
 SILENT = {"ctx", "type_comment", "kind"}
 """Fields of syntax trees that say nothing about what the code does."""
 
@@ -42,7 +30,7 @@ SILENT = {"ctx", "type_comment", "kind"}
 def code_fingerprint() -> str:
     """Return 12 hex digits over the code that makes answers, without docstrings and comments.
 
-    The code of the assistant and of reports is left out: predictions do not depend on it.
+    The code of the assistant is left out: predictions do not depend on it.
     """
     return fingerprint(fingerprints_below(ROOT))
 
@@ -51,7 +39,7 @@ def fingerprints_below(root: Path) -> dict[str, str]:
     """Return the fingerprint of each file that makes answers, by its path below the package's folder."""
     found = sorted(path for place in ANSWERING for path in _python_files(root / place))
     named = {path.relative_to(root).as_posix(): path for path in found}
-    return {name: syntax_fingerprint(path) for name, path in named.items() if name not in ASSISTANT | REPORTS}
+    return {name: syntax_fingerprint(path) for name, path in named.items() if not name.startswith(ASSISTANT)}
 
 
 def _python_files(place: Path) -> Iterator[Path]:

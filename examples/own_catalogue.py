@@ -11,9 +11,9 @@ from bundlewise.settings import quiet_libraries
 
 quiet_libraries()
 
-from bundlewise.agents.cards import lines_of  # noqa: E402
-from bundlewise.assistant import Assistant  # noqa: E402
-from bundlewise.live import LiveStudent  # noqa: E402
+from bundlewise.agents.assistant.wording import lines_of  # noqa: E402
+from bundlewise.pipeline.assistant import Assistant  # noqa: E402
+from bundlewise.pipeline.student import LiveStudent  # noqa: E402
 
 PRODUCTS = [
     {"id": "lamp", "title": "Clip-on Reading Lamp, USB-C", "price": 18.5, "category": "Home > Lighting"},

@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph  # noqa: E402
 from langgraph.runtime import Runtime  # noqa: E402
 
 from bundlewise.domain import Item, Session  # noqa: E402
-from bundlewise.live import LiveStudent  # noqa: E402
+from bundlewise.pipeline.student import LiveStudent  # noqa: E402
 
 ORDERS = {
     "order-1": [("Padmoor Glide 11 Tablet", 219.99), ("Folio Case for Glide 11", 27.99), ("AA Batteries, 48", 15.49)],

@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bundlewise import models
-from bundlewise.agents.reading import Reading
-from bundlewise.agents.utilisation import Utilisation
+from bundlewise.agents.student.modes import Utilisation
+from bundlewise.agents.student.reading import Reading
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file, write_text
+from bundlewise.models.folders import chat_template_fingerprint, fingerprint_of, tokenizer_fingerprint
 from bundlewise.prompts.library import current
 from bundlewise.prompts.render import student_fingerprints
 
@@ -57,9 +57,9 @@ class Manifest(Record):
 def identity_of(base: Path) -> dict[str, Any]:
     """Return the part of a manifest that a base and the prompts of today make."""
     return {
-        "base_fingerprint": models.fingerprint_of(base),
-        "tokenizer": models.tokenizer_fingerprint(base),
-        "chat_template": models.chat_template_fingerprint(base),
+        "base_fingerprint": fingerprint_of(base),
+        "tokenizer": tokenizer_fingerprint(base),
+        "chat_template": chat_template_fingerprint(base),
         "prompts": student_fingerprints(),
     }
 

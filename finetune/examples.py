@@ -7,9 +7,10 @@ from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
-from bundlewise.agents.compose import judge_prompt, name_prompt, together
-from bundlewise.agents.engine import Encoded, answer_ids, encode_judge, start_ids, token_ids
+from bundlewise.agents.student.compose import judge_prompt, name_prompt, together
+from bundlewise.agents.student.engine import Encoded, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Knowledge, Retrieved, Session
+from bundlewise.finetune.config import TrainingConfig
 from bundlewise.prompts.render import render
 from bundlewise.text import line, normal, unaccented
 
@@ -101,3 +102,28 @@ def examples(
     made += [name_example(tokenizer, session, number) for session, number in chosen]
     taught = random.sample(list(lessons), min(len(lessons), len(sessions)))
     return made + [lesson_example(tokenizer, record) for record in taught]
+
+
+NAME_EVERY = 2
+
+
+def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
+    """Return all batches in order: questions of similar length together, shuffled by seed.
+
+    What is to be written, intents and lessons, is dealt out evenly over every second batch: taught apart it is
+    unlearnt by the next questions, and a little to every batch would cost a forward pass each time.
+    """
+    random = Random(config.seed)
+    batches = []
+    for examples in epochs:
+        judging = [example for example in examples if example.task == "judge"]
+        writing = [example for example in examples if example.task != "judge"]
+        lengths = [len(example.encoded.ids) for example in judging]
+        epoch = [[judging[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
+        random.shuffle(epoch)
+        random.shuffle(writing)
+        hosts = range(0, len(epoch), NAME_EVERY)
+        for turn, place in enumerate(hosts):
+            epoch[place] += writing[turn :: len(hosts)]
+        batches += epoch
+    return batches

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundlewise import models
-from bundlewise.agents.engine import Engine, StudentEngine
-from bundlewise.agents.reading import Reading
-from bundlewise.endpoints import is_served
+from bundlewise.agents.student.engine import Engine, StudentEngine
+from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import fingerprint_of, resolve
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
     if is_served(name):
         folder = adapter
     else:
-        base = models.resolve(name)
+        base = resolve(name)
         if adapter is not None:
             return check_fit(adapter, base, any_prompts=any_prompts)
         folder = base if (base / MANIFEST).is_file() else None
@@ -56,13 +56,13 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
 def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> Student:
     """Load a student, or bind to its server."""
     if is_served(name):
-        from bundlewise.agents.remote import RemoteStudent
+        from bundlewise.agents.student.remote import RemoteStudent
 
         opening = opening_of(adapter, manifest) if adapter and manifest else ""
         return Student(RemoteStudent.named(name, opening), manifest, None, name)
-    base = models.resolve(name)
+    base = resolve(name)
     # Of a base that an adapter fits, the manifest knows the fingerprint: weights are not read once more for it.
-    known = manifest.base_fingerprint if manifest and adapter else models.fingerprint_of(base)
+    known = manifest.base_fingerprint if manifest and adapter else fingerprint_of(base)
     return Student(StudentEngine.load(base, adapter), manifest, base, known)
 
 
@@ -78,7 +78,7 @@ def opening_of(folder: Path, manifest: Manifest) -> str:
 
     try:
         is_whole = (folder / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(folder if is_whole else models.resolve(manifest.base, offline=True))
+        tokenizer = AutoTokenizer.from_pretrained(folder if is_whole else resolve(manifest.base, offline=True))
     except (BundlewiseError, OSError, ValueError) as error:
         remedy = f"give --adapter the published folder, or run `bundlewise models fetch {manifest.base}`"
         raise ModelError(f"how the texts of {folder} begin is not known, its base is not here; {remedy}") from error

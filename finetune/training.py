@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bundlewise.agents.engine import place_logits
+from bundlewise.agents.student.engine import place_logits
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, write_jsonl

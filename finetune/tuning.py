@@ -8,26 +8,25 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from bundlewise import models
-from bundlewise.agents.choosing import Chooser
-from bundlewise.agents.compose import MAX_PRODUCTS
-from bundlewise.agents.engine import StudentEngine
-from bundlewise.agents.loading import load_causal_lm
-from bundlewise.agents.reading import Reading, learn_chooser
-from bundlewise.agents.student import fit_student
-from bundlewise.agents.utilisation import utilisation_of
+from bundlewise.agents.student.chooser import Chooser
+from bundlewise.agents.student.compose import MAX_PRODUCTS
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.agents.student.load import load_causal_lm
+from bundlewise.agents.student.modes import utilisation_of
+from bundlewise.agents.student.reading import Reading, learn_chooser
+from bundlewise.agents.student.replies import fit_student
 from bundlewise.domain import Knowledge, Retrieved, Session, Split
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, only_process
 from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
-from bundlewise.finetune.batches import plan
 from bundlewise.finetune.checkpoint import CHECKPOINT
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline, TimeIsOver
-from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.examples import Example, examples, plan
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.processes import Processes
 from bundlewise.finetune.training import Training, TrainingResult
+from bundlewise.models.folders import resolve
 from bundlewise.progress import progress
 
 
@@ -92,7 +91,7 @@ class Tuning:
 
     def _run(self, processes: Processes) -> Manifest:
         training, validation = self._chosen(), self._usable("validation")
-        base = models.resolve(self.student)
+        base = resolve(self.student)
         wanted = self._wanted(base, [*training, *self._usable("train"), *validation])
         if (self.folder / MANIFEST).is_file():
             finished = self._finished(wanted)

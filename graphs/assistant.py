@@ -13,11 +13,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
-from bundlewise.agents import router
-from bundlewise.agents.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
-from bundlewise.agents.deeds import Deed, Finder, do
-from bundlewise.agents.offering import Student, explained, goes_with, offered
-from bundlewise.agents.wording import UNKNOWN
+from bundlewise.agents.assistant import router
+from bundlewise.agents.assistant.cart import Deed, Finder, do
+from bundlewise.agents.assistant.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
+from bundlewise.agents.assistant.offers import Student, explained, goes_with, offered
+from bundlewise.agents.assistant.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
 ROUNDS = 4

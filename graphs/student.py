@@ -13,12 +13,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents.answers import Answer
-from bundlewise.agents.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
-from bundlewise.agents.engine import Engine, Progress
-from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import Reading, cohesion
-from bundlewise.agents.student import NO_LIMITS, Form, Reply, reply_by_labels, reply_by_pairs
+from bundlewise.agents.student.answers import Answer
+from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
+from bundlewise.agents.student.engine import Engine, Progress
+from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.reading import Reading, cohesion
+from bundlewise.agents.student.replies import NO_LIMITS, Form, Reply, reply_by_labels, reply_by_pairs
 from bundlewise.domain import Outcome, Prediction, Retrieved, Session
 from bundlewise.knowledge_base.retrieval import Retriever
 

@@ -15,10 +15,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from bundlewise.agents import grounding, patterns
-from bundlewise.agents.proving import proved, without_a_case
-from bundlewise.agents.samplers import sample
-from bundlewise.agents.teacher import Rule, compare
+from bundlewise.agents.teacher import grounding, patterns
+from bundlewise.agents.teacher.protocol import Rule, compare
+from bundlewise.agents.teacher.samplers import sample
+from bundlewise.agents.teacher.trials import proved, without_a_case
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint

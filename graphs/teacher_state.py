@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypedDict, TypeVar
 
-from bundlewise.agents.grounding import Refusal
-from bundlewise.agents.outcomes import Outcomes
-from bundlewise.agents.samplers import Embed, Sampler
-from bundlewise.agents.tally import Tally
-from bundlewise.agents.teacher import Pattern, Reflection, Rule, Teacher, Thought
+from bundlewise.agents.teacher.grounding import Refusal
+from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Teacher, Thought
+from bundlewise.agents.teacher.samplers import Embed, Sampler
+from bundlewise.agents.teacher.tally import Tally
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.knowledge_base.store import KnowledgeStore
 

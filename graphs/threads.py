@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from bundlewise.agents import conversation
+from bundlewise.agents.assistant import conversation
 from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, UsageError
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bundlewise.domain import Knowledge
+from bundlewise.knowledge_base.conflicts import alike, conditions, stance
 from bundlewise.knowledge_base.embedding import Vectors
-from bundlewise.knowledge_base.stance import alike, conditions, stance
 from bundlewise.prompts.render import render
 from bundlewise.text import head_noun
 

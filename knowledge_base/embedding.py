@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise import models
-from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
+from bundlewise.models.endpoints import Endpoint, is_served
+from bundlewise.models.folders import KNOWN, MINILM, MULTILINGUAL, content_of, fingerprint_of, resolve
 from bundlewise.progress import Advance, go_on
 from bundlewise.text import is_foreign
 
@@ -37,9 +37,9 @@ PROBES = [
     "Someone who buys a tent and a stove goes camping.",
 ]
 BITS = 48
-ENGLISH = frozenset({models.MINILM.name, "sentence-transformers/all-MiniLM-L6-v2"})
+ENGLISH = frozenset({MINILM.name, "sentence-transformers/all-MiniLM-L6-v2"})
 """Embedders that have learnt English alone."""
-CHOOSE = f"choose an embedder of more languages: --embedder {models.MULTILINGUAL}"
+CHOOSE = f"choose an embedder of more languages: --embedder {MULTILINGUAL}"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 TRUSTED = "BUNDLEWISE_EMBEDDER"
 PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
@@ -75,11 +75,11 @@ class Embedder(ABC):
         """
         if is_served(spec):
             return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
-        known = models.KNOWN.get(spec)
+        known = KNOWN.get(spec)
         if known and known.role != "embedder":
             raise UsageError(f"{spec} is a {known.role}, no embedder; {CHOICES}")
         try:
-            folder = models.resolve(spec)
+            folder = resolve(spec)
         except UsageError as error:
             raise UsageError(f"no embedder called {spec!r}; {CHOICES}") from error
         # A folder is named from the root, as the name is kept for processes that start elsewhere.
@@ -176,8 +176,8 @@ class LocalEmbedder(Embedder):
     @cached_property
     def fingerprint(self) -> str:
         """12 hex digits that change with the model, its modules or its settings."""
-        parts = {path.relative_to(self.folder).as_posix(): models.content_of(path) for path in self._parts()}
-        return fingerprint(parts | {"model": models.fingerprint_of(self.folder)})
+        parts = {path.relative_to(self.folder).as_posix(): content_of(path) for path in self._parts()}
+        return fingerprint(parts | {"model": fingerprint_of(self.folder)})
 
     def _parts(self) -> Iterator[Path]:
         """Yield the files that say how the vectors of tokens become the vector of a text."""

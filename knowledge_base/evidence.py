@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from bundlewise.baselines import overlap
 from bundlewise.domain import Knowledge, Record
 from bundlewise.errors import BundlewiseError
+from bundlewise.evaluation.baselines import overlap
 from bundlewise.files import fingerprint, write_text
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed

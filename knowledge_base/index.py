@@ -5,15 +5,17 @@ it searches under a filter, which costs more than the search itself (docs/knowle
 that are not active stand on a shelf that no search reaches.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bundlewise.domain import Knowledge, KnowledgeKind
 from bundlewise.files import fingerprint
+from bundlewise.knowledge_base.database import Pending
 from bundlewise.knowledge_base.embedding import Vectors
-from bundlewise.knowledge_base.ledger import Pending
 from bundlewise.knowledge_base.place import Place
 
 BATCH = 1000
@@ -198,3 +200,31 @@ class VectorIndex:
 def _to_the_last_tie(hits: Found, count: int) -> Found:
     ranked = sorted(hits, key=lambda hit: (-hit[1], hit[0]))
     return [hit for hit in ranked if len(ranked) <= count or hit[1] >= ranked[count - 1][1]]
+
+
+HEADER = struct.Struct("<iQQQQ")
+"""How hnswlib's header begins: version, offset of the first level, room for rows, rows there are, bytes of a row."""
+LENGTH = 4
+
+
+def scrub(folder: Path) -> None:
+    """Zero what stands behind the last element of every search graph right below a folder; nothing reads it."""
+    for header in folder.glob("*/header.bin"):
+        found = header.read_bytes()
+        if len(found) < HEADER.size:
+            continue
+        *_, count, row = HEADER.unpack_from(found)
+        for name, size in (("length.bin", LENGTH), ("data_level0.bin", row)):
+            _zero(header.with_name(name), count * size)
+
+
+def _zero(path: Path, start: int) -> None:
+    """Zero a file from a place on; a file that is not there, or ends before, stays as it is."""
+    if not path.is_file() or path.stat().st_size <= start:
+        return
+    with path.open("r+b") as stream:
+        stream.seek(start)
+        rest = stream.read()
+        if rest.strip(b"\0"):
+            stream.seek(start)
+            stream.write(bytes(len(rest)))

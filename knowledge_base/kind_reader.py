@@ -2,7 +2,8 @@
 
 The embedder places a title by its words. Tuned on titles and kinds of the thoughts, it places it where the vector of
 the teacher's kind is: how the teacher reads titles, distilled into weights. Each half of the thoughts has a reader that
-was tuned on the other half, so that no known session meets what was learnt from itself. `finetune/kinds.py` tunes.
+was tuned on the other half, so that no known session meets what was learnt from itself.
+`finetune/kind_tuning.py` tunes them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from bundlewise.domain import Knowledge, item_set_of
 from bundlewise.errors import ModelError
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, unit
-from bundlewise.models import content_of
+from bundlewise.models.folders import content_of
 
 HALVES = 2
 TITLE_TOKENS = 64

@@ -12,10 +12,10 @@ from typing import Any
 from bundlewise.domain import KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import fingerprint
-from bundlewise.knowledge_base.catalogue import Catalogue
+from bundlewise.knowledge_base.database import FILE, PATIENCE, SCHEMA
 from bundlewise.knowledge_base.index import VectorIndex
-from bundlewise.knowledge_base.ledger import FILE, PATIENCE, SCHEMA
 from bundlewise.knowledge_base.place import Place, pen
+from bundlewise.knowledge_base.records import Catalogue
 
 PAGES = 64
 

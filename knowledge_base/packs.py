@@ -18,7 +18,7 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.files import atomic_writer
 from bundlewise.inputs import is_input, local
 from bundlewise.knowledge_base import manifest as manifests
-from bundlewise.knowledge_base.care import faults_of
+from bundlewise.knowledge_base.checks import faults_of
 from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 

@@ -11,9 +11,8 @@ from itertools import islice
 from bundlewise.domain import Knowledge
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key
+from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key, scrub
 from bundlewise.knowledge_base.place import Place
-from bundlewise.knowledge_base.scrubbing import scrub
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.progress import Advance
 

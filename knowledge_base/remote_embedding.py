@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise import endpoints
-from bundlewise.endpoints import Endpoint, reason_of, said_by
 from bundlewise.errors import ModelError
+from bundlewise.models import endpoints
+from bundlewise.models.endpoints import Endpoint, reason_of, said_by
 
 if TYPE_CHECKING:
     import openai

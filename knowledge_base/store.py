@@ -12,13 +12,12 @@ from typing import Any
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.knowledge_base.catalogue import Catalogue
+from bundlewise.knowledge_base.database import FILE, PATIENCE, Change, Operation
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key
-from bundlewise.knowledge_base.ledger import FILE, PATIENCE, Change, Operation
+from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key, scrub
 from bundlewise.knowledge_base.mirror import Mirror, follow, is_served
 from bundlewise.knowledge_base.place import Busy, Place, pen
-from bundlewise.knowledge_base.scrubbing import scrub
+from bundlewise.knowledge_base.records import Catalogue
 from bundlewise.progress import Advance
 
 KEPT = "vectors.npz"

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise.agents.conversation import Event
-from bundlewise.agents.decoding import Matrix, best_grouping
-from bundlewise.agents.limits import Limits
-from bundlewise.agents.reading import cohesion
-from bundlewise.agents.student import NO_LIMITS
+from bundlewise.agents.assistant.conversation import Event
+from bundlewise.agents.student.decoder import Matrix, best_grouping
+from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.reading import cohesion
+from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import (
     Grouping,
     Item,

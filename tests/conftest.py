@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
-from bundlewise import models
 from bundlewise.errors import ModelError
+from bundlewise.models import folders as models
 from bundlewise.settings import quiet_libraries
 
 quiet_libraries()

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from kb_samples import use_words
 
-from bundlewise.dataset import load, starter_pack_path, write_sessions
-from bundlewise.experiment.engines import locally
+from bundlewise.data.sessions import load, starter_pack_path, write_sessions
 from bundlewise.experiment.file import Experiment, read
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.running import Run
+from bundlewise.experiment.run import Run
+from bundlewise.experiment.workers import locally
 
 SPLITS = {"train": 6, "validation": 4, "test": 3}
 TRAINING = {"layers": 1, "rank": 2, "evaluations": 0}

@@ -8,8 +8,8 @@ from samples import BagOfWords, record, session, thought
 
 from bundlewise.cli import main
 from bundlewise.domain import Knowledge, KnownSession
+from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.store import KnowledgeStore
 
 Call = Callable[..., tuple[int, str, str]]

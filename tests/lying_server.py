@@ -15,7 +15,7 @@ from typing import Any
 
 from teacher_server import Handler, TeacherServer
 
-from bundlewise.prices import Price
+from bundlewise.models.prices import Price
 
 PRICE = Price(input=100.0, output=400.0)
 SHARE = 0.15

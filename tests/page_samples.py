@@ -8,15 +8,15 @@ from typing import Any
 from fastapi import FastAPI
 from samples import BagOfWords, record, session, thought
 
-from bundlewise.agents.reading import Reading
-from bundlewise.assistant import Assistant
+from bundlewise.agents.student.reading import Reading
 from bundlewise.domain import Item, KnownSession
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.live import LiveStudent
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.student import LiveStudent
 from bundlewise.server.app import create_app
-from bundlewise.server.playground import Playground
+from bundlewise.workbench.playground import Playground
 
 KINDS = ("mouse", "pad", "rug")
 GROUPS = [((0, 1),)] * 5 + [((1, 2),)]

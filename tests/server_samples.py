@@ -14,10 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 from samples import BagOfWords, record
 
-from bundlewise.agents.compose import unreadable
-from bundlewise.agents.decoding import Matrix
-from bundlewise.agents.limits import Limits as BundleLimits
-from bundlewise.assistant import Assistant
+from bundlewise.agents.student.compose import unreadable
+from bundlewise.agents.student.decoder import Matrix
+from bundlewise.agents.student.limits import Limits as BundleLimits
 from bundlewise.domain import (
     Grouping,
     Item,
@@ -29,9 +28,10 @@ from bundlewise.domain import (
     Reason,
     Session,
 )
+from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.app import create_app
 from bundlewise.server.limits import Limits
-from bundlewise.server.running import PatientProtocol
+from bundlewise.server.serve import PatientProtocol
 
 KEY, OTHER_KEY = "sk-test-0123456789abcdef", "sk-test-fedcba9876543210"
 TITLES = ["Padmoor Glide 11 Tablet", "Folio Case for Glide 11", "AA Batteries"]

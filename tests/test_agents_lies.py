@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from lying_server import BILLED, ESTIMATED, PRICE, UNBILLED, Liar
 from samples import BagOfWords
-from test_bundlewise_distilling import lab, start, write_sessions
+from test_pipeline_distil import lab, start, write_sessions
 
-from bundlewise.agents.calls import CallLedger
-from bundlewise.agents.room import CapError
-from bundlewise.agents.tally import Tally
-from bundlewise.distilling import Payment, distil
+from bundlewise.agents.ledger.calls import CallLedger
+from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.tally import Tally
+from bundlewise.pipeline.distil import Payment, distil
 
 COUNTED = tuple(name for name in (*BILLED, *UNBILLED) if name not in ESTIMATED)
 PRICES = f'[models]\n"lab" = {{ input = {PRICE.input}, output = {PRICE.output} }}\n'
@@ -132,6 +132,6 @@ def test_killed_in_the_middle_two_runs_pay_together_what_the_server_bills(
 
 
 def run_place(server: Liar, folder: Path) -> Any:
-    from test_bundlewise_distilling import Lab
+    from test_pipeline_distil import Lab
 
     return Lab(server, folder)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from samples import HOSTILE, BagOfWords, record, session, thought
 
-from bundlewise.agents.cards import lines_of
-from bundlewise.agents.conversation import Act, Action, Desk, Event
-from bundlewise.agents.router import Seen, understand
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant.conversation import Act, Action, Desk, Event
+from bundlewise.agents.assistant.router import Seen, understand
+from bundlewise.agents.assistant.wording import lines_of
+from bundlewise.data.catalogue import whole
 from bundlewise.domain import Item, KnownSession
 from bundlewise.errors import UsageError
-from bundlewise.knowledge_base.finding_products import ProductFinder
-from bundlewise.products import whole
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.product_search import ProductFinder
 
 EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 KEY = "sk-this-is-the-key"
@@ -118,7 +118,7 @@ def test_hostile_knowledge_changes_no_answer_s_form(attack: str, tiny_student: P
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.knowledge_base.store import KnowledgeStore
-    from bundlewise.live import LiveStudent
+    from bundlewise.pipeline.student import LiveStudent
 
     known = [session(f"s{n}", [f"mouse {n}", f"pad {n}", f"rug {n}"], ((0, 1),)) for n in range(4)]
     store = KnowledgeStore(tmp_path / "kb", BagOfWords())

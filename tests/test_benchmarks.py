@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from samples import BagOfWords
 
-from bundlewise.dataset import load
+from bundlewise.data.sessions import load
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COUNT = 300
@@ -90,7 +90,7 @@ def test_the_price_of_1000_sessions_follows_its_formula(
     benchmark: Any, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = benchmark("generation_speed")
-    monkeypatch.setattr(module.models, "token_counter", lambda _: lambda text: 10)
+    monkeypatch.setattr(module, "token_counter", lambda _: lambda text: 10)
     sessions = load("electronics", "validation")[:1]
     count = len(sessions[0].items)
     rows = module.prices(sessions, str(tiny_student), per_second=2.0)

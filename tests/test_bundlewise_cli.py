@@ -12,7 +12,7 @@ import pytest
 
 from bundlewise import cli
 from bundlewise.cli import COMMANDS, describe, main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 from bundlewise.errors import UsageError
 
 Call = Callable[..., tuple[int, str, str]]

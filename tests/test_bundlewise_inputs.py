@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from bundlewise import dataset
+from bundlewise.data.catalogue import read_products
+from bundlewise.data.feedback import read_feedback
+from bundlewise.data.sessions import find_dataset, load, scan, starter_path
 from bundlewise.errors import BundlewiseError, DataError, UsageError
-from bundlewise.feedback import read_feedback
+from bundlewise.evaluation.scores import read_predictions
 from bundlewise.files import read_rows, sha256_file
 from bundlewise.inputs import is_input, local, text_of
-from bundlewise.products import read_products
-from bundlewise.scoring import read_predictions
 
 ROW = {"session_id": "s", "items": [{"id": "a", "title": "Kite"}, {"id": "b", "title": "String"}]}
 
@@ -63,19 +63,19 @@ def test_a_named_pipe_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     writer = threading.Thread(target=lambda: path.write_text(json.dumps(ROW)))
     writer.start()
-    assert [s.session_id for s in dataset.load(str(path))] == ["s"]
+    assert [s.session_id for s in load(str(path))] == ["s"]
     writer.join()
-    assert [s.session_id for s in dataset.load(str(path))] == ["s"]
+    assert [s.session_id for s in load(str(path))] == ["s"]
 
 
 def test_every_reader_takes_a_pipe(pipe: list[int]) -> None:
     row = json.dumps(ROW).encode()
-    (session,) = dataset.load(str(piped(pipe, row)))
+    (session,) = load(str(piped(pipe, row)))
     assert read_rows(piped(pipe, row)) == [ROW]
     answer = b'{"session_id": "s", "bundles": [{"items": [1, 2]}]}'
     assert read_predictions(piped(pipe, b"\n" + answer), [session]) == {"s": ((0, 1),)}
     assert read_feedback(piped(pipe, b"\n")) == []
-    assert list(dataset.scan(piped(pipe, row))) == [session]
+    assert list(scan(piped(pipe, row))) == [session]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -122,17 +122,17 @@ def test_what_has_no_end_is_refused(tmp_path: Path, pipe: list[int], monkeypatch
 def test_devices_folders_and_absent_files_are_no_inputs(name: str) -> None:
     assert not is_input(Path(name))
     with pytest.raises(UsageError):
-        dataset.find_dataset(name)
+        find_dataset(name)
 
 
 def test_an_empty_device_is_an_empty_file() -> None:
     with pytest.raises(BundlewiseError, match="holds no sessions"):
-        dataset.load("/dev/null")
+        load("/dev/null")
 
 
 @pytest.mark.parametrize("given", ["-", "/dev/stdin", "<(gzip -dc sessions.jsonl.gz)", "<(cat sessions.jsonl.gz)"])
 def test_commands_read_what_a_shell_gives_them_and_leave_nothing(tmp_path: Path, given: str) -> None:
-    (tmp_path / "sessions.jsonl.gz").write_bytes(gzip.compress(dataset.starter_path("grocery").read_bytes()))
+    (tmp_path / "sessions.jsonl.gz").write_bytes(gzip.compress(starter_path("grocery").read_bytes()))
     (tmp_path / "tmp").mkdir()
     command = f"gzip -dc sessions.jsonl.gz | {sys.executable} -m bundlewise data validate {given}"
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}

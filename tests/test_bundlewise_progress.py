@@ -69,7 +69,7 @@ def test_a_time_is_told_in_the_unit_that_suits_it(seconds: float, told: str) -> 
 def test_without_a_terminal_tuning_tells_of_itself(
     tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bundlewise.dataset import load
+    from bundlewise.data.sessions import load
     from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.tuning import Tuning
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundlewise.baselines import overlap
+from bundlewise.evaluation.baselines import overlap
 from bundlewise.text import (
     head_noun,
     is_foreign,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 from bundlewise.signals import signals_stop, signals_wait
 
 

@@ -50,19 +50,19 @@ def changed(package: Path) -> Callable[[str, str, str], set[str]]:
 
 
 def test_a_constant_of_the_decoder_counts(changed: Callable[[str, str, str], set[str]]) -> None:
-    name = "agents/decoding.py"
+    name = "agents/student/decoder.py"
     constant = next(row for row in (ROOT / name).read_text("utf-8").splitlines() if row[:1].isupper() and " = " in row)
     assert changed(name, constant, f"{constant.partition(' = ')[0]} = 7919") == {name}
 
 
 def test_a_reworded_docstring_or_comment_does_not_count(changed: Callable[[str, str, str], set[str]]) -> None:
-    name = "agents/decoding.py"
+    name = "agents/student/decoder.py"
     assert changed(name, '"""', '"""Put in other words: ') == set()
     assert changed(name, "\nimport", "\n# A remark.\n\nimport") == set()
 
 
 def test_a_reworded_greeting_of_the_assistant_does_not_count(changed: Callable[[str, str, str], set[str]]) -> None:
-    for name in ("agents/wording.py", "agents/phrases.py", "graphs/assistant.py", "finetune/plotting.py"):
+    for name in ("agents/assistant/wording.py", "agents/assistant/phrases.py", "graphs/assistant.py"):
         assert changed(name, "\n\n\n", "\n\n\nGREETING = 'Hi'\n") == set()
 
 
@@ -78,8 +78,14 @@ def test_a_file_in_a_folder_further_down_counts(package: Path) -> None:
 
 def test_what_decides_on_answers_is_there_and_the_rest_is_not() -> None:
     found = fingerprints_below(ROOT).keys()
-    assert {"agents/decoding.py", "finetune/training.py", "graphs/student.py", "prompts/render.py", "text.py"} <= found
-    assert not found & {"agents/router.py", "graphs/assistant.py", "knowledge_base/finding_products.py", "cli.py"}
+    assert {
+        "agents/student/decoder.py",
+        "finetune/training.py",
+        "graphs/student.py",
+        "prompts/render.py",
+        "text.py",
+    } <= found
+    assert not found & {"agents/assistant/router.py", "graphs/assistant.py", "pipeline/product_search.py", "cli.py"}
 
 
 def test_the_fingerprint_of_the_code_is_the_same_in_every_process() -> None:

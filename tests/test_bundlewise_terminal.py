@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kb_samples import fill, record, use_words
 
 from bundlewise.cli import COMMANDS, main, root
-from bundlewise.dataset import write_sessions
+from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Bundle, Item, Session
 from bundlewise.terminal import Stream, one_line, printable, styled
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundlewise.dataset import read_sessions
+from bundlewise.data.catalogue import read_products
+from bundlewise.data.sessions import read_sessions
 from bundlewise.domain import Bundle, Item
 from bundlewise.errors import DataError
-from bundlewise.products import read_products
 from bundlewise.server.shapes import OneSession
 from bundlewise.titles import clean, is_named
 

@@ -7,9 +7,9 @@ import pytest
 from samples import BagOfWords
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
+from bundlewise.experiment.references import References
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.references import References
 
 
 @pytest.fixture

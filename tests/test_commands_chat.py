@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bundlewise.agents.conversation import TextEvent
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant.conversation import TextEvent
 from bundlewise.cli import main
 from bundlewise.commands import chat
-from bundlewise.feedback import read_feedback
+from bundlewise.data.feedback import read_feedback
+from bundlewise.pipeline.assistant import Assistant
 
 SHOP = "id,title,price\nt1,Padmoor Glide 11 Tablet,219.99\nc1,Red Folio Case for Glide 11,27.99\nr1,Green Wool Rug,60\n"
 

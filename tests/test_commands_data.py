@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundlewise import dataset
 from bundlewise.cli import main
+from bundlewise.data.sessions import starter_names, write_sessions
 from bundlewise.domain import Bundle, Item, Session
 
 KITE = Session(
@@ -22,7 +22,7 @@ KITE = Session(
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    dataset.write_sessions(Path("toys.jsonl"), [KITE])
+    write_sessions(Path("toys.jsonl"), [KITE])
     return Path("toys.jsonl")
 
 
@@ -105,7 +105,7 @@ def test_a_wrong_name_or_option_leaves_with_2_and_the_choices(
 def test_list_says_what_the_starter_holds_and_who_wrote_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     printed = capsys.readouterr()
-    assert [line.split()[0] for line in printed.out.splitlines()] == dataset.starter_names()
+    assert [line.split()[0] for line in printed.out.splitlines()] == starter_names()
     assert "large language model" in printed.err
 
 

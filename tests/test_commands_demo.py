@@ -8,12 +8,12 @@ import pytest
 from experiment_samples import TRAINING, write_data
 from kb_samples import use_words
 
-from bundlewise import dataset
 from bundlewise.cli import main
+from bundlewise.data import sessions
 from bundlewise.experiment.file import find, read
 from bundlewise.experiment.grid import cells_of
+from bundlewise.experiment.references import BASELINES
 from bundlewise.experiment.results import Results
-from bundlewise.references import BASELINES
 
 CELLS = ["plain student", "icl, teacher grounded", "icl+sft, teacher grounded", "sft", "icl+sft, teacher recorded"]
 EVIDENCE = ["evidence alone, teacher grounded", "evidence alone, teacher recorded"]
@@ -30,8 +30,8 @@ def test_the_demo_makes_every_row_a_report_and_a_command_and_reads_them_back_the
 ) -> None:
     use_words(monkeypatch)
     write_data(tmp_path, "grocery")
-    monkeypatch.setattr(dataset, "starter_path", lambda domain: tmp_path / f"{domain}.jsonl")
-    monkeypatch.setattr(dataset, "starter_pack_path", lambda domain: tmp_path / f"{domain}-pack.jsonl")
+    monkeypatch.setattr(sessions, "starter_path", lambda domain: tmp_path / f"{domain}.jsonl")
+    monkeypatch.setattr(sessions, "starter_pack_path", lambda domain: tmp_path / f"{domain}-pack.jsonl")
     monkeypatch.chdir(tmp_path)
     dials = [f"student={tiny_student}", "tuned=6", f"training={json.dumps(TRAINING)}"]
     arguments = ["demo", "--domain", "grocery", *(part for dial in dials for part in ("--set", dial))]

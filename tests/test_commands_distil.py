@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, starter_pack_path, write_sessions
+from bundlewise.data.sessions import load, starter_pack_path, write_sessions
 from bundlewise.domain import Session
 from bundlewise.files import read_rows, write_jsonl
 from bundlewise.knowledge_base.embedding import Embedder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise.cli import main
-from bundlewise.dataset import load
+from bundlewise.data.sessions import load
 from bundlewise.domain import Session
 
 SHARED = Path(__file__).parents[2] / "shared"

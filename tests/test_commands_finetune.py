@@ -8,7 +8,7 @@ import pytest
 from kb_samples import RECORDS, fill, use_words
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 from bundlewise.finetune import training
 from bundlewise.finetune.adapters import Manifest, read_manifest
 from bundlewise.finetune.deadline import Deadline
@@ -131,7 +131,7 @@ def test_a_training_without_time_for_a_step_is_a_failure_with_a_remedy(finetune:
 
 def test_the_presets_offered_are_the_presets_there_are() -> None:
     from bundlewise.commands.finetune import PRESET_NAMES
-    from bundlewise.finetune.presets import PRESETS
+    from bundlewise.finetune.config import PRESETS
 
     assert list(PRESETS) == PRESET_NAMES
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 from bundlewise.domain import Prediction, Session
 from bundlewise.finetune.adapters import MANIFEST
 from bundlewise.finetune.config import TrainingConfig

@@ -9,8 +9,8 @@ import pytest
 from kb_samples import APART, RECORDS, TOGETHER, TWIN, Call, caller, fill, use_words
 from samples import BagOfWords
 
+from bundlewise.knowledge_base.database import FILE
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.ledger import FILE
 from bundlewise.progress import Advance
 
 

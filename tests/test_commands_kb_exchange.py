@@ -8,7 +8,7 @@ from kb_samples import APART, PAIR, RECORDS, TOGETHER, Call, caller, fill, use_w
 from samples import BagOfWords
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 from bundlewise.files import read_rows
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.store import KnowledgeStore

@@ -20,7 +20,7 @@ from kb_samples import (
 )
 from samples import HOSTILE, record
 
-from bundlewise.dataset import write_sessions
+from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Knowledge
 
 

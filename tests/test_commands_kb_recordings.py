@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kb_samples import DESK, HELD, TRIP, Call, caller, fill, use_words
 
-from bundlewise.dataset import write_sessions
+from bundlewise.data.sessions import write_sessions
 from bundlewise.files import read_rows, write_jsonl
 
 RECORDED_RULE = {"kind": "rule", "domain": "electronics", "text": "A sleeve joins the bag it fits."}

@@ -10,10 +10,10 @@ from samples import session, thought
 from bundlewise.domain import KnownSession
 from bundlewise.errors import AdapterError
 from bundlewise.files import only_process
-from bundlewise.finetune import kinds
+from bundlewise.finetune import kind_tuning
+from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.kind_reader import WEIGHTS, KindReader
-from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
@@ -97,19 +97,19 @@ def test_tuning_twice_tunes_once_and_forgetting_gives_back_what_was(call: Call) 
 
 
 def test_a_stopped_tuning_goes_on_with_the_half_that_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = kinds.tune_kind_reader
+    whole = kind_tuning.tune_kind_reader
 
     def stopped(model: object, pairs: object, vectors: object, config: object, folder: Path, *rest: object) -> object:
         if folder.name == "half-1":
             raise AdapterError("stopped")
         return whole(model, pairs, vectors, config, folder, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(kinds, "tune_kind_reader", stopped)
+    monkeypatch.setattr(kind_tuning, "tune_kind_reader", stopped)
     assert call("tune", "kb", "--epochs", "1")[0] == 1
     (first,) = tuned()
     before = (first / WEIGHTS).stat().st_mtime_ns
     assert "readers of titles: unfinished; tune them: bundlewise kb tune kb\n" in call("stats", "kb")[1]
-    monkeypatch.setattr(kinds, "tune_kind_reader", whole)
+    monkeypatch.setattr(kind_tuning, "tune_kind_reader", whole)
     assert call("tune", "kb", "--epochs", "1")[1].startswith("kb: tuned; ")
     assert (first / WEIGHTS).stat().st_mtime_ns == before and len(tuned()) == 2
 
@@ -163,7 +163,7 @@ def test_each_half_learns_from_the_other_alone(call: Call, monkeypatch: pytest.M
     from bundlewise.knowledge_base.kind_reader import halves
 
     learnt: dict[str, set[str]] = {}
-    whole = kinds.tune_kind_reader
+    whole = kind_tuning.tune_kind_reader
 
     def noted(
         model: object, pairs: list[tuple[str, str]], vectors: object, config: object, folder: Path, *rest: object
@@ -171,7 +171,7 @@ def test_each_half_learns_from_the_other_alone(call: Call, monkeypatch: pytest.M
         learnt[folder.name] = {title for title, _ in pairs}
         return whole(model, pairs, vectors, config, folder, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(kinds, "tune_kind_reader", noted)
+    monkeypatch.setattr(kind_tuning, "tune_kind_reader", noted)
     call("tune", "kb", "--epochs", "1")
     thoughts = KnowledgeStore.open("kb").thoughts()
     for each, half in zip(thoughts, halves(thoughts).tolist(), strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlewise.agents.calls import Call, CallLedger, Reply, Verdict
+from bundlewise.agents.ledger.calls import Call, CallLedger, Reply, Verdict
 from bundlewise.cli import main
 from bundlewise.files import read_rows
 
@@ -158,7 +158,7 @@ def test_a_ledger_is_not_written_over_by_its_export(run: Run, ledger: Path) -> N
 @pytest.fixture
 def failed(tmp_path: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the ledger with eight answers that could not be used, kept on 1 May 2026 at noon, local time."""
-    monkeypatch.setattr("bundlewise.agents.calls.time.time", datetime(2026, 5, 1, 12).timestamp)
+    monkeypatch.setattr("bundlewise.agents.ledger.calls.time.time", datetime(2026, 5, 1, 12).timestamp)
     opened = CallLedger(ledger)
     for number, call in enumerate(calls_of("gpt-4.1", "propose", 8)):
         verdict: Verdict = "empty" if number < 3 else "faulty"

@@ -11,7 +11,7 @@ import pytest
 from kb_samples import fill, use_words
 
 from bundlewise.cli import main, root
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 
 Run = Callable[..., tuple[int, str, str]]
 NOTES = "my notes, kept for years\n"
@@ -20,7 +20,7 @@ NOTES = "my notes, kept for years\n"
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Go to a folder with own sessions, a knowledge base and a ledger, and return what calls commands there."""
-    from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.ledger.calls import CallLedger
 
     monkeypatch.chdir(tmp_path)
     use_words(monkeypatch)

@@ -8,7 +8,7 @@ import pytest
 from samples import record, session
 
 from bundlewise.cli import main
-from bundlewise.dataset import write_sessions
+from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import KnownSession
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.store import KnowledgeStore

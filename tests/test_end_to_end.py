@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bundlewise.cli import main
-from bundlewise.dataset import load, write_sessions
+from bundlewise.data.sessions import load, write_sessions
 
 SMALL = {"train": 8, "validation": 2, "test": 2}
 MEDIUM = {"train": 16, "validation": 6, "test": 8}

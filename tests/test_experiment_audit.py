@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from samples import session
 
-from bundlewise import dataset
-from bundlewise.agents import compose
+from bundlewise.agents.student import compose
+from bundlewise.data.sessions import STARTERS, load, starter_pack_path
 from bundlewise.domain import Item, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.experiment.audit import SHOWN, Leak, audit, require_clean
@@ -39,9 +39,9 @@ def test_clean_data_pass(tmp_path: Path) -> None:
     require_clean([])
 
 
-@pytest.mark.parametrize("name", dataset.STARTERS)
+@pytest.mark.parametrize("name", STARTERS)
 def test_the_starter_data_with_their_packs_pass(name: str) -> None:
-    assert audit({name: dataset.load(name)}, name, {name: dataset.starter_pack_path(name)}) == []
+    assert audit({name: load(name)}, name, {name: starter_pack_path(name)}) == []
 
 
 @pytest.mark.parametrize("domain", ["electronic", "clothing", "food"])
@@ -49,7 +49,7 @@ def test_the_real_data_with_their_packs_pass(shared: Path, domain: str) -> None:
     data, pack = shared / "datasets" / f"{domain}.jsonl", shared / "packs" / f"{domain}.jsonl"
     if not (data.is_file() and pack.is_file()):
         pytest.skip(f"{data} or {pack} is not here")
-    assert audit({domain: dataset.load(str(data))}, domain, {domain: pack}) == []
+    assert audit({domain: load(str(data))}, domain, {domain: pack}) == []
 
 
 def test_an_id_in_two_domains_is_a_leak() -> None:

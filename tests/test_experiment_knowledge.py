@@ -9,12 +9,12 @@ import pytest
 from experiment_samples import small
 from kb_samples import use_words
 
-from bundlewise import distilling
-from bundlewise.experiment import others
+from bundlewise.experiment import knowledge
+from bundlewise.experiment import teachers as others
 from bundlewise.experiment.cells import Cell
-from bundlewise.experiment.others import baseline_rows
-from bundlewise.experiment.workshop import Workshop
-from bundlewise.finetune import kinds
+from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.teachers import baseline_rows
+from bundlewise.finetune import kind_tuning
 from bundlewise.knowledge_base.kind_reader import tuned_state
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
@@ -57,7 +57,7 @@ def test_two_runs_that_want_one_knowledge_base_and_the_baselines_make_them_once(
 ) -> None:
     use_words(monkeypatch)
     distilled, baselines = list[int](), list[int]()
-    monkeypatch.setattr(distilling, "distil", slow(distilling.distil, distilled))
+    monkeypatch.setattr(knowledge, "distil", slow(knowledge.distil, distilled))
     monkeypatch.setattr(others, "_baselines", slow(others._baselines, baselines))
     experiment, found = small(tmp_path), list[Any]()
 
@@ -79,7 +79,7 @@ def test_readers_are_tuned_once_a_seed_on_a_copy_of_knowledge_that_is_distilled_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm: Path
 ) -> None:
     distilled = list[int]()
-    monkeypatch.setattr(distilling, "distil", slow(distilling.distil, distilled))
+    monkeypatch.setattr(knowledge, "distil", slow(knowledge.distil, distilled))
     workshop = Workshop(small(tmp_path), tmp_path / "cache")
     plain = workshop._distilled(Cell(student="tiny"))
     first, second, again = (workshop._distilled(Cell(student="tiny", readers=True, seed=seed)) for seed in (0, 1, 0))
@@ -100,7 +100,7 @@ def _kinds(kb: Path) -> tuple[str, str]:
 def test_a_stopped_tuning_of_readers_goes_on_with_the_half_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm: Path
 ) -> None:
-    whole, tuned = kinds.tune_kind_reader, list[str]()
+    whole, tuned = kind_tuning.tune_kind_reader, list[str]()
 
     def noted(model: Any, pairs: Any, vectors: Any, config: Any, folder: Path, *rest: Any) -> Any:
         if len(tuned) == 1:
@@ -109,7 +109,7 @@ def test_a_stopped_tuning_of_readers_goes_on_with_the_half_that_is_missing(
         tuned.append(folder.name)
         return whole(model, pairs, vectors, config, folder, *rest)
 
-    monkeypatch.setattr(kinds, "tune_kind_reader", noted)
+    monkeypatch.setattr(kind_tuning, "tune_kind_reader", noted)
     workshop, cell = Workshop(small(tmp_path), tmp_path / "cache"), Cell(student="tiny", readers=True)
     with pytest.raises(KeyboardInterrupt):
         workshop._distilled(cell)

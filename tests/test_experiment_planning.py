@@ -7,8 +7,8 @@ from experiment_samples import run_here, small
 from kb_samples import use_words
 
 from bundlewise.experiment.grid import cells_of
-from bundlewise.experiment.planning import ANSWERING, LOADING, TUNING, plan
-from bundlewise.experiment.workshop import Workshop
+from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.run import ANSWERING, LOADING, TUNING, plan
 
 
 def test_before_anything_was_made_the_estimate_is_a_guess(tmp_path: Path, tiny_student: Path) -> None:

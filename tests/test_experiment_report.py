@@ -10,11 +10,11 @@ from samples import session
 
 from bundlewise.domain import Grouping
 from bundlewise.experiment import plots
+from bundlewise.experiment.contrasts import Answer, Given, Named, Telling
 from bundlewise.experiment.file import Experiment, Machine
 from bundlewise.experiment.report import shared_settings, verdicts, write_reports
 from bundlewise.experiment.results import Failure, Results
 from bundlewise.experiment.rows import Cost, Row, compared, row_of
-from bundlewise.experiment.telling import Answer, Given, Named, Telling
 
 SPITE = "<script>alert(1)</script> | `case`"
 TRUTHS: list[Grouping] = [((0, 1),), ((0, 1, 2),)] * 8

@@ -6,8 +6,8 @@ import pytest
 from samples import session
 
 from bundlewise.domain import Grouping, PredictedBundle, Prediction
+from bundlewise.evaluation.metrics import holm, intervals, paired_bootstrap, ratio, score_session, summarise
 from bundlewise.experiment.rows import FAILURES_SHOWN, Cost, Row, compared, failures_of, row_of
-from bundlewise.metrics import holm, intervals, paired_bootstrap, ratio, score_session, summarise
 
 TRUTHS: list[Grouping] = [((0, 1), (2, 3)), ((0, 1, 2),), ((0, 1),), ((1, 2),)]
 SESSIONS = [session(f"s{n}", ["a", "b", "c", "d"], truth) for n, truth in enumerate(TRUTHS)]

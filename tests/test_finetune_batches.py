@@ -4,10 +4,9 @@ from pathlib import Path
 
 from test_finetune_training import CONFIG, small_sessions
 
-from bundlewise.agents.loading import load_causal_lm
+from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.domain import Retrieved
-from bundlewise.finetune.batches import plan
-from bundlewise.finetune.examples import examples
+from bundlewise.finetune.examples import examples, plan
 
 
 def test_batches_hold_every_example_once_an_epoch_and_their_questions_stay_within_the_budget(

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from bundlewise.agents.engine import place_logits
-from bundlewise.agents.loading import load_causal_lm
-from bundlewise.dataset import load
+from bundlewise.agents.student.engine import place_logits
+from bundlewise.agents.student.load import load_causal_lm
+from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError
-from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline, TimeIsOver
-from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.examples import Example, examples, plan
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.training import Training, TrainingResult
 from bundlewise.finetune.tuning import Tuning

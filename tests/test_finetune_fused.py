@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear
 from torch import nn
 
-from bundlewise.agents.loading import load_causal_lm
+from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.finetune import fused
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.fused import FusedLinear

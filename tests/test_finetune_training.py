@@ -12,15 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bundlewise.agents.loading import load_causal_lm
-from bundlewise.dataset import load
+from bundlewise.agents.student.load import load_causal_lm
+from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import read_rows
-from bundlewise.finetune.batches import plan
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline
-from bundlewise.finetune.examples import Example, examples
+from bundlewise.finetune.examples import Example, examples, plan
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.training import Training, TrainingResult, Watch
 

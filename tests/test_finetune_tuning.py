@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bundlewise.agents.engine import StudentEngine
-from bundlewise.agents.reading import Reading
-from bundlewise.agents.student import fit_student, judge_known
-from bundlewise.dataset import load
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.replies import fit_student, judge_known
+from bundlewise.data.sessions import load
 from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file
@@ -20,7 +20,7 @@ from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline
 from bundlewise.finetune.students import open_student
 from bundlewise.finetune.tuning import Tuning
-from bundlewise.models import fingerprint_of
+from bundlewise.models.folders import fingerprint_of
 from bundlewise.prompts.render import student_fingerprints
 
 CONFIG = TrainingConfig(layers=1, rank=2, intents=0.5)

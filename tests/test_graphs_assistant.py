@@ -8,11 +8,11 @@ import pytest
 from assistant_samples import SHOP, WordStudent, cards, said
 from samples import BagOfWords
 
-from bundlewise.agents.conversation import Action, Event
-from bundlewise.agents.limits import Limits
-from bundlewise.assistant import Assistant, ThreadView
-from bundlewise.graphs.replaying import Replay
-from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.agents.assistant.conversation import Action, Event
+from bundlewise.agents.student.limits import Limits
+from bundlewise.graphs.replay import Replay
+from bundlewise.pipeline.assistant import Assistant, ThreadView
+from bundlewise.pipeline.product_search import ProductFinder
 
 Say = Callable[..., list[Event]]
 
@@ -364,7 +364,7 @@ def test_the_answer_streams_as_it_comes(assistant: Assistant, student: WordStude
 
 
 def test_the_real_student_bundles_and_judges(tiny_student: Path) -> None:
-    from bundlewise.live import LiveStudent
+    from bundlewise.pipeline.student import LiveStudent
 
     live = LiveStudent.open(student=str(tiny_student))
     with Assistant(live, ProductFinder(SHOP, BagOfWords())) as assistant:

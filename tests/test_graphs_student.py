@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import samples
 
-from bundlewise.agents import answers
-from bundlewise.agents.compose import JudgePrompt
-from bundlewise.agents.engine import Judgement, StudentEngine, Written
-from bundlewise.agents.reading import Reading
-from bundlewise.agents.student import fitting_name
-from bundlewise.dataset import load
+from bundlewise.agents.student import answers
+from bundlewise.agents.student.compose import JudgePrompt
+from bundlewise.agents.student.engine import Judgement, StudentEngine, Written
+from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.replies import fitting_name
+from bundlewise.data.sessions import load
 from bundlewise.domain import Bundle, Prediction, Session
 from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
 from bundlewise.knowledge_base.embedding import Embedder

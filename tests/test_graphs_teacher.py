@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from samples import BagOfWords, session
 
-from bundlewise.agents.grounded import GroundedTeacher
-from bundlewise.agents.teacher import Rule, Thought
+from bundlewise.agents.teacher.grounded import GroundedTeacher
+from bundlewise.agents.teacher.protocol import Rule, Thought
 from bundlewise.domain import Grouping, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.graphs.teacher import build_teacher_graph

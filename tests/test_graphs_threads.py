@@ -14,13 +14,13 @@ from assistant_samples import SHOP, WordStudent, said
 from langgraph.checkpoint.sqlite import SqliteSaver
 from samples import BagOfWords
 
-from bundlewise.agents.conversation import Action
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant.conversation import Action
 from bundlewise.domain import Prediction
 from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.graphs.threads import config_for, thread_saver
-from bundlewise.knowledge_base.finding_products import ProductFinder
-from bundlewise.live import LiveStudent
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.product_search import ProductFinder
+from bundlewise.pipeline.student import LiveStudent
 
 POSTGRES = os.environ.get("BUNDLEWISE_TEST_POSTGRES")
 PLACES = [None, "threads.sqlite", "postgres"]
@@ -119,8 +119,8 @@ sys.path.insert(0, {tests!r})
 from assistant_samples import SHOP, WordStudent
 from langgraph.checkpoint.sqlite import SqliteSaver
 from samples import BagOfWords
-from bundlewise.assistant import Assistant
-from bundlewise.knowledge_base.finding_products import ProductFinder
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.product_search import ProductFinder
 
 class Slow(WordStudent):
     def bundle(self, sessions, limits={{}}):

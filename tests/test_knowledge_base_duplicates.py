@@ -10,7 +10,7 @@ from samples import BagOfWords, record, session, thought
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.knowledge_base import duplicates as module
-from bundlewise.knowledge_base.care import faults_of
+from bundlewise.knowledge_base.checks import faults_of
 from bundlewise.knowledge_base.duplicates import Cluster, duplicates, merged
 from bundlewise.prompts.render import render
 

@@ -158,7 +158,7 @@ def test_the_fingerprint_does_not_change_with_the_place_or_the_libraries(random_
 def test_a_name_stays_what_it_was_resolved_by(
     spec: str, kind: type[Embedder], random_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding.models, "resolve", lambda _: random_bert)
+    monkeypatch.setattr(embedding, "resolve", lambda _: random_bert)
     assert Embedder.named(spec).name == spec and type(Embedder.named(spec)) is kind
 
 

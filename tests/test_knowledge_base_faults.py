@@ -21,12 +21,12 @@ from samples import BagOfWords, record
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import BundlewiseError
-from bundlewise.knowledge_base import keeping
 from bundlewise.knowledge_base import reindex as reindexing
 from bundlewise.knowledge_base import store as storing
+from bundlewise.knowledge_base import upkeep
+from bundlewise.knowledge_base.database import Ledger
 from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.index import VectorIndex
-from bundlewise.knowledge_base.ledger import Ledger
 from bundlewise.knowledge_base.mirror import Mirror
 from bundlewise.knowledge_base.packs import Pack
 from bundlewise.knowledge_base.store import KnowledgeStore
@@ -75,12 +75,12 @@ def opened(folder: Path) -> KnowledgeStore:
 
 
 def take_in(folder: Path) -> None:
-    keeping.take_in(opened(folder), Pack((*CHANGED, *MORE), KNOWN, {}), "pack")
+    upkeep.take_in(opened(folder), Pack((*CHANGED, *MORE), KNOWN, {}), "pack")
 
 
 def merge(folder: Path) -> None:
     store = opened(folder)
-    keeping.merge(store, keeping.near_duplicates(store))
+    upkeep.merge(store, upkeep.near_duplicates(store))
 
 
 def reindex(folder: Path) -> None:
@@ -158,7 +158,7 @@ def dumped(records: list[Knowledge]) -> Bodies:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base") / "kb"
-    keeping.take_in(KnowledgeStore.create(folder, Scattered()), Pack((*RULES, *PATTERNS), KNOWN, {}), "first")
+    upkeep.take_in(KnowledgeStore.create(folder, Scattered()), Pack((*RULES, *PATTERNS), KNOWN, {}), "first")
     return folder
 
 
@@ -185,16 +185,16 @@ def assert_whole(folder: Path, job: str, after: dict[str, Bodies]) -> None:
     """Check that all is sound, nothing is lost or doubled, and that the job can be completed and taken back."""
     store = opened(folder)
     assert bodies(store) in (BEFORE, after[job])
-    assert keeping.verify(store) == []
+    assert upkeep.verify(store) == []
     JOBS[job](folder)
     store = opened(folder)
     assert bodies(store) == after[job]
-    assert keeping.verify(store) == []
+    assert upkeep.verify(store) == []
     assert store.meta["fingerprint"] == ("otherwise" if job == "reindex" else "scattered")
     if job != "reindex":
         store.undo()
         assert bodies(store) == BEFORE
-        assert keeping.verify(store) == []
+        assert upkeep.verify(store) == []
 
 
 OFTEN = [
@@ -271,7 +271,7 @@ def test_of_two_writers_at_once_one_waits_or_is_told(folder: Path, after: dict[s
         JOBS[job](folder)
     store = opened(folder)
     assert bodies(store) == after["merge"] | dumped([*CHANGED, *MORE])
-    assert keeping.verify(store) == []
+    assert upkeep.verify(store) == []
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_folder_nobody_may_write_to_is_told(folder: Path) -> None:
             path.chmod(0o755)
     assert code == TOLD, text
     assert "writable" in text or "you can write to" in text
-    assert keeping.verify(opened(folder)) == []
+    assert upkeep.verify(opened(folder)) == []
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ from samples import BagOfWords, record, session, thought
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.knowledge_base import keeping
+from bundlewise.knowledge_base.database import FILE, Change
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.ledger import FILE, Change
 from bundlewise.knowledge_base.mirror import Mirror, is_served, recover
 from bundlewise.knowledge_base.place import Place
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.reindex import reindex, roll_back
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.knowledge_base.upkeep import verify
 
 DESK = session("desk", ["Wireless mouse", "Mouse pad", "Green tea"], ((0, 1),))
 QUERY = session("query", ["Mouse, wired", "Pad for a mouse"], split="test")
@@ -103,10 +103,10 @@ def held(store: KnowledgeStore) -> dict[str, Knowledge]:
 
 def test_a_second_machine_has_equal_records_sessions_and_answers(team: str, machine: Machines) -> None:
     first = opened(team)
-    assert keeping.verify(first) == []
+    assert verify(first) == []
     machine("second")
     second = opened(team)
-    assert keeping.verify(second) == []
+    assert verify(second) == []
     assert second.folder != first.folder
     assert held(second) == held(first) == {r.id: r for r in RECORDS}
     assert second.catalogue.sessions() == first.catalogue.sessions() == sorted(KNOWN, key=lambda known: known.id)
@@ -125,7 +125,7 @@ def test_a_change_on_one_machine_is_seen_on_the_other(team: str, machine: Machin
     assert held(again) == held(store)
     assert known in again.catalogue.sessions()
     assert again.meta["digest"] == store.meta["digest"]
-    assert keeping.verify(again) == []
+    assert verify(again) == []
 
 
 def test_who_has_not_seen_the_last_change_is_refused_and_told_to_run_again(team: str, machine: Machines) -> None:
@@ -140,7 +140,7 @@ def test_who_has_not_seen_the_last_change_is_refused_and_told_to_run_again(team:
     opened(team).change(Change("mine", [mine]))
     machine("second")
     assert {"new here", "of the first"} <= {found.text for found in held(opened(team)).values()}
-    assert keeping.verify(opened(team)) == []
+    assert verify(opened(team)) == []
 
 
 def test_a_machine_takes_its_own_change_back(team: str, machine: Machines) -> None:
@@ -160,7 +160,7 @@ def test_what_another_machine_did_and_took_back_stops_nobody(team: str, machine:
     store.undo()
     machine("first")
     opened(team).change(Change("mine", [record("rule", "of the first")]))
-    assert keeping.verify(opened(team)) == []
+    assert verify(opened(team)) == []
     assert len(held(opened(team))) == len(RECORDS) + 1
 
 
@@ -188,7 +188,7 @@ def test_a_change_that_was_cut_off_is_finished_by_its_machine(
     assert new.id in held(opened(team))
     machine("second")
     assert new.id in held(opened(team))
-    assert keeping.verify(opened(team)) == []
+    assert verify(opened(team)) == []
 
 
 def test_names_on_a_server_are_apart(server: str, team: str) -> None:
@@ -196,7 +196,7 @@ def test_names_on_a_server_are_apart(server: str, team: str) -> None:
     KnowledgeStore.create(other, BagOfWords()).replace(RULES[:1])
     assert held(opened(other)) == {RULES[0].id: RULES[0]}
     assert len(held(opened(team))) == len(RECORDS)
-    assert keeping.verify(opened(team)) == keeping.verify(opened(other)) == []
+    assert verify(opened(team)) == verify(opened(other)) == []
 
 
 def test_asking_for_a_name_that_is_not_there_makes_nothing(server: str, machine: Machines) -> None:
@@ -261,14 +261,14 @@ def test_reindexing_and_rolling_back_reach_the_other_machine(
     with pytest.raises(KnowledgeError, match="not of bag-of-words"):
         opened(team)
     store = KnowledgeStore.open(team, other)
-    assert keeping.verify(store) == []
+    assert verify(store) == []
     assert held(store) == {r.id: r for r in RECORDS}
     store.change(Change("more", [record("rule", "new here")]))
     machine("first")
     KnowledgeStore.open(team, other)
     assert roll_back(team) == "bag-of-words"
     machine("second")
-    assert keeping.verify(opened(team)) == []
+    assert verify(opened(team)) == []
     assert len(held(opened(team))) == len(RECORDS) + 1
 
 
@@ -288,7 +288,7 @@ def test_a_lost_catalogue_is_made_anew_from_a_folder_of_chroma(tmp_path: Path) -
     assert held(again) == {r.id: r for r in RECORDS}
     assert again.catalogue.sessions() == sorted(KNOWN, key=lambda known: known.id)
     assert again.meta["digest"] == before["digest"]
-    assert keeping.verify(again) == []
+    assert verify(again) == []
     assert again.catalogue.history() == []
     assert not (folder / "recovery").exists()
 
@@ -301,7 +301,7 @@ def test_after_reindexing_the_new_vectors_know_the_sessions_too(tmp_path: Path) 
     assert recover(Place(folder), 2) == len(RECORDS)
     again = KnowledgeStore.open(folder, Otherwise())
     assert len(again.catalogue.sessions()) == len(KNOWN)
-    assert keeping.verify(again) == []
+    assert verify(again) == []
 
 
 def test_without_anything_in_chroma_there_is_nothing_to_recover(tmp_path: Path) -> None:

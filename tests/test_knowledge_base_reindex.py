@@ -10,12 +10,12 @@ import pytest
 from samples import BagOfWords, record
 
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.knowledge_base import keeping
 from bundlewise.knowledge_base import reindex as module
+from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
-from bundlewise.knowledge_base.ledger import Change
 from bundlewise.knowledge_base.reindex import reindex, roll_back
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.knowledge_base.upkeep import verify
 
 RULES = [record("rule", text) for text in ("mouse with pad", "milk with tea", "rug apart")]
 OFF = record("rule", "out of use", status="retired")
@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 def assert_sound(folder: Path, embedder: str, generation: int) -> KnowledgeStore:
     store = KnowledgeStore.open(folder)
-    assert keeping.verify(store) == []
+    assert verify(store) == []
     assert (store.meta["embedder"], store.meta["fingerprint"], store.generation) == (embedder, embedder, generation)
     assert len(list(store.catalogue.records(status=None))) == len(store.index.bodies())
     return store
@@ -206,7 +206,7 @@ def test_damaged_vectors_are_an_error_with_a_remedy_that_works(large: Path, tmp_
     for _ in range(2):
         with pytest.raises(KnowledgeError, match=rf"{message}.*: bundlewise kb reindex {folder}"):
             search()
-    assert any("bundlewise kb reindex" in fault for fault in keeping.verify(KnowledgeStore(folder, Scattered())))
+    assert any("bundlewise kb reindex" in fault for fault in verify(KnowledgeStore(folder, Scattered())))
     assert reindex(folder, Scattered()) == 1200
     search()
     assert_sound(folder, "scattered", 2)

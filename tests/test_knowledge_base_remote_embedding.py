@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundlewise.endpoints import Endpoint
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.knowledge_base import remote_embedding
 from bundlewise.knowledge_base.embedding import PROBES, Embedder, RemoteEmbedder
 from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
+from bundlewise.models.endpoints import Endpoint
 
 KEY = "sk-secret-0123456789"
 Answer = tuple[int, Any]

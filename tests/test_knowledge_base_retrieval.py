@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords, record, session, thought
 
-from bundlewise.agents.compose import judge_prompt, label_prompt
+from bundlewise.agents.student.compose import judge_prompt, label_prompt
 from bundlewise.domain import KNOWLEDGE_KINDS, Bundle, Item, Knowledge, KnowledgeKind, KnownSession, Retrieved, Session
 from bundlewise.errors import UsageError
-from bundlewise.knowledge_base.ledger import Change
+from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Explanation, Retriever, without
 from bundlewise.knowledge_base.store import KnowledgeStore

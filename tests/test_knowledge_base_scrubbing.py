@@ -5,8 +5,8 @@ from pathlib import Path
 from samples import BagOfWords, record
 
 from bundlewise.domain import KnownSession
-from bundlewise.knowledge_base.ledger import Change
-from bundlewise.knowledge_base.scrubbing import HEADER, scrub
+from bundlewise.knowledge_base.database import Change
+from bundlewise.knowledge_base.index import HEADER, scrub
 from bundlewise.knowledge_base.store import KnowledgeStore
 
 KEY = b"sk-planted-in-memory"

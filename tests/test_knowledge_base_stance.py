@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import record
 
-from bundlewise.knowledge_base.stance import alike, condition, conditions, stance
+from bundlewise.knowledge_base.conflicts import alike, condition, conditions, stance
 from bundlewise.prompts.render import render
 
 

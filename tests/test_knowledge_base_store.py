@@ -8,12 +8,12 @@ from samples import BagOfWords, record, session, thought
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.knowledge_base import keeping
 from bundlewise.knowledge_base import store as module
+from bundlewise.knowledge_base.database import FILE, Change
 from bundlewise.knowledge_base.duplicates import Cluster
 from bundlewise.knowledge_base.index import retrieval_key
-from bundlewise.knowledge_base.ledger import FILE, Change
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.knowledge_base.upkeep import merge, retire, verify
 
 RULES = [record("rule", text) for text in ("mouse with pad", "milk with tea", "rug apart")]
 TRAIN = KnownSession(id="s1", split="train", items="1" * 16)
@@ -66,7 +66,7 @@ def test_what_was_stored_is_read_back_equal_and_is_sound(store: KnowledgeStore) 
     for found in (store, KnowledgeStore.open(store.folder, BagOfWords())):
         assert held(found) == by_id(*RULES, full)
         assert found.index.nearest(found.embedder.embed(["a, b"]), "pattern", None, 1)[0] == [(full.id, 1.0)]
-        assert keeping.verify(found) == []
+        assert verify(found) == []
 
 
 def test_replacing_by_the_same_changes_and_embeds_nothing(store: KnowledgeStore) -> None:
@@ -83,7 +83,7 @@ def test_what_is_not_given_again_is_gone_in_its_domain_and_stays_in_others(store
     assert held(store) == by_id(grocery, *RULES)
     store.replace(RULES[:1])
     assert held(store) == by_id(grocery, RULES[0])
-    assert keeping.verify(store) == []
+    assert verify(store) == []
 
 
 @pytest.mark.parametrize("change", [{"status": "quarantined", "reason": "harms"}, {"gain": 0.5}, {"support": 9}])
@@ -96,7 +96,7 @@ def test_a_record_whose_numbers_or_status_changed_is_replaced(store: KnowledgeSt
 
 
 def test_what_somebody_retired_stays_retired(store: KnowledgeStore) -> None:
-    keeping.retire(store, [RULES[0].id], "wrong")
+    retire(store, [RULES[0].id], "wrong")
     store.replace(RULES)
     assert held(store)[RULES[0].id].status == "retired"
     assert held(store)[RULES[0].id].reason == "wrong"
@@ -106,7 +106,7 @@ def test_a_merged_record_stays_as_long_as_its_parts_are_given(store: KnowledgeSt
     parts = [record("rule", "Keep cases and phones together.", [f"s{n}"]) for n in (1, 2)]
     known = [KnownSession(id=f"s{n}", split="train", items="0" * 16) for n in (1, 2)]
     store.replace([*RULES, *parts], known)
-    keeping.merge(store, [Cluster(tuple(parts))])
+    merge(store, [Cluster(tuple(parts))])
     merged = held(store)
     one = next(r for r in merged.values() if r.source_session_ids == ("s1", "s2"))
     store.replace([*RULES, *parts])
@@ -120,7 +120,7 @@ def test_undo_takes_the_last_change_back_with_its_vectors(store: KnowledgeStore)
     store.replace([RULES[0].model_copy(update={"gain": 0.5}), record("rule", "new")])
     assert store.undo().what == "distil"
     assert (held(store), store.meta["digest"]) == before
-    assert keeping.verify(store) == []
+    assert verify(store) == []
     store.undo()
     with pytest.raises(UsageError, match="nothing to undo"):
         store.undo()
@@ -206,23 +206,23 @@ def torn(store: KnowledgeStore, monkeypatch: pytest.MonkeyPatch) -> KnowledgeSto
 
 
 def test_a_change_that_was_cut_off_is_finished_by_whoever_opens(torn: KnowledgeStore) -> None:
-    assert any("has not reached the vectors" in fault for fault in keeping.verify(torn))
+    assert any("has not reached the vectors" in fault for fault in verify(torn))
     opened = KnowledgeStore.open(torn.folder, BagOfWords())
     assert opened.is_settled
-    assert keeping.verify(opened) == []
+    assert verify(opened) == []
     assert {found.text for found in held(opened).values()} == {"mouse with pad", "new one"}
 
 
 def test_a_change_that_was_cut_off_is_finished_by_the_next_one(torn: KnowledgeStore) -> None:
     torn.change(Change("more", [record("rule", "one more")]))
-    assert keeping.verify(torn) == []
+    assert verify(torn) == []
     assert len(held(torn)) == 3
 
 
 def test_a_change_that_was_cut_off_can_be_taken_back(torn: KnowledgeStore) -> None:
     torn.undo()
     assert held(torn) == by_id(*RULES)
-    assert keeping.verify(torn) == []
+    assert verify(torn) == []
 
 
 def test_a_reader_does_not_wait_for_the_writer(torn: KnowledgeStore) -> None:
@@ -246,10 +246,10 @@ def test_two_stores_in_turn_never_undo_each_others_vectors(store: KnowledgeStore
     """What one has retired after the other opened its vectors, the other one puts back to its place."""
     other = KnowledgeStore.open(store.folder, BagOfWords())
     assert len(other.index.bodies()) == 3
-    keeping.retire(store, [RULES[0].id], "wrong")
+    retire(store, [RULES[0].id], "wrong")
     other.undo()
-    assert keeping.verify(other) == []
-    assert keeping.verify(store) == []
+    assert verify(other) == []
+    assert verify(store) == []
 
 
 def test_the_vectors_of_pair_evidence_are_kept_for_other_processes(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The layout of the project: one import namespace, imports that point downwards, a README that names every file."""
+"""The layout of the project: one import namespace, imports that point downwards, files of a size to read."""
 
 import ast
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,32 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 FOLDERS = {name.removeprefix("bundlewise."): path for name, path in SETUPTOOLS["package-dir"].items()}
 LINKED = sorted(FOLDERS.keys() - {"bundlewise"})
-FACES = {
-    "chain",
-    "distilling",
-    "watching",
-    "doctor",
-    "live",
-    "assistant",
-    "readers",
-    "recordings",
-    "references",
-    "spreading",
-    "studio",
-    "kb_report",
-    "kb_pictures",
-    "cli",
-}
-FACES |= {"commands", "experiment", "server", "workbench", "__main__"}
-MAY_IMPORT = {
-    "kernel": {"kernel"},
-    "prompts": {"kernel", "prompts"},
-    "agents": {"kernel", "prompts", "agents"},
-    "finetune": {"kernel", "prompts", "agents", "finetune"},
-    "knowledge_base": {"kernel", "prompts", "knowledge_base"},
-    "graphs": {"kernel", "prompts", "agents", "knowledge_base", "graphs"},
-    "faces": {"kernel", "prompts", "agents", "finetune", "knowledge_base", "graphs", "faces"},
-}
+TOP = ("bundlewise", "bundlewise.cli", "bundlewise.__main__")
+"""The Python face and the command line lie at the top of the package and open every room."""
 NOT_ON_THE_GPU_MACHINE = {
     "chromadb",
     "langchain",
@@ -56,16 +33,24 @@ def modules() -> dict[str, Path]:
     """Return the source file of every module by its import name."""
     found = {}
     for name, folder in SETUPTOOLS["package-dir"].items():
-        for path in sorted((ROOT / folder).glob("*.py")):
-            found[name if path.stem == "__init__" else f"{name}.{path.stem}"] = path
-    for package in ("commands", "experiment", "server", "starter", "workbench"):
-        for path in sorted((ROOT / "bundlewise" / package).glob("*.py")):
-            stem = "" if path.stem == "__init__" else f".{path.stem}"
-            found[f"bundlewise.{package}{stem}"] = path
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / folder)
+            if name == "bundlewise" and inside.parts[0] in LINKED:
+                continue
+            parts = [name, *inside.parent.parts, *([] if path.stem == "__init__" else [path.stem])]
+            found[".".join(parts)] = path
     return found
 
 
+def floors() -> list[str]:
+    """Return the packages from the ground up, as the table of docs/architecture.md lists them."""
+    rows = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("## Floors")[1].split("\n## ")[0].splitlines()
+    named = [found[1] for row in rows if (found := re.match(r"\| `([\w/]+)/` \|", row))]
+    return [f"bundlewise.{name}".replace("/", ".").replace("bundlewise.bundlewise", "bundlewise") for name in named]
+
+
 MODULES = modules()
+FLOORS = floors()
 
 
 def is_for_types(node: ast.AST) -> bool:
@@ -93,19 +78,29 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def part(module: str) -> str:
-    """Return the part of the project that a module belongs to."""
-    name = [*module.split("."), ""][1]
-    return name if name in MAY_IMPORT else "faces" if name in FACES else "kernel"
+def floor(module: str) -> int:
+    """Return the number of the floor that a module lies on, counted from the ground."""
+    if module in TOP:
+        return len(FLOORS)
+    rooms = [name for name in FLOORS if module == name or module.startswith(f"{name}.")]
+    return FLOORS.index(max(rooms, key=len))
 
 
 def test_the_packages_listed_are_the_packages_mapped_and_the_links() -> None:
     links = {path.name: os.readlink(path) for path in (ROOT / "bundlewise").iterdir() if path.is_symlink()}
     assert links == {name: f"../{name}" for name in LINKED}
     assert {name: FOLDERS[name] for name in LINKED} == {name: name for name in LINKED}
-    inside = {f"bundlewise.{path.parent.name}" for path in (ROOT / "bundlewise").glob("*/__init__.py")}
-    assert set(SETUPTOOLS["packages"]) == inside | {"bundlewise"}
-    assert len(SETUPTOOLS["packages"]) == len(set(SETUPTOOLS["packages"]))
+    assert sorted(SETUPTOOLS["packages"]) == sorted(name for name, path in MODULES.items() if path.stem == "__init__")
+
+
+def test_the_table_of_floors_names_every_room_once() -> None:
+    rooms = {name for name, path in MODULES.items() if path.stem == "__init__"} - {"bundlewise.agents"}
+    assert sorted(FLOORS) == sorted(rooms)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_file_can_be_read_in_one_sitting(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= 300
 
 
 def test_the_package_is_typed_and_ships_the_marker() -> None:
@@ -115,9 +110,8 @@ def test_the_package_is_typed_and_ships_the_marker() -> None:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_downwards_only(module: str) -> None:
-    inside = {name for name in imports(MODULES[module]) if name.split(".")[0] == "bundlewise"}
-    upwards = {name for name in inside if part(name) not in MAY_IMPORT[part(module)]}
-    assert not upwards
+    inside = {name for name in imports(MODULES[module]) if name.startswith("bundlewise.")}
+    assert not {name for name in inside if floor(name) > floor(module)}
 
 
 def test_no_module_imports_itself_by_detours() -> None:
@@ -130,7 +124,9 @@ def test_folders_are_imported_by_their_full_names(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path)} & set(LINKED)
 
 
-@pytest.mark.parametrize("module", sorted(name for name in MODULES if part(name) in ("agents", "finetune")))
+@pytest.mark.parametrize(
+    "module", sorted(name for name in MODULES if name.split(".")[1:2] in (["agents"], ["finetune"]))
+)
 def test_agents_and_finetune_need_neither_chroma_nor_langchain(module: str) -> None:
     assert not {name.split(".")[0] for name in imports(MODULES[module])} & NOT_ON_THE_GPU_MACHINE
 
@@ -139,8 +135,8 @@ def test_the_student_is_tuned_and_loaded_where_chroma_and_langchain_are_missing(
     code = f"""
 import sys
 sys.modules |= dict.fromkeys({sorted(NOT_ON_THE_GPU_MACHINE)})
-import bundlewise.finetune.plotting, bundlewise.finetune.tuning
-import bundlewise.agents.constrained, bundlewise.agents.student
+import bundlewise.reports.loss, bundlewise.finetune.tuning
+import bundlewise.agents.student.grammar, bundlewise.agents.student.replies
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
@@ -168,12 +164,6 @@ def tracked() -> list[Path]:
         pytest.skip("not a git checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.split("\0") if name]
-
-
-@pytest.mark.parametrize("path", [p for p in MODULES.values() if p.stem != "__init__"], ids=lambda p: p.name)
-def test_the_readme_says_what_each_module_is(path: Path) -> None:
-    rows = [row.split(maxsplit=1) for row in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if row]
-    assert any(len(row) == 2 and row[0] == path.name and len(row[1].split()) > 2 for row in rows)
 
 
 def test_the_readme_names_each_top_level_folder() -> None:

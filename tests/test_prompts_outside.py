@@ -15,7 +15,7 @@ from samples import session
 from test_prompts_render import VARIABLES
 from worst_server import parent_of, running, wait_until
 
-from bundlewise.agents.compose import judge_prompt
+from bundlewise.agents.student.compose import judge_prompt
 from bundlewise.domain import Retrieved
 from bundlewise.errors import DataError
 from bundlewise.prompts.allowance import CHARACTERS, SECONDS, allowance

@@ -7,8 +7,8 @@ from itertools import combinations
 
 from samples import record
 
-from bundlewise.agents.compose import judge_prompt, label_prompt, name_prompt
-from bundlewise.dataset import load
+from bundlewise.agents.student.compose import judge_prompt, label_prompt, name_prompt
+from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.prompts.render import fingerprint, render
 from bundlewise.text import kind

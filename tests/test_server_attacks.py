@@ -15,21 +15,21 @@ from mcp import Client
 from samples import BagOfWords, record
 from server_samples import PRODUCTS
 
-from bundlewise.agents import answers
-from bundlewise.agents.engine import StudentEngine
-from bundlewise.assistant import Assistant
+from bundlewise.agents.student import answers
+from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.domain import Item
 from bundlewise.finetune.students import Student
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.live import LiveStudent
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.student import LiveStudent
 from bundlewise.server.app import create_app
 from bundlewise.server.chat_shapes import ChatResponse
 from bundlewise.server.keys import Keys
+from bundlewise.server.mcp_tools import mcp_server
 from bundlewise.server.refusals import ErrorBody
 from bundlewise.server.shapes import MAX_TITLE, BundlesResponse, FoundKnowledge
-from bundlewise.server.tools import mcp_server
 from bundlewise.titles import clean, title_fault
 
 ATTACKS = [json.loads(row) for row in (Path(__file__).parent / "attacks.jsonl").read_text("utf-8").splitlines()]

@@ -14,7 +14,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from server_samples import KEY, WordStudent, app_of, served
-from test_server_running import until
+from test_server_serve import until
 
 from bundlewise.server.keys import Keys
 

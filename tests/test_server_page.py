@@ -11,10 +11,10 @@ import pytest
 from page_samples import INJECTED, PRODUCTS, app_with, knowing
 from server_samples import KEY, served
 
-from bundlewise.agents.limits import Limits
+from bundlewise.agents.student.limits import Limits
+from bundlewise.data.feedback import read_feedback
 from bundlewise.domain import Item, Prediction
-from bundlewise.feedback import read_feedback
-from bundlewise.live import LiveStudent
+from bundlewise.pipeline.student import LiveStudent
 from bundlewise.server.keys import Keys
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

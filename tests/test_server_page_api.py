@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from page_samples import app_with, knowing
 from server_samples import KEY, TITLES, WordStudent, app_of, served
 
-from bundlewise.live import LiveStudent
+from bundlewise.pipeline.student import LiveStudent
 from bundlewise.prompts.library import VARIABLE, forget, shipped
 from bundlewise.server.keys import Keys
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from anyio import CapacityLimiter
 
-from bundlewise.agents.conversation import DoneEvent, Event
+from bundlewise.agents.assistant.conversation import DoneEvent, Event
 from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.service import Caller

@@ -8,7 +8,7 @@ from bundlewise.domain import PredictedBundle, Prediction, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.prompts.library import read_library, shipped, using
 from bundlewise.workbench.cases import ENDING, Case, Cases, cases_of, run
-from bundlewise.workbench.rendering import World
+from bundlewise.workbench.preview import World
 
 SHIPPED = [(file.template, case) for file in cases_of() for case in file.cases]
 

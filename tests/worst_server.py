@@ -113,7 +113,7 @@ def main(port: int, student: Path, folder: Path) -> None:
 
     from bundlewise.prompts.library import current
     from bundlewise.server.limits import Limits
-    from bundlewise.server.running import serve
+    from bundlewise.server.serve import serve
 
     live = knowing(student, folder / "kb")
     serve(app_with(live, folder, prompts=current().folder), "127.0.0.1", port, Limits())

@@ -21,17 +21,18 @@ def command(data: str, split: Split, kb: str | None, output: Path, force: bool) 
 
     A file of predictions each, chosen on the validation sessions of DATA, for `bundlewise evaluate`.
     """
-    from bundlewise import chain, dataset
+    from bundlewise.data.sessions import load
+    from bundlewise.experiment.references import References
     from bundlewise.files import write_jsonl
     from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.knowledge_base.policy import Policy
-    from bundlewise.references import References
+    from bundlewise.pipeline.predictions import open_retriever
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    asked = dataset.load(data, split)
-    rows = References([s for s in dataset.load(data, "validation") if s.bundles], asked)
-    retriever = chain.open_retriever(kb, Policy()) if kb else None
+    asked = load(data, split)
+    rows = References([s for s in load(data, "validation") if s.bundles], asked)
+    retriever = open_retriever(kb, Policy()) if kb else None
     embedder = retriever.store.embedder if retriever else Embedder.named("minilm")
     if said := language_note(embedder.name, [title for session in asked for title in session.titles]):
         click.echo(f"note: {said}", err=True)

@@ -18,8 +18,8 @@ from bundlewise.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from bundlewise.agents.conversation import Event
-    from bundlewise.assistant import Assistant, Events
+    from bundlewise.agents.assistant.conversation import Event
+    from bundlewise.pipeline.assistant import Assistant, Events
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 THREADS = "bundlewise-threads.sqlite"
@@ -68,10 +68,10 @@ def command(
     from bundlewise.graphs.threads import config_for
 
     config_for(OWNER, thread)  # A name that is none is refused before anything is opened.
-    from bundlewise.assistant import Assistant
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.knowledge_base.embedding import language_note
-    from bundlewise.live import LiveStudent
+    from bundlewise.pipeline.assistant import Assistant
+    from bundlewise.pipeline.student import LiveStudent
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
@@ -95,7 +95,7 @@ def command(
 
 
 def _answers(assistant: "Assistant", thread: str, said: str) -> "Events":
-    from bundlewise.agents.conversation import DoneEvent, TextEvent
+    from bundlewise.agents.assistant.conversation import DoneEvent, TextEvent
     from bundlewise.errors import UsageError
 
     try:
@@ -152,7 +152,7 @@ def _json(events: "Iterator[Event]") -> None:
 
 def _show(events: "Iterator[Event]") -> None:
     """Show the events of a reply as they come, as text and small cards."""
-    from bundlewise.agents.cards import lines_of
+    from bundlewise.agents.assistant.wording import lines_of
 
     wrote = False
     for event in events:

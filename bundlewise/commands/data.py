@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from bundlewise import dataset, official
 from bundlewise.commands.outputs import force_option
+from bundlewise.data import official
+from bundlewise.data.sessions import find_dataset, load, scan, split_counts, starter_names, to_row
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import is_special
@@ -32,7 +33,7 @@ def command() -> None:
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 def validate(datasets: tuple[str, ...]) -> None:
     """Check every line of datasets and count what they hold."""
-    paths = [dataset.find_dataset(name) for name in datasets]
+    paths = [find_dataset(name) for name in datasets]
     good = [_validate(name, path) for name, path in zip(datasets, paths, strict=True)]
     if not all(good):
         raise DataError(f"{good.count(False)} of {len(good)} datasets cannot be used; see above")
@@ -40,7 +41,7 @@ def validate(datasets: tuple[str, ...]) -> None:
 
 def _validate(name: str, path: Path) -> bool:
     """Print the counts of a good file, or the problems of a bad one on stderr."""
-    results = list(dataset.scan(path))
+    results = list(scan(path))
     errors = [result for result in results if isinstance(result, DataError)]
     for error in islice(errors, SHOWN):
         click.echo(one_line(str(error)), err=True)
@@ -59,7 +60,7 @@ def show(name: str, session_id: str | None, as_json: bool) -> None:
     """Show a session with its products, numbered, and its bundles."""
     session = find(name, session_id)
     if as_json:
-        click.echo(json.dumps(dataset.to_row(session), ensure_ascii=False))
+        click.echo(json.dumps(to_row(session), ensure_ascii=False))
         return
     click.echo(one_line(f"{session.session_id} ({session.domain or 'no domain'}, {session.split})"))
     for number, item in enumerate(session.items, start=1):
@@ -73,7 +74,7 @@ def show(name: str, session_id: str | None, as_json: bool) -> None:
 
 def find(name: str, session_id: str | None) -> Session:
     """Return a session of a dataset by its id, or the first."""
-    sessions = {session.session_id: session for session in dataset.load(name)}
+    sessions = {session.session_id: session for session in load(name)}
     if session_id is None:
         return next(iter(sessions.values()))
     if session_id not in sessions:
@@ -86,9 +87,9 @@ def find(name: str, session_id: str | None) -> Session:
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def list_(as_json: bool) -> None:
     """List the starter domains."""
-    loaded = {name: dataset.load(name) for name in dataset.starter_names()}
+    loaded = {name: load(name) for name in starter_names()}
     if as_json:
-        rows = [{"name": name, "path": str(dataset.find_dataset(name))} | _counts(loaded[name]) for name in loaded]
+        rows = [{"name": name, "path": str(find_dataset(name))} | _counts(loaded[name]) for name in loaded]
         click.echo(json.dumps(rows, indent=2))
         return
     for name, sessions in loaded.items():
@@ -130,7 +131,7 @@ def _counts(sessions: list[Session]) -> dict[str, int]:
     """Count the sessions of each split, different products and bundles."""
     products = {item.id for session in sessions for item in session.items}
     bundles = sum(len(session.bundles) for session in sessions)
-    splits = {str(split): count for split, count in dataset.split_counts(sessions).items()}
+    splits = {str(split): count for split, count in split_counts(sessions).items()}
     return {**splits, "products": len(products), "bundles": bundles}
 
 

@@ -11,7 +11,7 @@ from bundlewise.commands import experiment as experiments
 from bundlewise.commands.outputs import force_option, guard_folder
 
 if TYPE_CHECKING:
-    from bundlewise.experiment.running import Run
+    from bundlewise.experiment.run import Run
 
 UNCHANGED: dict[str, Any] = {"packs": (), "teachers": (), "split": None, "limit": None}
 
@@ -30,8 +30,8 @@ def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: i
     This runs the experiment `demo`; `bundlewise experiment run demo` has more options. Stopped, the same command goes
     on.
     """
-    from bundlewise.experiment.engines import locally
-    from bundlewise.experiment.running import BEGUN, Run
+    from bundlewise.experiment.run import BEGUN, Run
+    from bundlewise.experiment.workers import locally
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()

@@ -10,12 +10,12 @@ import click
 
 from bundlewise.commands import outputs
 from bundlewise.commands.outputs import force_option, guard_knowledge
-from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
+from bundlewise.models.endpoints import is_served
 
 if TYPE_CHECKING:
-    from bundlewise.distilling import Distilled
     from bundlewise.domain import Knowledge, Session
+    from bundlewise.pipeline.distil import Distilled
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -104,18 +104,19 @@ def command(
     outputs.guard_file(log_json, outputs.events, force)
     if kb is not None:
         guard_knowledge(kb, force)
-    from bundlewise import dataset, distilling
+    from bundlewise.data.sessions import load_all
     from bundlewise.knowledge_base.embedding import Embedder, language_note
+    from bundlewise.pipeline.distil import Payment, dials_of, distil, plan
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    dials = distilling.dials_of(sampler, ratio, seed, formats)
+    dials = dials_of(sampler, ratio, seed, formats)
     given = {name: value for name, value in paying.items() if value is not None}
     if given and not is_served(teacher):
         option = next(iter(given)).replace("_", "-")
         raise UsageError(f"--{option} is for teachers that are paid, {teacher} is not; leave it out")
-    payment = distilling.Payment(**given)
-    sessions = dataset.load_all(data)
+    payment = Payment(**given)
+    sessions = load_all(data)
     sessions, remarks = _with_feedback(sessions, feedback)
     vectors = Embedder.named(embedder) if embedder else None
     if (kb is None or not Path(kb).exists()) and (
@@ -123,10 +124,10 @@ def command(
     ):
         click.echo(f"note: {said}", err=True)
     if dry_run:
-        _say_plan(distilling.plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
+        _say_plan(plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return
     assert kb is not None
-    found = distilling.distil(
+    found = distil(
         sessions,
         teacher,
         kb,
@@ -146,7 +147,7 @@ def _with_feedback(sessions: "list[Session]", path: Path | None) -> "tuple[list[
     """Return the sessions with those that shoppers' ratings make, and remarks on what they rejected."""
     if path is None:
         return sessions, []
-    from bundlewise.feedback import learn, read_feedback
+    from bundlewise.data.feedback import learn, read_feedback
 
     ratings = read_feedback(path)
     learnt = learn(ratings, sessions)
@@ -166,14 +167,14 @@ def _draw(path: Path) -> None:
 
 
 def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    from bundlewise.watching import plan_lines
+    from bundlewise.pipeline.watch import plan_lines
 
     click.echo(json.dumps({"plan": rows}) if as_json else "\n".join(plan_lines(rows)))
 
 
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
-    from bundlewise.agents.outcomes import lines_of
-    from bundlewise.prices import in_dollars
+    from bundlewise.agents.teacher.outcomes import lines_of
+    from bundlewise.models.prices import in_dollars
 
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:

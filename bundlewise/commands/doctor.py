@@ -1,12 +1,196 @@
 """`bundlewise doctor`: say what works on this machine, and what to do."""
 
 import json
-from dataclasses import asdict
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bundlewise.doctor import Check, diagnose
+from bundlewise.models.folders import KNOWN, MULTILINGUAL, OTHER_CACHE, KnownModel, is_cached
+from bundlewise.settings import cache_folder, quiet_libraries
 from bundlewise.terminal import styled
+
+if TYPE_CHECKING:
+    from bundlewise.finetune.config import Preset
+    from bundlewise.models.memory import Format
+
+COMFORTABLE_MEMORY = 4e9
+"""Bytes that tuning the default student takes with room to spare."""
+SMALLEST_MEMORY = 1.5e9
+"""Bytes below which even generating with the default student does not fit."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; the remedy is empty when all is well."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    found: str
+    remedy: str = ""
+
+
+def diagnose() -> list[Check]:
+    """Return every finding about this machine; takes some seconds, most of them for imports."""
+    quiet_libraries()
+    checks: list[Callable[[], list[Check]]]
+    checks = [check_python, check_torch, check_memory, check_presets, check_disk, check_models, check_key, check_chroma]
+    return [finding for check in checks for finding in check()]
+
+
+def check_python() -> list[Check]:
+    """Name the interpreter; an older one could not have imported this module."""
+    return [Check("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+
+
+def check_torch() -> list[Check]:
+    """Import torch, name its device and compare its number formats."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [Check("torch", "fail", f"cannot be imported: {error}", "run `pip install torch`")]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return [Check("torch", "ok", f"{torch.__version__} on {place}"), check_bfloat16(device)]
+
+
+def check_bfloat16(device: str) -> Check:
+    """Tell whether bfloat16 is the faster format on a device; takes under a second."""
+    import torch
+
+    speedup = products_per_second(torch.bfloat16, device) / products_per_second(torch.float32, device)
+    found = f"matrix products run {speedup:.1f} times as fast as in float32"
+    if speedup >= 1:
+        return Check("bfloat16", "ok", found)
+    return Check("bfloat16", "warn", found, "tuning is slow here: use a CPU with AMX, or a GPU")
+
+
+def products_per_second(dtype: Any, device: str, seconds: float = 0.2) -> float:
+    """Measure how many products of the default student's feed-forward shape run in a second."""
+    import torch
+
+    left = torch.randn(256, 576).to(device, dtype)
+    right = torch.randn(576, 1536).to(device, dtype)
+    (left @ right).sum().item()  # the first product pays for set-up
+    start, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds or not done:
+        (left @ right)[0, 0].item()  # waits for the device
+        done += 1
+    return done / elapsed
+
+
+def check_memory() -> list[Check]:
+    """Compare the free memory with what the default student takes."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    if memory.available >= COMFORTABLE_MEMORY:
+        return [Check("memory", "ok", found)]
+    status: Literal["warn", "fail"] = "warn" if memory.available >= SMALLEST_MEMORY else "fail"
+    return [Check("memory", status, found, "close other programs, or lower the batch size when tuning")]
+
+
+def check_presets() -> list[Check]:
+    """Tell for each preset whether tuning it, or at least answering with it, fits into the free memory."""
+    try:
+        import torch
+
+        from bundlewise.agents.student.load import preferred_dtype
+    except (ImportError, OSError):
+        return []  # What check_torch tells is the thing to do first.
+    from bundlewise.finetune.config import PRESETS
+    from bundlewise.models import memory
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    plain: memory.Format = "bfloat16" if preferred_dtype() is torch.bfloat16 else "float32"
+    return [check_preset(preset, memory.free_bytes(device), device, plain) for preset in PRESETS.values()]
+
+
+def check_preset(preset: "Preset", free: float, device: str, plain: "Format") -> Check:
+    """Compare what a preset takes, with weights in the format of this machine, with the free memory of its device."""
+    weights: Format = "four_bit" if preset.config.four_bit else plain
+    tuning, serving = preset.tuning_bytes(weights), preset.serving_bytes(weights)
+    found = f"{preset.student} in {weights}: tuning takes {tuning / 1e9:.1f} GB, answering {serving / 1e9:.1f} GB"
+    if preset.config.four_bit and device != "cuda":
+        return Check(f"preset {preset.name}", "warn", found, "four bits need a GPU; choose a smaller preset here")
+    if tuning <= free:
+        return Check(f"preset {preset.name}", "ok", found)
+    remedy = f"{free / 1e9:.1f} GB are free; " + ("only answer with it here" if serving <= free else "choose tiny")
+    return Check(f"preset {preset.name}", "warn", found, remedy)
+
+
+def check_disk() -> list[Check]:
+    """Compare the free space of the cache folder with what the models still to be fetched take."""
+    folder = cache_folder()
+    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
+    free = shutil.disk_usage(there).free
+    needed = sum(2 * model.size for model in KNOWN.values() if not is_cached(model.name))
+    found = f"{free / 1e9:.1f} GB free in {folder}"
+    if not os.access(there, os.W_OK):
+        return [Check("disk", "fail", f"{folder} cannot be written", OTHER_CACHE)]
+    if free < needed:
+        return [Check("disk", "fail", f"{found}, {needed / 1e9:.1f} GB needed", OTHER_CACHE)]
+    return [Check("disk", "ok", found)]
+
+
+def check_models() -> list[Check]:
+    """Tell which of the known models are fetched."""
+    return [check_model(model) for model in KNOWN.values()]
+
+
+def check_model(model: KnownModel) -> Check:
+    """Tell whether a known model is fetched, and where it lies."""
+    name = f"{model.role} {model.name}"
+    if is_cached(model.name):
+        language = f"for English, other languages: {MULTILINGUAL}, " if model.role == "embedder" else ""
+        return Check(name, "ok", f"fetched, {language}{model.folder}")
+    return Check(name, "warn", "not fetched yet", f"run `bundlewise models fetch {model.name}`")
+
+
+def check_key() -> list[Check]:
+    """Tell whether there is a key for `openai:` models; no part of it ever leaves this function."""
+    if os.environ.get("OPENAI_API_KEY"):
+        return [Check("OPENAI_API_KEY", "ok", "set")]
+    remedy = (
+        "nothing needs it yet: the embedded teacher and student work without; set it for OpenAI-compatible endpoints"
+    )
+    return [Check("OPENAI_API_KEY", "warn", "not set", remedy)]
+
+
+def check_chroma() -> list[Check]:
+    """Write two vectors to a Chroma store in a temporary folder and find the nearer one."""
+    remedy = "run `pip install --force-reinstall chromadb`"
+    try:
+        import chromadb
+        from chromadb.errors import ChromaError
+    except (ImportError, RuntimeError) as error:  # a RuntimeError: an SQLite that is too old
+        return [Check("Chroma", "fail", f"cannot be imported: {error}", remedy)]
+    try:
+        nearest = nearest_in_new_store(chromadb)
+    except (ChromaError, OSError, RuntimeError, ValueError) as error:
+        return [Check("Chroma", "fail", f"cannot open a store: {error}", remedy)]
+    if nearest != "a":
+        return [Check("Chroma", "fail", f"finds {nearest} where a is nearest", remedy)]
+    return [Check("Chroma", "ok", f"{chromadb.__version__} stores and finds vectors")]
+
+
+def nearest_in_new_store(chromadb: Any) -> str:
+    """Return the id that a new store finds for a vector nearest to `a`."""
+    with tempfile.TemporaryDirectory(prefix="bundlewise-", ignore_cleanup_errors=True) as folder:
+        client = chromadb.PersistentClient(folder, chromadb.Settings(anonymized_telemetry=False))
+        collection = client.create_collection("doctor", embedding_function=None)
+        collection.upsert(ids=["a", "b"], embeddings=[[1.0, 0.0], [0.0, 1.0]])
+        found = collection.query(query_embeddings=[[0.9, 0.1]], n_results=1)
+        client.close()
+    return str(found["ids"][0][0])
+
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

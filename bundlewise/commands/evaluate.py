@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from bundlewise.dataset import load
+from bundlewise.data.sessions import load
 from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError
-from bundlewise.scoring import Row, read_predictions, score, table
+from bundlewise.evaluation.scores import Row, read_predictions, score, table
 
 EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 

@@ -14,9 +14,9 @@ from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from bundlewise.experiment.engines import Engine
     from bundlewise.experiment.file import Experiment
-    from bundlewise.experiment.running import Run
+    from bundlewise.experiment.run import Run
+    from bundlewise.experiment.workers import Engine
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -119,7 +119,7 @@ def list_() -> None:
 @file_options
 def validate(file: str, **options: Any) -> None:
     """Check a file and its data, audit for leaks, and name the cells; nothing is run."""
-    from bundlewise.experiment.running import Run
+    from bundlewise.experiment.run import Run
 
     experiment = opened(file, options)
     made = Run(experiment, HOME / experiment.name, HOME / "cache", say)
@@ -155,8 +155,8 @@ def run(
 
     Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
     """
-    from bundlewise.experiment.engines import engine_named
-    from bundlewise.experiment.running import BEGUN, Run
+    from bundlewise.experiment.run import BEGUN, Run
+    from bundlewise.experiment.workers import engine_named
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -179,7 +179,7 @@ def make_and_tell(run: "Run", engine: "Engine", *, mlflow: str | None = None, as
     Raises:
         FailedCellsError: some rows could not be made; all others are in the report.
     """
-    from bundlewise.experiment.comparing import log_to_mlflow
+    from bundlewise.experiment.compare import log_to_mlflow
     from bundlewise.experiment.report import write_reports
 
     results = run.run(engine)
@@ -204,7 +204,7 @@ def say(text: str) -> None:
 
 
 def _say_plan(run: Any, as_json: bool) -> None:
-    from bundlewise.experiment.planning import plan
+    from bundlewise.experiment.run import plan
 
     rows, rests_on = plan(run.workshop, run.planned)
     total = sum(row["minutes"] for row in rows)
@@ -246,7 +246,7 @@ def report(folder: Path) -> None:
 @click.argument("second", type=FOLDER)
 def compare(first: Path, second: Path) -> None:
     """Compare two finished runs row by row: paired differences in GJS over the same sessions."""
-    from bundlewise.experiment.comparing import comparison
+    from bundlewise.experiment.compare import comparison
     from bundlewise.experiment.results import Results
 
     click.echo(comparison(Results.read(first), Results.read(second)))
@@ -258,7 +258,7 @@ def compare(first: Path, second: Path) -> None:
 @force_option
 def export(folder: Path, output: Path, force: bool) -> None:
     """Write the table of a finished run for other programs."""
-    from bundlewise.experiment import comparing
+    from bundlewise.experiment import compare as comparing
     from bundlewise.experiment.results import Results
 
     outputs.guard_file(output, outputs.table, force)

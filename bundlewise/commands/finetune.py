@@ -8,7 +8,7 @@ import click
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.errors import UsageError
-from bundlewise.finetune.presets import PRESETS, preset_named
+from bundlewise.finetune.config import PRESETS, preset_named
 from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
@@ -61,13 +61,15 @@ def command(
     (icl+sft); without, the prompts are plain (sft). Stopped, the same command goes on. On several GPUs:
     `accelerate launch -m bundlewise finetune ...`.
     """
-    from bundlewise import chain, dataset, models
-    from bundlewise.agents.utilisation import require_utilisation
+    from bundlewise.agents.student.modes import require_utilisation
+    from bundlewise.data.sessions import load
     from bundlewise.finetune.adapters import MANIFEST
     from bundlewise.finetune.checkpoint import CHECKPOINT
     from bundlewise.finetune.config import TrainingConfig
-    from bundlewise.finetune.plotting import plot_loss
     from bundlewise.finetune.tuning import Tuning
+    from bundlewise.models.folders import resolve
+    from bundlewise.pipeline import predictions
+    from bundlewise.reports.loss import plot_loss
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -78,8 +80,8 @@ def command(
     given = {name: value for name, value in options.items() if value is not None}
     config = TrainingConfig.of(**chosen.config.model_dump() | given)
     require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
-    sessions = dataset.load(data)
-    retriever = chain.open_retriever(kb, policy, models.resolve(student)) if kb and not policy.is_plain else None
+    sessions = load(data)
+    retriever = predictions.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
     lessons = _lessons(kb, teach)
     manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons).run()
     plot_loss(output)
@@ -106,9 +108,10 @@ def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
         return []
     if kb is None:
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    from bundlewise import chain, distilling
+    from bundlewise.pipeline import predictions
+    from bundlewise.pipeline.distil import formats_named
 
-    found = chain.lessons(kb, distilling.formats_named(teach))
+    found = predictions.lessons(kb, formats_named(teach))
     if not found:
         raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
     return found

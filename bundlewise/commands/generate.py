@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.agents.utilisation import UTILISATIONS
+from bundlewise.agents.student.modes import UTILISATIONS
 from bundlewise.commands import outputs
 from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
@@ -17,9 +17,9 @@ from bundlewise.terminal import one_line
 from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
-    from bundlewise.chain import Spread
     from bundlewise.domain import Prediction
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.pipeline.predictions import Spread
 
 
 @click.command(cls=TakesTexts)
@@ -76,17 +76,18 @@ def command(
     _check_output(output, force)
     if where == "ray" and output is None:
         raise UsageError("--engine ray spreads many sessions into a file; add --data and -o, or leave it out")
-    from bundlewise import chain, dataset
-    from bundlewise.agents.compose import unreadable
+    from bundlewise.agents.student.compose import unreadable
+    from bundlewise.data.sessions import load
+    from bundlewise.pipeline.predictions import answer, answer_to_file
     from bundlewise.progress import progress
     from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    from bundlewise.live import LiveStudent
+    from bundlewise.pipeline.student import LiveStudent
 
     given = dials_of(options, kb)
-    sessions = [_session_of(titles)] if items else dataset.load(str(data), split)[:limit]  # type: ignore[arg-type]
+    sessions = [_session_of(titles)] if items else load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
     on: dict[str, Any] = {"mode": mode, "calibrate": data if calibrate else None}
@@ -100,7 +101,7 @@ def command(
     }
     if output is None:
         with progress("generate", len(sessions)) as advance:
-            predictions = chain.answer(sessions, engine, advance=advance, **settings)
+            predictions = answer(sessions, engine, advance=advance, **settings)
     else:
         key = [
             live.student.fingerprint,
@@ -113,7 +114,7 @@ def command(
             [s.blind().model_dump() for s in sessions],
         ]
         spread = _spread(student, adapter, kb, retriever) if where == "ray" else None
-        predictions = chain.answer_to_file(sessions, engine, output, key, spread=spread, **settings)
+        predictions = answer_to_file(sessions, engine, output, key, spread=spread, **settings)
     _show(sessions, predictions, output, as_json)
 
 
@@ -147,7 +148,7 @@ def _session_of(titles: tuple[str, ...]) -> Session:
 
 def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None") -> "Spread":
     """Return what answers on a Ray cluster, by a student and a retriever that each worker opens for itself."""
-    from bundlewise.spreading import Students
+    from bundlewise.pipeline.ray import Students
 
     return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer
 

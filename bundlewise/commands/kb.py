@@ -3,7 +3,7 @@
 import click
 
 from bundlewise.commands import kb_care, kb_exchange, kb_explain, kb_look, kb_repair, kb_tune
-from bundlewise.commands.sections import Sections
+from bundlewise.commands.options import Sections
 
 SECTIONS = {
     "Look": [kb_look.stats, kb_look.search, kb_explain.explain, kb_look.show, kb_look.list_, kb_exchange.report],

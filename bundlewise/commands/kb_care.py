@@ -34,8 +34,8 @@ def retire(kb: str, ids: tuple[str, ...], reason: str) -> None:
     if not reason.strip():
         raise UsageError("the reason is empty; say why, for those who come later")
     store = opened(kb)
-    from bundlewise.knowledge_base.finding import keys_of
-    from bundlewise.knowledge_base.keeping import retire
+    from bundlewise.knowledge_base.search import keys_of
+    from bundlewise.knowledge_base.upkeep import retire
 
     keys = keys_of(store.catalogue, ids)
     done = retire(store, keys, reason)
@@ -60,7 +60,7 @@ def merge(kb: str, threshold: float | None, do_apply: bool, as_json: bool) -> No
     """
     store = opened(kb)
     from bundlewise.knowledge_base.duplicates import THRESHOLD
-    from bundlewise.knowledge_base.keeping import merge, near_duplicates
+    from bundlewise.knowledge_base.upkeep import merge, near_duplicates
 
     level = THRESHOLD if threshold is None else threshold
     groups = near_duplicates(store, level)
@@ -98,7 +98,7 @@ def conflicts(kb: str, threshold: float | None, as_json: bool) -> None:
     """List the rules of KB that contradict each other, or their own numbers, for a person to read."""
     store = opened(kb)
     from bundlewise.knowledge_base.conflicts import THRESHOLD
-    from bundlewise.knowledge_base.keeping import contradictions
+    from bundlewise.knowledge_base.upkeep import contradictions
 
     found = contradictions(store, THRESHOLD if threshold is None else threshold)
     for conflict in found:

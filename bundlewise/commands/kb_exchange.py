@@ -24,7 +24,7 @@ from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
-    from bundlewise.knowledge_base.care import Edit
+    from bundlewise.knowledge_base.checks import Edit
     from bundlewise.knowledge_base.embedding import Embedder, Vectors
     from bundlewise.knowledge_base.packs import Fault, Pack
     from bundlewise.knowledge_base.place import Place
@@ -72,8 +72,8 @@ def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str 
     if salvage:
         outputs.guard_file(_refused_of(file), outputs.refused_lines, force)
     content = _content(kb, file, data, salvage)
-    from bundlewise.knowledge_base.keeping import take_in
     from bundlewise.knowledge_base.store import KnowledgeStore
+    from bundlewise.knowledge_base.upkeep import take_in
     from bundlewise.progress import progress
 
     store = KnowledgeStore.create(kb, _embedder(place, embedder))
@@ -89,7 +89,7 @@ def _content(kb: str, file: Path, data: str | None, salvage: bool) -> "Pack":
     Raises:
         UsageError: an option is missing or does not go with what the file is.
     """
-    from bundlewise.recordings import form_of
+    from bundlewise.pipeline.recordings import form_of
 
     form = form_of(file)
     if data is None and form == "recording":
@@ -112,8 +112,8 @@ def _recorded(file: Path, data: str) -> "Pack":
     Raises:
         DataError: all of it is.
     """
-    from bundlewise.dataset import load
-    from bundlewise.recordings import read_recording
+    from bundlewise.data.sessions import load
+    from bundlewise.pipeline.recordings import read_recording
 
     pack, refused = read_recording(file, load(data))
     for refusal in refused[:SHOWN]:
@@ -162,8 +162,8 @@ def _lines(faults: "Sequence[Fault]") -> str:
 
 def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
     """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
+    from bundlewise.knowledge_base.database import FILE as CATALOGUE
     from bundlewise.knowledge_base.embedding import Embedder
-    from bundlewise.knowledge_base.ledger import FILE as CATALOGUE
 
     if spec is None and (place.is_server or (place.folder / CATALOGUE).is_file()):
         return None
@@ -179,7 +179,7 @@ def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
 @json_option
 def diff(a: str, b: str, as_json: bool) -> None:
     """Say what differs from A to B, each a knowledge base or a pack."""
-    from bundlewise.knowledge_base.care import diff
+    from bundlewise.knowledge_base.checks import diff
 
     found = diff(_records(a), _records(b))
     sides = (("added", "+", found.added), ("removed", "-", found.removed))
@@ -225,7 +225,7 @@ def report(kb: str, output: Path, force: bool) -> None:
     """
     outputs.guard_file(output, outputs.page, force)
     store = opened(kb)
-    from bundlewise.kb_report import write_report
+    from bundlewise.reports.knowledge import write_report
 
     records, meta = list(store.catalogue.records(status=None)), store.meta
     about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}

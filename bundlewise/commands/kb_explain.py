@@ -56,10 +56,10 @@ def explain(
     asked = _session(items, titles, data, session)
     policy = Policy.of(**(QUOTAS | dials_of(options, kb)))
     place_of(kb)
-    from bundlewise import models
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.models.folders import resolve, token_counter
 
-    counter = models.token_counter(models.resolve(student)) if policy.budget is not None else None
+    counter = token_counter(resolve(student)) if policy.budget is not None else None
     retriever = Retriever(opened(kb), policy, counter)
     explanation, given = retriever.explain([asked])[0], retriever.retrieve([asked])[0]
     if as_json:

@@ -62,9 +62,9 @@ def stats(kb: str, as_json: bool) -> None:
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     from bundlewise.knowledge_base.embedding import language_note
-    from bundlewise.knowledge_base.finding import tally
     from bundlewise.knowledge_base.kind_reader import tuned_state
-    from bundlewise.models import MULTILINGUAL
+    from bundlewise.knowledge_base.search import tally
+    from bundlewise.models.folders import MULTILINGUAL
 
     thoughts = store.thoughts()
     titles = [title for thought in thoughts for title in thought.titles]
@@ -110,7 +110,7 @@ def search(
     as_json: bool,
 ) -> None:
     """Find the active records of KB that fit a text best."""
-    from bundlewise.knowledge_base.finding import find
+    from bundlewise.knowledge_base.search import find
 
     asked = " ".join(text).strip()
     if not asked:
@@ -140,7 +140,7 @@ def _say_none(store: "KnowledgeStore", kind: str | None = None, domain: str | No
 @json_option
 def show(kb: str, ids: tuple[str, ...], as_json: bool) -> None:
     """Show whole records of KB; the beginning of an ID will do."""
-    from bundlewise.knowledge_base.finding import keys_of
+    from bundlewise.knowledge_base.search import keys_of
 
     catalogue = opened(kb).catalogue
     keys = keys_of(catalogue, ids)

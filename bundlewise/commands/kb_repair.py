@@ -21,7 +21,7 @@ def verify(ctx: click.Context, kb: str, as_json: bool) -> None:
     Exits with 1 when it is not.
     """
     store = opened(kb)
-    from bundlewise.knowledge_base.keeping import verify
+    from bundlewise.knowledge_base.upkeep import verify
 
     faults, number = verify(store), sum(store.catalogue.counts().values())
     if as_json:
@@ -67,7 +67,7 @@ def _existing(kb: str) -> "Place":
         UsageError: there is none.
     """
     place = place_of(kb)
-    from bundlewise.knowledge_base.ledger import FILE
+    from bundlewise.knowledge_base.database import FILE
     from bundlewise.knowledge_base.mirror import follow
 
     if place.is_server:
@@ -96,8 +96,8 @@ def recover(kb: str) -> None:
 def _refuse_sound(place: "Place") -> None:
     """Spare a catalogue that is whole, for its journal would be lost."""
     from bundlewise.errors import KnowledgeError
-    from bundlewise.knowledge_base.catalogue import Catalogue
-    from bundlewise.knowledge_base.ledger import FILE
+    from bundlewise.knowledge_base.database import FILE
+    from bundlewise.knowledge_base.records import Catalogue
 
     if not (place.folder / FILE).is_file():
         return

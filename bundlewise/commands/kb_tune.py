@@ -29,8 +29,8 @@ def tune(kb: str, epochs: int, seed: int, forget: bool) -> None:
     if forget:
         _forget(store, kb)
         return
-    from bundlewise.finetune.kinds import KindConfig
-    from bundlewise.readers import read_rightly, tune_readers
+    from bundlewise.finetune.kind_tuning import KindConfig
+    from bundlewise.pipeline.kind_readers import read_rightly, tune_readers
 
     tuned = tune_readers(store, KindConfig(epochs=epochs, seed=seed))
     before, now = read_rightly(store)

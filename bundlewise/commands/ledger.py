@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bundlewise.agents.calls_rows import VERDICTS
+from bundlewise.agents.ledger.rows import VERDICTS
 from bundlewise.commands import outputs
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import UsageError
@@ -54,8 +54,8 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
 
     Such an answer was empty, refused, a tool call (tools), no completion (unreadable), or broke its contract (faulty).
     """
-    from bundlewise.agents.calls import CallLedger
-    from bundlewise.agents.calls_schema import renewal_of
+    from bundlewise.agents.ledger.calls import CallLedger
+    from bundlewise.agents.ledger.schema import renewal_of
 
     with closing(CallLedger.open_for_reading(_existing(ledger))) as kept:
         rows, parts, gone = ([*map(_priced(prices), of())] for of in (kept.totals, kept.verdicts, kept.forgotten))
@@ -109,8 +109,8 @@ def forget(
     Answers that were kept before the ledger noted times count as older than any time. What was paid for them stays in
     `bundlewise ledger show`.
     """
-    from bundlewise.agents.calls import CallLedger
-    from bundlewise.agents.calls_books import Which
+    from bundlewise.agents.ledger.books import Which
+    from bundlewise.agents.ledger.calls import CallLedger
 
     if not (stages or verdicts or before is not None or after is not None):
         raise UsageError("nothing is named to be forgotten; give --stage, --verdict, --before or --after")
@@ -133,8 +133,8 @@ def forget(
 @force_option
 def export(file: Path, ledger: Path, salvaged: bool, force: bool) -> None:
     """Write all calls to FILE, as JSON lines: it holds prompts and answers, and no key."""
-    from bundlewise.agents.calls import CallLedger
-    from bundlewise.agents.calls_books import export_what_is_readable
+    from bundlewise.agents.ledger.books import export_what_is_readable
+    from bundlewise.agents.ledger.calls import CallLedger
 
     outputs.guard_file(file, outputs.calls, force)
     if salvaged:
@@ -156,7 +156,7 @@ def take_in(file: Path, ledger: Path) -> None:
 
     Those that are here already stay, but a good answer takes the place of one that could not be used.
     """
-    from bundlewise.agents.calls import CallLedger
+    from bundlewise.agents.ledger.calls import CallLedger
 
     with closing(CallLedger(ledger)) as kept:
         new, all_of_them = kept.take_in(file)
@@ -171,7 +171,7 @@ def _existing(ledger: Path) -> Path:
 
 def _priced(prices: Path | None) -> Callable[[Row], Row]:
     """Return what adds to a row of calls their cost, None where the price is unknown."""
-    from bundlewise.prices import price_of
+    from bundlewise.models.prices import price_of
 
     def with_cost(row: Row) -> Row:
         price = price_of(row["model"], prices)
@@ -181,7 +181,7 @@ def _priced(prices: Path | None) -> Callable[[Row], Row]:
 
 
 def _told(row: Row) -> str:
-    from bundlewise.prices import in_dollars
+    from bundlewise.models.prices import in_dollars
 
     tokens = f"{row['tokens_in']:,} tokens in, {row['tokens_out']:,} out"
     return f"{row['calls']:,} calls, {tokens}, {row['seconds']:,.0f} s, {in_dollars(row['cost'])}"

@@ -30,8 +30,8 @@ def command(adapter: Path | None, kb: str | None, student: str, calibrate: str |
 
     given = dials_of(options, kb)
     quiet_libraries()
-    from bundlewise.live import LiveStudent
-    from bundlewise.server.tools import serve_tools
+    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.server.mcp_tools import serve_tools
     from bundlewise.signals import signals_end
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)

@@ -6,10 +6,10 @@ from typing import Literal
 
 import click
 
-from bundlewise import models
 from bundlewise.commands.options import student_option
-from bundlewise.endpoints import is_served
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import KNOWN, KnownModel, is_cached, resolve
 
 
 @click.group()
@@ -25,17 +25,17 @@ def command() -> None:
 def list_models(as_json: bool) -> None:
     """List the models that need no model hub."""
     if as_json:
-        click.echo(json.dumps([row(model) for model in models.KNOWN.values()], indent=2))
+        click.echo(json.dumps([row(model) for model in KNOWN.values()], indent=2))
         return
-    for model in models.KNOWN.values():
-        state = "fetched" if models.is_cached(model.name) else "not fetched"
+    for model in KNOWN.values():
+        state = "fetched" if is_cached(model.name) else "not fetched"
         origin = f"{model.licence:<12}{model.package} {model.version}"
         click.echo(f"{model.name:<14}{model.role:<10}{state:<13}{model.size / 1e6:>4.0f} MB  {origin}")
 
 
-def row(model: models.KnownModel) -> dict[str, str | int | bool | None]:
+def row(model: KnownModel) -> dict[str, str | int | bool | None]:
     """Return what there is to know of a model; the path is None until it is fetched."""
-    fetched = models.is_cached(model.name)
+    fetched = is_cached(model.name)
     return {
         "name": model.name,
         "role": model.role,
@@ -53,14 +53,14 @@ def row(model: models.KnownModel) -> dict[str, str | int | bool | None]:
 def fetch_models(names: tuple[str, ...]) -> None:
     """Fetch models once, and print each with its folder."""
     for name in names:
-        click.echo(f"{name}\t{models.resolve(name)}")
+        click.echo(f"{name}\t{resolve(name)}")
 
 
 @command.command("path")
 @click.argument("name")
 def print_path(name: str) -> None:
     """Print the folder of a fetched model."""
-    click.echo(models.resolve(name, offline=True))
+    click.echo(resolve(name, offline=True))
 
 
 @command.command("publish")
@@ -74,11 +74,11 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
     Fixed probes are answered through the adapter and by the merged model; where tokens (float32) or bundles
     differ, nothing is published.
     """
-    from bundlewise.finetune.publishing import publish
+    from bundlewise.finetune.publish import publish
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    parity = publish(adapter, models.resolve(student), output, weights)
+    parity = publish(adapter, resolve(student), output, weights)
     click.echo(
         f"{output}: {parity.probes} probes answered alike, log-odds at most {parity.largest_difference:.2g} apart; "
         f"next: bundlewise generate --student {output}, or a server (docs/serving.md)"
@@ -97,11 +97,11 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
 )
 def probe_served(published: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
     """Compare a served student with the PUBLISHED folder it serves, probe by probe."""
-    from bundlewise.agents.engine import StudentEngine
-    from bundlewise.agents.loading import load_causal_lm
-    from bundlewise.agents.remote import RemoteStudent
+    from bundlewise.agents.student.engine import StudentEngine
+    from bundlewise.agents.student.load import load_causal_lm
+    from bundlewise.agents.student.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
-    from bundlewise.finetune.publishing import PARITY, compare, probe
+    from bundlewise.finetune.publish import PARITY, compare, probe
     from bundlewise.finetune.students import opening_of
     from bundlewise.settings import quiet_libraries
 

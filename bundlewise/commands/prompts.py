@@ -3,8 +3,7 @@
 import click
 
 from bundlewise.commands import prompts_compare, prompts_edit, prompts_look, prompts_optimise
-from bundlewise.commands.overlay import prompts_option
-from bundlewise.commands.sections import Sections
+from bundlewise.commands.options import Sections, prompts_option
 
 SECTIONS = {
     "Look": [prompts_look.list_, prompts_look.show, prompts_look.vars_, prompts_look.render, prompts_look.diff],

@@ -16,8 +16,8 @@ from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.answering import Bench
-    from bundlewise.workbench.comparing import Comparison
+    from bundlewise.workbench.answer_cache import Bench
+    from bundlewise.workbench.compare import Comparison
     from bundlewise.workbench.opening import Opening
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -74,15 +74,15 @@ def compare(
     NAME.jinja or NAME.VARIANT.jinja. Ends early when the interval of every difference excludes zero; the error of 5 %
     is spent over all looks and comparisons, so looking early is honest. Answers are kept: a second look is free.
     """
-    from bundlewise import dataset
-    from bundlewise.workbench.comparing import check_student_reads, sample
-    from bundlewise.workbench.comparing import compare as run
+    from bundlewise.data.sessions import load
+    from bundlewise.workbench.compare import check_student_reads, sample
+    from bundlewise.workbench.compare import compare as run
     from bundlewise.workbench.variants import variants_named
 
     if len(specs) < 2:
         raise UsageError("one set of prompts is nothing to compare; give two or more, such as: shipped current")
     outputs.guard_file(html, outputs.page, force)
-    variants, known = variants_named(list(specs)), dataset.load(data)
+    variants, known = variants_named(list(specs)), load(data)
     check_student_reads(variants, form)
     sessions = sample([session for session in known if session.split == split], limit, options["seed"])
     opening = opening_of(options, form)
@@ -138,8 +138,8 @@ def _watch(found: "Comparison") -> None:
 
 
 def _say(found: "Comparison", bench: "Bench", student: str) -> None:
-    from bundlewise.prices import in_dollars
-    from bundlewise.scoring import table
+    from bundlewise.evaluation.scores import table
+    from bundlewise.models.prices import in_dollars
     from bundlewise.workbench.page import said, verdict
 
     click.echo(table([entry.row for entry in found.entries]))
@@ -163,8 +163,8 @@ def _say(found: "Comparison", bench: "Bench", student: str) -> None:
 
 def cost_of(found: "Comparison", student: str) -> tuple[float | None] | None:
     """Return what the answers cost in US dollars, (None,) if the price is unknown; None for a local student."""
-    from bundlewise.endpoints import is_served, model_of
-    from bundlewise.prices import price_of
+    from bundlewise.models.endpoints import is_served, model_of
+    from bundlewise.models.prices import price_of
 
     if not is_served(student):
         return None

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundlewise.commands.options import student_option
-from bundlewise.commands.overlay import own_folder
+from bundlewise.commands.options import own_folder, student_option
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
@@ -26,7 +25,7 @@ FAILED = 100
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: --prompts]")
 def new(name: str, variant: str | None, folder: Path | None) -> None:
     """Copy the template NAME as it is in force, with its cases, into your folder, to be edited there."""
-    from bundlewise.workbench.editing import copy_template
+    from bundlewise.workbench.variants import copy_template
 
     folder = own_folder(folder, "your prompts")
     for path in copy_template(name, folder, variant):
@@ -72,15 +71,15 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
 
     Your own cases take the place of those that ship; a template of yours without any is held against those that ship.
     """
-    from bundlewise import models
-    from bundlewise.endpoints import is_served
+    from bundlewise.models.endpoints import is_served
+    from bundlewise.models.folders import resolve
     from bundlewise.settings import quiet_libraries
     from bundlewise.workbench.cases import cases_of, run
-    from bundlewise.workbench.rendering import Reader, World
+    from bundlewise.workbench.preview import Reader, World
 
     quiet_libraries()
     answers = _answers(student, adapter) if with_model or adapter else None
-    reader = Reader(models.resolve(student)) if answers and not is_served(student) else None
+    reader = Reader(resolve(student)) if answers and not is_served(student) else None
     outcomes = [
         run(file.template, case, World(reader=reader), answers) for file in cases_of(names) for case in file.cases
     ]
@@ -105,6 +104,6 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
 def _answers(student: str, adapter: Path | None) -> "Answers":
     """Return the student as what answers a case with the knowledge that the case gives."""
     from bundlewise.finetune.students import manifest_for, open_student
-    from bundlewise.workbench.answering import with_knowledge
+    from bundlewise.workbench.answer_cache import with_knowledge
 
     return with_knowledge(open_student(student, adapter, manifest_for(student, adapter)))

@@ -11,7 +11,7 @@ from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.rendering import Part, Rendered
+    from bundlewise.workbench.preview import Part, Rendered
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DIM = {"dim": True}
@@ -104,15 +104,15 @@ def render(
     messages; tokens are the student's, those of a large teacher are estimated. The text goes to stdout, the rest to
     stderr.
     """
-    from bundlewise import dataset
+    from bundlewise.data.sessions import load
     from bundlewise.settings import quiet_libraries
     from bundlewise.workbench.opening import Opening
-    from bundlewise.workbench.rendering import rendered
+    from bundlewise.workbench.preview import rendered
 
     quiet_libraries()
     asked = data_command.find(data, session)
     opening = Opening(student, None, kb, dials_of(options, kb))
-    world = opening.worlds([asked], dataset.load(data), opening.retriever())[0]
+    world = opening.worlds([asked], load(data), opening.retriever())[0]
     found = rendered(name, asked, world)
     if as_json:
         for prompt in found:
@@ -181,15 +181,15 @@ def diff(
     A and B are: shipped, current (with your folder), a template's name, NAME.VARIANT in your folder, a folder, or a
     file NAME.jinja or NAME.VARIANT.jinja.
     """
-    from bundlewise import dataset
+    from bundlewise.data.sessions import load
     from bundlewise.settings import quiet_libraries
-    from bundlewise.workbench.diffing import differences
+    from bundlewise.workbench.diff import differences
     from bundlewise.workbench.opening import Opening
     from bundlewise.workbench.variants import variant_named
 
     quiet_libraries()
     first, second = variant_named(a), variant_named(b)
-    known = dataset.load(data)
+    known = load(data)
     sessions = [session for session in known if session.bundles][:limit]
     if not sessions:
         raise UsageError(f"no session of {data} is annotated; give others")

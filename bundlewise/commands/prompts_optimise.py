@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import data_option
+from bundlewise.commands.options import data_option, own_folder
 from bundlewise.commands.outputs import force_option
-from bundlewise.commands.overlay import own_folder
 from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
-from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
+from bundlewise.models.endpoints import is_served
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.optimising import Try
+    from bundlewise.workbench.optimise import Try
 
 
 @click.command()
@@ -59,14 +58,14 @@ def optimise(
     lie above zero; the error of 5 % is shared among all rewrites. What is kept is written into your folder. Stopped,
     the same command goes on: calls and answers are kept.
     """
-    from bundlewise import dataset, distilling
+    from bundlewise.data.sessions import load
     from bundlewise.files import write_jsonl
+    from bundlewise.pipeline.distil import LEDGER, Payment, asking
     from bundlewise.prompts.library import check_name, current
     from bundlewise.prompts.outside import rendering_outside
-    from bundlewise.workbench.comparing import sample
-    from bundlewise.workbench.editing import save_template
-    from bundlewise.workbench.optimising import Optimiser, check_shows
-    from bundlewise.workbench.variants import Variant
+    from bundlewise.workbench.compare import sample
+    from bundlewise.workbench.optimise import Optimiser, check_shows
+    from bundlewise.workbench.variants import Variant, save_template
 
     check_name(name)
     check_shows(name)  # Before a student is opened and a teacher asked.
@@ -75,7 +74,7 @@ def optimise(
     folder = own_folder(folder, "what is kept")
     log = log or folder / f"{name}.optimise.jsonl"
     outputs.guard_file(log, outputs.tries, force)
-    known, library = dataset.load(data), current()
+    known, library = load(data), current()
     training, validation = (
         sample([session for session in known if session.split == split], most, options["seed"])
         for split, most in (("train", screen), ("validation", limit))
@@ -85,9 +84,9 @@ def optimise(
         write_jsonl(log, [row.model_dump(mode="json") for row in run.tries])
         click.echo(f"rewrite {each.number}: {outcome_of(each)}", err=True)
 
-    payment = distilling.Payment(ledger or distilling.LEDGER, max_cost=max_cost, max_calls=max_calls)
+    payment = Payment(ledger or LEDGER, max_cost=max_cost, max_calls=max_calls)
     opening, now = opening_of(options), [Variant("now", library)]
-    with opening.bench(now) as bench, distilling.asking(teacher, payment) as asker:
+    with opening.bench(now) as bench, asking(teacher, payment) as asker:
         if options["calibrate"]:
             opening.calibrate(bench, now, known, options["seed"])
         run = Optimiser(name, library, bench, asker, training, validation, rewrites, log=noted)

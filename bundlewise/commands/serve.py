@@ -79,7 +79,7 @@ def command(
     """
     from bundlewise.server.keys import Keys
     from bundlewise.server.limits import Limits
-    from bundlewise.server.running import LOCAL, is_loopback, refuse_open, refuse_taken, serve
+    from bundlewise.server.serve import LOCAL, is_loopback, refuse_open, refuse_taken, serve
     from bundlewise.settings import quiet_libraries
 
     given = dials_of(options, kb)
@@ -88,12 +88,12 @@ def command(
     refuse_open(host, bool(known), insecure_no_keys)
     refuse_taken(host, port)
     quiet_libraries()
-    from bundlewise.assistant import Assistant
-    from bundlewise.dataset import load
-    from bundlewise.live import LiveStudent
+    from bundlewise.data.sessions import load
+    from bundlewise.pipeline.assistant import Assistant
+    from bundlewise.pipeline.student import LiveStudent
     from bundlewise.prompts.library import current
     from bundlewise.server.app import create_app
-    from bundlewise.server.playground import Playground
+    from bundlewise.workbench.playground import Playground
 
     live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundlewise.agents import compose
+from bundlewise.agents.student import compose
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.files import numbered_rows

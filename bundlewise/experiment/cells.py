@@ -5,14 +5,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bundlewise.agents.samplers import Sampler
-from bundlewise.agents.utilisation import Utilisation, utilisation_of
+from bundlewise.agents.student.modes import Utilisation, utilisation_of
+from bundlewise.agents.teacher.samplers import Sampler
 from bundlewise.domain import Record
-from bundlewise.endpoints import Endpoint, is_served
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.endpoints import Endpoint, is_served
 
 Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")

@@ -8,12 +8,12 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from bundlewise.distilling import Payment
 from bundlewise.domain import Record
-from bundlewise.endpoints import Endpoint, model_of
 from bundlewise.errors import DataError, UsageError
+from bundlewise.experiment.references import BASELINES, EVIDENCE
 from bundlewise.inputs import is_input, text_of
-from bundlewise.references import BASELINES, EVIDENCE
+from bundlewise.models.endpoints import Endpoint, model_of
+from bundlewise.pipeline.distil import Payment
 from bundlewise.strictly import read_yaml
 
 SHIPPED = ("demo", "format", "quantity", "utilisation", "retention")

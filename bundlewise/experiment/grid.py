@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bundlewise.dataset import STARTERS
+from bundlewise.data.sessions import STARTERS
 from bundlewise.domain import Record
 from bundlewise.errors import UsageError
 from bundlewise.experiment.cells import FORMATS, Cell

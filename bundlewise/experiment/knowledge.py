@@ -7,14 +7,14 @@ from shutil import copytree
 from time import perf_counter
 from typing import Any
 
-from bundlewise import distilling
 from bundlewise.domain import Knowledge
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.material import Material
-from bundlewise.experiment.purse import Purse
+from bundlewise.experiment.inputs import Material
+from bundlewise.experiment.payment import Purse
 from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
-from bundlewise.readers import tune_readers
+from bundlewise.pipeline.distil import distil
+from bundlewise.pipeline.kind_readers import tune_readers
 from bundlewise.scratch import scratch_folder
 
 
@@ -82,7 +82,7 @@ class KnowledgeBases(Material):
         return replace(known, folder=folder, seconds=round(known.seconds + took["seconds"], 2))
 
     def _tune_readers(self, source: Path, folder: Path, seed: int) -> dict[str, float]:
-        from bundlewise.finetune.kinds import KindConfig
+        from bundlewise.finetune.kind_tuning import KindConfig
         from bundlewise.knowledge_base.store import KnowledgeStore
 
         started = perf_counter()
@@ -97,9 +97,7 @@ class KnowledgeBases(Material):
         started = perf_counter()
         sessions, teacher = self.sessions(cell), self._teacher(cell, key)
         with self.purse.paying() as (payment, bill):
-            found = distilling.distil(
-                sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally
-            )
+            found = distil(sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally)
         active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}

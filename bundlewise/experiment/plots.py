@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bundlewise.experiment.rows import Row
-from bundlewise.figures import data_url, new_figure
+from bundlewise.reports.page import data_url, new_figure
 
 COLOURS: Mapping[str, str] = {"cell": "#c8553d", "baseline": "#9db4c0", "teacher": "#12343b"}
 ROLES: Mapping[str, str] = {"cell": "student", "baseline": "no language model", "teacher": "large teacher"}

@@ -7,14 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from bundlewise.evaluation.scores import decimal
 from bundlewise.experiment import plots
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import PLAIN, written
 from bundlewise.experiment.results import Results
 from bundlewise.experiment.rows import Difference, Estimate, Row
 from bundlewise.files import write_text
-from bundlewise.prices import in_dollars
-from bundlewise.scoring import decimal
+from bundlewise.models.prices import in_dollars
 
 HTML, MARKDOWN = "report.html", "report.md"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
+from bundlewise.experiment.contrasts import Telling
 from bundlewise.experiment.file import PLAIN, Experiment
 from bundlewise.experiment.rows import Row
-from bundlewise.experiment.telling import Telling
 
 RESULTS = "results.json"
 LIBRARIES = ("bundlewise", "torch", "transformers", "peft", "chromadb", "langgraph", "sentence-transformers", "numpy")

@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any, Literal, Self
 
 from bundlewise.domain import Grouping, Prediction, Record, Session
-from bundlewise.metrics import Interval, holm, paired_bootstrap, paired_p, pooled, ratio, score_session
+from bundlewise.evaluation.metrics import Interval, holm, paired_bootstrap, paired_p, pooled, ratio, score_session
 
 Role = Literal["cell", "baseline", "teacher"]
 FAILURES_SHOWN = 20

@@ -11,21 +11,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from bundlewise import __version__
-from bundlewise.agents import offering
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant import offers
+from bundlewise.pipeline.assistant import Assistant
 from bundlewise.prompts.library import folder_in_force
 from bundlewise.prompts.outside import rendering_outside
 from bundlewise.server import assistant_api, bundles, completions, health, knowledge_api, playground_api
+from bundlewise.server.cookies import Seal
 from bundlewise.server.gate import Gate, is_closed
 from bundlewise.server.keys import Keys
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
-from bundlewise.server.playground import Playground
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
 from bundlewise.server.service import Service, Student
-from bundlewise.server.signing import Seal
 from bundlewise.server.turns import Turns
+from bundlewise.workbench.playground import Playground
 
 PAGE = Path(__file__).parent / "web"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
@@ -38,7 +38,7 @@ def create_app(
     keys: Keys | None = None,
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
-    assistant: Callable[[offering.Student], Assistant] = Assistant.open,
+    assistant: Callable[[offers.Student], Assistant] = Assistant.open,
     playground: Playground | None = None,
     page: Path = PAGE,
 ) -> FastAPI:

@@ -8,16 +8,15 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator, Field
 
-from bundlewise.agents.conversation import Action, Desk, ThreadLine, ThreadView
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant.conversation import Action, Desk, ThreadLine, ThreadView
+from bundlewise.data.feedback import NOTE
 from bundlewise.domain import Item
-from bundlewise.feedback import NOTE
-from bundlewise.server.owning import OWNED, Owner
+from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.refusals import Refusal
+from bundlewise.server.routes import OWNED, Owner
 from bundlewise.server.service import beside, caller_of
 from bundlewise.server.shapes import Shape, asked
-from bundlewise.server.streaming import EVENTS
-from bundlewise.server.turns import Turn, Turns
+from bundlewise.server.turns import EVENTS, Turn, Turns
 from bundlewise.titles import LONGEST
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS, "description": "Events of the reply"}}

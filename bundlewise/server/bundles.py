@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request
 
 from bundlewise.domain import Knowledge, Prediction, Reason, Session
+from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
     BundledItem,
@@ -19,7 +20,6 @@ from bundlewise.server.shapes import (
     Why,
     sessions_of,
 )
-from bundlewise.server.strict import STRICT
 
 router = APIRouter(prefix="/v1", tags=["bundles"], **STRICT)
 

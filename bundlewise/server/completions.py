@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -11,7 +11,10 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from bundlewise.assistant import Assistant
+from bundlewise.agents.assistant.conversation import BundlesEvent, CartEvent, Event, TextEvent
+from bundlewise.agents.assistant.router import Seen, understand
+from bundlewise.agents.assistant.wording import lines_of
+from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.chat_shapes import (
     ChatRequest,
     ChatResponse,
@@ -25,11 +28,43 @@ from bundlewise.server.chat_shapes import (
     Reply,
 )
 from bundlewise.server.refusals import Refusal, error_body, shown
+from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import Usage
-from bundlewise.server.streaming import EVENTS, pieces_of
-from bundlewise.server.strict import STRICT
-from bundlewise.server.wording import spoken
+from bundlewise.server.turns import EVENTS, pieces_of
+
+AND_BUNDLE = {"role": "user", "content": "bundle this"}
+
+
+def spoken(assistant: Assistant, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the reply to a conversation in pieces of text.
+
+    A list of products is bundled at once: who sends nothing else to a program wants no cart.
+    """
+    held, bundled = 0, False
+    for event in assistant.complete(messages):
+        held = len(event.items) if isinstance(event, CartEvent) else held
+        bundled = bundled or isinstance(event, BundlesEvent)
+        yield words_of(event)
+    if is_list(str(messages[-1]["content"])) and held > 1 and not bundled:
+        yield "\n"
+        for event in assistant.complete([*messages, AND_BUNDLE]):
+            yield words_of(event)
+
+
+def is_list(text: str) -> bool:
+    """Say whether a message has several products in it, lines or parts between semicolons, and no orders or talk."""
+    several = sum(bool(part.strip()) for part in text.replace(";", "\n").splitlines()) > 1
+    return several and any(action.name == "paste" for action in understand(text, Seen()))
+
+
+def words_of(event: Event) -> str:
+    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
+    if isinstance(event, TextEvent):
+        return event.text
+    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
+    return "\n" + "\n".join(rows) + "\n" if rows else ""
+
 
 STARTED = int(time.time())
 WORD = re.compile(r"\s*\S+|\s+$")

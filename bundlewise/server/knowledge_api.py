@@ -8,18 +8,18 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from bundlewise import __version__
-from bundlewise.agents.compose import MAX_PRODUCTS
-from bundlewise.assistant import Assistant
+from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
-from bundlewise.knowledge_base.catalogue import Catalogue
-from bundlewise.live import LiveStudent
+from bundlewise.knowledge_base.records import Catalogue
+from bundlewise.pipeline.assistant import Assistant
+from bundlewise.pipeline.student import LiveStudent
 from bundlewise.server.assistant_api import Threads
-from bundlewise.server.owning import OWNED
-from bundlewise.server.playground import Playground
 from bundlewise.server.refusals import Refusal
+from bundlewise.server.routes import OWNED
 from bundlewise.server.service import alone, service_of
 from bundlewise.text import head_noun, kind, short
 from bundlewise.titles import LONGEST
+from bundlewise.workbench.playground import Playground
 
 MOST = 200
 """Records that a search ranks; whoever wants more says it in other words."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
-from bundlewise.agents.compose import MAX_PRODUCTS
+from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.domain import Record
 from bundlewise.titles import MAX_TITLE
 

@@ -12,11 +12,11 @@ from bundlewise.errors import DataError
 from bundlewise.prompts.library import check_name
 from bundlewise.prompts.template import MOST_BYTES
 from bundlewise.server.limits import MAX_ITEMS
-from bundlewise.server.owning import OWNED
-from bundlewise.server.playground import Playground, Shown, Source, TemplateLine, Tried
 from bundlewise.server.refusals import Refusal
+from bundlewise.server.routes import OWNED
 from bundlewise.server.service import alone, apart, beside
 from bundlewise.server.shapes import Shape, Title
+from bundlewise.workbench.playground import Playground, Shown, Source, TemplateLine, Tried
 
 router = APIRouter(tags=["playground"], **OWNED)
 Result = TypeVar("Result")

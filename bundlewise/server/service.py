@@ -13,13 +13,13 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from bundlewise.agents import offering
-from bundlewise.agents.limits import Limits as BundleLimits
-from bundlewise.agents.student import NO_LIMITS
+from bundlewise.agents.assistant import offers
+from bundlewise.agents.student.limits import Limits as BundleLimits
+from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
-from bundlewise.server.queueing import BatchQueue
+from bundlewise.server.queues import BatchQueue
 from bundlewise.server.refusals import plainly
 
 log = logging.getLogger("bundlewise.server")
@@ -32,7 +32,7 @@ WARM = ("Wireless mouse with USB receiver", "Mouse pad, large", "Garden hose, 15
 Result = TypeVar("Result")
 
 
-class Student(offering.Student, Protocol):
+class Student(offers.Student, Protocol):
     """What the server asks of a student, beside what an assistant does; `LiveStudent` is one."""
 
     @property

@@ -4,17 +4,19 @@ import asyncio
 import json
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import partial
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
-from bundlewise.agents.conversation import Event
+from bundlewise.agents.assistant.conversation import Event
 from bundlewise.errors import BundlewiseError
+from bundlewise.progress import go_on, while_wanted
 from bundlewise.server.meters import Meters
-from bundlewise.server.refusals import Refusal, error_body
-from bundlewise.server.service import Caller
-from bundlewise.server.streaming import talking
+from bundlewise.server.refusals import Refusal, error_body, plainly
+from bundlewise.server.service import CALLER, Caller
 
 log = logging.getLogger("bundlewise.server")
 WAITING = 4
@@ -134,3 +136,60 @@ class Turns:
         if turn.error is not None and not isinstance(turn.error, (Refusal, BundlewiseError, ConnectionError)):
             log.error("a turn failed", exc_info=turn.error)
             self._meters.failures.labels("turn").inc()
+
+
+Piece = TypeVar("Piece")
+EVENTS: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "description": "One server-sent event",
+            "properties": {
+                "event": {"type": "string"},
+                "data": {"type": "string", "contentMediaType": "application/json"},
+            },
+            "required": ["data"],
+        }
+    }
+}
+"""What a stream's content is, for the OpenAPI."""
+_END = object()
+
+
+def talking(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, hear: Callable[[Piece], None]
+) -> "asyncio.Future[None]":
+    """Run an iterator to its end on a thread of its own, for a caller; the loop hears each piece as it comes."""
+    loop = asyncio.get_running_loop()
+
+    def pump() -> None:
+        CALLER.set(caller)
+        with plainly(), while_wanted(lambda: not caller.has_gone):
+            for piece in talk():
+                go_on()
+                loop.call_soon_threadsafe(hear, piece)
+
+    return asyncio.ensure_future(run_sync(pump, limiter=threads))
+
+
+async def pieces_of(
+    talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter
+) -> AsyncGenerator[Piece, None]:
+    """Yield what an iterator gives; when whoever listens has gone, what its thread waits for is given up."""
+    heard = asyncio.Queue[object]()
+    running = talking(talk, caller, threads, heard.put_nowait)
+    running.add_done_callback(lambda _: heard.put_nowait(_END))
+    try:
+        while (piece := await heard.get()) is not _END:
+            yield piece  # type: ignore[misc]  # the end is no piece
+        running.result()
+    finally:
+        if not running.done():
+            running.add_done_callback(_forget)
+            caller.leave()
+
+
+def _forget(running: "asyncio.Future[None]") -> None:
+    """Take note of how a thread ended that nobody listens to, so that nobody is told that nobody asked."""
+    if not running.cancelled():
+        running.exception()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, ValidationError
 
-from bundlewise import dataset
+from bundlewise.data.sessions import load
 from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Record, Retrieved, Session
 from bundlewise.errors import BundlewiseError, DataError
-from bundlewise.metrics import gjs
+from bundlewise.evaluation.metrics import gjs
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.strictly import read_yaml
 from bundlewise.titles import titles_fault
+from bundlewise.workbench.preview import World, rendered
 from bundlewise.workbench.questions import as_object
-from bundlewise.workbench.rendering import World, rendered
 
 if TYPE_CHECKING:
     from bundlewise.domain import Prediction
@@ -154,7 +154,7 @@ def _rendered(template: str, case: Case, world: World) -> tuple[str, Session | N
     assert case.session is not None
     session, known = _session(case.session), world.known
     if case.session.data:
-        known = [*known] or dataset.load(case.session.data)
+        known = [*known] or load(case.session.data)
     retrieved = _retrieved(case)
     prompts = rendered(template, session, World(retrieved, known, world.reader))
     return "\n".join(prompt.text.rstrip("\n") for prompt in prompts), session, retrieved
@@ -162,7 +162,7 @@ def _rendered(template: str, case: Case, world: World) -> tuple[str, Session | N
 
 def _session(given: Given) -> Session:
     if given.data:
-        known = {session.session_id: session for session in dataset.load(given.data)}
+        known = {session.session_id: session for session in load(given.data)}
         if given.id not in known:
             raise DataError(f"no session {given.id!r} in {given.data}; it has {', '.join(list(known)[:3])}, ...")
         return known[given.id]

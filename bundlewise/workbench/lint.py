@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jinja2 import nodes
 
-from bundlewise.agents import contracts
+from bundlewise.agents.teacher import contracts
 from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.prompts.allowance import allowance

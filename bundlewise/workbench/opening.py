@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise import chain, models
-from bundlewise.agents.student import Form
+from bundlewise.agents.student.replies import Form
 from bundlewise.domain import Retrieved, Session
-from bundlewise.endpoints import is_served
 from bundlewise.errors import UsageError
 from bundlewise.finetune.adapters import Manifest, changed_prompts
 from bundlewise.finetune.students import manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import resolve
+from bundlewise.pipeline.predictions import open_retriever
 from bundlewise.prompts.library import using
 from bundlewise.settings import quiet_libraries
-from bundlewise.workbench.answering import AnswerCache, Bench, default_cache
-from bundlewise.workbench.comparing import sample
-from bundlewise.workbench.rendering import Reader, World
+from bundlewise.workbench.answer_cache import AnswerCache, Bench, default_cache
+from bundlewise.workbench.compare import sample
+from bundlewise.workbench.preview import Reader, World
 from bundlewise.workbench.variants import Variant
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Opening:
         """Open the knowledge base by the dials given, the adapter's own, or the defaults."""
         own = manifest.policy if manifest and not self.dials else None
         policy = Policy.of(**self.dials) if own is None else Policy.of(**own) if own else Policy.none()
-        return chain.open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
+        return open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
 
     def worlds(
         self, sessions: Sequence[Session], known: Sequence[Session], retriever: "Retriever | None"
@@ -81,7 +82,7 @@ class Opening:
 
     @property
     def _base(self) -> Path | None:
-        return None if is_served(self.student) else models.resolve(self.student)
+        return None if is_served(self.student) else resolve(self.student)
 
     def _warn_of_other_prompts(self, manifest: Manifest, variants: Sequence[Variant]) -> None:
         for variant in variants:

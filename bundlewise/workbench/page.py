@@ -9,12 +9,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from bundlewise.domain import Prediction, Session
+from bundlewise.evaluation.metrics import SessionScore
+from bundlewise.evaluation.scores import decimal
 from bundlewise.files import write_text
-from bundlewise.metrics import SessionScore
 from bundlewise.prompts.library import using
-from bundlewise.scoring import decimal
-from bundlewise.workbench.comparing import Comparison, Entry
-from bundlewise.workbench.rendering import Rendered, World, rendered
+from bundlewise.workbench.compare import Comparison, Entry
+from bundlewise.workbench.preview import Rendered, World, rendered
 from bundlewise.workbench.variants import Variant
 
 FLIPS = 40

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-from bundlewise.agents import contracts
-from bundlewise.agents.asking import Asks, messages_of, repaired
-from bundlewise.agents.calls import CallLedger, Reply
-from bundlewise.agents.chat import ChatEndpoint
-from bundlewise.agents.contracts import Kinds, schema_of
-from bundlewise.agents.contracts import Reply as Typed
-from bundlewise.agents.grounded import GroundedTeacher
-from bundlewise.agents.large import LargeTeacher
-from bundlewise.agents.patterns import mine
-from bundlewise.agents.teacher import Pattern, Rule, compare
+from bundlewise.agents.chat.client import ChatEndpoint
+from bundlewise.agents.ledger.calls import CallLedger, Reply
+from bundlewise.agents.teacher import contracts
+from bundlewise.agents.teacher.ask import Asks, messages_of, repaired
+from bundlewise.agents.teacher.contracts import Kinds, schema_of
+from bundlewise.agents.teacher.contracts import Reply as Typed
+from bundlewise.agents.teacher.grounded import GroundedTeacher
+from bundlewise.agents.teacher.large import LargeTeacher
+from bundlewise.agents.teacher.patterns import mine
+from bundlewise.agents.teacher.protocol import Pattern, Rule, compare
 from bundlewise.domain import Grouping, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.prompts.library import current

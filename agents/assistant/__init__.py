@@ -1,0 +1,1 @@
+"""The assistant: understands a message, changes the cart and words the reply."""

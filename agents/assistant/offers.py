@@ -1,0 +1,207 @@
+"""What the student says about the desk: bundles to offer, products that go with it, and what bundles rest on."""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Protocol
+
+import numpy as np
+
+from bundlewise.agents.assistant.cart import Deed, Finder
+from bundlewise.agents.assistant.conversation import (
+    Action,
+    BundlesEvent,
+    Companion,
+    Desk,
+    Offer,
+    ProductsEvent,
+    WhyEvent,
+)
+from bundlewise.agents.assistant.mentions import called
+from bundlewise.agents.assistant.wording import in_words, no_bundle
+from bundlewise.agents.student.limits import Limits
+from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Reason, Session
+from bundlewise.text import head_noun, kind, line
+
+SESSION = "cart"
+POOL = 32
+"""Products of the catalogue that are looked at for what goes with a cart."""
+BASE = 10
+"""Products of a cart that candidates are judged beside."""
+TOLD = 3
+LIKELY = 0.5
+
+
+class Student(Protocol):
+    """What the assistant asks of a student."""
+
+    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
+        """Return the bundles of sessions, with their confidence."""
+
+    def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
+        """Return what bundles rest on."""
+
+    def companions(self, session: Session, limit: int = ...) -> list[str]:
+        """Return kinds of products that are bundled with kinds like a session's."""
+
+    def beside(self, session: Session, candidates: Sequence[Item]) -> list[tuple[Item, list[float]]]:
+        """Return the likeliest candidates with their probability beside each product of a session."""
+
+
+def offered(desk: Desk, student: Student) -> Deed:
+    """Let the student bundle the cart within its limits."""
+    session = _session(desk)
+    if len(session.items) < 2:
+        return Deed(desk, "A bundle needs at least two products; add some first.", refused=True)
+    limits = {} if desk.limits.is_none else {SESSION: desk.limits}
+    (found,) = student.bundle([session], limits)
+    if not found.bundles:
+        why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
+        why += _unpriced(desk, session)
+        return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
+    offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
+    after = desk.model_copy(update={"bundles": offers})
+    count = "one bundle" if len(offers) == 1 else f"{len(offers)} bundles"
+    left = len(session.items) - len({key for offer in offers for key in offer.ids})
+    alone = f", {left} left on {'its' if left == 1 else 'their'} own" if left else ""
+    within = f", keeping to {in_words(desk.limits)}" if limits else ""
+    said = f"I see {count} among {len(session.items)} products{alone}{within}.{_unpriced(desk, session)}"
+    return Deed(after, said, (BundlesEvent(bundles=offers),))
+
+
+def goes_with(desk: Desk, action: Action, student: Student, finder: Finder) -> Deed:
+    """Find products of the catalogue that the student sees beside the cart, or beside the products named."""
+    base, fault = _base(desk, action, finder)
+    if fault:
+        return Deed(desk, fault, refused=True)
+    session = Session(session_id=SESSION, items=tuple(base[:BASE]))
+    pool = _pool(session, desk, action, student, finder)
+    if not pool:
+        return Deed(desk, "I found nothing in the catalogue that could go with it.")
+    judged = [(item, max(beside), int(np.argmax(beside))) for item, beside in student.beside(session, pool)]
+    best = sorted(judged, key=lambda row: -row[1])[:5]
+    likely = [row for row in best if row[1] >= LIKELY] or best[:TOLD]
+    companions = tuple(
+        Companion(item=item, score=round(score, 4), goes_with=base[place].id) for item, score, place in likely
+    )
+    products = tuple(companion.item for companion in companions)
+    after = desk.model_copy(update={"found": products, "query": ""})
+    named = line(base[0].title) if len(base) == 1 else "your cart" if not action.text else f"{len(base)} products"
+    if best[0][1] < LIKELY:
+        said = f"Nothing in the catalogue clearly goes with {named}; the likeliest:"
+    else:
+        said = f"These go with {named}, the likeliest first. Say add and a number."
+    return Deed(after, said, (ProductsEvent(products=products, companions=companions),))
+
+
+def explained(desk: Desk, action: Action, student: Student) -> Deed:
+    """Say which knowledge bundles rest on, by what they lose without it."""
+    if not desk.bundles:
+        if len(desk.cart) < 2:
+            return Deed(desk, "There is no bundle yet; add products and say bundle.", refused=True)
+        return Deed(desk, "First the bundles.", then=(Action(name="bundle"), action))
+    chosen, fault = _chosen(desk, action)
+    if fault:
+        return Deed(desk, fault, refused=True)
+    session = _session(desk)
+    place = {item.id: number for number, item in enumerate(session.items)}
+    groups = tuple(tuple(place[key] for key in desk.bundles[number - 1].ids) for number in chosen)
+    reasons = student.explain(session, groups)
+    cards = tuple(WhyEvent(bundle=n, reasons=tuple(found)) for n, found in zip(chosen, reasons, strict=True))
+    return Deed(desk, " ".join(_because(desk.bundles[card.bundle - 1], card) for card in cards), cards)
+
+
+def _session(desk: Desk) -> Session:
+    items = tuple(item for item in desk.cart if item.id not in desk.excluded)
+    return Session(session_id=SESSION, items=items)
+
+
+def _unpriced(desk: Desk, session: Session) -> str:
+    """Return how many products no bundle under a price can hold."""
+    number = [item.price for item in session.items].count(None)
+    if desk.limits.total is None or not number:
+        return ""
+    have = "One product has" if number == 1 else f"{number} products have"
+    return f" {have} no known price and cannot be counted."
+
+
+def _why_none(found: Prediction) -> str:
+    return f"The student found no bundle among these ({found.reason})."
+
+
+def _offer(session: Session, bundle: PredictedBundle, found: Prediction) -> Offer:
+    assert bundle.confidence is not None, "a student that judges pairs is needed"
+    items = tuple(session.items[number - 1] for number in bundle.items)
+    prices = [item.price for item in items if item.price is not None]
+    return Offer(
+        items=items,
+        intent=bundle.intent,
+        confidence=bundle.confidence,
+        total=round(sum(prices), 2) if len(prices) == len(items) else None,
+        knowledge=tuple(use.id for use in found.knowledge),
+    )
+
+
+def _base(desk: Desk, action: Action, finder: Finder) -> tuple[list[Item], str]:
+    """Return the products that something is to go with."""
+    if action.ids:
+        known = {item.id: item for item in desk.cart} | {k: finder.by_id[k] for k in action.ids if k in finder.by_id}
+        missing = [key for key in action.ids if key not in known]
+        fault = f"There is no product {missing[0][:80]!r} in the cart or the catalogue." if missing else ""
+        return [known[key] for key in action.ids if key in known], fault
+    if action.text:
+        fitting = called(action.text, desk.cart) or called(action.text, desk.found)
+        found = fitting or [item for item, _ in finder.search(action.text, 1)]
+        return found, "" if found else f"I found nothing for {line(action.text)!r} in the cart or the catalogue."
+    items = [item for item in desk.cart if item.id not in desk.excluded]
+    return items, "" if items else "The cart is empty; add a product first, or say what goes with a tablet."
+
+
+def _pool(session: Session, desk: Desk, action: Action, student: Student, finder: Finder) -> list[Item]:
+    """Return candidates: what is found for the kinds that go with the session's kinds, and for its own words.
+
+    Another product of a kind that the session has is a choice instead of it: such stand only where nothing else is.
+    """
+    asked = [*student.companions(session), *session.titles]
+    prices = (action.least_price, action.max_price)
+    listed = [[item for item, _ in finder.search(line(text), 6, *prices)] for text in asked]
+    taken = {item.id for item in (*session.items, *desk.cart)}
+    named = {item.title.casefold() for item in session.items}
+    found: dict[str, Item] = {}
+    for row in zip_longest(*listed):
+        for item in row:
+            if item is not None and item.id not in taken and item.title.casefold() not in named:
+                found[item.id] = item
+    held = {_sort(item) for item in session.items}
+    beside = [item for item in found.values() if _sort(item) not in held]
+    return (beside or list(found.values()))[:POOL]
+
+
+def _sort(item: Item) -> str:
+    return head_noun(kind(item.title))
+
+
+def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
+    """Return the numbers of the bundles that an action means: those named, those with a product named, or all."""
+    size = len(desk.bundles)
+    numbers = [size + 1 + number if number < 0 else number for number in action.numbers]
+    numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
+    if numbers:
+        absent = [no_bundle(number, size) for number in numbers if not 1 <= number <= size]
+        return numbers, absent[0] if absent else ""
+    held = {key for offer in desk.bundles for key in offer.ids}
+    meant = {item.id for item in called(action.text, [i for i in desk.cart if i.id in held])} if action.text else set()
+    named = [n for n, offer in enumerate(desk.bundles, 1) if meant & set(offer.ids)]
+    return named or list(range(1, size + 1)), ""
+
+
+def _because(offer: Offer, card: WhyEvent) -> str:
+    """Return a bundle's reasons in a sentence; every word of knowledge stands in the card."""
+    sure = f"Bundle {card.bundle} ({offer.intent}): the student gives its pairs {offer.confidence:.0%} on average."
+    carrying = [reason for reason in card.reasons if reason.effect > 0]
+    if not card.reasons:
+        return f"{sure} It has no knowledge beside its own judgement."
+    if not carrying:
+        return f"{sure} No single record of its knowledge carries it; {len(card.reasons)} were used."
+    first = carrying[0]
+    carry = "One record of knowledge carries" if len(carrying) == 1 else f"{len(carrying)} records of knowledge carry"
+    return f"{sure} {carry} it; without the strongest it loses {first.effect:.1%}."

@@ -1,0 +1,133 @@
+"""What the assistant says of a desk: limits, prices, products and counts in words, and the two standing replies."""
+
+from collections.abc import Iterator, Sequence
+
+from bundlewise.agents.assistant.conversation import (
+    Action,
+    BundlesEvent,
+    CartEvent,
+    Desk,
+    DoneEvent,
+    Event,
+    ProductsEvent,
+    TextEvent,
+    WhyEvent,
+)
+from bundlewise.agents.student.limits import Limits
+from bundlewise.domain import Item
+from bundlewise.text import line
+
+HELP = (
+    "I find products in the catalogue, keep your cart, and bundle it. For example: find wireless mouse under 30 · "
+    "add 1 and 3 · paste a list of products, one a line · bundle this · why bundle 1? · only two items · "
+    "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
+)
+UNKNOWN = (
+    "I could not follow that. Without a chat model I understand commands and common phrasings, for example: "
+    "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
+)
+
+
+def in_words(limits: Limits) -> str:
+    """Return limits as a shopper would say them."""
+    parts = []
+    if limits.most == limits.least:
+        parts.append(f"exactly {limits.most} products")
+    else:
+        parts += [f"at least {limits.least} products"] * (limits.least > 2)
+        parts += [f"at most {limits.most} products"] * (limits.most is not None)
+    if limits.total is not None:
+        parts.append(f"a total of at most {limits.total:.2f}")
+    if limits.bundles is not None:
+        parts.append(f"a number of at most {limits.bundles}")
+    return " and ".join(parts) or "no limits"
+
+
+def within_prices(action: Action) -> str:
+    """Return the prices of a search in words."""
+    low = "" if action.least_price is None else f" from {action.least_price:.2f}"
+    return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
+
+
+def titles_of(items: Sequence[Item]) -> str:
+    """Return titles on one line."""
+    return "; ".join(line(item.title) for item in items)
+
+
+def quoted(keys: Sequence[str]) -> str:
+    """Return the first few ids, so that nothing in them can be mistaken."""
+    return ", ".join(repr(line(key)[:80]) for key in keys[:5])
+
+
+def no_place(numbers: Sequence[int], size: int, where: str) -> str:
+    """Return that a list has no such places."""
+    named = ", ".join(str(abs(number)) for number in numbers)
+    return f"There is no number {named} {where}, which has {size}." if size else f"There is nothing {where} yet."
+
+
+def no_bundle(number: int, size: int) -> str:
+    """Return that there is no such bundle."""
+    there = "there is one" if size == 1 else f"there are {size}" if size else "say bundle first"
+    return f"There is no bundle {abs(number)}; {there}."
+
+
+def count_of(desk: Desk) -> str:
+    """Return how much the cart holds and costs."""
+    if not desk.cart:
+        return "The cart is empty."
+    number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
+    card = desk.card()
+    priced = card.unpriced < len(desk.cart)
+    total = f", {card.total:.2f} together" if priced else ""
+    without = f" ({card.unpriced} without a price)" if priced and card.unpriced else ""
+    return f"The cart holds {number}{total}{without}."
+
+
+REASONS = 5
+WORDS = 240
+
+
+def lines_of(event: Event) -> Iterator[str]:
+    """Yield a card's lines; a text has none, it speaks for itself."""
+    match event:
+        case ProductsEvent():
+            yield from _products(event)
+        case CartEvent():
+            yield from _numbered(event.items, dict.fromkeys(event.excluded, "left out of bundles"))
+        case BundlesEvent():
+            yield from _bundles(event)
+        case WhyEvent():
+            yield from _reasons(event)
+        case TextEvent() | DoneEvent():
+            return
+
+
+def money(price: float | None) -> str:
+    """Return a price, or that it is not known."""
+    return "no price" if price is None else f"{price:,.2f}"
+
+
+def _numbered(items: Sequence[Item], notes: dict[str, str]) -> Iterator[str]:
+    for number, item in enumerate(items, 1):
+        note = f" ({notes[item.id]})" if item.id in notes else ""
+        yield f"{number}. {line(item.title)} · {money(item.price)}{note}"
+
+
+def _products(event: ProductsEvent) -> Iterator[str]:
+    notes = {companion.item.id: f"{companion.score:.0%}" for companion in event.companions}
+    yield from _numbered(event.products, notes)
+
+
+def _bundles(event: BundlesEvent) -> Iterator[str]:
+    for number, offer in enumerate(event.bundles, 1):
+        total = f"{money(offer.total)} together" if offer.total is not None else "total not known"
+        yield f"Bundle {number}: {line(offer.intent)} · {total} · {offer.confidence:.0%} sure"
+        for item in offer.items:
+            yield f"  - {line(item.title)} · {money(item.price)}"
+
+
+def _reasons(event: WhyEvent) -> Iterator[str]:
+    for reason in event.reasons[:REASONS]:
+        text = line(reason.text)
+        shown = text if len(text) <= WORDS else f"{text[:WORDS]}..."
+        yield f"{reason.effect:+.1%} {reason.kind}: {shown} [{reason.id}]"

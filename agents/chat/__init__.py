@@ -1,0 +1,1 @@
+"""The client of chat endpoints: asks, waits, repeats and reads the answers."""

@@ -1,0 +1,1 @@
+"""The student: reads titles and knowledge, scores pairs, and decodes bundles with their intents."""

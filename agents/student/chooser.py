@@ -1,0 +1,154 @@
+"""Choosing among groupings by more than independent pairs say: a small listwise model, learnt from known sessions.
+
+Expected GJS treats pairs as independent, which they are not: a bundle with one weak link, a product left
+out beside a strong one, a session torn in two are wrong more often than their log-odds tell. So each
+candidate grouping is described by a few numbers, expected GJS among them, and a linear score over these is
+fitted so that the grouping drawn from its softmax has the highest GJS on training sessions. What it reads
+there must be judged without the session's own annotation, as a new session's is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from bundlewise.agents.student.decoder import Calibration, Matrix, gain, likely_groupings
+from bundlewise.agents.student.limits import Bounds
+from bundlewise.domain import Grouping, Record
+
+BIASES = (0.0, 0.5, 1.0, 1.5)
+"""How much more willing than the log-odds to bundle: each adds its likeliest groupings to the candidates."""
+READINGS = (Calibration(0.3, 1.0), Calibration(0.8, 0.6), Calibration(1.2, 1.0), Calibration(0.8, 1.5))
+"""How the log-odds may have to be read: expected GJS under each is a feature."""
+BEAM = 64
+CANDIDATES = 15
+WORLDS = 30
+NEGLIGIBLE = 3e-3
+SHARPNESS = 3.0
+RIDGE = 0.3
+FEWEST = 100
+"""Sessions below which nothing is fitted."""
+NEVER = -5.0
+"""The log-odds of a link that a grouping does not have."""
+
+Features = npt.NDArray[np.float64]
+
+
+class Chooser(Record):
+    """The weight of each feature of a grouping, alone and by the number of products."""
+
+    weights: tuple[float, ...]
+
+    def choose(self, log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
+        """Return the best grouping for n x n calibrated log-odds, within bounds; ties go to the first candidate."""
+        candidates = candidates_of(log_odds, bounds) if len(log_odds) > 1 else []
+        if not candidates:
+            return ()
+        scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
+        return candidates[int(np.round(scores, 9).argmax())]
+
+
+def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Chooser | None:
+    """Fit the weights on known sessions, each length of session counting the same; None if they are too few.
+
+    Args:
+        log_odds: for each session its pairs' log-odds, judged without the session's own annotation.
+        truths: the annotated groupings.
+    """
+    if len(truths) < FEWEST:
+        return None
+    listed = [candidates_of(matrix) for matrix in log_odds]
+    tables = [features_of(matrix, found) for matrix, found in zip(log_odds, listed, strict=True)]
+    gains = [np.array([gain(c, truth) for c in found]) for found, truth in zip(listed, truths, strict=True)]
+    counts = Counter(map(len, log_odds))
+    share = np.array([1 / counts[len(matrix)] for matrix in log_odds])
+    spread = np.concatenate(tables).std(0) + 1e-6
+    weights = _maximise([table / spread for table in tables], gains, share / share.sum())
+    return Chooser(weights=tuple((weights / spread).round(6).tolist()))
+
+
+def _maximise(tables: list[Features], gains: list[Features], share: Features) -> Features:
+    """Return the weights with the highest expected gain of a draw from the softmax, less a ridge."""
+    from scipy.optimize import minimize
+
+    owner = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    starts = np.concatenate([[0], np.cumsum([len(table) for table in tables])[:-1]])
+    rows, gain_of = np.concatenate(tables), np.concatenate(gains)
+    size = rows.shape[1]
+
+    def loss(weights: Features) -> tuple[float, Features]:
+        scores = SHARPNESS * (rows @ weights)
+        drawn = np.exp(scores - np.maximum.reduceat(scores, starts)[owner])
+        drawn /= np.add.reduceat(drawn, starts)[owner]
+        expected = np.add.reduceat(drawn * gain_of, starts)
+        slope = SHARPNESS * drawn * (gain_of - expected[owner]) * share[owner]
+        ridge = RIDGE / size
+        return float(ridge * weights @ weights - share @ expected), 2 * ridge * weights - rows.T @ slope
+
+    start = np.zeros(size)
+    start[: len(READINGS)] = 0.5
+    found: Features = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80}).x
+    return found
+
+
+def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Grouping]:
+    """Return the likeliest groupings at several biases, and all products as one bundle; each once, within bounds."""
+    found: dict[Grouping, None] = {}
+    for bias in BIASES:
+        for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
+            found[grouping] = None
+    whole = (tuple(range(len(log_odds))),)
+    if bounds is None or bounds.admits(whole):
+        found[whole] = None
+    return list(found)
+
+
+def features_of(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None) -> Features:
+    """Return a row of features a candidate: what it is by itself, then the same times the session's length."""
+    expected = np.stack([_expected_gains(reading.apply(log_odds), candidates, bounds) for reading in READINGS], axis=1)
+    shape = np.array([_shape(log_odds, grouping) for grouping in candidates])
+    table = np.concatenate([expected, shape], axis=1)
+    return np.concatenate([table, table * (len(log_odds) - 6) / 3], axis=1)
+
+
+def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None) -> Features:
+    likely = likely_groupings(log_odds, BEAM, bounds)[:WORLDS]
+    worlds = [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
+    return np.array([sum(weight * gain(grouping, world) for world, weight in worlds) for grouping in candidates])
+
+
+def _shape(log_odds: Matrix, grouping: Grouping) -> list[float]:
+    """Describe a grouping: its sizes, how its bundles hold together, and what it tears apart or leaves out."""
+    n = len(log_odds)
+    label = np.full(n, -1)
+    for number, group in enumerate(grouping):
+        label[list(group)] = number
+    inside, cohesion, holds = [], [], []
+    for group in grouping:
+        block = log_odds[np.ix_(group, group)]
+        links = block[np.triu_indices(len(group), 1)]
+        inside.append(links)
+        cohesion.append(links.mean())
+        holds.append(np.where(np.eye(len(group), dtype=bool), -np.inf, block).max(1).min())
+    links = np.concatenate(inside)
+    apart = [log_odds[a, b] for a, b in combinations(range(n), 2) if -1 != label[a] != label[b] != -1]
+    outside = np.flatnonzero(label < 0)
+    left_out = [log_odds[a, b] for a in outside for b in range(n) if a != b]
+    total = log_odds[np.triu_indices(n, 1)].sum()
+    bundled = int((label >= 0).sum())
+    return [
+        len(grouping),
+        bundled / n,
+        max(map(len, grouping)) / n,
+        float(len(grouping) == 1 and bundled == n),
+        links.mean(),
+        links.min(),
+        float(np.mean(cohesion)),
+        min(cohesion),
+        min(holds),
+        max(left_out, default=NEVER),
+        max(apart, default=NEVER),
+        links.sum() - total / 2,
+    ]

@@ -1,0 +1,63 @@
+"""Loading a causal language model: the number format and the device that are fastest here, if it fits."""
+
+from pathlib import Path
+from typing import Any
+
+from bundlewise.errors import ModelError, UsageError
+from bundlewise.models.memory import Format, require_memory
+
+
+def preferred_dtype() -> Any:
+    """Return bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    import torch
+
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if torch.cuda.is_available() or supported() else torch.float32
+
+
+def load_causal_lm(folder: Path, *, four_bit: bool = False) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer from a folder, on the GPU where there is one.
+
+    Raises:
+        UsageError: four bits are asked for where nothing can compute with them.
+        ModelError: its weights need more memory than is free, or it is no model that transformers can load.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", preferred_dtype()
+    weights: Format = "four_bit" if four_bit else "bfloat16" if dtype is torch.bfloat16 else "float32"
+    options = {"quantization_config": four_bit_settings(device)} if four_bit else {}
+    require_memory(folder, weights, device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0].rstrip(" :")
+        raise ModelError(f"cannot load a student from {folder}: {reason}; fetch it again or give another") from error
+    return (model if four_bit else model.to(device)).eval(), tokenizer
+
+
+def four_bit_settings(device: str) -> Any:
+    """Return how a model is loaded in four bits (NF4, computing in bfloat16).
+
+    Raises:
+        UsageError: there is no GPU, or no bitsandbytes.
+    """
+    from importlib.util import find_spec
+
+    if device != "cuda":
+        raise UsageError("four bits need a GPU, this machine has none; leave out --four-bit, or choose preset tiny")
+    if find_spec("bitsandbytes") is None:
+        raise UsageError("four bits need bitsandbytes, which is not installed; run `pip install bitsandbytes`")
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=True,
+    )

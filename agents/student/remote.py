@@ -1,0 +1,140 @@
+"""A student behind an OpenAI-compatible server (vLLM, llama.cpp): the same questions, asked as completions.
+
+Question k of a prompt is asked with all the text before it, as the local student reads it, so the log-odds are
+the same; a server with a prefix cache computes each text once. Needs token probabilities in `/v1/completions`.
+"""
+
+import re
+from collections.abc import Sequence
+from math import exp, log
+from typing import Any
+
+import numpy as np
+
+from bundlewise.agents.student.answers import INTENT, INTENT_TOKENS, gbnf, intent_grammar
+from bundlewise.agents.student.compose import JudgePrompt
+from bundlewise.agents.student.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
+from bundlewise.errors import ModelError
+from bundlewise.models.endpoints import REMEDIES, Endpoint, in_short
+from bundlewise.progress import go_on
+
+RETRIES = 3
+LOOK = "check its address and log"
+TOP = 20
+"""Alternatives asked for at each place; servers cap it there."""
+UNSEEN = -1.0
+"""How much less likely than the last alternative a word is taken to be that is not among them."""
+LINE = re.compile(rf" ?({INTENT})")
+CUT = re.compile(r" ?([a-z][a-z'-]{1,14})")
+"""What the local student has written of an intent when its tokens end within the first word."""
+
+
+class RemoteStudent:
+    """A published student on a server, by the name the server gives it."""
+
+    def __init__(self, endpoint: Endpoint, *, opening: str = "") -> None:
+        """Bind to a server; one that needs a key and has none is a UsageError.
+
+        Every text begins with `opening`: what the student was trained to see first, where the server does not put it.
+        """
+        self.model, self.opening, self._takes_grammars = endpoint.model, opening, True
+        self._client = endpoint.client(max_retries=RETRIES)
+
+    @classmethod
+    def named(cls, name: str, opening: str = "") -> "RemoteStudent":
+        """Return the student of `openai:MODEL` or `openai:MODEL@URL`."""
+        return cls(Endpoint.named(name), opening=opening)
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
+        """Answer all questions of all prompts, a request a prompt with a text for every question."""
+        found = []
+        for prompt in prompts:
+            go_on()
+            texts, text = [], f"{self.opening}{prompt.head}\n"
+            for question in prompt.questions:
+                text += question
+                texts.append(text)
+                text += "\n"
+            reply = self._complete(texts, max_tokens=1, logprobs=TOP)
+            choices = sorted(reply.choices, key=lambda choice: choice.index)
+            matrix = np.zeros((prompt.products, prompt.products))
+            for (a, b), choice in zip(prompt.pairs, choices, strict=True):
+                matrix[a, b] = matrix[b, a] = _log_odds(choice.logprobs)
+            found.append(Judgement(matrix, reply.usage.prompt_tokens if reply.usage else 0))
+            if progress:
+                progress(1)
+        return found
+
+    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
+        """Continue each prompt greedily under its grammar, in the words of vLLM and of llama.cpp.
+
+        A server that knows neither writes freely: of an intent, what the grammar would not admit is then cut
+        away, and the graph's check finds what is left too short.
+        """
+        found = []
+        for prompt, grammar in zip(prompts, grammars, strict=True):
+            go_on()
+            one_line = grammar == intent_grammar()
+            reply = self._constrained(
+                gbnf(grammar),
+                [self.opening + prompt],
+                max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS,
+                stop=["\n"] if one_line else None,
+            )
+            (choice,), usage = reply.choices, reply.usage
+            text = _intent(choice.text, cut=choice.finish_reason == "length") if one_line else choice.text
+            found.append(Written(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0))
+            if progress:
+                progress(1)
+        return found
+
+    def fits(self, prompt: JudgePrompt | str) -> bool:
+        """Say yes: only the server knows its context, and it refuses what is longer."""
+        return True
+
+    def _constrained(self, grammar: str, prompts: list[str], **options: Any) -> Any:
+        """Complete under a grammar, or freely once the server has refused one."""
+        if self._takes_grammars:
+            try:
+                return self._complete(
+                    prompts, extra_body={"grammar": grammar, "structured_outputs": {"grammar": grammar}}, **options
+                )
+            except ModelError as error:
+                from openai import BadRequestError
+
+                if not isinstance(error.__cause__, BadRequestError):
+                    raise
+                self._takes_grammars = False
+        return self._complete(prompts, **options)
+
+    def _complete(self, prompts: list[str], **options: Any) -> Any:
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
+        except OpenAIError as error:
+            remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
+            raise ModelError(f"the server of {self.model} does not answer: {in_short(str(error))}; {remedy}") from error
+
+
+def _intent(text: str, cut: bool) -> str:
+    """Return what the intent's grammar admits of a text, which may have been cut at its last token."""
+    admitted = LINE.match(text) or (CUT.fullmatch(text) if cut else None)
+    return admitted[1] if admitted else ""
+
+
+def _log_odds(logprobs: Any) -> float:
+    """Return the log-odds of yes against no at a place, from the likeliest words there."""
+    known = _likeliest(logprobs)
+    if not known:
+        raise ModelError("the server gives no token probabilities; start it with logprobs (docs/serving.md)")
+    floor = log(max(1e-12, 1 - sum(map(exp, known.values())))) if len(known) < 2 else min(known.values()) + UNSEEN
+    return float(known.get(YES, floor) - known.get(NO, floor))
+
+
+def _likeliest(logprobs: Any) -> dict[str, float]:
+    """Return the likeliest words at the first place: a table (OpenAI's completions, vLLM) or a list (llama.cpp)."""
+    if table := getattr(logprobs, "top_logprobs", None):
+        return dict(table[0])
+    places = getattr(logprobs, "content", None) or [{}]
+    return {each["token"]: each["logprob"] for each in places[0].get("top_logprobs") or ()}

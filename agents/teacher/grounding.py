@@ -1,0 +1,133 @@
+"""From what a teacher said to knowledge records; what is not grounded in its source is refused."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bundlewise.agents.teacher.mentions import Vocabulary, foreign
+from bundlewise.agents.teacher.protocol import Pattern, Rule, Thought
+from bundlewise.domain import Knowledge, Provenance, Session
+from bundlewise.prompts.render import render
+from bundlewise.text import kind as kind_of
+
+MAX_CHARACTERS = 1200
+NO_CASE = "its condition meets no training session, so that nothing can have taught it"
+UNTESTED = "untested: no validation session meets its condition"
+_THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:no\.? ?|#)?\d+\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something a teacher said that did not become knowledge, and why."""
+
+    text: str
+    reason: str
+
+
+def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Knowledge:
+    """Word a mined pattern."""
+    text = render("pattern", kinds=pattern.kinds, support=pattern.support, present=len(pattern.holders))
+    return Knowledge(
+        id=Knowledge.content_id("pattern", domain, text, pattern.holders),
+        kind="pattern",
+        domain=domain,
+        text=text,
+        kinds=pattern.kinds,
+        source_session_ids=pattern.holders,
+        supporters=pattern.supporters,
+        support=pattern.support,
+        confidence=round(pattern.confidence, 4),
+        lift=pattern.lift,
+        provenance=provenance,
+    )
+
+
+def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
+    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined, an untested one says so."""
+    harms = rule.gain is not None and rule.gain < 0
+    reason = UNTESTED if rule.gain is None and rule.condition is not None else ""
+    if harms:
+        reason = f"held-out GJS {rule.gain:+.4f}, {rule.harm or 0.0:.4f} lost by the sessions it harms"
+    return Knowledge(
+        id=Knowledge.content_id("rule", domain, rule.text, rule.sources),
+        kind="rule",
+        domain=domain,
+        text=rule.text,
+        source_session_ids=rule.sources,
+        support=rule.support,
+        confidence=rule.confidence,
+        gain=rule.gain,
+        harm=rule.harm,
+        provenance=provenance,
+        status="quarantined" if harms else "active",
+        reason=reason,
+    )
+
+
+def thought_record(thought: Thought, session: Session, provenance: Provenance) -> Knowledge:
+    """Keep a thought with the structured evidence of its session."""
+    return Knowledge(
+        id=Knowledge.content_id("thought", session.domain, thought.text, (session.session_id,)),
+        kind="thought",
+        domain=session.domain,
+        text=thought.text,
+        kinds=thought.kinds,
+        groups=session.groups,
+        titles=tuple(session.titles),
+        source_session_ids=(session.session_id,),
+        provenance=provenance,
+    )
+
+
+def fault(record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabulary | None = None) -> str:
+    """Return why a record is not grounded in its source sessions; empty when it is.
+
+    Refused are an empty or over-long text, a source outside the training sessions given, a thought that
+    speaks of a product or product number, or quotes a product or intent, that its session does not have, and a rule
+    that speaks of a single session. `vocabulary` holds the product words of all data; without it they are the
+    record's own and those of the sessions' titles.
+    """
+    if not record.text.strip():
+        return "the text is empty"
+    if len(record.text) > MAX_CHARACTERS:
+        return f"the text has {len(record.text)} characters, more than {MAX_CHARACTERS}"
+    for source in record.source_session_ids:
+        if source not in sessions:
+            return f"its source {source} is not among the sessions read"
+        if sessions[source].split != "train":
+            return f"its source {source} is a {sessions[source].split} session"
+    if record.kind == "thought":
+        known = _vocabulary([record], sessions) if vocabulary is None else vocabulary
+        return foreign(record.text, sessions[record.source_session_ids[0]], record.kinds, known)
+    return _single_session(record) if record.kind == "rule" else ""
+
+
+def _vocabulary(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> Vocabulary:
+    """Return the product words of the thoughts' kinds; of titles as well where most sessions have no thought."""
+    thoughts = [record for record in records if record.kind == "thought"]
+    kinds = {kind for record in thoughts for kind in record.kinds}
+    if 2 * len(thoughts) < len(sessions):
+        kinds |= {kind_of(title) for session in sessions.values() for title in session.titles}
+    return Vocabulary.of(kinds)
+
+
+def _single_session(record: Knowledge) -> str:
+    # An id without a digit may be a word like any other.
+    ids = [source for source in record.source_session_ids if any(c.isdigit() for c in source)]
+    named = [source for source in ids if re.search(rf"\b{re.escape(source)}\b", record.text)]
+    found = named or _THIS_SESSION.findall(record.text)
+    return f"it speaks of a single session ({found[0]})" if found else ""
+
+
+def check(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
+    """Split records into the grounded ones, each content once, and the refused ones with their reasons."""
+    kept: dict[str, Knowledge] = {}
+    refused = []
+    vocabulary = _vocabulary(records, sessions)
+    for record in records:
+        reason = fault(record, sessions, vocabulary)
+        if reason:
+            refused.append(Refusal(record.text, reason))
+        else:
+            kept[record.id] = record
+    return list(kept.values()), refused

@@ -1,0 +1,97 @@
+"""Whether the kind that a teacher names is that of its product: by the words of the title, and of titles like it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import log
+
+from bundlewise.agents.teacher.contracts import MAX_FAULTS, as_kind, kinds_faults
+from bundlewise.agents.teacher.plain_words import FREE
+from bundlewise.domain import Session
+from bundlewise.text import head_noun, short, words
+from bundlewise.text import kind as kind_of
+
+NEIGHBOURS = 20
+COMMON = 0.02
+"""Share of all titles that hold a word above which it makes no two of them alike."""
+FEW = 5
+ROOT = 5
+"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
+WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
+"""Words for the people that a product is for; they do not name the product."""
+
+
+class TitleWords:
+    """The words of all titles of a run, to tell which titles are alike."""
+
+    def __init__(self, sessions: Sequence[Session] = ()) -> None:
+        titles = sorted({title for session in sessions for title in session.titles})
+        self._stems = [_stems(title) for title in titles]
+        counts = Counter(stem for stems in self._stems for stem in stems)
+        most = max(FEW, round(COMMON * len(titles)))
+        self._holding: dict[str, list[int]] = {}
+        for place, stems in enumerate(self._stems):
+            for stem in stems:
+                if counts[stem] <= most:
+                    self._holding.setdefault(stem, []).append(place)
+        self._weight = {stem: log(1 + len(titles) / counts[stem]) for stem in self._holding}
+
+    def fits(self, kind: str, title: str) -> bool:
+        """Say whether the last word of a kind is of one root with a word of its title, or stands in titles like it.
+
+        Where the last word could be said of anything, as in `camera accessory`, the words before it count as well.
+        """
+        named = [stem for word in words(kind) if (stem := _stem(word)) not in WEARERS] or [_stem(kind)]
+        asked = named if named[-1] in FREE else named[-1:]
+        own = _stems(title) | {head_noun(kind_of(title))}
+        return any(_alike(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
+
+    def _like(self, own: frozenset[str]) -> set[str]:
+        """Return the words of the titles that share the rarest words with a title."""
+        shared = dict[int, float]()
+        for stem in own & self._holding.keys():
+            for place in self._holding[stem]:
+                shared[place] = shared.get(place, 0.0) + self._weight[stem]
+        nearest = sorted(shared, key=lambda place: (-shared[place], place))[:NEIGHBOURS]
+        return {stem for place in nearest for stem in self._stems[place]}
+
+
+class KindsCheck:
+    """The check of the kinds of one session: a teacher is told once which do not fit their titles.
+
+    One that insists is believed where most of its kinds fit; those that do not give way to what the title says.
+    """
+
+    def __init__(self, session: Session, titles: TitleWords) -> None:
+        self._session, self._titles = session, titles
+        self._told = False
+
+    def faults(self, kinds: Sequence[str]) -> list[str]:
+        """Return what is wrong with kinds, in words for the teacher."""
+        if wrong := kinds_faults(kinds, self._session):
+            return wrong
+        rows = enumerate(zip(kinds, self._session.titles, strict=True), 1)
+        strange = [(n, kind, title) for n, (kind, title) in rows if not self._titles.fits(kind, title)]
+        if self._told and 2 * len(strange) < len(kinds):
+            return []
+        self._told = True
+        said = "has no word of its title {title!r}, nor of titles like it; say what the title says it is"
+        return [f"kind {n}, {kind!r}, {said.format(title=short(title))}" for n, kind, title in strange][:MAX_FAULTS]
+
+    def settled(self, kinds: Sequence[str]) -> tuple[str, ...]:
+        """Return kinds as they are compared, the title's own where one does not fit."""
+        pairs = zip(kinds, self._session.titles, strict=True)
+        return tuple(as_kind(kind) if self._titles.fits(kind, title) else kind_of(title) for kind, title in pairs)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
+
+
+def _stems(title: str) -> frozenset[str]:
+    return frozenset(_stem(word) for word in words(title))
+
+
+def _stem(word: str) -> str:
+    return head_noun(word.removesuffix("'s").removesuffix("s'"))

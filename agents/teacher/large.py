@@ -1,0 +1,204 @@
+"""The large teacher: a language model behind an endpoint that proposes, reflects, formalises and thinks."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from bundlewise.agents.teacher.ask import Asks
+from bundlewise.agents.teacher.conditions import Condition
+from bundlewise.agents.teacher.contracts import (
+    Kinds,
+    Lesson,
+    Lessons,
+    Proposal,
+    ProposedBundle,
+    Reasoning,
+    RuleDraft,
+    Rules,
+    proposal_faults,
+    rules_faults,
+)
+from bundlewise.agents.teacher.grounded import GroundedTeacher
+from bundlewise.agents.teacher.kind_fit import KindsCheck, TitleWords
+from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.domain import Grouping, KnowledgeKind, Session
+from bundlewise.files import fingerprint
+from bundlewise.prompts.render import render
+
+PATTERNS_SHOWN = 8
+RULES_SHOWN = 8
+LESSONS_A_CALL = 40
+DIFFERENCES_SHOWN = 12
+USUAL_LESSONS = 3
+FEW_WORDS = "so much is known of them and of what a shopper would do with them, in a sentence or two"
+
+
+class LargeTeacher:
+    """A teacher that asks a language model, one question a session and stage, through an asker of any kind."""
+
+    worded_by: Mapping[KnowledgeKind, str] = {"rule": "teacher_rules", "thought": "teacher_think"}
+    repeats_itself = True
+
+    def __init__(self, asker: Asks) -> None:
+        self._asker = asker
+        self._grounded = GroundedTeacher()
+        self._titles = TitleWords()
+        self._named: set[str] = set()
+        self.name = f"openai:{asker.name}"
+
+    def begin(self, sessions: Sequence[Session]) -> None:
+        """Read the titles of all sessions, to tell which are alike."""
+        self._titles = TitleWords(sessions)
+        self._named = set()
+
+    def kinds(self, session: Session) -> tuple[str, ...] | None:
+        """Return the kind of every product, or None where the model gave none; see `KindsCheck`."""
+        check = KindsCheck(session, self._titles)
+        found = self._asker.ask(
+            "describe",
+            session.session_id,
+            "teacher_kinds",
+            Kinds,
+            lambda reply: check.faults(reply.kinds),
+            lambda: Kinds(kinds=[*(self._grounded.kinds(session))]),
+            titles=session.titles,
+        )
+        if found is None:
+            return None
+        kinds = check.settled(found.kinds)
+        self._named |= {*kinds}
+        return kinds
+
+    def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
+        """Return the bundles the model would make before it knows the annotation."""
+        found = self._asker.ask(
+            "propose",
+            session.session_id,
+            "teacher_propose",
+            Proposal,
+            lambda reply: proposal_faults(reply, session),
+            lambda: _usual_proposal(session),
+            titles=session.titles,
+            patterns=_worded(patterns, PATTERNS_SHOWN),
+        )
+        if found is None:
+            return None
+        return tuple(tuple(sorted({number - 1 for number in bundle.items})) for bundle in found.bundles)
+
+    def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
+        """Return what the discrepancies of a proposal teach; a proposal without any teaches nothing."""
+        if not reflection.missed and not reflection.wrong:
+            return ()
+        session = reflection.session
+        found = self._asker.ask(
+            "reflect",
+            session.session_id,
+            "teacher_reflect",
+            Lessons,
+            lambda reply: [],
+            lambda: Lessons(lessons=[Lesson(together=True, cause=FEW_WORDS, lesson=FEW_WORDS)] * 2),
+            titles=session.titles,
+            proposed=[[place + 1 for place in group] for group in reflection.proposal],
+            annotated=_annotated(session),
+            differences=_differences(reflection),
+        )
+        return tuple(found.lessons) if found else ()
+
+    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+        """Return rules drawn from the lessons, some forty at a time; their sources are the sessions of these."""
+        taught = [(lesson, r.session.session_id) for r in reflections for lesson in r.lessons]
+        rules: list[Rule] = []
+        for start in range(0, len(taught), LESSONS_A_CALL):
+            rules += self._draw(taught[start : start + LESSONS_A_CALL], patterns)
+        return rules
+
+    def _draw(self, taught: Sequence[tuple[Lesson, str]], patterns: Sequence[Pattern]) -> list[Rule]:
+        names = [name for _, name in taught]
+        found = self._asker.ask(
+            "formalise",
+            f"{len(taught)} lessons {fingerprint(names)}",
+            "teacher_rules",
+            Rules,
+            lambda reply: rules_faults(reply, len(taught)),
+            lambda: Rules(rules=[_usual_rule(len(taught))] * 6),
+            patterns=_worded(patterns, PATTERNS_SHOWN),
+            lessons=[lesson for lesson, _ in taught],
+        )
+        return [_rule(draft, names) for draft in found.rules] if found else []
+
+    def think(
+        self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
+    ) -> Thought | None:
+        """Return the model's chain of thought about one session."""
+        inside = {place for group in session.groups for place in group}
+        check = KindsCheck(session, self._titles)
+        # A rule is no news to a session it was drawn from; one that harmed, or that nothing tested, is no help.
+        shown = [r.text for r in rules if session.session_id not in r.sources and r.gain is not None and r.gain >= 0]
+        found = self._asker.ask(
+            "think",
+            session.session_id,
+            "teacher_think",
+            Reasoning,
+            lambda reply: [*check.faults(reply.kinds), *self._strange(reply, session)],
+            lambda: Reasoning(kinds=[*kinds], products=FEW_WORDS, together=FEW_WORDS, left_out="", lesson=FEW_WORDS),
+            titles=session.titles,
+            annotated=_annotated(session),
+            left_out=[place + 1 for place in range(len(session.items)) if place not in inside],
+            rules=shown[:RULES_SHOWN],
+        )
+        if found is None:
+            return None
+        return Thought(_worded_thought(found), check.settled(found.kinds))
+
+    def _strange(self, reply: Reasoning, session: Session) -> list[str]:
+        """Return what a thought says of products that its session does not hold, in words for the teacher."""
+        text, known = _worded_thought(reply), Vocabulary.of(self._named)
+        if wrong := foreign(text, session, reply.kinds, known):
+            return [f"{wrong}; speak of this session's products alone"]
+        if named := strangers(text, session, reply.kinds, known):
+            return [f"it speaks of {named}, which no title or kind of this session holds; leave that out"]
+        return []
+
+
+def _worded_thought(reply: Reasoning) -> str:
+    return render("reasoning", **reply.model_dump(include={"products", "together", "left_out", "lesson"}))
+
+
+def _usual_proposal(session: Session) -> Proposal:
+    return Proposal(bundles=[ProposedBundle(items=[*range(1, len(session.items) + 1)], intent=FEW_WORDS[:40])])
+
+
+def _usual_rule(lessons: int) -> RuleDraft:
+    condition = Condition(first=("case",), second=("tablet",), relation="any", least=2, most=99)
+    numbers = [*range(1, min(USUAL_LESSONS, lessons) + 1)]
+    return RuleDraft(text=FEW_WORDS, together=True, condition=condition, lessons=numbers)
+
+
+def _worded(patterns: Sequence[Pattern], count: int) -> list[str]:
+    return [
+        render("pattern", kinds=pattern.kinds, support=pattern.support, present=len(pattern.holders))
+        for pattern in islice(patterns, count)
+    ]
+
+
+def _annotated(session: Session) -> list[dict[str, Any]]:
+    return [
+        {"numbers": [place + 1 for place in group], "intent": bundle.intent}
+        for group, bundle in zip(session.groups, session.bundles, strict=True)
+    ]
+
+
+def _differences(reflection: Reflection) -> list[str]:
+    missed = [f"{a + 1} and {b + 1} belong together, the proposal parts them" for a, b in sorted(reflection.missed)]
+    wrong = [
+        f"{a + 1} and {b + 1} do not belong together, the proposal joins them" for a, b in sorted(reflection.wrong)
+    ]
+    # One kind of mistake must not crowd out the other.
+    half = DIFFERENCES_SHOWN // 2
+    return [*missed[: max(half, DIFFERENCES_SHOWN - len(wrong))], *wrong[: max(half, DIFFERENCES_SHOWN - len(missed))]]
+
+
+def _rule(draft: RuleDraft, names: Sequence[str]) -> Rule:
+    sources = tuple(dict.fromkeys(names[number - 1] for number in draft.lessons))
+    return Rule(draft.text, sources, support=len(sources), joins=draft.together, condition=draft.condition)

@@ -1,0 +1,195 @@
+"""Checks of a text about a session: its product numbers, quoted phrases and product words must be the session's."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+
+from bundlewise.agents.teacher.counting import foreign_number
+from bundlewise.agents.teacher.plain_words import FREE, ORDINARY, SHELVES
+from bundlewise.agents.teacher.things import Spoken
+from bundlewise.domain import Session
+from bundlewise.text import head_noun, words
+
+_QUOTED = re.compile(
+    r'(?<!\w)["\u201c\u201e\u00ab]([^"\u201c\u201d\u201e\u00ab\u00bb]{2,200})["\u201c\u201d\u00bb]'
+    r"|(?<!\w)['\u2018\u201a\u2039`](?=\w)((?:[^'\u2018\u2019\u201a\u2039\u203a`]|(?<=\w)['\u2019](?=\w)){2,200})"
+    r"(?<=\w)['\u2019\u2018\u203a`](?!\w)"
+)
+_SENTENCE = re.compile(r"(?<=[.;:!?])\s+")
+_ABSENT = re.compile(r"\b(?:missing|absent|lacks?|without)\b", re.IGNORECASE)
+_PREDICATES = ("is", "are", "was", "be", "as", "like", "to", "for", "of", "not", "really", "from", "into", "than", "on")
+_BEFORE = "".join(rf"(?<!\b{word} )" for word in _PREDICATES)
+_DOES = (
+    r"(?:go|goes|stays?|serves?|belongs?|pairs?|completes?|complements?|is|are)"
+    r" (?:out|apart|left|one|with|together|to|the|well|in)\b"
+)
+_LIKE = r"(?:(?!(?:no|other|another|same|different|duplicate|its|their)\b)[\w'-]+\s+){0,2}?"
+_SOME = rf"(?:(?:the|an?|this|that|these|both)\s+)?{_LIKE}"
+_THE = rf"(?:the|these|both)\s+{_LIKE}"
+_ENDS = rf"(?=\s*(?:[,.;:!?]|$)|\s+(?:and|or|but|with|as|for|{_DOES})\b)"
+_DONE = (
+    "^{some}{product}\\s(?:and (?:[\\w'-]+ ){{1,4}})?" + _DOES,
+    "\\b(?:and|with|but)\\s+{some}{product}\\s" + _DOES,
+    "\\b(?:goe?s?|pairs?|belongs?|together|bundled?|joins?|joined|combined?) (?:well )?(?:with|to) {some}{product}"
+    + _ENDS,
+    "\\b(?:leaves?|leaving|keeps?|keeping) {some}{product} (?:out|apart)\\b",
+)
+"""What is said of a product that is there: it goes with another, or stays out."""
+_ALONE = (
+    "(?:\\b(?:the|this|these|both)|"
+    + _BEFORE
+    + "\\ban?)\\s+"
+    + _LIKE.replace("{", "{{").replace("}", "}}")
+    + "{product}"
+    + _ENDS
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The product words of the data: the last word of every kind, the last two, and all words of kinds."""
+
+    nouns: frozenset[str] = frozenset()
+    phrases: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, kinds: Iterable[str]) -> "Vocabulary":
+        """Return the words of kinds."""
+        named = [stems for each in set(kinds) if (stems := _stems(each))]
+        phrases = {" ".join(stems[-2:]) for stems in named if len(stems) > 1 and not FREE.intersection(stems[-2:])}
+        known = frozenset(stem for stems in named for stem in stems)
+        return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases), known)
+
+
+def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
+    """Return which product a text speaks of that is not in its session; empty where there is none."""
+    said = _Said(text, session, tuple(kinds), vocabulary)
+    return foreign_number(text, session.titles) or said.foreign_quote() or said.foreign_product()
+
+
+def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
+    """Return the product words of a text that its session does not hold; empty where there are none.
+
+    This is stricter than `foreign`: a word that is merely mentioned counts too, unless its sentence says that it is
+    missing. It serves for telling a teacher, who can put the thought in other words.
+    """
+    said = _Said(text, session, tuple(kinds), vocabulary)
+    sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
+    there = [each for each in sentences if not _ABSENT.search(each.text)]
+    # A word such as "shoe" speaks of products at large where the data hold shoes, and of a strange one elsewhere.
+    shelves = SHELVES - vocabulary.known - said.own if vocabulary.known else frozenset()
+    return _listed(
+        [
+            noun
+            for each in there
+            for noun in (*each.strange, *each.spoken.mentioned(), *(stem for stem in each.stems if stem in shelves))
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A text beside its session."""
+
+    text: str
+    session: Session
+    kinds: tuple[str, ...]
+    vocabulary: Vocabulary
+
+    @cached_property
+    def own(self) -> frozenset[str]:
+        """The words of the session's titles, intents and kinds, in the singular."""
+        intents = (bundle.intent for bundle in self.session.bundles)
+        texts = (*self.session.titles, *intents, *self.kinds)
+        return frozenset(stem for each in texts for stem in _stems(each))
+
+    def foreign_quote(self) -> str:
+        """Hold every quoted phrase against the words of the session."""
+        for found in _QUOTED.findall(self.text):
+            strictly, loosely = found
+            # Single quotes also stand around words that are meant in a loose sense.
+            known = self.own if strictly else self.own | FREE | ORDINARY
+            if not set(_stems(quoted := strictly or loosely)) <= known:
+                return f'it quotes "{quoted}", which is no product or intent of its session'
+        return ""
+
+    def foreign_product(self) -> str:
+        """Hold every product word against the words of the session.
+
+        A word that a sentence merely mentions, as what a product is for, stands without an article or beside words
+        of the session's own products; see docs/teachers.md for the test and what it lets pass.
+        """
+        sentences = [_Sentence(part, self.own, self.vocabulary) for part in _SENTENCE.split(self.text)]
+        for sentence in sentences:
+            if named := sentence.named():
+                return f"it speaks of {_listed(named)}, which no title or kind of its session holds"
+        strange = [noun for sentence in sentences for noun in sentence.strange]
+        ours = {stem for sentence in sentences for stem in sentence.stems} & self.own
+        if len(set(strange)) > 1 and 2 * len(set(strange)) >= len(ours):
+            return f"it speaks of {_listed(strange)}, which no title or kind of its session holds"
+        unknown = [noun for sentence in sentences for noun in sentence.spoken.unknown()]
+        own_kinds = {stem for each in self.kinds for stem in _stems(each)}
+        if unknown and not ours - (FREE - own_kinds) - ORDINARY:
+            return f"it speaks of {_listed(unknown)} and of no product of its session"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """One sentence beside the words of a session and of all data."""
+
+    text: str
+    own: frozenset[str]
+    vocabulary: Vocabulary
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """Its words in the singular."""
+        return _stems(self.text)
+
+    @cached_property
+    def spoken(self) -> Spoken:
+        """Its words with their parts in it."""
+        return Spoken(self.text, self.own)
+
+    @cached_property
+    def strange(self) -> list[str]:
+        """The product words in it that the session does not hold, but for those that only qualify one of its own."""
+        pairs = list(zip_longest(self.stems, self.stems[1:], fillvalue=""))
+        nouns = [one for one, after in pairs if one in self.vocabulary.nouns - self.own and after not in self.own]
+        return nouns + [f"{one} {after}" for one, after in pairs if self._is_strange(one, after)]
+
+    def _is_strange(self, one: str, after: str) -> bool:
+        known = f"{one} {after}" in self.vocabulary.phrases
+        return known and one not in self.own and after not in self.own
+
+    def named(self) -> list[str]:
+        """Return the strange products that it speaks of as if they were there."""
+        ours = set(self.stems) & self.own
+        nouns = {stem for stem in self.strange if " " not in stem}
+        if _ABSENT.search(self.text):
+            return []
+        if len(nouns) > max(1, len(ours)):
+            return self.strange
+        return [each for each in self.strange if self._is_met(each)] or self.spoken.met()
+
+    def _is_met(self, product: str) -> bool:
+        """Say whether something is done with it, or it stands behind an article in a sentence about nothing else."""
+        one = r"(?:e?s)?\s+".join(re.escape(word) for word in product.split())
+        forms = _DONE if set(self.stems) & self.own - FREE else (*_DONE, _ALONE)
+        # Bare plurals speak of products in general.
+        named = (
+            form.format(some=some, product=each) for form in forms for some, each in ((_SOME, one), (_THE, one + "e?s"))
+        )
+        return any(re.search(each, self.text, re.IGNORECASE) for each in named)
+
+
+def _stems(text: str) -> list[str]:
+    return [head_noun(word) for word in words(text)]
+
+
+def _listed(nouns: Sequence[str]) -> str:
+    return " and ".join(list(dict.fromkeys(nouns))[:3])

@@ -1,0 +1,196 @@
+"""Physical things that a sentence speaks of: nouns of WordNet, found with the words around them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import zip_longest
+from pathlib import Path
+
+from bundlewise.agents.teacher.plain_words import AT_LARGE, FREE, ORDINARY, set_of
+from bundlewise.text import UNITS, head_noun
+
+ROOT = 5
+"""Letters with which two words begin alike that are of one root."""
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_][\w'\u2019-]*|[^\s\"'`\u2018-\u201f\u00ab\u00bb]")
+_BRITISH = (("our", "or"), ("ellery", "elry"), ("tre", "ter"), ("fibre", "fiber"), ("ise", "ize"))
+_JOINERS = set_of(", & + / and plus")
+_WITH = set_of("with alongside beside")
+_DETERMINERS = set_of("""
+    the a an this that these those both its their his her my your our one each every some
+""")
+_DOES = set_of("""
+    goes going belongs belonging stays completes complements serves joins forms makes combines
+    accompanies sits stands remains
+""")
+_DO = set_of("""
+    go belong stay complete complement serve join form make combine accompany sit stand remain
+""")
+"""What several products do; behind one thing, a word such as `pair` or `match` is a noun."""
+_STATES = set_of("left out apart together bundled paired joined combined excluded dropped")
+"""Words behind a form of "to be" that make it say what is done with a product."""
+_GRAMMAR = set_of("along alike too does do did can must thus could would should may might")
+_ABSTRACT = set_of("""
+    accessory assortment blend brand item part piece product bundle collection color colour fit flavor flavour
+    form group kind label line link match mix other pair point purpose range series set setup side size style
+    theme thing two type unit use variety version way work
+""")
+"""Words behind a thing that make it no thing, as in a scarf theme."""
+_PAIRS, _PAIRED = set_of("pair pairs match matches"), set_of("with well together nicely")
+"""These words are verbs before those; elsewhere they are as often nouns."""
+_IS = set_of("is are was were")
+_TAKES = set_of("""
+    want wants buy buys buying take takes taking add adds adding get gets pick picks choose chooses purchase
+    purchases pairing leave leaves leaving keeps keeping
+""")
+_PLACES = set_of("""
+    for in on of at to from like than by over under as into onto inside near between or versus
+""")
+_NO = set_of("no neither nor not never")
+_SIGNS = (
+    ("D", _DETERMINERS),
+    ("J", _JOINERS),
+    ("W", _WITH),
+    ("Q", _NO),
+    ("P", _PLACES),
+    ("V", _DOES),
+    ("v", _DO),
+    ("I", _IS),
+    ("T", _TAKES),
+    ("H", frozenset(("there",))),
+    ("F", _GRAMMAR),
+)
+_PHRASE = "D?O{0,2}[SXx]*[SXx]N?(?![SXxO])"
+"""A noun phrase in signs: a determiner, other words, then words of the session and things that it does not hold."""
+_DEFINITE = f"(?=D){_PHRASE}"
+_LIST = f"{_PHRASE}(?:J{{1,2}}{_PHRASE})*"
+_STARTS = "(?<![DPOSXxQIT])"
+_DONE = re.compile(
+    f"{_STARTS}(?P<list>{_LIST}(?=F{{0,2}}V)|{_DEFINITE}(?<=X)(?=FF?O)|{_PHRASE}(?:J{{1,2}}{_PHRASE})+(?=F{{0,2}}v)|{_PHRASE}(?<=x)(?=F{{0,2}}v))"
+)
+_JOINED = re.compile(f"[Vv][FSXxO]{{0,3}}W(?P<list>{_DEFINITE}(?:J{{1,2}}{_PHRASE})*)")
+_TOLD = re.compile(f"HI(?P<list>{_LIST})")
+_TAKEN = re.compile(f"T(?P<list>{_LIST}(?:F?W{_LIST})*)")
+_ALONE = re.compile(f"^(?P<list>{_LIST})E?$")
+_UNKNOWN = re.compile("DO*(?P<list>O)(?=F{0,2}[Vv]|E|$)")
+_MENTIONED = re.compile(f"(?<![DPOSXxQ])(?P<list>{_LIST})")
+_HEAD = re.compile("[Xx](?!N?[SXxO])")
+
+
+@lru_cache(1)
+def things() -> frozenset[str]:
+    """Return the nouns for things, one word or two; they are read when they are first asked for."""
+    lines = (Path(__file__).parent / "things.txt").read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#")) - FREE - ORDINARY - AT_LARGE
+
+
+def _is_plain(stem: str) -> bool:
+    return stem in FREE or stem in AT_LARGE or stem in UNITS or any(character.isdigit() for character in stem)
+
+
+def _spelled(stem: str) -> str:
+    """Return a word as it is spelled in America, to compare it."""
+    for british, american in _BRITISH:
+        stem = stem.replace(british, american)
+    return stem
+
+
+def is_own(stem: str, own: frozenset[str]) -> bool:
+    """Say whether a word is of one root with a word of the session, or one is a compound with the other in it."""
+    if stem in own or not own.isdisjoint((f"{stem}s", stem.removesuffix("e"), stem.removesuffix("se"))):
+        return True
+    parts = stem.split("-")
+    return (len(parts) > 1 and own.issuperset(parts)) or any(_alike(_spelled(stem), _spelled(other)) for other in own)
+
+
+def _alike(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One sentence, every word of which has a sign.
+
+    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner,
+    J joins two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a
+    form of "to be", H is "there", T says what a shopper takes, Q denies, F is another word of grammar, O any
+    other word, and E a mark.
+    """
+
+    text: str
+    own: frozenset[str]
+
+    @cached_property
+    def words(self) -> list[tuple[str, str]]:
+        """The signs with the words in the singular."""
+        found: list[tuple[str, str]] = []
+        tokens = [token.lower() for token in _TOKEN.findall(self.text.replace("\u2019", "'"))]
+        for word, after in zip_longest(tokens, tokens[1:], fillvalue=""):
+            stem = head_noun(word.removesuffix("'s"))
+            before = found[-1][0] if found else ""
+            sign = self._sign(word, stem, before, after)
+            if before == "X" and sign == "O" and stem in FREE - _ABSTRACT:
+                found[-1] = ("X", f"{found[-1][1]} {stem}")
+            elif before == "I" and word in _STATES:
+                found[-1] = ("V", word)
+            else:
+                found.append((self._counted(sign, word, stem), stem))
+        return found
+
+    def _counted(self, sign: str, word: str, stem: str) -> str:
+        """Return the sign of a thing that the session does not hold by whether there is one of it or are several."""
+        return sign.lower() if sign == "X" and word != stem else sign
+
+    def _sign(self, word: str, stem: str, before: str, after: str) -> str:
+        if word in _PAIRS and (after in _PAIRED or after.endswith("ly")):
+            return "V" if word.endswith("s") else "v"
+        for sign, known in _SIGNS:
+            if word in known:
+                return sign
+        if not word[0].isalpha():
+            return "N" if word[0].isdigit() else "E"
+        if stem in self.own:
+            return "S"
+        if before in ("S", "X") and (word.endswith("ed") or (after in _DETERMINERS and word.endswith("s"))):
+            return "V"
+        if stem in things() and not is_own(stem, self.own):
+            return "X"
+        return "F" if stem in ORDINARY else "O"
+
+    @cached_property
+    def signs(self) -> str:
+        """The signs alone."""
+        return "".join(sign for sign, _ in self.words)
+
+    def met(self) -> list[str]:
+        """Return the things that it speaks of as if they were there: they do something, are taken, or stand alone.
+
+        A number may name a product in words of the teacher's own, and so may a thing behind a word of the session;
+        bare plurals speak of products in general.
+        """
+        done = [place for each in (_DONE, _JOINED, _TOLD) for place in self._heads(each)]
+        alone = [] if "S" in self.signs else sorted({*done, *self._heads(_ALONE)})
+        named = [place for place in done if self.signs[place] == "X" or self._is_definite(place)]
+        found = [*named, *self._heads(_TAKEN), *(alone if len(alone) > 1 else [])]
+        return [self.words[place][1] for place in found if not self._is_named(place)]
+
+    def mentioned(self) -> list[str]:
+        """Return the things that it speaks of, but for what stands behind a preposition, as in `for a tent`."""
+        return [self.words[place][1] for place in self._heads(_MENTIONED)]
+
+    def unknown(self) -> list[str]:
+        """Return the words behind an article that do something or end the sentence, and that are nobody's."""
+        places = (found.start("list") for found in _UNKNOWN.finditer(self.signs))
+        return [stem for place in places if not _is_plain(stem := self.words[place][1])]
+
+    def _heads(self, pattern: re.Pattern[str]) -> Iterator[int]:
+        for found in pattern.finditer(self.signs):
+            start, end = found.span("list")
+            yield from (each.start() for each in _HEAD.finditer(self.signs, start, end))
+
+    def _is_definite(self, place: int) -> bool:
+        return re.search("D[OSXx]*$", self.signs[:place]) is not None
+
+    def _is_named(self, place: int) -> bool:
+        return self.signs[place - 1 : place] == "S" or self.signs[place + 1 : place + 2] == "N"

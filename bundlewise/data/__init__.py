@@ -1,0 +1,1 @@
+"""What people give us: sessions, catalogues, feedback and the official data, read strictly."""

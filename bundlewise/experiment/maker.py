@@ -1,0 +1,217 @@
+"""The workshop where cells are made: what they share is made once, named by everything that determines it."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from bundlewise.domain import Prediction, Record
+from bundlewise.errors import DataError
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.file import Experiment
+from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
+from bundlewise.files import cost_path, fingerprint, only_process, read_rows, write_json
+from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import fingerprint_of, resolve, token_counter
+from bundlewise.models.memory import forget_peak, peak_memory, release_memory
+from bundlewise.pipeline import predictions as chain
+from bundlewise.pipeline.distil import FORMATS
+
+if TYPE_CHECKING:
+    from bundlewise.agents.student.reading import Reading
+    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+class Made(Record):
+    """What a cell came to: its predictions, and what they took. Seconds are of this machine.
+
+    `predictions` is a file's name in the cache. `chooser` says whether bundles were chosen by what was learnt from
+    the sessions that teach, beside the evidence. `seconds` is answering alone, `tuning_seconds` and
+    `distil_seconds` what had to be done once; `cached` says that nothing had to be done this time. Memory
+    is the peak of the process in GB.
+    """
+
+    predictions: str
+    sessions: int
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    validation_gjs: float | None = None
+    student_weight: float | None = None
+    chooser: bool = False
+    trainable_parameters: int = 0
+    tuned_sessions: int = 0
+    tuning_seconds: float = 0.0
+    tuning_tokens: int = 0
+    distil_seconds: float = 0.0
+    distil_tokens: int = 0
+    distil_dollars: float | None = 0.0
+    distil_failed: int = 0
+    teaching_sessions: int = 0
+    knowledge: Mapping[str, int] = Field(default_factory=dict)
+    memory_gb: float = 0.0
+    cached: bool = False
+
+
+class Workshop(KnowledgeBases):
+    """One process's tools over an experiment's data and a cache folder that several may share."""
+
+    def __init__(self, experiment: Experiment, cache: Path) -> None:
+        super().__init__(experiment, cache)
+        self._latest: tuple[str, Retriever] | None = None
+        self._students: dict[str, str] = {}
+        self._answers: dict[str, list[Prediction]] = {}
+
+    def key(self, cell: Cell) -> str:
+        """Return the name of a cell's predictions: a hash of all that determines them."""
+        asked = [session.session_id for session in self.scored]
+        told = [cell.model_dump(), self._knowledge_key(cell), self._student_key(cell), self._held]
+        return fingerprint([self._code, *told, asked])
+
+    @cached_property
+    def _held(self) -> str:
+        return fingerprint([s.model_dump() for s in self.data[self.experiment.target] if s.split != "train"])
+
+    def _student_key(self, cell: Cell) -> str:
+        if cell.student not in self._students:
+            base = None if is_served(cell.student) else resolve(cell.student)
+            self._students[cell.student] = fingerprint_of(base) if base else cell.student
+        return self._students[cell.student]
+
+    def is_made(self, cell: Cell) -> bool:
+        """Say whether a cell's result is in the cache."""
+        key = self.key(cell)
+        return self._result(key).is_file() and self._predictions(key).is_file()
+
+    def _result(self, key: str) -> Path:
+        return self.cache / "cells" / f"{key}.json"
+
+    def _predictions(self, key: str) -> Path:
+        return self.cache / "predictions" / f"{key}.jsonl"
+
+    def make(self, cell: Cell) -> Made:
+        """Return what a cell comes to, from the cache or made now; what was half made goes on.
+
+        Raises:
+            BundlewiseError: the cell cannot be made; the message says why.
+        """
+        result = self._result(self.key(cell))
+        # Another run that shares the cache may be making it: then it is waited for, not made twice.
+        with only_process(result, wait=True):
+            if self.is_made(cell):
+                return Made.model_validate_json(result.read_text("utf-8")).model_copy(update={"cached": True})
+            forget_peak()
+            made = self._make(cell).model_copy(update={"memory_gb": round(peak_memory(), 2)})
+            write_json(result, made.model_dump(mode="json", exclude={"cached"}))
+        release_memory()
+        return made
+
+    def _make(self, cell: Cell) -> Made:
+        known = self._distilled(cell) if cell.knows else KnowledgeBase(Path())
+        retriever = self.retriever(cell) if cell.reads else None
+        adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
+        predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
+        told = json.loads(cost_path(predictions).read_text("utf-8"))
+        cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
+        tuned = {
+            "trainable_parameters": manifest.trainable_parameters,
+            "tuned_sessions": manifest.sessions,
+            "tuning_seconds": manifest.seconds,
+            "tuning_tokens": manifest.tokens,
+        } if manifest else {}  # fmt: skip
+        return Made(
+            predictions=predictions.name,
+            validation_gjs=score,
+            student_weight=reading.student,
+            chooser=reading.chooser is not None,
+            distil_seconds=known.seconds,
+            distil_tokens=known.tokens,
+            distil_dollars=known.dollars,
+            distil_failed=known.failed,
+            teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
+            knowledge=known.counts,
+            **cost,
+            **tuned,
+        )
+
+    def retriever(self, cell: Cell) -> "Retriever":
+        """Return what reads a cell's knowledge for a session; the knowledge is distilled where it is missing."""
+        from bundlewise.knowledge_base.retrieval import Retriever
+        from bundlewise.knowledge_base.store import KnowledgeStore
+
+        kb = self._distilled(cell).folder
+        name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
+        if self._latest is None or self._latest[0] != name:
+            # One at a time: the evidence of a large knowledge base takes memory.
+            self._latest = None
+            budget = cell.policy.budget is not None
+            count = token_counter(resolve(cell.student)) if budget else None
+            self._latest = name, Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
+        return self._latest[1]
+
+    def _tuned(self, cell: Cell, retriever: "Retriever | None", known: KnowledgeBase) -> "tuple[Path, Manifest]":
+        from bundlewise.finetune.tuning import Tuning
+
+        folder = self.adapter(cell)
+        kinds = [FORMATS[name] for name in cell.taught]
+        lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
+        tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=lessons)
+        manifest = tuning.run()
+        release_memory()
+        return folder, manifest
+
+    def adapter(self, cell: Cell) -> Path:
+        """Return the folder of a tuned cell's adapter."""
+        wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
+        # The manifest names its base, so one base under two names has two adapters.
+        key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
+        return self.cache / "adapters" / key
+
+    def knowledge(self, cell: Cell) -> Path:
+        """Return the folder of a cell's knowledge base; it is distilled where it is missing."""
+        return self._distilled(cell).folder
+
+    def evidence_key(self, cell: Cell) -> str:
+        """Return a hash of all that determines what a cell's evidence answers by itself."""
+        seed = cell.seed if cell.has_readers else None
+        return fingerprint([self.baselines_key, self._knowledge_key(cell), cell.policy.model_dump(), seed])
+
+    def _answered(
+        self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
+    ) -> "tuple[Path, Reading, float | None]":
+        from bundlewise.finetune.students import open_student
+
+        key = self.key(cell)
+        output = self._predictions(key)
+        student = open_student(cell.student, adapter, manifest)
+        reading, score = self._reading(cell, student.engine, retriever, manifest)
+        chain.answer_to_file(
+            self.scored, student.engine, output, [key, reading.model_dump()], retriever=retriever, reading=reading
+        )
+        return output, reading, score
+
+    def _reading(
+        self, cell: Cell, engine: Any, retriever: "Retriever | None", manifest: "Manifest | None"
+    ) -> "tuple[Reading, float | None]":
+        if manifest is not None:
+            return manifest.reading, manifest.validation_gjs
+        reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
+        return reading, round(score, 4)
+
+    def predictions(self, made: Made) -> list[Prediction]:
+        """Return a cell's predictions, in the order of the scored sessions.
+
+        Raises:
+            DataError: the file is gone or is not that of these sessions.
+        """
+        if made.predictions not in self._answers:
+            path = self.cache / "predictions" / made.predictions
+            rows = [Prediction.model_validate(row) for row in read_rows(path)]
+            if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
+                raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
+            self._answers[made.predictions] = rows
+        return self._answers[made.predictions]

@@ -1,0 +1,98 @@
+"""The purse of a run: what its large teachers were paid, and what the caps leave for the next one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.tally import Tally
+from bundlewise.experiment.file import Experiment
+from bundlewise.models.endpoints import model_of
+from bundlewise.models.prices import Price, in_dollars, price_of
+from bundlewise.pipeline.distil import Payment
+
+
+@dataclass
+class Bill:
+    """What the answers of one teacher took: all of them, paid now or held in the ledger from before."""
+
+    tally: Tally = field(default_factory=Tally)
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def __post_init__(self) -> None:
+        self.tally.listeners.append(self._hear)
+
+    @property
+    def dollars(self) -> float | None:
+        """What the answers cost; None where the price of a token is unknown."""
+        if not self.tokens_in + self.tokens_out:
+            return 0.0
+        return None if self.tally.price is None else self.tally.price.cost(self.tokens_in, self.tokens_out)
+
+    @property
+    def failed(self) -> int:
+        """How many questions were left without an answer that can be used."""
+        return sum(stage.failed for stage in self.tally.stages.values())
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] in ("call", "cached") and event["stage"] != "probe":
+            read, written = event.get("held") or (event["tokens_in"], event["tokens_out"])
+            self.tokens_in, self.tokens_out = self.tokens_in + read, self.tokens_out + written
+
+
+class Purse:
+    """Pays the large teachers of a run; its caps hold over all of them together."""
+
+    def __init__(self, experiment: Experiment, ledger: Path) -> None:
+        self.payment = TypeAdapter(Payment).validate_python({"ledger": ledger, **experiment.payment})
+        self._tallies: list[Tally] = []
+
+    @contextmanager
+    def paying(self) -> Iterator[tuple[Payment, Bill]]:
+        """Give a teacher what is left under the caps, and note on its bill what it takes.
+
+        Raises:
+            CapError: the next call could pass a cap; the run has to stop, and what was paid for is kept.
+        """
+        payment, bill = self._left(), Bill()
+        self._tallies.append(bill.tally)
+        try:
+            yield payment, bill
+        except CapError as error:
+            raise CapError(
+                f"stopped before the run could pass a cap of payment ({self._caps()}), which holds over all cells and "
+                f"teachers; in this run: {self._told()}; the same command with a higher cap goes on"
+            ) from error
+
+    def price_of(self, model: str) -> Price | None:
+        """Return the price of a model, or of an endpoint's model `openai:MODEL[@URL]`; None where it is unknown."""
+        return price_of(model_of(model), self.payment.prices)
+
+    def _left(self) -> Payment:
+        """Return the payment with its caps less what this run has paid."""
+        given, (cost, tokens, calls) = self.payment, self._spent()
+        return replace(
+            given,
+            max_cost=None if given.max_cost is None else max(0.0, given.max_cost - cost),
+            max_tokens=None if given.max_tokens is None else max(0, given.max_tokens - tokens),
+            max_calls=None if given.max_calls is None else max(0, given.max_calls - calls),
+        )
+
+    def _spent(self) -> tuple[float, int, int]:
+        """Return dollars (of the teachers whose price is known), tokens and calls of this run."""
+        tallies = self._tallies
+        return sum(t.cost() or 0.0 for t in tallies), sum(t.tokens for t in tallies), sum(t.calls for t in tallies)
+
+    def _caps(self) -> str:
+        caps = {name: getattr(self.payment, name) for name in ("max_cost", "max_tokens", "max_calls")}
+        return ", ".join(f"{name} {cap:g}" for name, cap in caps.items() if cap is not None)
+
+    def _told(self) -> str:
+        cost, tokens, calls = self._spent()
+        unknown = any(tally.cost() is None for tally in self._tallies)
+        return f"{calls:,} calls, {tokens:,} tokens, cost {in_dollars(None if unknown else cost)}"

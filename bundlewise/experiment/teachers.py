@@ -1,0 +1,150 @@
+"""The rows beside the cells: bundles without a language model, and large teachers from a file or an endpoint."""
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bundlewise.agents.teacher.ask import messages_of
+from bundlewise.agents.teacher.contracts import Proposal, schema_of
+from bundlewise.agents.teacher.large import LargeTeacher
+from bundlewise.domain import Grouping, Session, Split
+from bundlewise.evaluation.scores import read_predictions
+from bundlewise.experiment.cells import Cell
+from bundlewise.experiment.file import TeacherRow
+from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.references import EVIDENCE, Reference, References
+from bundlewise.experiment.rows import Cost, Row, row_of
+from bundlewise.files import fingerprint, made_once
+from bundlewise.models.folders import SMOLLM2, resolve, token_counter
+from bundlewise.pipeline.distil import asking
+from bundlewise.progress import progress
+
+PER = 1_000
+"""Sessions that money is told for."""
+
+
+def baseline_rows(workshop: Workshop) -> list[Row]:
+    """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
+    kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
+    rows = made_once(kept, lambda: [[one.name, one.note, one.groups] for one in _baselines(workshop)])
+    return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
+
+
+def _baselines(workshop: Workshop) -> list[Reference]:
+    training, references = _annotated(workshop, "train"), _references(workshop)
+    found = [references.whole_session(), references.lexical(), references.embedding(workshop.embedder)]
+    return [*found, *([references.nearest(training, workshop.embedder)] if training else [])]
+
+
+def _references(workshop: Workshop) -> References:
+    return References(_annotated(workshop, "validation"), [session.blind() for session in workshop.scored])
+
+
+def _annotated(workshop: Workshop, split: Split) -> list[Session]:
+    return [s for s in workshop.data[workshop.experiment.target] if s.split == split and s.bundles]
+
+
+def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return the cell whose evidence stands in the table for each teacher, by the name of the row.
+
+    Of a teacher's cells it is the first of those whose knowledge comes from the largest share of the sessions.
+    """
+    reading = [cell for cell in cells if cell.policy.hints]
+    best: dict[str, Cell] = {}
+    for cell in reading:
+        known = best.setdefault(cell.teacher, cell)
+        if (len(cell.domains), cell.ratio) > (len(known.domains), known.ratio):
+            best[cell.teacher] = cell
+    several = len(best) > 1
+    return {f"{EVIDENCE}, teacher {teacher}" if several else EVIDENCE: cell for teacher, cell in best.items()}
+
+
+def evidence_row(workshop: Workshop, name: str, cell: Cell) -> Row:
+    """Return the row of a cell's evidence, decoded without a student: the hardest baseline of a student that reads it.
+
+    Raises:
+        BundlewiseError: the knowledge base cannot be opened.
+    """
+    kept = workshop.cache / "baselines" / f"{workshop.evidence_key(cell)}.json"
+    groups = made_once(kept, lambda: _references(workshop).pair_classifier(workshop.retriever(cell)).groups)
+    return row_of(name, "baseline", [_grouping(groups)], workshop.scored)
+
+
+def _grouping(groups: Sequence[Any]) -> list[Grouping]:
+    return [tuple(tuple(group) for group in one) for one in groups]
+
+
+def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
+    """Return a teacher's row from its predictions, or asked now; what was paid for is kept in the ledger.
+
+    Raises:
+        UsageError: the file of predictions cannot be read, or the endpoint's name is none.
+        ModelError: the endpoint cannot be used.
+    """
+    if teacher.predictions is not None:
+        found = read_predictions(Path(teacher.predictions), workshop.scored_or_not)
+        groups = [found.get(session.session_id, ()) for session in workshop.scored]
+        answers = [json.dumps([[place + 1 for place in group] for group in one]) for one in groups]
+        count = token_counter(resolve(SMOLLM2.name))
+        read = sum(map(count, (_question(session) for session in workshop.scored)))
+        tokens = (read, sum(map(count, answers)))
+        note = "predictions from a file, tokens estimated from titles and bundles alone"
+    else:
+        groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
+    return row_of(
+        teacher.name,
+        "teacher",
+        [groups],
+        workshop.scored,
+        cost=_cost(workshop, teacher, tokens, len(groups)),
+        note=note,
+    )
+
+
+def _cost(workshop: Workshop, teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
+    price = workshop.purse.price_of(teacher.price or teacher.endpoint or "")
+    dollars = round(price.cost(*tokens) / sessions * PER, 6) if price else None
+    return Cost(tokens_in=round(tokens[0] / sessions, 1), tokens_out=round(tokens[1] / sessions, 1), dollars=dollars)
+
+
+def _question(session: Session) -> str:
+    messages = messages_of("teacher_propose", schema_of(Proposal), titles=session.blind().titles, patterns=[])
+    return "\n".join(message["content"] for message in messages)
+
+
+def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
+    """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
+    found = made_once(_kept(workshop, endpoint), lambda: _answers(workshop, endpoint))
+    read, written = found["tokens"]
+    return _grouping(found["groups"]), (read, written)
+
+
+def _kept(workshop: Workshop, endpoint: str) -> Path:
+    ids = [session.session_id for session in workshop.scored]
+    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
+    return workshop.cache / "teachers" / f"{key}.json"
+
+
+def is_asked(workshop: Workshop, teacher: TeacherRow) -> bool:
+    """Say whether a live teacher's answers to all scored sessions are in the cache."""
+    return _kept(workshop, str(teacher.endpoint)).is_file()
+
+
+def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
+    with workshop.purse.paying() as (payment, bill), asking(endpoint, payment, bill.tally) as asker:
+        groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
+    # What the answers cost is what all of them took, paid now or before.
+    return {"groups": groups, "tokens": [bill.tokens_in, bill.tokens_out]}
+
+
+def _proposed(teacher: LargeTeacher, sessions: Sequence[Session], concurrency: int) -> list[Grouping]:
+    with progress("teacher", len(sessions)) as advance, ThreadPoolExecutor(concurrency) as pool:
+
+        def propose(session: Session) -> Grouping:
+            groups = teacher.propose(session.blind(), [])
+            advance(1)
+            return groups or ()
+
+        return list(pool.map(propose, sessions))

@@ -1,0 +1,196 @@
+"""The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.replies import NO_LIMITS, Form
+from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session, Split
+from bundlewise.errors import UsageError
+from bundlewise.files import cost_path, fingerprint, is_special, only_process, partial_path, write_json, write_jsonl
+from bundlewise.progress import Advance, go_on, progress
+from bundlewise.prompts.render import student_fingerprints
+
+if TYPE_CHECKING:
+    from bundlewise.agents.student.engine import Engine
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.policy import Policy
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+GENERATE_BATCH = 32
+Spread = Callable[[Sequence[Sequence[Session]], dict[str, Any]], Iterable[list[Prediction]]]
+"""Answers batches of sessions in their order, somewhere else; takes the settings of `answer` too."""
+
+
+def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None) -> "Retriever":
+    """Open a knowledge base for retrieval by a policy; a token budget is counted in the student's tokens."""
+    from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.knowledge_base.store import KnowledgeStore
+    from bundlewise.models.folders import token_counter
+
+    return Retriever(KnowledgeStore.open(kb), policy, token_counter(student) if student else None)
+
+
+def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
+    """Return the active records of some kinds, for a student that learns their words."""
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+    records = KnowledgeStore.open(kb, embedder).catalogue.records()
+    return [record for record in records if record.kind in kinds and record.status == "active"]
+
+
+def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
+    """Return the annotated sessions of a split that the student can read: not those of too many products, say."""
+    from bundlewise.agents.student.compose import unreadable
+
+    return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
+
+
+def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:
+    """Find out on the annotated validation sessions among these how an untuned student is to be read.
+
+    Return the reading with its mean GJS there. What a chooser learns comes from the training sessions. Sessions
+    that the student cannot read, such as those of too many products, are left out.
+
+    Raises:
+        UsageError: no annotated validation session can be read.
+    """
+    from bundlewise.agents.student.reading import learn_chooser
+    from bundlewise.agents.student.replies import fit_student
+    from bundlewise.domain import Retrieved
+
+    training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
+    if not validation:
+        raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
+    if retriever is None:
+        return fit_student(engine, validation, [Retrieved() for _ in validation])
+    chooser = learn_chooser(training, retriever.retrieve(training))
+    return fit_student(engine, validation, retriever.retrieve(validation), chooser)
+
+
+def answer(
+    sessions: Sequence[Session],
+    engine: "Engine",
+    *,
+    retriever: "Retriever | None" = None,
+    reading: Reading | None = None,
+    form: Form = "pairs",
+    repairs: int = 1,
+    advance: Advance | None = None,
+    limits: Mapping[str, Limits] = NO_LIMITS,
+) -> list[Prediction]:
+    """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
+
+    Batches are the same whoever calls, and so are the bytes of the answers. Limits hold by session id.
+    """
+    from langchain_core.runnables.config import set_config_context
+
+    from bundlewise.agents.student.compose import unreadable
+    from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
+
+    context = StudentContext(engine, retriever, reading or Reading(), form, repairs, advance, limits)
+    graph = build_student_graph()
+    answered: dict[str, Prediction] = {}
+    for start in range(0, len(sessions), GENERATE_BATCH):
+        go_on()
+        readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
+        if readable:
+            # By itself: within another graph it would write its steps to where that keeps its threads, and go on there.
+            with set_config_context({}) as alone:
+                state = alone.run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
+            answered |= {prediction.session_id: prediction for prediction in state["predictions"]}
+    return [
+        answered.get(session.session_id)
+        or Prediction(session_id=session.session_id, bundles=(), outcome="failed", reason=unreadable(session))
+        for session in sessions
+    ]
+
+
+def answer_to_file(
+    sessions: Sequence[Session],
+    engine: "Engine",
+    output: Path,
+    key: object,
+    *,
+    spread: Spread | None = None,
+    **settings: Any,
+) -> list[Prediction]:
+    """Answer sessions batch by batch into a file that appears only when it is complete.
+
+    Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
+    that determines the answers; a partial file of another key is dropped. `spread` answers elsewhere.
+    A device or FIFO gets all answers at the end, and nothing is put beside it.
+    """
+
+    def answered(batches: Sequence[Sequence[Session]], advance: Advance) -> Iterator[list[Prediction]]:
+        if spread is None:
+            yield from (answer(batch, engine, advance=advance, **settings) for batch in batches)
+            return
+        for found in spread(batches, settings):
+            advance(len(found))
+            yield found
+
+    if is_special(output):
+        batches = [sessions[start : start + GENERATE_BATCH] for start in range(0, len(sessions), GENERATE_BATCH)]
+        with progress("generate", len(sessions)) as advance:
+            found = [prediction for batch in answered(batches, advance) for prediction in batch]
+        write_jsonl(output, map(_row, found))
+        return found
+    with only_process(output):
+        return _answer_to_file(sessions, output, fingerprint(key), answered)
+
+
+def _answer_to_file(
+    sessions: Sequence[Session],
+    output: Path,
+    key: str,
+    answered: Callable[[Sequence[Sequence[Session]], Advance], Iterator[list[Prediction]]],
+) -> list[Prediction]:
+    partial = partial_path(output)
+    done = _read_partial(partial, key)
+    todo = [session for session in sessions if session.session_id not in done]
+    batches = [todo[start : start + GENERATE_BATCH] for start in range(0, len(todo), GENERATE_BATCH)]
+    with progress("generate", len(todo)) as advance:
+        for found in answered(batches, advance):
+            done |= {prediction.session_id: prediction for prediction in found}
+            with partial.open("a", encoding="utf-8") as stream:
+                stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
+    predictions = [done[session.session_id] for session in sessions]
+    # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
+    write_jsonl(output, map(_row, predictions))
+    write_json(cost_path(output), {**cost_of(predictions), "prompts": student_fingerprints()})
+    partial.unlink(missing_ok=True)
+    return predictions
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    return prediction.model_dump(mode="json", exclude={"seconds"})
+
+
+def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return tokens and seconds over all predictions."""
+    return {
+        "sessions": len(predictions),
+        "tokens_in": sum(prediction.tokens_in for prediction in predictions),
+        "tokens_out": sum(prediction.tokens_out for prediction in predictions),
+        "seconds": round(sum(prediction.seconds for prediction in predictions), 2),
+    }
+
+
+def _read_partial(partial: Path, key: str) -> dict[str, Prediction]:
+    """Return the whole batches in a partial file of this key; start a new file otherwise.
+
+    A batch cut off in the middle is answered again whole: batches stay the same, and so do the bytes.
+    """
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"key": key})
+    # A kill may have torn the last row in the middle of a letter; that row is dropped anyway.
+    lines = partial.read_text(encoding="utf-8", errors="replace").split("\n") if partial.is_file() else []
+    rows = lines[1:-1] if lines and lines[0] == head else []
+    rows = rows[: len(rows) // GENERATE_BATCH * GENERATE_BATCH]
+    kept = [Prediction.model_validate_json(row) for row in rows]
+    partial.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return {prediction.session_id: prediction for prediction in kept}

@@ -1,0 +1,115 @@
+"""Spreading work over a Ray cluster whose workers share files; what a dead worker had is begun again by another."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlewise.domain import Prediction, Session
+from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.settings import quiet_libraries
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.policy import Policy
+
+RETRIES = 3
+"""Times a piece of work is begun again after its worker died."""
+
+
+def require_ray() -> None:
+    """Raise a UsageError that names the remedy where Ray is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("ray") is None:
+        raise UsageError("the ray engine is not installed; pip install 'bundlewise[ray]', or choose --engine local")
+
+
+def connected() -> Any:
+    """Return Ray, joined to the cluster at RAY_ADDRESS, or to one started on this machine."""
+    require_ray()
+    # Worker processes inherit these: one device is no reason for Ray to hide it, nor usage for a report.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    return ray
+
+
+def spread(function: Callable[..., Any], pieces: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    """Call a function on the cluster with each piece; yield a piece's place and result as soon as it has one.
+
+    The result is a BundlewiseError where the worker failed, or died more than `RETRIES` times.
+    """
+    ray = connected()
+    call = ray.remote(max_retries=RETRIES, num_cpus=1)(_in_folder)
+    waiting = {call.remote(os.getcwd(), function, piece): place for place, piece in enumerate(pieces)}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        place = waiting.pop(ready)
+        try:
+            yield place, ray.get(ready)
+        except ray.exceptions.RayError as error:
+            yield place, _failure(error)
+
+
+def _in_folder(folder: str, function: Callable[..., Any], piece: tuple[Any, ...]) -> Any:
+    """Call a function where the one who asked stands, so that relative paths mean the same."""
+    quiet_libraries()
+    os.chdir(folder)
+    return function(*piece)
+
+
+def _failure(error: Exception) -> BundlewiseError:
+    said = " ".join(str(error).split())
+    return BundlewiseError(f"a worker failed or died {RETRIES + 1} times ({said[-200:]}); see its log, then go on")
+
+
+class Students:
+    """A student on every worker, opened there once: they answer batches of sessions."""
+
+    def __init__(self, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None") -> None:
+        """Name what each worker opens for itself; relative paths are from here."""
+        self.opened = (os.getcwd(), student, adapter, kb, policy)
+
+    def answer(self, batches: Sequence[Sequence[Session]], settings: dict[str, Any]) -> Iterator[list[Prediction]]:
+        """Yield the predictions of each batch in order; a worker that dies is replaced and its batch asked again.
+
+        Raises:
+            BundlewiseError: a worker failed, or died too often.
+        """
+        if not batches:
+            return
+        ray = connected()
+        from ray.util import ActorPool
+
+        given = {name: value for name, value in settings.items() if name != "retriever"}
+        count = min(len(batches), max(1, int(ray.cluster_resources().get("CPU", 1))))
+        kind = ray.remote(max_restarts=-1, max_task_retries=RETRIES, num_cpus=1)(_Worker)
+        workers = [kind.remote(*self.opened) for _ in range(count)]
+        try:
+            yield from ActorPool(workers).map(lambda worker, batch: worker.answer.remote(batch, given), batches)
+        except ray.exceptions.RayError as error:
+            raise _failure(error) from error
+        finally:
+            for worker in workers:
+                ray.kill(worker)
+
+
+class _Worker:
+    """One worker's student and retriever."""
+
+    def __init__(self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None"):
+        quiet_libraries()
+        os.chdir(folder)
+        from bundlewise.pipeline.student import LiveStudent
+
+        self.live = LiveStudent.open(
+            kb=kb, adapter=adapter, student=student, dials=policy.model_dump() if policy else None
+        )
+
+    def answer(self, sessions: Sequence[Session], settings: dict[str, Any]) -> list[Prediction]:
+        from bundlewise.pipeline import predictions
+
+        return predictions.answer(sessions, self.live.student.engine, retriever=self.live.retriever, **settings)

@@ -1,0 +1,217 @@
+"""The graphs as `langgraph dev` and LangGraph Studio run them, on names and texts that a form can hold.
+
+A program gives a graph its live things as context; a form gives names, and the live things are opened by them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from bundlewise.agents.student.replies import NO_LIMITS, Form
+from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.teacher.tally import Tally
+from bundlewise.data.sessions import load
+from bundlewise.domain import Item, Knowledge, Prediction, Session
+from bundlewise.graphs.assistant import build_assistant_graph
+from bundlewise.graphs.student import build_student_graph
+from bundlewise.graphs.teacher import build_teacher_graph
+from bundlewise.pipeline.distil import dials_of, teacher_named
+from bundlewise.pipeline.student import DEFAULT, LiveStudent
+
+if TYPE_CHECKING:
+    from bundlewise.agents.student.engine import Engine
+    from bundlewise.agents.student.limits import Limits
+    from bundlewise.agents.student.reading import Reading
+    from bundlewise.agents.teacher.protocol import Teacher
+    from bundlewise.graphs.chat_pilot import ChatPilot
+    from bundlewise.graphs.teacher_state import Dials
+    from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.pipeline.product_search import ProductFinder
+
+
+@cache
+def _student(name: str, kb: str, adapter: str) -> LiveStudent:
+    return LiveStudent.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
+
+
+@cache
+def _finder(catalogue: str) -> "ProductFinder":
+    from bundlewise.data.catalogue import read_products
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.pipeline.product_search import ProductFinder
+
+    return ProductFinder(read_products(catalogue), Embedder.named())
+
+
+@cache
+def _sessions(data: str) -> tuple[Session, ...]:
+    return tuple(load(data))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A student by its names."""
+
+    name: str = DEFAULT
+    kb: str = ""
+    adapter: str = ""
+
+    @property
+    def student(self) -> LiveStudent:
+        """The student that these names mean, opened once a process."""
+        return _student(self.name, self.kb, self.adapter)
+
+
+@dataclass(frozen=True)
+class StudentForm(_Named):
+    """Which student answers; otherwise what a `StudentContext` is."""
+
+    form: Form = "pairs"
+    repairs: int = 1
+
+    @property
+    def engine(self) -> "Engine":
+        """The student's model."""
+        return self.student.student.engine
+
+    @property
+    def retriever(self) -> "Retriever | None":
+        """The student's knowledge."""
+        return self.student.retriever
+
+    @property
+    def reading(self) -> "Reading":
+        """How its judgements become bundles."""
+        return self.student.reading
+
+    @property
+    def limits(self) -> "Mapping[str, Limits]":
+        """None: a form has no place for them."""
+        return NO_LIMITS
+
+    @property
+    def progress(self) -> None:
+        """None: Studio shows the steps."""
+
+
+@dataclass(frozen=True)
+class AssistantForm(_Named):
+    """Who assists, and with which catalogue, by names; otherwise what an `AssistantContext` is."""
+
+    catalogue: str = "electronics"
+    chat_model: str = ""
+
+    @property
+    def finder(self) -> "ProductFinder":
+        """The catalogue, read once a process."""
+        return _finder(self.catalogue)
+
+    @cached_property
+    def pilot(self) -> "ChatPilot | None":
+        """The chat model, where one is named."""
+        from bundlewise.graphs.chat_pilot import ChatPilot
+
+        return ChatPilot.named(self.chat_model) if self.chat_model else None
+
+
+@dataclass(frozen=True)
+class TeacherForm:
+    """Who distils what, by names; otherwise what a `TeacherContext` is. Nothing is written."""
+
+    name: str = "grounded"
+    data: str = "electronics"
+    limit: int = 20
+    formats: str = ""
+
+    @cached_property
+    def sessions(self) -> list[Session]:
+        """The first annotated training sessions of the data."""
+        return [s for s in _sessions(self.data) if s.split == "train" and s.bundles][: self.limit]
+
+    @property
+    def validation(self) -> list[Session]:
+        """The sessions that rules are tested on."""
+        return [s for s in _sessions(self.data) if s.split == "validation"]
+
+    @cached_property
+    def teacher(self) -> "Teacher":
+        """The teacher, grounded or recorded: a large one is paid for, and stays with `bundlewise distil`."""
+        return teacher_named(self.name, self.sessions)
+
+    @property
+    def dials(self) -> "Dials":
+        """The formats that are wanted, of all sessions."""
+        return dials_of("random", 1.0, 0, self.formats or None)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What has been done."""
+        return Tally(listeners=[self.outcomes.hear])
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What has failed; too much of it ends the run."""
+        return Outcomes()
+
+    store = pack = embed = None
+    known = remarks = training = ()
+    is_plan = False
+
+
+@dataclass(frozen=True)
+class Carts:
+    """Titles of products, a list a cart."""
+
+    carts: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """What the student makes of carts."""
+
+    carts: list[list[str]]
+    sessions: list[Session] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What the teacher makes of the sessions that the form names; nothing goes in."""
+
+    sessions: list[Session] = field(default_factory=list)
+    records: list[Knowledge] = field(default_factory=list)
+
+
+def _read_carts(state: Carts) -> dict[str, list[Session]]:
+    carts = [tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)) for titles in state.carts]
+    return {
+        "sessions": [Session(session_id=f"cart-{n}", split="test", items=items) for n, items in enumerate(carts, 1)]
+    }
+
+
+def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
+    return {"sessions": runtime.context.sessions}
+
+
+def _whole(
+    form: Any, given: Any, state: Any, name: str, read: Any, inner: Any
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return a graph that reads what the form holds, and goes on as the graph of programs does."""
+    graph = StateGraph(state, context_schema=form, input_schema=given)
+    graph.add_node("read", read)
+    graph.add_node(name, inner)
+    graph.add_edge(START, "read")
+    graph.add_edge("read", name)
+    graph.add_edge(name, END)
+    return graph.compile()
+
+
+student = _whole(StudentForm, Carts, Bundled, "student", _read_carts, build_student_graph())
+teacher = _whole(TeacherForm, Distilled, Distilled, "teacher", _read_data, build_teacher_graph())
+assistant = build_assistant_graph(context_schema=AssistantForm)

@@ -1,0 +1,127 @@
+"""The page to look at a knowledge base: counts, a map, the strongest patterns, rules with their gain, a search."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, Status
+from bundlewise.files import write_text
+from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.reports.pictures import GRAPH_PATTERNS, MAP_RECORDS, graph_of, map_of, names_of, sample, strongest
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+PAGE_RECORDS = 5000
+PAGE_SOURCES = 50
+
+
+def write_report(path: Path, records: Sequence[Knowledge], vectors: Vectors, about: Mapping[str, Any]) -> None:
+    """Write the page about a knowledge base; the same records make the same bytes.
+
+    Args:
+        path: where to write.
+        records: all records, whatever their status and domain.
+        vectors: a unit vector for each record, in the same order.
+        about: what the header says of the knowledge base, by name.
+    """
+    places = page_places(records, PAGE_RECORDS)
+    shown = [records[place] for place in places]
+    mapped = sample([record.id for record in shown], MAP_RECORDS)
+    dots = map_of(vectors[[places[number] for number in mapped]])
+    data = {
+        "records": [_row(record) for record in shown],
+        "map": [[number, *dot] for number, dot in zip(mapped, dots, strict=True)],
+        "names": names_of([shown[number] for number in mapped], dots),
+        "domains": sorted({record.domain for record in shown}),
+        "graphs": _graphs(shown),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(_resource("knowledge.html.jinja")).render(
+        about={name: str(value) for name, value in about.items()},
+        counts=counts(records),
+        totals={kind: sum(record.kind == kind for record in records) for kind in KNOWLEDGE_KINDS},
+        columns={kind: _statuses(r for r in records if r.kind == kind) or ["active"] for kind in KNOWLEDGE_KINDS},
+        statuses=_statuses(records),
+        total=len(records),
+        shown=len(shown),
+        mapped=len(mapped),
+        strongest=GRAPH_PATTERNS,
+        cut=PAGE_SOURCES if any(len(record.source_session_ids) > PAGE_SOURCES for record in shown) else 0,
+        script=Markup(_resource("knowledge.js")),
+        data=inline_json(data),
+    )
+    write_text(path, text)
+
+
+def _resource(name: str) -> str:
+    return files("bundlewise.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def inline_json(value: Any) -> Markup:
+    """Return JSON that may stand in a script element: no text in it can end the element."""
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def counts(records: Iterable[Knowledge]) -> list[dict[str, Any]]:
+    """Return a row for each domain and teacher with its number of records by (kind, status)."""
+    number: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+    for record in records:
+        row = number.setdefault((record.domain, record.provenance.teacher), Counter())
+        row[record.kind, record.status] += 1
+    return [{"domain": key[0], "teacher": key[1], "by": number[key]} for key in sorted(number)]
+
+
+def _statuses(records: Iterable[Knowledge]) -> list[Status]:
+    found = {record.status for record in records}
+    return [status for status in STATUSES if status in found]
+
+
+def page_places(records: Sequence[Knowledge], count: int = PAGE_RECORDS) -> list[int]:
+    """Return where the records of the page stand: kind by kind, active and strong ones first.
+
+    Of more than `count` records each kind gives its strongest, as many as the others while it has them.
+    """
+    ordered = sorted(range(len(records)), key=lambda place: _strength(records[place]))
+    rank: Counter[str] = Counter()
+    ranked = []
+    for position, place in enumerate(ordered):
+        kind = records[place].kind
+        ranked.append((rank[kind], position, place))
+        rank[kind] += 1
+    return [place for _, place in sorted((position, place) for _, position, place in sorted(ranked)[:count])]
+
+
+def _strength(record: Knowledge) -> tuple[Any, ...]:
+    """Return a key that puts strong records first; thoughts have no strength and come in the order of hashes."""
+    return (
+        KNOWLEDGE_KINDS.index(record.kind),
+        STATUSES.index(record.status),
+        float("inf") if record.gain is None else -record.gain,
+        -(record.support or 0),
+        -(record.lift or 0.0),
+        sha256(record.id.encode()).hexdigest(),
+    )
+
+
+def _row(record: Knowledge) -> dict[str, Any]:
+    row = record.model_dump(exclude={"supporters", "source_session_ids", "provenance"}, exclude_defaults=True)
+    return row | {
+        "status": record.status,
+        "sources": record.source_session_ids[:PAGE_SOURCES],
+        "from": len(record.source_session_ids),
+        "by": record.provenance.model_dump(),
+    }
+
+
+def _graphs(records: Sequence[Knowledge]) -> list[dict[str, Any]]:
+    """Return the graph of all domains, then that of each domain in order where there are several."""
+    domains = sorted({record.domain for record in records})
+    alone = [[r for r in records if r.domain == name] for name in domains] if len(domains) > 1 else []
+    return [graph_of(strongest(some)) for some in (records, *alone)]

@@ -1,0 +1,166 @@
+"""Answers of a student under given prompts, kept by everything that determines them, so that a second look is free."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bundlewise import __version__
+from bundlewise.agents.student.reading import Reading, learn_chooser
+from bundlewise.agents.student.replies import Form, fit_student
+from bundlewise.domain import Prediction, Retrieved, Session
+from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.files import fingerprint
+from bundlewise.pipeline import predictions
+from bundlewise.prompts import render
+from bundlewise.prompts.library import Library, using
+from bundlewise.settings import cache_folder
+from bundlewise.workbench.cases import Answers
+
+if TYPE_CHECKING:
+    from bundlewise.finetune.students import Student
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+BUSY = 60.0
+READ = ("label", "pattern")
+"""Templates that a student's answers depend on besides those of its questions: repair asks by labels, and a pattern
+is worded anew for a session that it was counted in."""
+
+
+def default_cache() -> Path:
+    """Return the file where answers are kept unless another one is named."""
+    return cache_folder() / "prompt-answers.sqlite"
+
+
+class AnswerCache:
+    """Answers by key in one SQLite file, for several processes at once; what is kept survives kill -9."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made where it is missing.
+
+        Raises:
+            KnowledgeError: it cannot be used, or is another database.
+        """
+        self.path = path
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            tables = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables - {"answers"}:
+                raise KnowledgeError(f"{path} holds no answers but is another database; give another file, --cache")
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute(SCHEMA)
+
+    def find(self, key: str) -> str | None:
+        """Return what is kept under a key."""
+        with self._explained():
+            row = self._base.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def keep(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Keep values by key, all or none of them."""
+        with self._explained(), self._base:
+            self._base.execute("BEGIN IMMEDIATE")
+            self._base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise KnowledgeError(
+                f"cannot use the answers in {self.path}: {error}; give another file, --cache"
+            ) from error
+
+
+@dataclass
+class Bench:
+    """A student with its knowledge and dials, ready to answer under any prompts; `asked` counts what was not kept."""
+
+    student: "Student"
+    cache: AnswerCache
+    retriever: "Retriever | None" = None
+    form: Form = "pairs"
+    repairs: int = 1
+    readings: dict[str, Reading] = field(default_factory=dict)
+    asked: int = 0
+
+    def answers(self, library: Library, sessions: Sequence[Session]) -> list[Prediction]:
+        """Return the student's answers under these prompts, from the cache where they are kept."""
+        with using(library):
+            reading = self.readings.get(self.prompts(), self.student.reading)
+            keys = [self._key("answer", reading.model_dump(), session.blind().model_dump()) for session in sessions]
+            kept = [self.cache.find(key) for key in keys]
+            todo = [place for place, value in enumerate(kept) if value is None]
+            found = predictions.answer(
+                [sessions[place] for place in todo],
+                self.student.engine,
+                retriever=self.retriever,
+                reading=reading,
+                form=self.form,
+                repairs=self.repairs,
+            )
+        self.asked += len(todo)
+        new = {place: prediction.model_dump_json() for place, prediction in zip(todo, found, strict=True)}
+        self.cache.keep([(keys[place], value) for place, value in new.items()])
+        return [Prediction.model_validate_json(new.get(place) or str(value)) for place, value in enumerate(kept)]
+
+    def calibrate(self, library: Library, sessions: Sequence[Session]) -> Reading:
+        """Find out on annotated training sessions how the student is to be read under these prompts; kept too.
+
+        Raises:
+            UsageError: there are no such sessions.
+        """
+        usable = [session for session in sessions if session.bundles and session.split == "train"]
+        if not usable:
+            raise UsageError("no training session is annotated, to calibrate on; leave out --calibrate")
+        with using(library):
+            key = self._key("reading", [session.model_dump() for session in usable])
+            kept = self.cache.find(key)
+            reading = Reading.model_validate_json(kept) if kept else self._fit(usable)
+            self.readings[self.prompts()] = reading
+        self.cache.keep([(key, reading.model_dump_json())])
+        return reading
+
+    def _fit(self, sessions: Sequence[Session]) -> Reading:
+        found = self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
+        return fit_student(self.student.engine, sessions, found, learn_chooser(sessions, found))[0]
+
+    @staticmethod
+    def prompts() -> str:
+        """Return what the answers depend on of the prompts in force."""
+        return fingerprint([render.student_fingerprints(), [render.fingerprint(name) for name in READ]])
+
+    def _key(self, *what: Any) -> str:
+        manifest, retriever = self.student.manifest, self.retriever
+        student = [self.student.fingerprint, manifest and manifest.model_dump()]
+        dials = [self.form, self.repairs, retriever and retriever.about, __version__]
+        content = [student, dials, self.prompts(), *what]
+        return fingerprint(content) + fingerprint([content])
+
+
+class _Given:
+    """Stands where a retriever does, and gives what it was given."""
+
+    def __init__(self, retrieved: Retrieved) -> None:
+        self._retrieved = retrieved
+
+    def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+        return [self._retrieved for _ in sessions]
+
+
+def with_knowledge(student: "Student") -> Answers:
+    """Return a student as a function of a session and the knowledge for it, under the prompts in force."""
+
+    def answer(session: Session, retrieved: Retrieved) -> Prediction:
+        retriever = cast("Retriever", _Given(retrieved))
+        return predictions.answer([session], student.engine, retriever=retriever, reading=student.reading)[0]
+
+    return answer

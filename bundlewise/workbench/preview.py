@@ -1,0 +1,291 @@
+"""What a model gets for a session, part by part, through the functions that training and serving use."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt, size_of
+from bundlewise.agents.student.replies import fitting_name
+from bundlewise.domain import Record, Retrieved, Session
+from bundlewise.errors import DataError
+from bundlewise.prompts.library import current
+from bundlewise.prompts.outside import charged
+from bundlewise.workbench.questions import Question, questions
+
+KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint": ""}
+"""The variables that bring knowledge, and what they are without any."""
+MOST_COMPARED = 250_000
+"""Pairs of lines in which what is new is looked for line by line: equal lines cost the square of their number."""
+Span = tuple[int, int]
+Prompt = TypeVar("Prompt", JudgePrompt, str)
+
+
+class Part(Record):
+    """A piece of a prompt: who says it (text, system, user, assistant), and where knowledge stands in it."""
+
+    template: str
+    role: str
+    text: str
+    tokens: int | None = None
+    knowledge: tuple[Span, ...] = ()
+
+
+class Rendered(Record):
+    """One prompt, exactly as a model gets it: the texts of its parts one after the other, or as chat messages.
+
+    `about` says what it is asked of, `cut` what was left out for the student to read it whole. `opening` is the number
+    of tokens that open a document; `estimated` says that tokens are counted by characters, the tokenizer being unknown.
+    """
+
+    template: str
+    fingerprint: str
+    about: str
+    parts: tuple[Part, ...]
+    cut: str = ""
+    opening: int = 0
+    estimated: bool = False
+
+    @property
+    def text(self) -> str:
+        """The whole prompt as text."""
+        return "".join(part.text for part in self.parts)
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens of all parts, and those that open the document."""
+        counts = [part.tokens for part in self.parts]
+        return None if None in counts else self.opening + sum(count or 0 for count in counts)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a student reads texts, without its weights: its tokenizer and its configuration."""
+
+    folder: Path
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has."""
+        from bundlewise.agents.student.engine import token_ids
+
+        return len(token_ids(self._tokenizer, text))
+
+    @property
+    def opening(self) -> int:
+        """The number of tokens that open a document."""
+        from bundlewise.agents.student.engine import start_ids
+
+        return len(start_ids(self._tokenizer))
+
+    def fits(self, prompt: JudgePrompt | str) -> bool:
+        """Say whether the student can read a prompt whole."""
+        from bundlewise.agents.student.engine import fits
+
+        return fits(self._tokenizer, self._config, prompt)
+
+    @property
+    def most_bytes(self) -> float:
+        """The bytes of a prompt above which its tokens are not counted, as the student cannot read it by far."""
+        from bundlewise.agents.student.engine import most_bytes
+
+        return most_bytes(self._config)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder)
+
+    @cached_property
+    def _config(self) -> Any:
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.folder)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a prompt depends on besides session and template: knowledge, other sessions, and who reads it."""
+
+    retrieved: Retrieved = field(default_factory=Retrieved)
+    known: Sequence[Session] = ()
+    reader: Reader | None = None
+
+    def count(self, text: str) -> int | None:
+        """Return how many tokens a text has for the student; None where none is known."""
+        return self.reader.count(text) if self.reader else None
+
+    @property
+    def opening(self) -> int:
+        """The number of tokens that open the student's document."""
+        return self.reader.opening if self.reader else 0
+
+    def fits(self, name: str, prompt: JudgePrompt | str) -> bool:
+        """Say whether the student can read a prompt of a template whole."""
+        with charged(current().template(name)):
+            return self.reader is None or self.reader.fits(prompt)
+
+    def refuse_long(self, name: str, prompt: JudgePrompt | str) -> None:
+        """Refuse a prompt that is too long for its tokens to be counted.
+
+        Raises:
+            DataError: it is; names the template.
+        """
+        if self.reader and (size := size_of(prompt)) > self.reader.most_bytes:
+            found = f"a prompt of {size:,} bytes, the student reads about {self.reader.most_bytes:,.0f} at most"
+            raise DataError(f"{current().template(name).at(1)}: {found}; write less")
+
+
+def rendered(name: str, session: Session, world: World | None = None) -> list[Rendered]:
+    """Return the prompts that a template makes, or takes part in, for a session.
+
+    Raises:
+        UsageError: there is no such template, or the session has nothing that it is asked about.
+    """
+    world = world or World()
+    current().template(name)
+    if name in ("judge", "pair"):
+        return [_judge(name, session, world)]
+    if name == "label":
+        return [_label(session, world)]
+    if name == "name":
+        return list(_names(session, world))
+    return [_asked(question, world) for question in questions(name, session, world.retrieved, world.known)]
+
+
+def rehearse(name: str, session: Session, world: World) -> None:
+    """Make the prompts by which the student is asked about a session, without asking.
+
+    Raises:
+        DataError: an edited template cannot be used for it; names file and line.
+    """
+    seen = session.blind()
+    prompt, _ = fitting(seen, world.retrieved, judge_prompt, lambda prompt: world.fits(name, prompt))
+    if not world.fits(name, prompt):
+        raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
+    fitting(seen, world.retrieved, label_prompt, lambda prompt: world.fits(name, prompt))
+    naming = fitting_name(seen, tuple(range(len(seen.items))), lambda prompt: world.fits(name, prompt))
+    if not world.fits(name, naming):
+        raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
+
+
+def _judge(name: str, session: Session, world: World) -> Rendered:
+    prompt, cut = _fitted(name, session, world, judge_prompt)
+    plain = judge_prompt(session.blind(), Retrieved())
+    parts = [] if name == "pair" else [_part("judge", f"{prompt.head}\n", f"{plain.head}\n", world)]
+    with charged(current().template(name)):
+        for question, without in zip(prompt.questions, plain.questions, strict=True):
+            parts.append(_part("pair", f"{question}\n", None if cut else f"{without}\n", world))
+    about = f"session {session.session_id}, {len(prompt.pairs)} pairs"
+    return Rendered(
+        template=name,
+        fingerprint=current().fingerprint(name),
+        about=about,
+        parts=tuple(parts),
+        cut=cut,
+        opening=world.opening,
+    )
+
+
+def _label(session: Session, world: World) -> Rendered:
+    text, cut = _fitted("label", session, world, label_prompt)
+    plain = label_prompt(session.blind(), Retrieved())
+    with charged(current().template("label")):
+        part = _part("label", text, plain, world)
+    about, known = f"session {session.session_id}", current().fingerprint("label")
+    return Rendered(template="label", fingerprint=known, about=about, parts=(part,), cut=cut, opening=world.opening)
+
+
+def _fitted(
+    name: str, session: Session, world: World, compose: Callable[[Session, Retrieved], Prompt]
+) -> tuple[Prompt, str]:
+    prompt, cut = fitting(session.blind(), world.retrieved, compose, lambda prompt: world.fits(name, prompt))
+    world.refuse_long(name, prompt)
+    return prompt, cut
+
+
+def _names(session: Session, world: World) -> Iterator[Rendered]:
+    """Yield a prompt for every annotated bundle, or one for all products together."""
+    for group in session.groups or (tuple(range(len(session.items))),):
+        text = fitting_name(session, group, lambda prompt: world.fits("name", prompt))
+        world.refuse_long("name", text)
+        about = f"session {session.session_id}, products {', '.join(str(place + 1) for place in group)}"
+        with charged(current().template("name")):
+            part = _part("name", text, None, world)
+        yield Rendered(
+            template="name",
+            fingerprint=current().fingerprint("name"),
+            about=about,
+            parts=(part,),
+            opening=world.opening,
+        )
+
+
+def _asked(question: Question, world: World) -> Rendered:
+    """Render a question; a large model's tokens are estimated."""
+    name, library = question.template, current()
+    plain = None
+    if question.variables.keys() & KNOWLEDGE.keys():
+        without = {key: KNOWLEDGE.get(key, value) for key, value in question.variables.items()}
+        plain = library.render(name, without)
+    chat = question.messages()
+    if len(chat) == 1:
+        world.refuse_long(name, chat[0]["content"])
+    with charged(library.template(name)):
+        parts = [
+            _part(question.sources[place], message["content"], plain if place == len(chat) - 1 else None, world)
+            if len(chat) == 1
+            else _estimated(question.sources[place], message, plain if place == len(chat) - 1 else None)
+            for place, message in enumerate(chat)
+        ]
+    return Rendered(
+        template=name,
+        fingerprint=library.fingerprint(name),
+        about=question.about,
+        parts=tuple(parts),
+        estimated=len(chat) > 1,
+    )
+
+
+def _part(template: str, text: str, plain: str | None, world: World) -> Part:
+    spans = added(plain, text) if plain is not None else ()
+    return Part(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
+
+
+def _estimated(template: str, message: dict[str, str], plain: str | None) -> Part:
+    text = message["content"]
+    spans = added(plain, text) if plain is not None else ()
+    return Part(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
+
+
+def estimate(text: str) -> int:
+    """Return about how many tokens a text has for a large model: four bytes each."""
+    return round(len(text.encode()) / 4)
+
+
+def added(plain: str, told: str) -> tuple[Span, ...]:
+    """Return where a text says more than the same text without knowledge: whole lines, or what differs within one."""
+    before, after = plain.splitlines(keepends=True), told.splitlines(keepends=True)
+    if len(before) * len(after) > MOST_COMPARED:
+        start, end = _within(plain, told, 0)
+        return ((start, end),) if start < end else ()
+    starts = [0]
+    for line in after:
+        starts.append(starts[-1] + len(line))
+    spans = []
+    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "insert":
+            spans.append((starts[c], starts[d]))
+        elif kind == "replace":
+            spans.append(_within("".join(before[a:b]), "".join(after[c:d]), starts[c]))
+    return tuple((start, end) for start, end in spans if start < end)
+
+
+def _within(before: str, after: str, start: int) -> Span:
+    """Return the middle of a text that is not in another one: what is left without equal beginnings and ends."""
+    shortest = min(len(before), len(after))
+    head = next((n for n in range(shortest) if before[n] != after[n]), shortest)
+    tail = next((n for n in range(shortest - head) if before[-1 - n] != after[-1 - n]), shortest - head)
+    return start + head, start + len(after) - tail

@@ -1,0 +1,300 @@
+"""The ledger: the SQLite file under a knowledge base, its changes as transactions, its journal for undo.
+
+Text is the truth of a knowledge base, and it is here. A change is one transaction; what it asks of
+the vector index waits in the table `pending` until it is done, so that nothing is lost when a
+process dies between the two.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession
+from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.text import spaced
+
+FILE = "catalogue.sqlite"
+SCHEMA = 2
+PATIENCE = 10.0
+"""Seconds to wait for another writer."""
+DIGEST_BITS = 96
+COLUMNS = "id, kind, domain, status, text, kinds, body"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An operation on a knowledge base: records to put or take away, sessions to know of, and why."""
+
+    what: str
+    put: Sequence[Knowledge] = ()
+    remove: Sequence[str] = ()
+    sessions: Sequence[KnownSession] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A past change: its number, what was done, when (UTC), and how many records it touched."""
+
+    number: int
+    what: str
+    at: str
+    records: int
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A record whose vector is not what the catalogue says."""
+
+    id: str
+    kind: KnowledgeKind
+    domain: str
+
+
+class Ledger:
+    """Records and known sessions, changed one operation at a time, each of which can be taken back."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create the file in a folder.
+
+        Raises:
+            KnowledgeError: the file is damaged, of another version, or cannot be read.
+        """
+        self.path = folder / FILE
+        with self.plainly("open"):
+            self.db = self._connect()
+            self._create()
+        self._refuse_other_version()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error) and "unable to open" not in str(error):
+                raise
+            # A folder nobody may write to: SQLite cannot make its side files, and nothing can change under us.
+            address = f"{self.path.absolute().as_uri()}?immutable=1"
+            db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+        return db
+
+    def _create(self) -> None:
+        if self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
+        with self._transaction():
+            if not self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in Path(__file__).with_name("database.sql").read_text("utf-8").split("\n\n"):
+                    self.db.execute(statement)
+                self._set({"schema": SCHEMA, "revision": 0, "digest": "0"})
+
+    def _refuse_other_version(self) -> None:
+        with self.plainly("open"):
+            found = self.meta().get("schema")
+        if found != SCHEMA:
+            newer = isinstance(found, int) and found > SCHEMA
+            remedy = "update bundlewise" if newer else "export it with the bundlewise that wrote it"
+            raise KnowledgeError(f"the knowledge base in {self.path.parent} has schema {found}, not {SCHEMA}; {remedy}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.db.close()
+
+    @contextmanager
+    def plainly(self, doing: str) -> Iterator[None]:
+        """Turn what SQLite raises into an error that names the file and the remedy."""
+        try:
+            yield
+        except (sqlite3.Error, ValidationError) as error:
+            remedies = {
+                "locked": "another process writes; wait for it and run again",
+                "readonly": "make the folder writable, or copy the knowledge base to one that is",
+                "unable to open": "make the folder readable and writable, or choose another",
+                "full": "free space and run again; nothing was changed",
+                "disk I/O": "free space or check the disk, and run again",
+            }
+            text = str(error) if isinstance(error, sqlite3.Error) else f"a {error.title} in it is damaged"
+            default = f"rebuild it from the vector index: bundlewise kb recover {self.path.parent}"
+            remedy = next((r for word, r in remedies.items() if word in text), default)
+            raise KnowledgeError(f"cannot {doing} {self.path}: {text}; {remedy}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the knowledge base says of itself: schema, revision, embedder, generation, digest."""
+        return {key: json.loads(value) for key, value in self.db.execute("SELECT key, value FROM meta")}
+
+    def set_meta(self, **values: Any) -> None:
+        """Change what the knowledge base says of itself, all keys at once; None removes a key."""
+        with self.plainly("write"), self._transaction():
+            self._set(values)
+
+    def _set(self, values: dict[str, Any]) -> None:
+        rows = [(key, json.dumps(value)) for key, value in values.items() if value is not None]
+        self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        self.db.executemany("DELETE FROM meta WHERE key = ?", [(k,) for k, value in values.items() if value is None])
+
+    def change(self, change: Change) -> int | None:
+        """Carry out a change in one transaction; return its number, or None when it changes nothing.
+
+        Putting a record that is there already, equal in every field, is no change.
+        """
+        with self.plainly("write"), self._transaction():
+            number = self._log(change.what)
+            deltas = [self._put(record.id, record.model_dump_json(), number) for record in change.put]
+            deltas += [self._put(key, None, number) for key in change.remove]
+            learnt = [self._know(session.id, session.model_dump_json(), number) for session in change.sessions]
+            if all(delta is None for delta in deltas) and not any(learnt):
+                self.db.execute("DELETE FROM operations WHERE number = ?", (number,))
+                return None
+            self._revise(deltas, any(learnt))
+        return number
+
+    def adopt(self, records: Sequence[Knowledge], sessions: Sequence[KnownSession], meta: dict[str, Any]) -> None:
+        """Fill an empty ledger with what stands elsewhere already: nothing to undo, nothing pending."""
+        self.change(Change("adopt", records, sessions=sessions))
+        with self.plainly("write"), self._transaction():
+            for table in ("pending", "operations", "records_before", "sessions_before"):
+                self.db.execute(f"DELETE FROM {table}")
+            self._set({key: value for key, value in meta.items() if key not in ("schema", "digest")})
+
+    def unsettle(self, keys: Sequence[str]) -> None:
+        """Note that the vectors of these records are to be brought in line."""
+        with self.plainly("write"), self._transaction():
+            statement = "INSERT OR REPLACE INTO pending SELECT id, kind, domain FROM records WHERE id = ?"
+            self.db.executemany(statement, [(key,) for key in keys])
+
+    def undo(self) -> Operation:
+        """Take the last operation back: every record and session it touched is again as it was, to the byte.
+
+        Raises:
+            UsageError: there is nothing to take back.
+        """
+        with self.plainly("write"), self._transaction():
+            last = self.history(1)
+            if not last:
+                raise UsageError(f"nothing to undo in {self.path.parent}; its journal is empty")
+            number = (last[0].number,)
+            before = self.db.execute(
+                "SELECT id, body FROM records_before WHERE operation = ? ORDER BY rowid DESC", number
+            )
+            deltas = [self._put(key, body, None) for key, body in before.fetchall()]
+            known = self.db.execute(
+                "SELECT id, body FROM sessions_before WHERE operation = ? ORDER BY rowid DESC", number
+            )
+            learnt = [self._know(key, body, None) for key, body in known.fetchall()]
+            self._revise(deltas, any(learnt))
+            for table, column in (
+                ("records_before", "operation"),
+                ("sessions_before", "operation"),
+                ("operations", "number"),
+            ):
+                self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", number)
+        return last[0]
+
+    def history(self, count: int = 20) -> list[Operation]:
+        """Return the last operations that can be taken back, the latest first."""
+        rows = self.db.execute(
+            "SELECT number, what, at, (SELECT count(*) FROM records_before WHERE operation = number)"
+            " FROM operations ORDER BY number DESC LIMIT ?",
+            (count,),
+        )
+        return [Operation(*row) for row in rows]
+
+    def _log(self, what: str) -> int:
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        return int(self.db.execute("INSERT INTO operations (what, at) VALUES (?, ?)", (what, at)).lastrowid or 0)
+
+    def _revise(self, deltas: Iterable[int | None], learnt: bool) -> None:
+        """Count the revision up, and bring the digest in line: the sum of the hashes of all active records."""
+        meta = self.meta()
+        digest = (int(meta["digest"], 16) + sum(delta or 0 for delta in deltas)) % 2**DIGEST_BITS
+        revision = meta["revision"] + 1
+        self._set({"revision": revision, "digest": f"{digest:x}"} | ({"learnt": revision} if learnt else {}))
+
+    def _put(self, key: str, body: str | None, operation: int | None) -> int | None:
+        """Put a record or, without a body, remove it; keep what was there for an operation to be undone.
+
+        Returns:
+            By how much the digest changes; None when the record is there already.
+        """
+        found = self.db.execute("SELECT body FROM records WHERE id = ?", (key,)).fetchone()
+        before = found[0] if found else None
+        if before == body:
+            return None
+        if operation is not None:
+            self.db.execute("INSERT INTO records_before VALUES (?, ?, ?)", (operation, key, before))
+        if before is not None:
+            self.db.execute("DELETE FROM records WHERE id = ?", (key,))
+        record = Knowledge.model_validate_json(body or before or "")
+        if body is not None:
+            found_by = (spaced(record.text), spaced(", ".join(record.kinds)))
+            row = (key, record.kind, record.domain, record.status, *found_by, body)
+            self.db.execute(f"INSERT INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self.db.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?)", (key, record.kind, record.domain))
+        return _share(body) - _share(before)
+
+    def _know(self, key: str, body: str | None, operation: int | None) -> bool:
+        """Remember a session or, without a body, forget it; say whether that changed anything."""
+        found = self.db.execute("SELECT body FROM sessions WHERE id = ?", (key,)).fetchone()
+        before = found[0] if found else None
+        if before == body:
+            return False
+        if operation is not None:
+            self.db.execute("INSERT INTO sessions_before VALUES (?, ?, ?)", (operation, key, before))
+        self.db.execute("DELETE FROM sessions WHERE id = ?", (key,))
+        if body is not None:
+            session = KnownSession.model_validate_json(body)
+            self.db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (key, session.split, session.items, body))
+        return True
+
+    def pending(self, count: int) -> list[Pending]:
+        """Return up to so many ids whose vectors are not what the catalogue says, in the order of the ids."""
+        with self.plainly("read"):
+            rows = self.db.execute("SELECT id, kind, domain FROM pending ORDER BY id LIMIT ?", (count,)).fetchall()
+        return [Pending(*row) for row in rows]
+
+    def pending_count(self) -> int:
+        """Return how many records' vectors are still to be brought in line."""
+        with self.plainly("read"):
+            return int(self.db.execute("SELECT count(*) FROM pending").fetchone()[0])
+
+    def settled(self, keys: Sequence[str]) -> None:
+        """Note that the vectors of these records are what the catalogue says."""
+        with self.plainly("write"), self._transaction():
+            self.db.executemany("DELETE FROM pending WHERE id = ?", [(key,) for key in keys])
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the file itself: its pages, its full-text index, its digest."""
+        found = []
+        try:
+            found += [row[0] for row in self.db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            self.db.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+            total = sum(_share(body) for (body,) in self.db.execute("SELECT body FROM records WHERE status = 'active'"))
+        except sqlite3.Error as error:
+            return [*found, f"{self.path.name}: {error}"]
+        if f"{total % 2**DIGEST_BITS:x}" != self.meta()["digest"]:
+            found.append("the digest is not that of the records")
+        return found
+
+
+def _share(body: str | None) -> int:
+    """Return what a record adds to the digest: its hash while it is active, else nothing."""
+    if body is None or '"status":"active"' not in body:
+        return 0
+    return int.from_bytes(hashlib.sha256(body.encode()).digest()[: DIGEST_BITS // 8], "big")

@@ -1,0 +1,132 @@
+"""Keeping a knowledge base: taking packs in, retiring, merging near-duplicates, and looking whether it is sound."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from bundlewise.domain import Knowledge, KnowledgeKind
+from bundlewise.errors import KnowledgeError, UsageError
+from bundlewise.knowledge_base.checks import faults_of
+from bundlewise.knowledge_base.conflicts import Conflict, conflicts
+from bundlewise.knowledge_base.database import Change
+from bundlewise.knowledge_base.duplicates import THRESHOLD, Cluster, duplicates, merged
+from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.knowledge_base.index import retrieval_key
+from bundlewise.knowledge_base.packs import Pack
+from bundlewise.knowledge_base.store import MERGED, KnowledgeStore
+from bundlewise.progress import Advance
+
+PROBES = 100
+NEAR = 1e-3
+LOST = 0.1
+"""The share that Chroma's approximate search may miss; a damaged graph loses far more."""
+
+
+def take_in(store: KnowledgeStore, pack: Pack, name: str, advance: Advance | None = None) -> int | None:
+    """Put a pack's records into a knowledge base; what somebody retired there stays retired.
+
+    Returns:
+        The number of the operation; None when all is there already.
+    """
+    held = store.catalogue.get([record.id for record in pack.records])
+    retired = {key for key, record in held.items() if record.status == "retired"}
+    put = [record for record in pack.records if record.id not in retired]
+    return store.change(Change(f"import {name}", put, sessions=pack.sessions), advance)
+
+
+def retire(store: KnowledgeStore, keys: Sequence[str], reason: str) -> list[Knowledge]:
+    """Take records out of retrieval without forgetting them; return those that were not retired before.
+
+    Raises:
+        UsageError: there is no record of an id.
+    """
+    held = store.catalogue.get(keys)
+    if missing := [key for key in keys if key not in held]:
+        raise UsageError(f"no record {missing[0]} in {store.place}; see bundlewise kb list {store.place}")
+    changed = [record for record in held.values() if record.status != "retired"]
+    put = [record.model_copy(update={"status": "retired", "reason": reason}) for record in changed]
+    store.change(Change(f"retire: {reason}", put))
+    return changed
+
+
+def near_duplicates(store: KnowledgeStore, threshold: float = THRESHOLD) -> list[Cluster]:
+    """Return the near-duplicates among all active records."""
+    records, vectors = _with_vectors(store)
+    return duplicates(records, vectors, threshold)
+
+
+def contradictions(store: KnowledgeStore, threshold: float) -> list[Conflict]:
+    """Return the active rules that contradict each other, or what is known of them."""
+    records, vectors = _with_vectors(store, "rule")
+    return conflicts(records, vectors, threshold)
+
+
+def _with_vectors(store: KnowledgeStore, kind: KnowledgeKind | None = None) -> tuple[list[Knowledge], Vectors]:
+    # While another process writes, Chroma may fail to read all.
+    with store.writing():
+        records = list(store.catalogue.records(kind))
+        held = store.index.vectors(records)
+    found = [record for record in records if record.id in held]
+    return found, np.stack([held[record.id] for record in found]) if found else np.zeros((0, 1), np.float32)
+
+
+def merge(store: KnowledgeStore, clusters: Sequence[Cluster]) -> int | None:
+    """Let one record stand for each cluster and retire its members; `undo` brings them back to the byte."""
+    put: list[Knowledge] = []
+    for cluster in clusters:
+        one = merged(cluster)
+        parts = [member for member in cluster.members if member.id != one.id]
+        put += [m.model_copy(update={"status": "retired", "reason": f"merged into {one.id}"}) for m in parts]
+        put.append(one.model_copy(update={"reason": MERGED + " ".join(member.id for member in cluster.members)}))
+    return store.change(Change(f"merge {len(clusters)} groups of near-duplicates", put)) if put else None
+
+
+def verify(store: KnowledgeStore) -> list[str]:
+    """Return everything that is wrong with a knowledge base, with the remedy; empty when it is sound."""
+    found = store.catalogue.faults()
+    for faults in (_record_faults, _vector_faults, _leftovers):
+        try:
+            found += faults(store)
+        except KnowledgeError as error:
+            found.append(str(error))
+    return found
+
+
+def _record_faults(store: KnowledgeStore) -> Iterator[str]:
+    sessions = {session.id: session for session in store.catalogue.sessions()}
+    for record in store.catalogue.records(status=None):
+        yield from (f"{record.id}: {fault}" for fault in faults_of(record, sessions))
+
+
+def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
+    """Yield the records that Chroma lacks, has beyond the catalogue, or holds in other words or with another vector."""
+    remedy = f"bundlewise kb reindex {store.place}"
+    if not store.is_settled:
+        yield f"a change has not reached the vectors: open it for writing, or {remedy}"
+    held = store.index.bodies()
+    for record in store.catalogue.records(status=None):
+        body = held.pop(record.id, None)
+        if body != record.model_dump_json():
+            yield f"{record.id} {'has no vector' if body is None else 'is not what its vector was made of'}; {remedy}"
+    yield from (f"there is a vector of {key}, which is no record; {remedy}" for key in held)
+    probes = list(islice(store.catalogue.records(), PROBES))
+    vectors = store.index.vectors(probes)
+    wanted = store.embedder.embed([retrieval_key(record) for record in probes])
+    lost = 0
+    for record, vector in zip(probes, wanted, strict=True):
+        there = vectors.get(record.id)
+        if there is None or there.shape != vector.shape or float(np.abs(there - vector).max()) > NEAR:
+            yield f"{record.id} has a vector that its text does not give; {remedy}"
+        lost += record.id not in dict(store.index.nearest(vector[None], record.kind, record.domain, 1)[0])
+    if lost > len(probes) * LOST:
+        yield f"{lost} of {len(probes)} records are not found by their own vectors; {remedy}"
+
+
+def _leftovers(store: KnowledgeStore) -> Iterator[str]:
+    """Yield the folders of vectors that nobody uses: what a killed reindexing left is used up by the next one."""
+    meta = store.meta
+    known = [{"generation": 1} | meta, *(meta[key] for key in ("previous", "reindexing") if meta.get(key))]
+    used = {store.place.generation_folder(int(each["generation"])) for each in known}
+    there = set(store.folder.glob("index-*"))
+    yield from (f"{path} is used by nobody; delete it" for path in sorted(there - used))

@@ -1,0 +1,160 @@
+"""The links of the chain: a stopped run goes on to the same file, and the file is whole or not there."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from samples import session as made
+
+from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
+from bundlewise.agents.student.engine import Judgement, StudentEngine
+from bundlewise.data.sessions import load
+from bundlewise.domain import Retrieved, Session
+from bundlewise.errors import UsageError
+from bundlewise.pipeline import predictions
+from bundlewise.pipeline.predictions import answer_to_file
+
+SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:5]
+BATCH = 2
+KEY = ["this", 1]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_student: Path) -> StudentEngine:
+    return StudentEngine.load(tiny_student)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "GENERATE_BATCH", BATCH)
+
+
+class Counting(StudentEngine):
+    """A student that counts the sessions it judges and stops before a batch."""
+
+    def __init__(self, engine: StudentEngine, stop_before: int = 99) -> None:
+        super().__init__(engine.model, engine.tokenizer)
+        self.left, self.judged = stop_before, 0
+        self.prompts: list[JudgePrompt] = []
+
+    def judge(self, prompts: Sequence[JudgePrompt], progress: Callable[[int], None] | None = None) -> list[Judgement]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        self.judged += len(prompts)
+        self.prompts += prompts
+        return super().judge(prompts, progress)
+
+
+@pytest.fixture(scope="module")
+def whole(engine: StudentEngine, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole") / "p.jsonl"
+    answer_to_file(SESSIONS, engine, output, KEY)
+    return output.read_bytes()
+
+
+@pytest.fixture
+def stopped(engine: StudentEngine, tmp_path: Path) -> Path:
+    """Return the output file of a run that was stopped after two batches."""
+    output = tmp_path / "p.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        answer_to_file(SESSIONS, Counting(engine, stop_before=2), output, KEY)
+    return output
+
+
+def test_predictions_stand_in_the_order_of_the_sessions(whole: bytes) -> None:
+    assert [json.loads(row)["session_id"] for row in whole.splitlines()] == [session.session_id for session in SESSIONS]
+
+
+def test_a_stopped_run_leaves_no_output(stopped: Path) -> None:
+    assert not stopped.exists()
+
+
+def test_a_stopped_run_goes_on_after_its_finished_batches_and_ends_with_the_same_file(
+    stopped: Path, engine: StudentEngine, whole: bytes
+) -> None:
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, KEY)
+    assert again.judged == len(SESSIONS) - 2 * BATCH
+    assert stopped.read_bytes() == whole
+    assert not stopped.with_name(".p.jsonl.partial").exists()
+
+
+def test_a_partial_file_of_another_key_is_dropped(stopped: Path, engine: StudentEngine) -> None:
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, ["other", 1])
+    assert again.judged == len(SESSIONS)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"session_id": "el', b'{"session_id": "\xc3'])
+def test_a_batch_torn_by_a_kill_is_answered_again_whole(
+    stopped: Path, engine: StudentEngine, whole: bytes, torn: bytes
+) -> None:
+    partial = stopped.with_name(".p.jsonl.partial")
+    lines = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(b"".join(lines[: 1 + BATCH + 1]) + torn)
+    again = Counting(engine)
+    answer_to_file(SESSIONS, again, stopped, KEY)
+    assert again.judged == len(SESSIONS) - BATCH
+    assert stopped.read_bytes() == whole
+
+
+def test_an_older_output_stays_whole_until_the_new_one_is_complete(engine: StudentEngine, tmp_path: Path) -> None:
+    output = tmp_path / "p.jsonl"
+    output.write_text("old\n")
+    with pytest.raises(KeyboardInterrupt):
+        answer_to_file(SESSIONS, Counting(engine, stop_before=1), output, KEY)
+    assert output.read_text() == "old\n"
+
+
+def test_the_bar_hears_of_every_session_wherever_it_is_answered(
+    engine: StudentEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    @contextmanager
+    def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
+        assert (title, total) == ("generate", len(SESSIONS))
+        yield steps.append
+
+    monkeypatch.setattr(predictions, "progress", bar)
+    answer_to_file(SESSIONS, engine, tmp_path / "here.jsonl", KEY)
+    assert sum(steps) == len(SESSIONS)
+    steps.clear()
+    answer_to_file(
+        SESSIONS,
+        engine,
+        tmp_path / "there.jsonl",
+        KEY,
+        spread=lambda batches, _: (predictions.answer(b, engine) for b in batches),
+    )
+    assert steps == [BATCH, BATCH, 1]
+
+
+def held(name: str, titles: Sequence[str]) -> Session:
+    return made(name, titles, [(0, 1)], split="validation")
+
+
+def test_sessions_that_cannot_be_read_are_left_out_of_a_calibration(engine: StudentEngine) -> None:
+    short = [held(f"s{number}", ["Phone case", "Phone charger", "Lamp"]) for number in range(3)]
+    many = held("many", [f"Product {number}" for number in range(31)])
+    counting = Counting(engine)
+    assert predictions.calibrated(counting, None, [*short, many]) == predictions.calibrated(engine, None, short)
+    assert counting.judged == 3
+    with pytest.raises(UsageError, match="no annotated validation session has 2 to 30 products"):
+        predictions.calibrated(engine, None, [many])
+
+
+def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
+    engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.model.config, "max_position_embeddings", 100)
+    wordy = held("wordy", ["x" * 1500, "y" * 1500])
+    assert not engine.fits(judge_prompt(wordy, Retrieved()))
+    counting = Counting(engine)
+    reading, score = predictions.calibrated(counting, None, [wordy])
+    assert all(engine.fits(prompt) for prompt in counting.prompts) and len(counting.prompts) == 1
+    assert reading.student > 0 and 0 <= score <= 1

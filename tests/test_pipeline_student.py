@@ -1,0 +1,140 @@
+"""The live student: the student graph's answers, pair probabilities, and reasons that change what they say."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import BagOfWords, record, session, thought
+
+from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.reading import Reading, cohesion
+from bundlewise.data.sessions import write_sessions
+from bundlewise.domain import KnownSession
+from bundlewise.errors import UsageError
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.knowledge_base.retrieval import Retriever
+from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.pipeline.student import LiveStudent
+
+TITLES = ["glide mouse", "foam pad", "wool rug"]
+GROUPS = [((0, 1),)] * 5 + [((1, 2),)]
+KNOWN = [session(f"s{n}", [f"{t} {'abcdef'[n] * 3}" for t in TITLES], group) for n, group in enumerate(GROUPS)]
+NEW = session("new", ["red mouse", "blue pad", "green rug", "oak mouse"], split="test")
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_student: Path) -> LiveStudent:
+    return LiveStudent.open(student=str(tiny_student))
+
+
+@pytest.fixture(scope="module")
+def knowing(plain: LiveStudent, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
+    store = KnowledgeStore(tmp_path_factory.mktemp("kb"), BagOfWords())
+    records = [record("rule", "put together a mouse and a pad", ["s0"])]
+    records += [thought(s, ["mouse", "pad", "rug"]) for s in KNOWN]
+    store.replace(records, [KnownSession.of(s) for s in KNOWN])
+    reading = Reading(student=0.1, evidence=1.0)
+    return LiveStudent(plain.student, Retriever(store, Policy(rules=2, hints=30, min_score=-1)), reading)
+
+
+def test_bundles_are_the_student_graph_s(knowing: LiveStudent) -> None:
+    from bundlewise.pipeline import predictions
+
+    settings = {"retriever": knowing.retriever, "reading": knowing.reading}
+    expected = predictions.answer([NEW], knowing.student.engine, **settings)  # type: ignore[arg-type]
+    assert [p.bundles for p in knowing.bundle([NEW])] == [p.bundles for p in expected] != [()]
+
+
+def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_remembers(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bundlewise.pipeline import predictions, student
+
+    monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path / "cache"))
+    held = [session(f"v{n}", ["red mouse", "blue pad", "rug"], ((0, 1),), split="validation") for n in range(2)]
+    many = session("many", [f"{n} mouse" for n in range(31)], ((0, 1),), split="validation")
+    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held, many])
+    told: list[str] = []
+    found = LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
+    expected, score = predictions.calibrated(found.student.engine, None, [*KNOWN, *held])
+    assert found.reading == expected != LiveStudent.open(student=str(tiny_student)).reading
+    assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
+    asked: list[object] = []
+    monkeypatch.setattr(student, "calibrated", lambda *given: asked.append(given) or (expected, score))
+    again = LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
+    assert again.reading == expected and told[0] == told[1] and asked == []
+    (kept,) = (tmp_path / "cache").glob("reading-*.json")
+    kept.write_text("{}")
+    LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held[:1]])
+    LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    assert len(asked) == 2
+    write_sessions(tmp_path / "d.jsonl", KNOWN)
+    with pytest.raises(UsageError, match=r"no validation session of .*d\.jsonl is annotated; leave out --calibrate"):
+        LiveStudent.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+
+
+def test_limits_hold_for_the_session_that_they_name(knowing: LiveStudent) -> None:
+    other = NEW.model_copy(update={"session_id": "other"})
+    limited, free = knowing.bundle([NEW, other], {"new": Limits(most=2, bundles=1)})
+    assert [len(b.items) for b in limited.bundles] == [2]
+    assert free.bundles == knowing.bundle([other])[0].bundles
+
+
+def test_limits_that_nothing_keeps_to_are_a_failure_and_no_guess(knowing: LiveStudent) -> None:
+    (found,) = knowing.bundle([NEW], {"new": Limits(total=5)})
+    assert (found.outcome, found.bundles) == ("failed", ())
+
+
+def test_pairs_are_probabilities_as_the_reading_sees_them(knowing: LiveStudent) -> None:
+    found, other = knowing.pairs([NEW, KNOWN[0]])
+    assert found.shape == (4, 4) and other.shape == (3, 3)
+    assert (found >= 0).all() and (found <= 1).all() and (found == found.T).all() and (np.diag(found) == 0).all()
+    assert found[0, 1] > 0.5 > found[0, 2]
+    assert cohesion(found, [0, 1, 3]) == pytest.approx((found[0, 1] + found[0, 3] + found[1, 3]) / 3)
+
+
+def test_a_reason_says_by_how_much_its_record_carries_the_bundle(knowing: LiveStudent) -> None:
+    (reasons,) = knowing.explain(NEW, ((0, 1),))
+    assert {reason.kind for reason in reasons} == {"rule", "thought"}
+    assert [abs(r.effect) for r in reasons] == sorted((abs(r.effect) for r in reasons), reverse=True)
+    first = next(r for r in reasons if r.kind == "thought")
+    assert knowing.retriever is not None
+    given = knowing.retriever.retrieve([NEW])[0]
+    less = knowing.retriever.leaving_out(NEW, given, first.id)
+    assert less.affinity != given.affinity and first.id not in {r.id for r, _ in less.evidence}
+    before, after = knowing._probabilities([NEW, NEW], [given, less])
+    assert first.effect == pytest.approx(before[0, 1] - after[0, 1], abs=1e-3) != 0
+
+
+def test_every_bundle_has_its_own_reasons_and_a_plain_student_has_none(
+    knowing: LiveStudent, plain: LiveStudent
+) -> None:
+    both = knowing.explain(NEW, ((0, 1), (2, 3)))
+    assert both[0] == knowing.explain(NEW, ((0, 1),))[0] != both[1]
+    assert plain.explain(NEW, ((0, 1), (2, 3))) == [[], []] and knowing.explain(NEW, ()) == []
+
+
+def test_many_threads_get_the_answers_of_one(knowing: LiveStudent) -> None:
+    expected = [p.bundles for p in knowing.bundle([NEW, *KNOWN])]
+    found: list[list[object]] = []
+    workers = [
+        threading.Thread(target=lambda: found.append([p.bundles for p in knowing.bundle([NEW, *KNOWN])]))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [expected] * 4
+
+
+def test_about_tells_one_student_from_another(knowing: LiveStudent, plain: LiveStudent) -> None:
+    assert plain.about["knowledge"] is None and knowing.about["knowledge"]
+    assert plain.about["student"] == knowing.about["student"] and plain.about["prompts"]["templates"]
+
+
+def test_a_mode_that_the_parts_do_not_make_is_refused(tiny_student: Path) -> None:
+    with pytest.raises(UsageError, match="add --kb"):
+        LiveStudent.open(student=str(tiny_student), mode="icl")
