@@ -24,7 +24,7 @@ from bundlewise.cli import main
 from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Retrieved
 from bundlewise.errors import BundlewiseError, ModelError, UsageError
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.teachers import teacher_row
 from bundlewise.finetune.adapters import Manifest, identity_of, write_manifest
 from bundlewise.finetune.students import open_student
@@ -243,8 +243,8 @@ def teacher(spec: str, place: Path, student: Path) -> str:
 def experiment(spec: str, place: Path, student: Path) -> str:
     teachers = [{"name": "large", "endpoint": spec}]
     payment = {"patience": 3.0}
-    workshop = Workshop(small(place, student, teachers=teachers, payment=payment), place / "cache")
-    teacher_row(workshop, workshop.experiment.teachers[0])
+    maker = Maker(small(place, student, teachers=teachers, payment=payment), place / "cache")
+    teacher_row(maker, maker.inputs.experiment.teachers[0])
     return ""
 
 

@@ -51,7 +51,7 @@ def _program() -> str:
 
 def _serving(run: "Run") -> str:
     """Return the options that answer with the student tuned on the large model's knowledge."""
-    workshop, test = run.workshop, run.workshop.scored[0]
+    maker, test = run.maker, run.maker.inputs.scored[0]
     cell = next(one.cell for one in run.planned if one.cell.is_tuned and one.cell.teacher == "recorded")
     titles = " ".join(shlex.quote(title) for title in test.titles[:4])
-    return f"--adapter {workshop.adapter(cell)} --kb {workshop.knowledge(cell)} --items {titles}"
+    return f"--adapter {maker.adapter(cell)} --kb {maker.knowledge.of(cell).folder} --items {titles}"
