@@ -191,4 +191,4 @@ def test_three_real_recordings_fit_into_one_knowledge_base_and_none_is_taken_twi
         counts = {kind: sum(record.kind == kind for record in pack.records) for kind in ("rule", "thought")}
         told = {kind: sum(row["kind"] == kind for row in rows) for kind in ("rule", "thought")}
         assert counts == told | {"rule": told["rule"] - len(refused)}
-    assert store.catalogue.counts().total() == 48 + 49 + 47 + 623 + 698 + 644
+    assert store.records.counts().total() == 48 + 49 + 47 + 623 + 698 + 644

@@ -47,7 +47,7 @@ def export(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.knowledge_base.packs import write_pack
 
-    records, sessions = list(store.catalogue.records(status=None)), store.catalogue.sessions()
+    records, sessions = list(store.records.select(status=None)), store.records.sessions()
     write_pack(output, records, sessions)
     click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions", err=is_special(output))
 
@@ -79,7 +79,7 @@ def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str 
     store = KnowledgeStore.create(kb, _embedder(place, embedder))
     with progress("embed", len(content.records)) as advance:
         number = take_in(store, content, file.name, advance)
-    new = store.catalogue.history(1)[0].records if number is not None else 0
+    new = store.database.history(1)[0].records if number is not None else 0
     click.echo(f"{kb}: {new:,} records taken in, {len(content.records) - new:,} left as they were")
 
 
@@ -162,10 +162,10 @@ def _lines(faults: "Sequence[Fault]") -> str:
 
 def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
     """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
-    from bundlewise.knowledge_base.database import FILE as CATALOGUE
+    from bundlewise.knowledge_base.database import FILE as DATABASE
     from bundlewise.knowledge_base.embedding import Embedder
 
-    if spec is None and (place.is_server or (place.folder / CATALOGUE).is_file()):
+    if spec is None and (place.is_server or (place.folder / DATABASE).is_file()):
         return None
     found = Embedder.named(spec or "minilm")
     # A model that does not answer is told before anything is made.
@@ -205,7 +205,7 @@ def _records(name: str) -> Sequence[Knowledge]:
     path = Path(name)
     if is_input(path):
         return _read(path).records
-    return list(opened(name).catalogue.records(status=None))
+    return list(opened(name).records.select(status=None))
 
 
 def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
@@ -227,7 +227,7 @@ def report(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.reports.knowledge import write_report
 
-    records, meta = list(store.catalogue.records(status=None)), store.meta
+    records, meta = list(store.records.select(status=None)), store.meta
     about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}
     about |= {"vectors of": f"{meta['embedder']} ({meta['fingerprint']})"} if records else {}
     write_report(output, records, _vectors(store, records), about)

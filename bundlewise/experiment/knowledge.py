@@ -131,5 +131,5 @@ class KnowledgeBases:
 
         if str(kb) not in self._records:
             store = KnowledgeStore.open(kb, self.inputs.embedder)
-            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
+            self._records[str(kb)] = {record.id: record for record in store.records.select()}
         return self._records[str(kb)]
