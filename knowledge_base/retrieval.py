@@ -151,14 +151,14 @@ class Retriever:
 
     def _ranked(self, session: Session, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]) -> list[Verdict]:
         quota, domain = self.policy.quota(kind), self.policy.domain_of(session.domain)
-        index, held, search = self.store.index, self.store.records, self.policy.search
+        index, records, search = self.store.index, self.store.records, self.policy.search
         pool, own = 4 * quota + 8, self._own(session)
         refused: dict[str, Verdict] = {}
         dense, lexical = {}, {}
         if search != "lexical":
             dense = self._admitted(lambda n: index.nearest(vector[None], kind, domain, n)[0], pool, own, refused)
         if search != "dense":
-            lexical = self._admitted(lambda n: held.lexical(terms, kind, domain, n), pool, own, refused)
+            lexical = self._admitted(lambda n: records.lexical(terms, kind, domain, n), pool, own, refused)
         found = lexical | dense
         held: dict[str, Vectors] = {}
         if search != "dense" or self.policy.diversity:

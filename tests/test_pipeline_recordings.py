@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from samples import BagOfWords, session
 
-from bundlewise.agents.teacher.grounding import Refusal
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
 from bundlewise.data.sessions import load, starter_names, starter_pack_path
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import DataError, UsageError
@@ -38,7 +38,7 @@ def write(folder: Path, *rows: dict[str, Any] | str) -> Path:
     return path
 
 
-def read(folder: Path, *rows: dict[str, Any] | str) -> tuple[tuple[Knowledge, ...], list[Refusal]]:
+def read(folder: Path, *rows: dict[str, Any] | str) -> tuple[tuple[Knowledge, ...], list[RefusedKnowledge]]:
     pack, refused = read_recording(write(folder, *rows), SESSIONS)
     return pack.records, refused
 
@@ -86,18 +86,18 @@ def test_a_thought_that_its_session_does_not_bear_out_is_refused(
 
 def test_an_over_long_rule_is_refused(tmp_path: Path) -> None:
     _, (refused,) = read(tmp_path, THOUGHT, RULE | {"text": "x" * 1201})
-    assert refused == Refusal("x" * 1201, "the text has 1201 characters, more than 1200")
+    assert refused == RefusedKnowledge("x" * 1201, "the text has 1201 characters, more than 1200")
 
 
 def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
     (kept,), (refused,) = read(tmp_path, THOUGHT, THOUGHT | {"text": "Other words."})
     assert kept.text == "Other words. Milk stays out."
-    assert refused == Refusal("Mouse 1 and pad 2.", "a later thought is about its source desk too")
+    assert refused == RefusedKnowledge("Mouse 1 and pad 2.", "a later thought is about its source desk too")
 
 
 def test_a_rule_of_a_domain_that_the_sessions_are_not_of_is_refused(tmp_path: Path) -> None:
     _, (refused,) = read(tmp_path, THOUGHT, RULE | {"domain": "food"})
-    assert refused == Refusal("A pad joins a mouse.", "its domain food is not that of the sessions, shop")
+    assert refused == RefusedKnowledge("A pad joins a mouse.", "its domain food is not that of the sessions, shop")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Clock:
         return left if timeout is None else min(left, timeout)
 
 
-class Stream(httpcore2.NetworkStream):
+class TimedStream(httpcore2.NetworkStream):
     """A connection whose waits have what is left to them."""
 
     def __init__(self, stream: httpcore2.NetworkStream, clock: Clock) -> None:
@@ -103,10 +103,10 @@ class Stream(httpcore2.NetworkStream):
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "Stream":
+    ) -> "TimedStream":
         """Return the connection with TLS on it."""
         left = self._clock.left(timeout, httpcore2.ConnectTimeout, self._stream)
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
+        return TimedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what is known of the connection."""
@@ -126,7 +126,7 @@ class Backend(httpcore2.NetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Any = None,
-    ) -> Stream:
+    ) -> TimedStream:
         """Open a connection."""
         left = self._clock.left(timeout, httpcore2.ConnectTimeout)
-        return Stream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._clock)
+        return TimedStream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._clock)

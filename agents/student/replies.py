@@ -22,7 +22,7 @@ NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
-class Reply:
+class StudentReply:
     """The answer to one session, what the model wrote for it, and what it cost in tokens.
 
     `likely` is how probably two products go together, n x n, where pairs were judged.
@@ -43,7 +43,7 @@ def reply_by_pairs(
     reading: Reading,
     progress: Progress | None = None,
     limits: Mapping[str, Limits] = NO_LIMITS,
-) -> list[Reply]:
+) -> list[StudentReply]:
     """Ask about every pair, read the answers as bundles within a session's limits, then ask for the intents."""
     judged = judge_as_read(engine, prompts, reading, progress)
     bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
@@ -62,7 +62,7 @@ def reply_by_pairs(
         spent = answered + sum(text.tokens_out for text in mine)
         answer = Answer.of(zip(groups[number], (text.text.strip() for text in mine), strict=True))
         raw, read = "".join(text.text for text in mine), judgement.tokens_in + sum(text.tokens_in for text in mine)
-        replies.append(Reply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
+        replies.append(StudentReply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
     return replies
 
 
@@ -123,8 +123,10 @@ def fit_student(
 
 def reply_by_labels(
     engine: Engine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
-) -> list[Reply]:
+) -> list[StudentReply]:
     """Let the student write the whole answer under the grammar of the session's products."""
     sizes = [len(session.items) for session in sessions]
     written = engine.write(prompts, [answer_grammar(size) for size in sizes], progress)
-    return [Reply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)]
+    return [
+        StudentReply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)
+    ]

@@ -17,7 +17,7 @@ _THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedKnowledge:
     """Something a teacher said that did not become knowledge, and why."""
 
     text: str
@@ -119,7 +119,9 @@ def _single_session(record: Knowledge) -> str:
     return f"it speaks of a single session ({found[0]})" if found else ""
 
 
-def check(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
+def check(
+    records: Sequence[Knowledge], sessions: Mapping[str, Session]
+) -> tuple[list[Knowledge], list[RefusedKnowledge]]:
     """Split records into the grounded ones, each content once, and the refused ones with their reasons."""
     kept: dict[str, Knowledge] = {}
     refused = []
@@ -127,7 +129,7 @@ def check(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> tupl
     for record in records:
         reason = fault(record, sessions, vocabulary)
         if reason:
-            refused.append(Refusal(record.text, reason))
+            refused.append(RefusedKnowledge(record.text, reason))
         else:
             kept[record.id] = record
     return list(kept.values()), refused

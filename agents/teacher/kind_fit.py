@@ -20,7 +20,7 @@ WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men"
 """Words for the people that a product is for; they do not name the product."""
 
 
-class TitleWords:
+class AlikeTitles:
     """The words of all titles of a run, to tell which titles are alike."""
 
     def __init__(self, sessions: Sequence[Session] = ()) -> None:
@@ -61,7 +61,7 @@ class KindsCheck:
     One that insists is believed where most of its kinds fit; those that do not give way to what the title says.
     """
 
-    def __init__(self, session: Session, titles: TitleWords) -> None:
+    def __init__(self, session: Session, titles: AlikeTitles) -> None:
         self._session, self._titles = session, titles
         self._told = False
 

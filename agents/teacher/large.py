@@ -19,7 +19,7 @@ from bundlewise.agents.teacher.contracts import (
     rules_faults,
 )
 from bundlewise.agents.teacher.grounded import GroundedTeacher
-from bundlewise.agents.teacher.kind_fit import KindsCheck, TitleWords
+from bundlewise.agents.teacher.kind_fit import AlikeTitles, KindsCheck
 from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
@@ -43,13 +43,13 @@ class LargeTeacher:
     def __init__(self, asker: Asks) -> None:
         self._asker = asker
         self._grounded = GroundedTeacher()
-        self._titles = TitleWords()
+        self._titles = AlikeTitles()
         self._named: set[str] = set()
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
         """Read the titles of all sessions, to tell which are alike."""
-        self._titles = TitleWords(sessions)
+        self._titles = AlikeTitles(sessions)
         self._named = set()
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:

@@ -24,9 +24,9 @@ from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
-    from bundlewise.knowledge_base.checks import Edit
+    from bundlewise.knowledge_base.checks import ChangedRecord
     from bundlewise.knowledge_base.embedding import Embedder, Vectors
-    from bundlewise.knowledge_base.packs import Fault, Pack
+    from bundlewise.knowledge_base.packs import Pack, PackFault
     from bundlewise.knowledge_base.place import Place
     from bundlewise.knowledge_base.store import KnowledgeStore
 
@@ -156,7 +156,7 @@ def _refused_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
 
 
-def _lines(faults: "Sequence[Fault]") -> str:
+def _lines(faults: "Sequence[PackFault]") -> str:
     return "1 fault, refused:" if len(faults) == 1 else f"{len(faults):,} faults, refused:"
 
 
@@ -208,7 +208,7 @@ def _records(name: str) -> Sequence[Knowledge]:
     return list(opened(name).records.select(status=None))
 
 
-def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
+def _changes(edit: "ChangedRecord") -> dict[str, tuple[Any, Any]]:
     before, after = (record.model_dump(mode="json") for record in (edit.before, edit.after))
     return {name: (before[name], after[name]) for name in edit.fields}
 

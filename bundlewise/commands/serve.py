@@ -78,12 +78,12 @@ def command(
     Clients, limits and what the answers look like: docs/api.md.
     """
     from bundlewise.server.keys import Keys
-    from bundlewise.server.limits import Limits
+    from bundlewise.server.limits import ServerLimits
     from bundlewise.server.serve import LOCAL, is_loopback, refuse_open, refuse_taken, serve
     from bundlewise.settings import quiet_libraries
 
     given = dials_of(options, kb)
-    limits = Limits(**{name: value for name, value in options.items() if value is not None})
+    limits = ServerLimits(**{name: value for name, value in options.items() if value is not None})
     known = Keys.read(keys)
     refuse_open(host, bool(known), insecure_no_keys)
     refuse_taken(host, port)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import pvariance
 
 from bundlewise.domain import Knowledge, Prediction, Record, Session
-from bundlewise.experiment.grid import Planned
+from bundlewise.experiment.grid import PlannedCell
 from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.rows import Row
 
@@ -46,7 +46,7 @@ class Contrast(Record):
 
 
 def contrasts(
-    maker: Maker, rows: Sequence[Row], planned: Sequence[Planned], made: Mapping[str, Made]
+    maker: Maker, rows: Sequence[Row], planned: Sequence[PlannedCell], made: Mapping[str, Made]
 ) -> list[Contrast]:
     """Return the ten sessions on which the cells' GJS varies most, the first of equals first."""
     cells = [row for row in rows if row.role == "cell"]
@@ -57,7 +57,7 @@ def contrasts(
 
 
 def _answers(
-    maker: Maker, row: Row, planned: Sequence[Planned], made: Mapping[str, Made]
+    maker: Maker, row: Row, planned: Sequence[PlannedCell], made: Mapping[str, Made]
 ) -> tuple[list[Prediction], dict[str, Knowledge]]:
     """Return the answers of a row's first seed, and the records of its knowledge base."""
     cell = next(one.cell for one in planned if one.label == row.name and one.cell.key in made)

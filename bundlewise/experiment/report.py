@@ -12,7 +12,7 @@ from bundlewise.experiment import plots
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import PLAIN, written
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.rows import Difference, Estimate, Row
+from bundlewise.experiment.rows import Estimate, GjsDifference, Row
 from bundlewise.files import write_text
 from bundlewise.models.prices import in_dollars
 
@@ -114,7 +114,7 @@ def interval(estimate: Estimate, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _p(difference: Difference | None) -> str:
+def _p(difference: GjsDifference | None) -> str:
     if difference is None:
         return ""
     corrected = "" if difference.holm is None else f" ({probability(difference.holm)})"

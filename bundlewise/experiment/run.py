@@ -15,7 +15,7 @@ from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.contrasts import contrasts
 from bundlewise.experiment.file import PLAIN, Experiment, written
-from bundlewise.experiment.grid import Planned, cells_of
+from bundlewise.experiment.grid import PlannedCell, cells_of
 from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.results import RESULTS, Failure, Results, machine, versions
 from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
@@ -30,7 +30,7 @@ READERS = 0.4
 """Seconds a session that teaches to tune the readers of titles."""
 
 
-def plan(maker: Maker, planned: Sequence[Planned]) -> tuple[list[dict[str, Any]], str]:
+def plan(maker: Maker, planned: Sequence[PlannedCell]) -> tuple[list[dict[str, Any]], str]:
     """Return a row for each cell with estimated minutes (0 where cached), and what the estimate rests on."""
     made = [Made.model_validate_json(path.read_text("utf-8")) for path in maker.cache.glob("cells/*.json")]
     tuning = _mean([one.tuning_seconds / one.tuned_sessions for one in made if one.tuned_sessions], TUNING)
@@ -39,7 +39,7 @@ def plan(maker: Maker, planned: Sequence[Planned]) -> tuple[list[dict[str, Any]]
     return [_row(maker, one, tuning, answering) for one in planned], rests_on
 
 
-def _row(maker: Maker, planned: Planned, tuning: float, answering: float) -> dict[str, Any]:
+def _row(maker: Maker, planned: PlannedCell, tuning: float, answering: float) -> dict[str, Any]:
     cell, problem = planned.cell, ""
     try:
         cached = maker.is_made(cell)
@@ -132,7 +132,7 @@ class Run:
         packs = self.maker.inputs.packs if any(cell.knows for cell in cells) else {}
         require_clean(audit(self.maker.inputs.data, self.experiment.target, packs))
 
-    def _note(self, planned: Planned, outcome: Made | str) -> None:
+    def _note(self, planned: PlannedCell, outcome: Made | str) -> None:
         if isinstance(outcome, Made):
             self.made[planned.cell.key] = outcome
         else:
@@ -246,7 +246,7 @@ def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:
     return "; ".join(notes)
 
 
-def chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
+def chosen(planned: Sequence[PlannedCell], only: str | None) -> list[PlannedCell]:
     """Return the cells whose label holds a text, and the plain student that they are compared with.
 
     Raises:

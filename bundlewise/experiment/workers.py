@@ -6,18 +6,18 @@ from pathlib import Path
 from bundlewise.agents.teacher.room import CapError
 from bundlewise.errors import BundlewiseError, UsageError, describe
 from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.grid import Planned
+from bundlewise.experiment.grid import PlannedCell
 from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.teachers import is_asked
 from bundlewise.pipeline.ray import require_ray, spread
 
 Say = Callable[[str], None]
-Outcome = tuple[Planned, "Made | str"]
-Workers = Callable[[Maker, Sequence[Planned], Say], Iterable[Outcome]]
+Outcome = tuple[PlannedCell, "Made | str"]
+Workers = Callable[[Maker, Sequence[PlannedCell], Say], Iterable[Outcome]]
 """What makes a run's cells: yields each with what it came to, or the reason why it could not be made."""
 
 
-def workers_named(name: str, maker: Maker, planned: Sequence[Planned]) -> Workers:
+def workers_named(name: str, maker: Maker, planned: Sequence[PlannedCell]) -> Workers:
     """Return the workers that --engine names for some cells.
 
     Raises:
@@ -30,7 +30,7 @@ def workers_named(name: str, maker: Maker, planned: Sequence[Planned]) -> Worker
     return on_ray
 
 
-def _require_paid(maker: Maker, planned: Sequence[Planned]) -> None:
+def _require_paid(maker: Maker, planned: Sequence[PlannedCell]) -> None:
     """Look whether all that large teachers are asked is in the cache."""
     unpaid = [one.label for one in planned if one.cell.is_paid and not maker.knowledge.is_distilled(one.cell)]
     unpaid += [row.name for row in maker.inputs.experiment.teachers if row.endpoint and not is_asked(maker, row)]
@@ -42,7 +42,7 @@ def _require_paid(maker: Maker, planned: Sequence[Planned]) -> None:
         )
 
 
-def locally(maker: Maker, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+def locally(maker: Maker, planned: Sequence[PlannedCell], say: Say) -> Iterable[Outcome]:
     """Make the cells one after the other in this process.
 
     Raises:
@@ -54,7 +54,7 @@ def locally(maker: Maker, planned: Sequence[Planned], say: Say) -> Iterable[Outc
         yield one, outcome
 
 
-def on_ray(maker: Maker, planned: Sequence[Planned], say: Say) -> Iterable[Outcome]:
+def on_ray(maker: Maker, planned: Sequence[PlannedCell], say: Say) -> Iterable[Outcome]:
     """Make the cells on the workers of a Ray cluster that share the cache folder: RAY_ADDRESS, or one started here.
 
     A worker that dies gives its cell back; another one goes on with what is in the cache.
@@ -66,11 +66,11 @@ def on_ray(maker: Maker, planned: Sequence[Planned], say: Say) -> Iterable[Outco
         yield planned[place], outcome
 
 
-def _made_there(experiment: Experiment, cache: str, planned: Planned) -> Made | str:
+def _made_there(experiment: Experiment, cache: str, planned: PlannedCell) -> Made | str:
     return attempt(Maker(experiment, Path(cache)), planned)
 
 
-def attempt(maker: Maker, planned: Planned) -> Made | str:
+def attempt(maker: Maker, planned: PlannedCell) -> Made | str:
     """Return what a cell comes to, or why it cannot be made; a cap stops the run instead."""
     try:
         return maker.make(planned.cell)
@@ -80,7 +80,7 @@ def attempt(maker: Maker, planned: Planned) -> Made | str:
         return describe(error)
 
 
-def told(planned: Planned, outcome: Made | str) -> str:
+def told(planned: PlannedCell, outcome: Made | str) -> str:
     """Say in a line what became of a cell."""
     if isinstance(outcome, str):
         return f"{planned.name}: failed, {outcome}"

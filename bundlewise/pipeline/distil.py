@@ -16,7 +16,7 @@ from bundlewise.stopping import stoppable
 if TYPE_CHECKING:
     from bundlewise.agents.chat.client import ChatEndpoint
     from bundlewise.agents.teacher.ask import Asker, Asks
-    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.graphs.teacher_state import Dials
@@ -64,7 +64,7 @@ class Distilled:
     """
 
     records: list[Knowledge]
-    refused: "list[Refusal]"
+    refused: "list[RefusedKnowledge]"
     stages: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)

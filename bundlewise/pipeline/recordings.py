@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bundlewise.agents.teacher.grounding import NO_CASE, Refusal, check, rule_record, thought_record
+from bundlewise.agents.teacher.grounding import NO_CASE, RefusedKnowledge, check, rule_record, thought_record
 from bundlewise.agents.teacher.protocol import Rule
 from bundlewise.agents.teacher.recorded import RecordedTeacher
 from bundlewise.agents.teacher.trials import proved, without_a_case
@@ -16,7 +16,7 @@ from bundlewise.inputs import is_input, local
 from bundlewise.knowledge_base.manifest import canonical, first_line
 from bundlewise.knowledge_base.packs import MANIFEST_LIMIT, Pack
 
-Found = Iterator[Knowledge | Refusal]
+Found = Iterator[Knowledge | RefusedKnowledge]
 
 
 def form_of(path: Path) -> Literal["pack", "recording", "unknown"]:
@@ -35,7 +35,7 @@ def form_of(path: Path) -> Literal["pack", "recording", "unknown"]:
     return "recording" if first.get("kind") in ("rule", "thought") and not _is_record(first) else "unknown"
 
 
-def read_recording(path: Path, sessions: Sequence[Session]) -> tuple[Pack, list[Refusal]]:
+def read_recording(path: Path, sessions: Sequence[Session]) -> tuple[Pack, list[RefusedKnowledge]]:
     """Make records of a recording and the sessions it is about, and say what was refused.
 
     Raises:
@@ -51,7 +51,7 @@ def read_recording(path: Path, sessions: Sequence[Session]) -> tuple[Pack, list[
     source = Provenance(teacher=teacher.name, prompt="import", run=run)
     found = [*_rules(rows, teacher, usable, sessions, source), *_thoughts(rows, teacher, usable, source)]
     kept, refused = check([each for each in found if isinstance(each, Knowledge)], usable)
-    refused = [each for each in found if isinstance(each, Refusal)] + refused
+    refused = [each for each in found if isinstance(each, RefusedKnowledge)] + refused
     return Pack(tuple(kept), tuple(KnownSession.of(session) for session in sessions), {}), refused
 
 
@@ -91,13 +91,15 @@ def _rules(
         anywhere = not domain or domains == [""]
         of = [domain] if domain in domains else domains if anywhere else []
         if not of:
-            yield Refusal(rule.text, f"its domain {str(domain)[:60]} is not that of the sessions, {', '.join(domains)}")
+            yield RefusedKnowledge(
+                rule.text, f"its domain {str(domain)[:60]} is not that of the sessions, {', '.join(domains)}"
+            )
         for each in of:
             placed[each].append(rule)
     for domain, rules in placed.items():
         training = [session for session in usable.values() if session.domain == domain]
         idle = without_a_case(rules, [s for s in sessions if s.domain == domain and s.split == "train"])
-        yield from (Refusal(rule.text, NO_CASE) for rule in idle)
+        yield from (RefusedKnowledge(rule.text, NO_CASE) for rule in idle)
         rules = [rule for rule in rules if rule not in idle]
         validation = [s for s in sessions if s.domain == domain and s.split == "validation"]
         yield from (rule_record(rule, domain, source) for rule in proved(rules, training, validation))
@@ -112,11 +114,11 @@ def _thoughts(
         if row["kind"] == "thought":
             key, text = row["source_session"].strip(), row["text"].strip()
             if key in last:
-                yield Refusal(last[key], f"a later thought is about its source {key} too")
+                yield RefusedKnowledge(last[key], f"a later thought is about its source {key} too")
             last[key] = text
     for key, text in last.items():
         thought = teacher.think(sessions[key], (), [], []) if key in sessions else None
         if thought is None:
-            yield Refusal(text, f"its source {key} has no annotated bundles")
+            yield RefusedKnowledge(text, f"its source {key} has no annotated bundles")
         else:
             yield thought_record(thought, sessions[key], source)

@@ -9,8 +9,7 @@ from bundlewise.agents.chat.client import ChatEndpoint
 from bundlewise.agents.ledger.calls import CallLedger, Reply
 from bundlewise.agents.teacher import contracts
 from bundlewise.agents.teacher.ask import Asks, messages_of, repaired
-from bundlewise.agents.teacher.contracts import Kinds, schema_of
-from bundlewise.agents.teacher.contracts import Reply as Typed
+from bundlewise.agents.teacher.contracts import Kinds, Typed, schema_of
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.large import LargeTeacher
 from bundlewise.agents.teacher.patterns import mine
