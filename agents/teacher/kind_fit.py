@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log
 
 from bundlewise.agents.teacher.contracts import MAX_FAULTS, as_kind, kinds_faults
-from bundlewise.agents.teacher.plain_words import FREE
+from bundlewise.agents.teacher.plain_words import FREE, same_root
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, short, words
 from bundlewise.text import kind as kind_of
@@ -14,8 +14,6 @@ NEIGHBOURS = 20
 COMMON = 0.02
 """Share of all titles that hold a word above which it makes no two of them alike."""
 FEW = 5
-ROOT = 5
-"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
 WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
 """Words for the people that a product is for; they do not name the product."""
 
@@ -43,7 +41,7 @@ class AlikeTitles:
         named = [stem for word in words(kind) if (stem := _stem(word)) not in WEARERS] or [_stem(kind)]
         asked = named if named[-1] in FREE else named[-1:]
         own = _stems(title) | {head_noun(kind_of(title))}
-        return any(_alike(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
+        return any(same_root(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
 
     def _like(self, own: frozenset[str]) -> set[str]:
         """Return the words of the titles that share the rarest words with a title."""
@@ -81,12 +79,6 @@ class KindsCheck:
         """Return kinds as they are compared, the title's own where one does not fit."""
         pairs = zip(kinds, self._session.titles, strict=True)
         return tuple(as_kind(kind) if self._titles.fits(kind, title) else kind_of(title) for kind, title in pairs)
-
-
-def _alike(one: str, other: str) -> bool:
-    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
-    short, long = sorted((one, other), key=len)
-    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
 
 
 def _stems(title: str) -> frozenset[str]:

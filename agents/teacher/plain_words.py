@@ -1,9 +1,18 @@
 """Plain words: those that speak of products at large or mean much else, and ordinary English about shopping."""
 
+ROOT = 5
+"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
+
 
 def set_of(text: str) -> frozenset[str]:
     """Return the words of a text."""
     return frozenset(text.split())
+
+
+def same_root(one: str, other: str) -> bool:
+    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
 
 
 FREE = set_of("""

@@ -7,11 +7,9 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
-from bundlewise.agents.teacher.plain_words import AT_LARGE, FREE, ORDINARY, set_of
+from bundlewise.agents.teacher.plain_words import AT_LARGE, FREE, ORDINARY, same_root, set_of
 from bundlewise.text import UNITS, head_noun
 
-ROOT = 5
-"""Letters with which two words begin alike that are of one root."""
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_][\w'\u2019-]*|[^\s\"'`\u2018-\u201f\u00ab\u00bb]")
 _BRITISH = (("our", "or"), ("ellery", "elry"), ("tre", "ter"), ("fibre", "fiber"), ("ise", "ize"))
 _JOINERS = set_of(", & + / and plus")
@@ -100,12 +98,9 @@ def is_own(stem: str, own: frozenset[str]) -> bool:
     if stem in own or not own.isdisjoint((f"{stem}s", stem.removesuffix("e"), stem.removesuffix("se"))):
         return True
     parts = stem.split("-")
-    return (len(parts) > 1 and own.issuperset(parts)) or any(_alike(_spelled(stem), _spelled(other)) for other in own)
-
-
-def _alike(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
+    return (len(parts) > 1 and own.issuperset(parts)) or any(
+        same_root(_spelled(stem), _spelled(other)) for other in own
+    )
 
 
 @dataclass(frozen=True)
