@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import experiment as experiments
+from bundlewise.commands.options import note
 from bundlewise.commands.outputs import force_option, guard_folder
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: i
     folder = output or experiments.HOME / f"demo-{domain}"
     guard_folder(folder, (BEGUN,), force)
     again = shlex.join(experiments.run_again(folder))
-    made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", experiments.say, command=again)
+    made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", note, command=again)
     experiments.make_and_tell(made, locally)
-    experiments.say(f"try next: {_program()} generate {_serving(made)}")
+    note(f"try next: {_program()} generate {_serving(made)}")
 
 
 def _program() -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
@@ -16,8 +17,6 @@ from bundlewise.models.endpoints import is_served
 if TYPE_CHECKING:
     from bundlewise.domain import Knowledge, Session
     from bundlewise.pipeline.distil import Distilled
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE, note
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from bundlewise.experiment.workers import Workers
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
 HOME = Path("experiments")
 
 
@@ -122,11 +122,11 @@ def validate(file: str, **options: Any) -> None:
     from bundlewise.experiment.run import Run
 
     experiment = opened(file, options)
-    made = Run(experiment, HOME / experiment.name, HOME / "cache", say)
+    made = Run(experiment, HOME / experiment.name, HOME / "cache", note)
     made.check()
     for one in made.planned:
         click.echo(one.name)
-    say(f"{len(made.planned)} cells, {len(made.maker.inputs.scored)} sessions to score, no leak found")
+    note(f"{len(made.planned)} cells, {len(made.maker.inputs.scored)} sessions to score, no leak found")
 
 
 @command.command()
@@ -165,7 +165,7 @@ def run(
     if not dry_run:
         outputs.guard_folder(folder, (BEGUN,), force)
     again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else run_again(folder))
-    made = Run(experiment, folder, cache or folder.parent / "cache", say, only, again)
+    made = Run(experiment, folder, cache or folder.parent / "cache", note, only, again)
     workers = workers_named(engine, made.maker, made.planned)
     if dry_run:
         _say_plan(made, as_json)
@@ -185,9 +185,9 @@ def make_and_tell(run: "Run", workers: "Workers", *, mlflow: str | None = None, 
     results = run.run(workers)
     html, markdown = write_reports(results, run.folder)
     if mlflow:
-        say(f"{log_to_mlflow(results, run.folder, mlflow)} runs logged to {mlflow}")
+        note(f"{log_to_mlflow(results, run.folder, mlflow)} runs logged to {mlflow}")
     click.echo(results.model_dump_json() if as_json else _summary(results))
-    say(f"report: {html} and {markdown}")
+    note(f"report: {html} and {markdown}")
     if results.failures:
         names = "; ".join(f"{failure.name}: {failure.reason}" for failure in results.failures)
         raise FailedCellsError(f"{len(results.failures)} failed, the rest is in the report. {names}")
@@ -196,11 +196,6 @@ def make_and_tell(run: "Run", workers: "Workers", *, mlflow: str | None = None, 
 def run_again(folder: Path) -> list[str]:
     """Return the command that runs the experiment of a folder again."""
     return ["bundlewise", "experiment", "run", str(folder / "experiment.yaml"), "-o", str(folder)]
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    click.echo(text, err=True)
 
 
 def _say_plan(run: Any, as_json: bool) -> None:

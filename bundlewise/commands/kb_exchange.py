@@ -17,6 +17,7 @@ from bundlewise.commands.kb_shared import (
     place_of,
     print_json,
 )
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
 from bundlewise.errors import DataError, UsageError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.place import Place
     from bundlewise.knowledge_base.store import KnowledgeStore
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 20
 
 

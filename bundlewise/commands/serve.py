@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bundlewise.commands.options import (
+    FILE,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -38,7 +39,7 @@ from bundlewise.commands.options import (
 @click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what shoppers say.")
 @click.option(
     "--feedback",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     default=Path("bundlewise-feedback.jsonl"),
     show_default=True,
     help="File for ratings.",
@@ -48,7 +49,7 @@ from bundlewise.commands.options import (
 )
 @click.option(
     "--keys",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
 )
 @click.option("--insecure-no-keys", is_flag=True, help="Open the server to others without a key.")
