@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.things import things
 from bundlewise.data.sessions import load
 from bundlewise.text import kind as kind_of

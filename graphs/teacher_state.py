@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypedDict, TypeVar
 
+from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.grounding import RefusedKnowledge
-from bundlewise.agents.teacher.outcomes import Outcomes
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Teacher, Thought
 from bundlewise.agents.teacher.samplers import Embed, Sampler
 from bundlewise.agents.teacher.tally import Tally

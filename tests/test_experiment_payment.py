@@ -9,7 +9,7 @@ from experiment_samples import TRAINING, run_here, small
 from teacher_server import TeacherServer
 
 from bundlewise.agents.ledger.calls import Reply
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.experiment.maker import Made
 from bundlewise.experiment.payment import RunPayment
 from bundlewise.experiment.report import write_reports

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from samples import BagOfWords, session
 from teacher_server import Handler, TeacherServer, completion
 
+from bundlewise.agents.teacher.caps import CapError
+from bundlewise.agents.teacher.failures import StageError
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.large import LargeTeacher
-from bundlewise.agents.teacher.outcomes import StageError
 from bundlewise.agents.teacher.recorded import RecordedTeacher
-from bundlewise.agents.teacher.room import CapError
 from bundlewise.agents.teacher.samplers import SAMPLERS
 from bundlewise.data.sessions import starter_pack_path, write_sessions
 from bundlewise.domain import SPLITS, Session

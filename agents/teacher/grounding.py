@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign
 from bundlewise.agents.teacher.protocol import Pattern, Rule, Thought
 from bundlewise.domain import Knowledge, Provenance, Session
 from bundlewise.prompts.render import render

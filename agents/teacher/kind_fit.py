@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log
 
 from bundlewise.agents.teacher.contracts import MAX_FAULTS, as_kind, kinds_faults
-from bundlewise.agents.teacher.plain_words import FREE, same_root
+from bundlewise.agents.teacher.word_lists import FREE, same_root
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, short, words
 from bundlewise.text import kind as kind_of

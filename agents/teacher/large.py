@@ -18,9 +18,9 @@ from bundlewise.agents.teacher.contracts import (
     proposal_faults,
     rules_faults,
 )
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.kind_fit import AlikeTitles, KindsCheck
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
-from bundlewise.agents.teacher.plain_words import AT_LARGE, FREE, ORDINARY, same_root, set_of
+from bundlewise.agents.teacher.word_lists import AT_LARGE, FREE, ORDINARY, same_root, set_of
 from bundlewise.text import UNITS, head_noun
 
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_][\w'\u2019-]*|[^\s\"'`\u2018-\u201f\u00ab\u00bb]")

@@ -172,7 +172,7 @@ def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
 
 
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
-    from bundlewise.agents.teacher.outcomes import lines_of
+    from bundlewise.agents.teacher.failures import lines_of
     from bundlewise.models.prices import in_dollars
 
     counts = Counter((record.kind, record.status) for record in found.records)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.experiment.file import Experiment
 from bundlewise.models.endpoints import model_of

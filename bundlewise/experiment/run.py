@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.student.chooser import FEWEST
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.errors import BundlewiseError, DataError, UsageError, describe
 from bundlewise.evaluation.intents import intent_similarity
 from bundlewise.experiment.audit import audit, require_clean

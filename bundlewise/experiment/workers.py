@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.errors import BundlewiseError, UsageError, describe
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import PlannedCell

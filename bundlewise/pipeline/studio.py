@@ -14,7 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from bundlewise.agents.student.replies import NO_LIMITS, Form
-from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
 from bundlewise.domain import Item, Knowledge, Prediction, Session

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
-from bundlewise.agents.teacher.counting import foreign_number
-from bundlewise.agents.teacher.plain_words import FREE, ORDINARY, SHELVES
+from bundlewise.agents.teacher.product_numbers import foreign_number
 from bundlewise.agents.teacher.things import Spoken
+from bundlewise.agents.teacher.word_lists import FREE, ORDINARY, SHELVES
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, words
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from samples import session
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.data.sessions import load
 
 DESK = session("desk", ["Glide 11 Mouse", "Foam Pad", "Wool Rug"], ((0, 1),))
