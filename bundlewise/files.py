@@ -16,7 +16,6 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
 from bundlewise.scratch import scratch_file
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
-from bundlewise.text import normal, unaccented
 
 LINKS = 40
 STANDARD = ("in", "out", "err")
@@ -181,12 +180,6 @@ def fingerprint(value: Any) -> str:
     """Return 12 hex digits that change whenever the JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def slug(name: str) -> str:
-    """Return a name as a file name that needs no quotes; names that ASCII cannot spell get a number of their own."""
-    spelt = "-".join(re.findall(r"[a-z0-9]+", unaccented(name).lower()))
-    return spelt if spelt and name.isascii() else "-".join(filter(None, (spelt, fingerprint(normal(name))[:8])))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = 130
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM",) if hasattr(signal, name)))
 """Signals whose handlers may raise anywhere in the main thread."""
