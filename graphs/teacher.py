@@ -151,15 +151,12 @@ def check(state: TeacherState, runtime: Run) -> TeacherUpdate:
         ),
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
-    _require_thoughts(state, kept, refused, context)
+    _require_thoughts(state, refused, context)
     return {"records": _merged(kept, state.rules, context), "refused": [*state.refused, *refused]}
 
 
 def _require_thoughts(
-    state: TeacherState,
-    kept: Sequence[Knowledge],
-    refused: Sequence[grounding.RefusedKnowledge],
-    context: TeacherContext,
+    state: TeacherState, refused: Sequence[grounding.RefusedKnowledge], context: TeacherContext
 ) -> None:
     """Let a refused thought that was paid for count as a failed one."""
     if "think" in context.outcomes.stages:

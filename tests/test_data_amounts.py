@@ -10,6 +10,7 @@ from bundlewise.data.amounts import currency_of, is_open, proves, value_of, writ
 
 
 def amount_of(text: str) -> float | None:
+    """Return the price that a text is; thousands where it reads both ways."""
     found = written(text)
     return found.value(proves(found.figures, found.currency)) if found else None
 

@@ -1,4 +1,4 @@
-"""The caps on what a teacher may take: the room that is left under them, for all threads of a run."""
+"""The caps on what a teacher may take: the room that is left under them, for all threads of a run.
 
 What a call takes at most is far more than what it usually takes. So a call that does not fit waits for those that are
 on their way, whose room comes free. Near a cap it is sent with a shorter greatest length, as answers so far need.
