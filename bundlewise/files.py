@@ -8,12 +8,13 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
+from bundlewise.locks import HeldError, held
 from bundlewise.scratch import scratch_file
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
 
@@ -110,21 +111,22 @@ def only_process(
     """Hold a folder against other processes while the block runs; `wait` for one that holds it.
 
     Args:
-        folder: what is written; the lock lies beside it.
+        folder: what is written; the lock lies beside it while the block runs.
         wait: whether to wait, or else to refuse.
         remedy: what the refusal advises.
 
     Raises:
-        BundlewiseError: another process holds it.
+        BundlewiseError: another process holds it, or nothing can be written there.
     """
-    from filelock import FileLock, Timeout
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0):
-            yield
-    except Timeout as error:
-        raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
+    with ExitStack() as holding:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            holding.enter_context(held(folder.with_name(f".{folder.name}.lock"), wait=wait))
+        except HeldError as error:
+            raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
+        except OSError as error:
+            raise BundlewiseError(f"cannot write {folder}: {error.strerror}; choose another path") from error
+        yield
 
 
 def cost_path(output: Path) -> Path:

@@ -94,10 +94,13 @@ def formalise(state: TeacherState, runtime: Run) -> TeacherUpdate:
     if not _studies(runtime.context):
         return {"rules": []}
     runtime.context.outcomes.require("propose", "reflect")
+    tally = runtime.context.tally
+    if lessons := sum(len(found.lessons) for found in state.reflections.values() if found is not None):
+        tally.expect("formalise", lessons)
     rules, domains = [], _by_domain(state.sessions)
     for domain, sessions in domains.items():
         studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
-        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain])
+        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain], partial(tally.done, "formalise"))
         # A recording may hold rules of several domains; one that names none of these is a rule for each.
         rules += [replace(rule, domain=domain) for rule in drawn if rule.domain not in domains.keys() - {domain}]
     return {"rules": rules}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bundlewise.agents.teacher.conditions import Condition
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.grounding import RefusedKnowledge
-from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
 from bundlewise.files import numbered_rows
@@ -92,7 +92,9 @@ class RecordedTeacher(GroundedTeacher):
         thought = self._thoughts.get(session.session_id)
         return thought.kinds if thought else super().kinds(session)
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
         """Return the recorded rules; they are general and name no source sessions."""
         return self._rules
 

@@ -7,11 +7,12 @@ from shutil import copytree
 from time import perf_counter
 from typing import Any
 
+from bundlewise.agents.teacher.failures import StageError
 from bundlewise.domain import Knowledge
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.inputs import Inputs
 from bundlewise.experiment.payment import RunPayment
-from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
+from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl, write_text
 from bundlewise.pipeline.distil import distil
 from bundlewise.pipeline.kind_readers import tune_readers
 from bundlewise.scratch import scratch_folder
@@ -38,6 +39,7 @@ class KnowledgeBases:
     def __init__(self, inputs: Inputs, payment: RunPayment, cache: Path) -> None:
         self.inputs, self.payment, self.cache = inputs, payment, cache
         self._known: dict[str, str] = {}
+        self._failed: dict[str, StageError] = {}
         self._records: dict[str, dict[str, Knowledge]] = {}
 
     def key(self, cell: Cell) -> str:
@@ -70,6 +72,8 @@ class KnowledgeBases:
     def of(self, cell: Cell) -> DistilledKnowledge:
         """Return the knowledge of a cell; it is distilled where it is missing."""
         key = self.key(cell)
+        if failed := self._failed.get(key):
+            raise StageError(*failed.lines)
         folder = self.cache / "kb" / key
         found = DistilledKnowledge(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
         return self._with_readers(found, cell.seed) if cell.has_readers else found
@@ -92,11 +96,22 @@ class KnowledgeBases:
         return {"seconds": round(perf_counter() - started, 2)}
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
-        """Distil a cell's knowledge into a folder, and return what it holds and took."""
-        started = perf_counter()
+        """Distil a cell's knowledge into a folder, and return what it holds and took.
+
+        Of a run in which a stage failed nothing is kept but the answers, and the next run asks for the bad ones again.
+        """
+        started, failed = perf_counter(), folder.with_suffix(".failed")
         sessions, teacher = self.inputs.sessions(cell), self._teacher(cell, key)
         with self.payment.paying() as (payment, bill):
-            found = distil(sessions, teacher, folder, embedder=self.inputs.embedder, payment=payment, tally=bill.tally)
+            payment = replace(payment, retry_failed=payment.retry_failed or failed.is_file())
+            try:
+                embedder = self.inputs.embedder
+                found = distil(sessions, teacher, folder, embedder=embedder, payment=payment, tally=bill.tally)
+            except StageError as error:
+                self._failed[key] = error
+                write_text(failed, f"{error}\n")
+                raise
+        failed.unlink(missing_ok=True)
         active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}
