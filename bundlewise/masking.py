@@ -1,34 +1,47 @@
 """Secrets of the environment, masked in whatever is written or shown."""
 
 import os
-import re
-from base64 import b64encode, urlsafe_b64encode
 from functools import lru_cache
-from html.entities import html5
 from urllib.parse import urlsplit
+
+from bundlewise.secret_finder import SecretFinder
 
 CLIENT = "OPENAI_"
 SECRETS = ("KEY", "SECRET", "TOKEN")
+HEADERS = "OPENAI_CUSTOM_HEADERS"
+"""Headers that OpenAI's client adds to every request, `Name: value` a line."""
+NAMED = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+"""Values that it sends in headers of their own."""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 SHORTEST = 8
 """Characters of the shortest secret: a shorter key, such as `none` for a server of one's own, may be a usual word."""
 MASK = "***"
-BROKEN = r"(?:\s++|\\{1,9}[nrt]|<(?:br|wbr) ?/?>|&(?:nbsp|shy|#10|#13);|[\u00ad\u200b-\u200d\u2060\ufeff]){0,16}+"
-"""What may stand between the characters of a secret where a text is wrapped."""
 
 
 def without_key(said: str) -> str:
     """Return a text with every secret of the client masked: some servers repeat the one they were sent."""
     secrets = tuple(sorted(_secrets()))
-    return _pattern(secrets).sub(MASK, said) if secrets else said
+    return _finder(secrets).masked(said, MASK) if secrets else said
+
+
+@lru_cache(maxsize=8)
+def _finder(secrets: tuple[str, ...]) -> SecretFinder:
+    return SecretFinder(secrets)
 
 
 def _secrets() -> set[str]:
-    """Return the keys of the client and the passwords of proxies that the environment holds."""
+    """Return what the environment holds: the client's keys, the values of its headers, and passwords of proxies."""
     found = {value.strip() for name, value in os.environ.items() if name.startswith(CLIENT) and name.endswith(SECRETS)}
     for name in PROXIES:
         found |= {_password(os.environ.get(spelt, "")) for spelt in (name, name.lower())}
+    found |= {os.environ.get(name, "").strip() for name in NAMED} | _sent_in_headers(os.environ.get(HEADERS, ""))
     return {secret for secret in found if len(secret) >= SHORTEST}
+
+
+def _sent_in_headers(lines: str) -> set[str]:
+    """Return the values of headers, and of those of two words, as `Bearer KEY`, the last one too."""
+    values = {line.partition(":")[2].strip() for line in lines.split("\n")}
+    return values | {value.split()[-1] for value in values if value}
 
 
 def _password(url: str) -> str:
@@ -36,36 +49,3 @@ def _password(url: str) -> str:
         return urlsplit(url).password or ""
     except ValueError:
         return ""
-
-
-@lru_cache(maxsize=8)
-def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what finds secrets in every spelling of their characters, and in base64 and hex; the longest first."""
-    spelt = {form: re.escape for secret in secrets for form in _encoded(secret)} | dict.fromkeys(secrets, _spellings)
-    longest_first = sorted(spelt, key=len, reverse=True)
-    # Most places of a text hold no beginning of any.
-    starts = re.escape("".join({form[0] for form in longest_first} | {*"\\%&"}))
-    found = "|".join(BROKEN.join(map(spelt[form], form)) for form in longest_first)
-    return re.compile(f"(?=[{starts}])(?:{found})", re.IGNORECASE)
-
-
-def _encoded(secret: str) -> set[str]:
-    """Return a secret in hex, and in base64 wherever it begins there: whole, and without what others share."""
-    content, found = secret.encode(), {secret.encode().hex()}
-    for encode in (b64encode, urlsafe_b64encode):
-        found.add(encode(content).decode().rstrip("="))
-        for before in range(3):
-            digits = encode(bytes(before) + content).decode().rstrip("=")
-            found.add(digits[(0, 2, 3)[before] : -1 if (before + len(content)) % 3 else None])
-    return found
-
-
-def _spellings(character: str) -> str:
-    """Return a pattern of one character as texts, JSON, addresses, HTML and programs write it."""
-    number, units = ord(character), character.encode("utf-16-be")
-    names = [re.escape(name) for name, value in html5.items() if value == character and name.endswith(";")]
-    html = "|".join([*names, rf"#0*{number};?", rf"#x0*{number:x};?"])
-    escaped = "".join(rf"\\{{1,9}}u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-    program = rf"\\{{1,9}}(?:x{number:02x}|u\{{0*{number:x}\}})"
-    address = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())
-    return rf"(?:\\{{0,9}}{re.escape(character)}|{escaped}|{program}|{address}|&(?:amp;)*(?:{html}))"
