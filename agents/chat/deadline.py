@@ -6,14 +6,17 @@ An HTTP library limits each wait by itself, so a server that sends a byte now an
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock, local
+from threading import Lock, Thread, local
 from time import monotonic
 from typing import Any
 
 import httpcore2
 
+STEP = 0.05
+"""Seconds after which a connection that is being opened looks whether it is still wanted."""
 CHUNK = 16384
 """Bytes that are written within one wait."""
 
@@ -81,6 +84,12 @@ class Clock:
         return left if timeout is None else min(left, timeout)
 
 
+def _close(opening: "Future[httpcore2.NetworkStream]") -> None:
+    """Close a connection that nobody waits for any more."""
+    if opening.exception() is None:
+        opening.result().close()
+
+
 class TimedStream(httpcore2.NetworkStream):
     """A connection whose waits have what is left to them."""
 
@@ -129,4 +138,20 @@ class Backend(httpcore2.NetworkBackend):
     ) -> TimedStream:
         """Open a connection."""
         left = self._clock.left(timeout, httpcore2.ConnectTimeout)
-        return TimedStream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._clock)
+        opening: Future[httpcore2.NetworkStream] = Future()
+
+        def open_it() -> None:
+            try:
+                opening.set_result(self._network.connect_tcp(host, port, left, local_address, socket_options))
+            except BaseException as error:  # It is raised where the connection is waited for.
+                opening.set_exception(error)
+
+        # The system's own wait for a name or a connection cannot be ended: whoever hangs up leaves it behind.
+        Thread(target=open_it, daemon=True, name="connecting").start()
+        while not wait([opening], STEP).done:
+            try:
+                self._clock.left(timeout, httpcore2.ConnectTimeout)
+            except httpcore2.ConnectTimeout:
+                opening.add_done_callback(_close)
+                raise
+        return TimedStream(opening.result(), self._clock)

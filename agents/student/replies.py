@@ -12,6 +12,7 @@ from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.engine import Engine, Judgement, Progress, Written
+from bundlewise.agents.student.intent_form import said
 from bundlewise.agents.student.limits import Limits
 from bundlewise.agents.student.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import Retrieved, Session
@@ -60,7 +61,7 @@ def reply_by_pairs(
         # One token, yes or no, answers each question that was asked.
         answered = len(prompts[number].questions) if judgement.tokens_in else 0
         spent = answered + sum(text.tokens_out for text in mine)
-        answer = Answer.of(zip(groups[number], (text.text.strip() for text in mine), strict=True))
+        answer = Answer.of(zip(groups[number], (said(text.text) for text in mine), strict=True))
         raw, read = "".join(text.text for text in mine), judgement.tokens_in + sum(text.tokens_in for text in mine)
         replies.append(StudentReply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
     return replies
@@ -69,7 +70,8 @@ def reply_by_pairs(
 def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
     """Return the intents that the student writes; none for a prompt that it cannot read."""
     places = [place for place, prompt in enumerate(prompts) if engine.fits(prompt)]
-    written = engine.write([prompts[place] for place in places], [intent_grammar()] * len(places))
+    asked = [prompts[place] for place in places]
+    written = engine.write(asked, [intent_grammar(prompt) for prompt in asked])
     found = dict(zip(places, written, strict=True))
     return [found.get(place, Written("", 0, 0)) for place in range(len(prompts))]
 

@@ -15,6 +15,7 @@ from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.evaluation.metrics import gjs
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.strictly import read_yaml
+from bundlewise.text import tokens
 from bundlewise.titles import titles_fault
 from bundlewise.workbench.preview import World, rendered
 from bundlewise.workbench.questions import as_object
@@ -215,5 +216,6 @@ def _answer_faults(wanted: ExpectedAnswer, session: Session, found: "Prediction"
     if wanted.intent_words is not None:
         low, high = wanted.intent_words
         for bundle in found.bundles:
-            if not low <= len(bundle.intent.split()) <= high:
-                yield f"intent {bundle.intent!r} has {len(bundle.intent.split())} words, not {low} to {high}"
+            count = len(bundle.intent.split() if bundle.intent.isascii() else tokens(bundle.intent))
+            if not low <= count <= high:
+                yield f"intent {bundle.intent!r} has {count} words, not {low} to {high}"
