@@ -62,6 +62,13 @@ class Session(Record):
     items: tuple[Item, ...]
     bundles: tuple[Bundle, ...] = ()
 
+    @classmethod
+    def of(cls, products: "Iterable[str | Item]", session_id: str = "given") -> "Session":
+        """Return a session of products, or of titles; titles are numbered from 1."""
+        rows = enumerate(products, 1)
+        items = tuple(Item(id=str(number), title=each) if isinstance(each, str) else each for number, each in rows)
+        return cls(session_id=session_id, items=items)
+
     @property
     def titles(self) -> list[str]:
         """The titles in session order."""
@@ -200,6 +207,32 @@ class PredictedBundle(Record):
     item_ids: tuple[str, ...]
     intent: str = ""
     confidence: float | None = None
+
+
+class FoundBundle(Record):
+    """A bundle that the student found: its products, the intent, and how sure the student is.
+
+    `confidence` is the mean probability (0 to 1) that two of its products go together.
+    """
+
+    items: tuple[Item, ...]
+    intent: str
+    confidence: float | None = None
+
+    @classmethod
+    def of(cls, bundle: PredictedBundle, session: Session) -> "FoundBundle":
+        """Return a bundle of a prediction with the products of its session."""
+        items = tuple(session.items[number - 1] for number in bundle.items)
+        return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of its products."""
+        return [item.title for item in self.items]
+
+    def __str__(self) -> str:
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
+        return f"{self.intent}{sure}: {', '.join(self.titles)}"
 
 
 class Prediction(Record):
