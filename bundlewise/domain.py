@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 from unicodedata import normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bundlewise.titles import clean
 
@@ -85,10 +85,28 @@ class Session(Record):
         """What a session of equal titles shares with this one; see `item_set_of`."""
         return item_set_of(self.titles)
 
-    def blind(self) -> "Session":
-        """Return what a student may see: titles alone, no category, price or annotation."""
+    def blind(self) -> "BlindSession":
+        """Return what a student may see: titles and ids, no category, price or annotation."""
         items = tuple(Item(id=item.id, title=item.title) for item in self.items)
-        return Session(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+        return BlindSession(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+
+
+class BlindSession(Session):
+    """A session as a student sees it; one with a category, a price or an annotation cannot be made.
+
+    Sessions are blinded once, where they come in: in `Student`, and in `finetune` for training. Prompts, retrieval
+    and the student graph take nothing else. The id stays, as knowledge from the very session must be left out.
+    """
+
+    @model_validator(mode="after")
+    def _check_titles_alone(self) -> "BlindSession":
+        if self.bundles or any(item.category or item.price is not None for item in self.items):
+            raise ValueError("a student sees titles alone; make it by Session.blind()")
+        return self
+
+    def blind(self) -> "BlindSession":
+        """Return the session itself."""
+        return self
 
 
 class KnownSession(Record):

@@ -6,17 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from bundlewise import __version__
 from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
 from bundlewise.agents.student.decoder import Matrix
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
-from bundlewise.agents.student.reading import Reading, affinity_of, learn_chooser, reasons
-from bundlewise.agents.student.replies import NO_LIMITS, Form, fit_student, judge_as_read
-from bundlewise.data.sessions import load
+from bundlewise.agents.student.reading import Reading, affinity_of, reasons
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
 from bundlewise.domain import (
+    BlindSession,
     FoundBundle,
     Grouping,
     Item,
@@ -24,19 +21,16 @@ from bundlewise.domain import (
     KnowledgeKind,
     Prediction,
     Reason,
-    Record,
     Retrieved,
     Session,
 )
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint as digest
-from bundlewise.files import write_text
 from bundlewise.finetune.students import StudentModel, manifest_for, open_model
+from bundlewise.pipeline.calibration import Calibration, annotated, fitted, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
-from bundlewise.pipeline.predictions import Spread, annotated, answer, answer_to_file
+from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
-from bundlewise.settings import cache_folder
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -45,11 +39,6 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 DEFAULT = "smollm2-135m"
 BESIDE = 12
-
-
-class _Calibrated(Record):
-    reading: Reading
-    score: float
 
 
 class Student:
@@ -94,7 +83,7 @@ class Student:
         """
         note, folder = note or (lambda _: None), Path(adapter) if adapter else None
         # Before what takes long: a wrong name is told at once.
-        sessions = _annotated(calibrate) if calibrate is not None else []
+        sessions = sessions_of(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, folder, any_prompts=any_prompts)
         retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
@@ -111,16 +100,9 @@ class Student:
         Raises:
             UsageError: there are no such sessions.
         """
-        key = digest([__version__, self.about, [session.model_dump(mode="json") for session in sessions]])
-        path = cache_folder() / f"reading-{key}.json"
-        try:
-            kept = _Calibrated.model_validate_json(path.read_bytes())
-            self.reading, score = kept.reading, kept.score
-        except (OSError, ValidationError):
-            score = self.fit(sessions)
-            write_text(path, _Calibrated(reading=self.reading, score=score).model_dump_json())
-        count = len(annotated(sessions, "validation"))
-        note(f"calibrated on {count} validation sessions, GJS there {score:.3f}")
+        found = kept([self.about, sessions], lambda: self._fitted(sessions))
+        self.reading, count = found.reading, len(annotated(sessions, "validation"))
+        note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
 
     def fit(self, sessions: Sequence[Session]) -> float:
         """Read the student as the annotated validation sessions among these say; return its mean GJS there.
@@ -131,12 +113,15 @@ class Student:
         Raises:
             UsageError: no annotated validation session can be read.
         """
+        found = self._fitted(sessions)
+        self.reading = found.reading
+        return found.score
+
+    def _fitted(self, sessions: Sequence[Session]) -> Calibration:
         training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
         if not validation:
             raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-        chooser = learn_chooser(training, self._retrieve(training)) if self.retriever else None
-        self.reading, score = fit_student(self.model.engine, validation, self._retrieve(validation), chooser)
-        return score
+        return fitted(self.model.engine, self.retriever, training, validation)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -180,20 +165,22 @@ class Student:
 
         Limits hold by session id.
         """
+        # Prices are for limits alone, and go beside the sessions.
+        bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock:
-            return answer(sessions, self.context(form, repairs, advance, limits))
+            return answer(_blind(sessions), self.context(form, repairs, advance, bounds))
 
     def context(
         self,
         form: Form = "pairs",
         repairs: int = 1,
         advance: Advance | None = None,
-        limits: Mapping[str, Limits] = NO_LIMITS,
+        bounds: Mapping[str, Bounds] = NO_BOUNDS,
     ) -> "StudentContext":
         """Return what the student graph runs on."""
         from bundlewise.graphs.student import StudentContext
 
-        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, limits)
+        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, bounds)
 
     def answer_to_file(
         self,
@@ -208,7 +195,7 @@ class Student:
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
         prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
         key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
-        key += [self.reading.model_dump(), [session.blind().model_dump() for session in sessions]]
+        key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
         dials: dict[str, Any] = {"form": form, "repairs": repairs}
         there = spread and partial(spread, reading=self.reading, settings=dials)
         return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
@@ -233,8 +220,9 @@ class Student:
 
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
+        seen = _blind(sessions)
         with self._lock:
-            return self._probabilities(sessions, self._retrieve(sessions))
+            return self._probabilities(seen, self._retrieve(seen))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return for each bundle (positions from 0) the knowledge it rests on, what changes it most first.
@@ -243,12 +231,13 @@ class Student:
         """
         if self.retriever is None or not groups:
             return [[] for _ in groups]
+        seen = session.blind()
         with self._lock:
-            given = self.retriever.retrieve([session])[0]
-            used = [(*given.records, *self.retriever.witnesses(session, group)) for group in groups]
+            given = self.retriever.retrieve([seen])[0]
+            used = [(*given.records, *self.retriever.witnesses(seen, group)) for group in groups]
             gone = list({record.id: record for group in used for record, _ in group})
-            variants = [given, *(self.retriever.leaving_out(session, given, key) for key in gone)]
-            judged = self._probabilities([session] * len(variants), variants)
+            variants = [given, *(self.retriever.leaving_out(seen, given, key) for key in gone)]
+            judged = self._probabilities([seen] * len(variants), variants)
         whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
         return [reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
@@ -257,7 +246,7 @@ class Student:
         if self.retriever is None:
             return []
         with self._lock:
-            return self.retriever.companions(session, limit)
+            return self.retriever.companions(session.blind(), limit)
 
     def beside(
         self, session: Session, candidates: Sequence[Item], limit: int = BESIDE
@@ -266,19 +255,19 @@ class Student:
 
         The evidence chooses the `limit` candidates that the student judges, each as one more product of the session.
         """
-        sessions = [session.model_copy(update={"items": (*session.items, item)}) for item in candidates]
+        sessions = _blind([session.model_copy(update={"items": (*session.items, item)}) for item in candidates])
         with self._lock:
             given = self._retrieve(sessions)
             rank = sorted(range(len(sessions)), key=lambda n: -_evidence_of_last(given[n], len(session.items)))[:limit]
             judged = self._probabilities([sessions[n] for n in rank], [given[n] for n in rank])
         return [(candidates[n], likely[-1, :-1].tolist()) for n, likely in zip(rank, judged, strict=True)]
 
-    def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+    def _retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
-    def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
+    def _probabilities(self, sessions: Sequence[BlindSession], retrieved: Sequence[Retrieved]) -> list[Matrix]:
         engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
-        prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
+        prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in rows]
         judged = judge_as_read(engine, prompts, self.reading)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
@@ -286,12 +275,9 @@ class Student:
         return found
 
 
-def _annotated(data: str) -> list[Session]:
-    """Return the sessions to calibrate on."""
-    sessions = load(data)
-    if not any(session.split == "validation" and session.bundles for session in sessions):
-        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    return sessions
+def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
+    """Return sessions as the student sees them: this is its door."""
+    return [session.blind() for session in sessions]
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:
