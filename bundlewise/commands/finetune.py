@@ -68,7 +68,7 @@ def command(
     from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.models.folders import resolve
-    from bundlewise.pipeline import predictions
+    from bundlewise.pipeline import knowledge
     from bundlewise.reports.loss import plot_loss
     from bundlewise.settings import quiet_libraries
 
@@ -81,7 +81,7 @@ def command(
     config = TrainingConfig.of(**chosen.config.model_dump() | given)
     require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
     sessions = load(data)
-    retriever = predictions.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
+    retriever = knowledge.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
     lessons = _lessons(kb, teach)
     tuning = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons)
     if left := tuning.left_out:
@@ -111,10 +111,10 @@ def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
         return []
     if kb is None:
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    from bundlewise.pipeline import predictions
+    from bundlewise.pipeline import knowledge
     from bundlewise.pipeline.distil import formats_named
 
-    found = predictions.lessons(kb, formats_named(teach))
+    found = knowledge.lessons(kb, formats_named(teach))
     if not found:
         raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
     return found
