@@ -74,10 +74,12 @@ def test_what_is_refused_of_a_recording_is_told_and_counted(call: Call) -> None:
     record_to("gpt.jsonl", RECORDED_RULE | {"text": "x" * 1201}, foreign, RECORDED_THOUGHT)
     code, out, err = call("import", "other", "gpt.jsonl", "--data", "data.jsonl")
     assert (code, out) == (0, "other: 1 records taken in, 0 left as they were\n")
-    long, product, counted = err.splitlines()
+    long, product, counted, *kinds = err.splitlines()
     assert long.startswith("refused: the text has 1201 characters, more than 1200: xxx")
     assert product == "refused: it speaks of product 4 of 3: [2J Item 4. Nested protection belongs together."
     assert counted == "2 of 3 refused"
+    assert kinds[0].startswith("kind replaced: it has no word of its title")
+    assert kinds[-1].endswith("kinds gave way to their titles")
 
 
 def test_of_many_refusals_the_first_are_shown_and_a_recording_of_nothing_else_makes_no_knowledge_base(

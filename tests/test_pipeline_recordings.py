@@ -8,6 +8,7 @@ import pytest
 from samples import BagOfWords, session
 
 from bundlewise.agents.teacher.grounding import Refusal
+from bundlewise.agents.teacher.sentences import sentences
 from bundlewise.data.sessions import load, starter_names, starter_pack_path
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import DataError, UsageError
@@ -169,7 +170,12 @@ def test_what_is_not_there_is_of_no_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", starter_names())
 def test_a_starter_recording_is_taken_whole_and_travels_as_a_pack(tmp_path: Path, name: str) -> None:
     pack, refused = read_recording(starter_pack_path(name), load(name))
-    assert (len(pack.records), refused) == (len(read_rows(starter_pack_path(name))), [])
+    whole = [refusal for refusal in refused if refusal.what == "record"]
+    rows = read_rows(starter_pack_path(name))
+    assert len(pack.records) + len(whole) == len(rows)
+    assert len(whole) <= 1
+    said = sum(len(sentences(f"{row['text']} {row['lesson']}")) for row in rows if row["kind"] == "thought")
+    assert sum(refusal.what == "sentence" for refusal in refused) < 0.06 * said
     write_pack(tmp_path / "pack.jsonl", pack.records, pack.sessions)
     assert set(read_pack(tmp_path / "pack.jsonl").records) == set(pack.records)
 
@@ -183,6 +189,9 @@ def test_three_real_recordings_fit_into_one_knowledge_base_and_none_is_taken_twi
         pack, refused = read_recording(path, load(str(shared / "datasets" / f"{name}.jsonl")))
         rows = read_rows(path)
         # One rule in 145 gives a single session as its example.
+        kinds = sum(refusal.what == "kind" for refusal in refused)
+        assert kinds < 0.02 * sum(len(row.get("item_kinds", ())) for row in rows)
+        refused = [refusal for refusal in refused if refusal.what == "record"]
         single = [refusal.reason for refusal in refused]
         assert single == (["it speaks of a single session (session 30)"] if name == "electronic" else [])
         assert len(pack.records) + len(refused) == len(rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.kb_shared import part_lines, parts_refused
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
@@ -180,7 +181,7 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
     if as_json:
         name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
-        told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        told = {"teacher": name, "records": rows, **parts_refused(found.refused), "stages": found.stages}
         told |= {"failures": found.failures, "cut": found.cut}
         click.echo(json.dumps(told))
         return
@@ -188,8 +189,11 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
         click.echo(f"{number:6,} {kind}s{'' if status == 'active' else f' ({status})'}")
     if untested := sum(record.kind == "rule" and record.gain is None for record in found.records):
         click.echo(f"{untested:6,} rules untested: no condition, or no validation session meets it", err=True)
-    for reason, number in Counter(refusal.reason for refusal in found.refused).most_common(5):
+    whole = [refusal.reason for refusal in found.refused if refusal.what == "record"]
+    for reason, number in Counter(whole).most_common(5):
         click.echo(f"{number:6,} refused: {reason}", err=True)
+    for line in part_lines(found.refused, most=3):
+        click.echo(line, err=True)
     for what in found.cut:
         click.echo(f"patterns: {what}", err=True)
     for row in found.stages:

@@ -14,6 +14,7 @@ from bundlewise.commands.kb_shared import (
     json_option,
     kb_argument,
     opened,
+    part_lines,
     place_of,
     print_json,
 )
@@ -115,12 +116,15 @@ def _recorded(file: Path, data: str) -> "Pack":
     from bundlewise.data.sessions import load
     from bundlewise.pipeline.recordings import read_recording
 
-    pack, refused = read_recording(file, load(data))
+    pack, found = read_recording(file, load(data))
+    refused = [refusal for refusal in found if refusal.what == "record"]
     for refusal in refused[:SHOWN]:
         click.echo(clipped(f"refused: {refusal.reason}: {refusal.text}"[:300]), err=True)
     if refused:
         shown = f", {SHOWN} of them shown" if len(refused) > SHOWN else ""
         click.echo(f"{len(refused):,} of {len(pack.records) + len(refused):,} refused{shown}", err=True)
+    for line in part_lines(found, most=SHOWN):
+        click.echo(line, err=True)
     if not pack.records:
         raise DataError(f"no record of {file} can be taken in; see why above, and correct it")
     return pack

@@ -4,7 +4,8 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from bundlewise.settings import quiet_libraries
 from bundlewise.text import line
 
 if TYPE_CHECKING:
+    from bundlewise.agents.teacher.grounding import Refusal
     from bundlewise.knowledge_base.place import Place
     from bundlewise.knowledge_base.store import KnowledgeStore
 
@@ -99,3 +101,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
         "  ".join(f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(cells, widths, right, strict=True)).rstrip()
         for cells in (header, *texts)
     )
+
+
+def parts_refused(refused: "Sequence[Refusal]") -> dict[str, int]:
+    """Count what is refused: whole records, sentences left out of thoughts, and kinds that gave way to their titles."""
+    counts = Counter(refusal.what for refusal in refused)
+    return {"refused": counts["record"], "left_out": counts["sentence"], "kinds_replaced": counts["kind"]}
+
+
+def part_lines(refused: "Sequence[Refusal]", most: int) -> Iterator[str]:
+    """Yield the first sentences that were left out and kinds that were replaced, why, and how many there are."""
+    for what, verb, told in (
+        ("sentence", "left out", "sentences left out of thoughts"),
+        ("kind", "kind replaced", "kinds gave way to their titles"),
+    ):
+        parts = [refusal for refusal in refused if refusal.what == what]
+        yield from (clipped(f"{verb}: {refusal.reason}: {refusal.text}"[:300]) for refusal in parts[:most])
+        if parts:
+            yield f"{len(parts):,} {told}" + (f", {most} of them shown" if len(parts) > most else "")
