@@ -11,11 +11,11 @@ from bundlewise.domain import Knowledge, Prediction, Reason, Session
 from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
+    AnsweredBundle,
     BundledItem,
     BundledSession,
     BundlesRequest,
     BundlesResponse,
-    AnsweredBundle,
     Usage,
     Why,
     sessions_of,
