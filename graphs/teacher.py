@@ -94,10 +94,13 @@ def formalise(state: TeacherState, runtime: Run) -> Update:
     if not _studies(runtime.context):
         return {"rules": []}
     runtime.context.outcomes.require("propose", "reflect")
+    tally = runtime.context.tally
+    if lessons := sum(len(found.lessons) for found in state.reflections.values() if found is not None):
+        tally.expect("formalise", lessons)
     rules, domains = [], _by_domain(state.sessions)
     for domain, sessions in domains.items():
         studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
-        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain])
+        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain], partial(tally.done, "formalise"))
         # A recording may hold rules of several domains; one that names none of these is a rule for each.
         rules += [replace(rule, domain=domain) for rule in drawn if rule.domain not in domains.keys() - {domain}]
     return {"rules": rules}
@@ -151,13 +154,11 @@ def check(state: TeacherState, runtime: Run) -> Update:
         ),
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
-    _require_thoughts(state, kept, refused, context)
+    _require_thoughts(state, refused, context)
     return {"records": _merged(kept, state.rules, context), "refused": [*state.refused, *refused]}
 
 
-def _require_thoughts(
-    state: TeacherState, kept: Sequence[Knowledge], refused: Sequence[grounding.Refusal], context: TeacherContext
-) -> None:
+def _require_thoughts(state: TeacherState, refused: Sequence[grounding.Refusal], context: TeacherContext) -> None:
     """Let a refused thought that was paid for count as a failed one."""
     if "think" in context.outcomes.stages:
         texts = {thought.text for thought in state.thoughts.values() if thought is not None}

@@ -333,7 +333,7 @@ def test_what_a_killed_publishing_left_goes_with_the_next_one(
     assert weighing(tmp_path) > 10_000
     scratch._SWEPT.clear()
     publish(adapter, tiny_student, tmp_path / "p")
-    assert {path.name for path in tmp_path.iterdir()} <= {"p", ".p.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"p"}
 
 
 def test_all_files_of_a_published_student_follow_the_umask(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:

@@ -413,6 +413,27 @@ def test_dials_out_of_range_are_named(dials: Any, told: str) -> None:
         dials_of(*dials)
 
 
+def test_formalising_is_told_of_while_it_runs_and_its_lessons_are_counted(
+    place: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(_: Handler, body: dict[str, Any]) -> bool:
+        if stage_of(body) == "formalise":
+            time.sleep(0.5)
+        return False
+
+    monkeypatch.setattr("bundlewise.progress.EVERY", 0.05)
+    place.server.fault = slow
+    place.run(lab(6))
+    assert "formalise: 0 of 6\n" in capsys.readouterr().err
+    (told,) = (
+        row for row in read_rows(place.folder / "log.jsonl") if row["event"] == "stage" and row["stage"] == "formalise"
+    )
+    done = [
+        row for row in read_rows(place.folder / "log.jsonl") if row["event"] == "done" and row["stage"] == "formalise"
+    ]
+    assert (told["total"], len(done)) == (6, 6)
+
+
 def refusing(*stages: str) -> Callable[[Handler, dict[str, Any]], bool]:
     """Refuse every question of some stages."""
 

@@ -21,7 +21,7 @@ from bundlewise.agents.teacher.contracts import (
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.kind_fit import KindsCheck, TitleWords
 from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
-from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
 from bundlewise.prompts.render import render
@@ -105,12 +105,18 @@ class LargeTeacher:
         )
         return tuple(found.lessons) if found else ()
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
         """Return rules drawn from the lessons, some forty at a time; their sources are the sessions of these."""
         taught = [(lesson, r.session.session_id) for r in reflections for lesson in r.lessons]
         rules: list[Rule] = []
         for start in range(0, len(taught), LESSONS_A_CALL):
-            rules += self._draw(taught[start : start + LESSONS_A_CALL], patterns)
+            part = taught[start : start + LESSONS_A_CALL]
+            rules += self._draw(part, patterns)
+            if seen:
+                for _, name in part:
+                    seen(name)
         return rules
 
     def _draw(self, taught: Sequence[tuple[Lesson, str]], patterns: Sequence[Pattern]) -> list[Rule]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.errors import UsageError
 from bundlewise.finetune.config import PRESETS, preset_named
@@ -83,7 +83,10 @@ def command(
     sessions = load(data)
     retriever = knowledge.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
     lessons = _lessons(kb, teach)
-    manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons).run()
+    tuning = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons)
+    if left := tuning.left_out:
+        note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
+    manifest = tuning.run()
     plot_loss(output)
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)

@@ -19,7 +19,7 @@ from bundlewise.commands.kb_shared import (
 )
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
-from bundlewise.errors import DataError, UsageError
+from bundlewise.errors import DataError
 from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.store import KnowledgeStore
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-SHOWN = 20
 
 
 @click.command()
@@ -55,23 +54,21 @@ def export(kb: str, output: Path, force: bool) -> None:
 @click.command("import")
 @kb_argument
 @click.argument("file", type=FILE)
-@click.option("--data", help="For a recording: the sessions it is about, a file or electronics, clothing, grocery.")
-@click.option("--salvage", is_flag=True, help="Take a pack's good lines; write the others to FILE.refused.jsonl.")
+@click.option("--salvage", is_flag=True, help="Take the good lines; write the others to FILE.refused.jsonl.")
 @click.option("--embedder", help="For a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
 @force_option
-def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str | None, force: bool) -> None:
-    """Take the records of FILE, a pack or a recording, into KB, a new one too.
+def import_(kb: str, file: Path, salvage: bool, embedder: str | None, force: bool) -> None:
+    """Take the records of FILE, a pack, into KB, a new one too.
 
     Needs no teacher, only the embedder. What was retired in KB stays retired. A pack with faults is
-    refused whole, unless --salvage is given. A recording is what a large language model wrote about
-    training sessions, without a manifest: give these sessions with --data. What is not grounded in
-    them is refused, and told. Stopped, the same command goes on.
+    refused whole, unless --salvage is given. Stopped, the same command goes on. What a language model
+    wrote is no pack: bundlewise distil --teacher recorded:FILE reads it.
     """
     place = place_of(kb)
     guard_knowledge(kb, force)
     if salvage:
         outputs.guard_file(_refused_of(file), outputs.refused_lines, force)
-    content = _content(kb, file, data, salvage)
+    content = _salvaged(file) if salvage else _read(file)
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.knowledge_base.upkeep import take_in
     from bundlewise.progress import progress
@@ -81,49 +78,6 @@ def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str 
         number = take_in(store, content, file.name, advance)
     new = store.catalogue.history(1)[0].records if number is not None else 0
     click.echo(f"{kb}: {new:,} records taken in, {len(content.records) - new:,} left as they were")
-
-
-def _content(kb: str, file: Path, data: str | None, salvage: bool) -> "Pack":
-    """Read a pack, or a recording beside its sessions.
-
-    Raises:
-        UsageError: an option is missing or does not go with what the file is.
-    """
-    from bundlewise.pipeline.recordings import form_of
-
-    form = form_of(file)
-    if data is None and form == "recording":
-        raise UsageError(
-            f"{file} is a recording, which names its sessions only by id; give them: "
-            f"bundlewise kb import {kb} {file} --data SESSIONS"
-        )
-    if data is None:
-        return _salvaged(file) if salvage else _read(file)
-    if form == "pack":
-        raise UsageError(f"{file} is a pack, which says itself what its sessions are; leave --data out")
-    if salvage:
-        raise UsageError(f"--salvage is for packs; leave it out, and correct the line of {file} that is then named")
-    return _recorded(file, data)
-
-
-def _recorded(file: Path, data: str) -> "Pack":
-    """Make records of a recording, and tell what is refused.
-
-    Raises:
-        DataError: all of it is.
-    """
-    from bundlewise.data.sessions import load
-    from bundlewise.pipeline.recordings import read_recording
-
-    pack, refused = read_recording(file, load(data))
-    for refusal in refused[:SHOWN]:
-        click.echo(clipped(f"refused: {refusal.reason}: {refusal.text}"[:300]), err=True)
-    if refused:
-        shown = f", {SHOWN} of them shown" if len(refused) > SHOWN else ""
-        click.echo(f"{len(refused):,} of {len(pack.records) + len(refused):,} refused{shown}", err=True)
-    if not pack.records:
-        raise DataError(f"no record of {file} can be taken in; see why above, and correct it")
-    return pack
 
 
 def _read(path: Path) -> "Pack":

@@ -125,10 +125,10 @@ def search(
         click.echo(folded(verdict.record.text, 8))
         click.echo(folded(sources(verdict.record), 8))
     if not found:
-        _say_none(store, kind, domain)
+        _say_none(store, kind)
 
 
-def _say_none(store: "KnowledgeStore", kind: str | None = None, domain: str | None = None) -> None:
+def _say_none(store: "KnowledgeStore", kind: str | None) -> None:
     """Say that nothing was found, and what domains there are."""
     there = ", ".join(sorted({name for _, name, _ in store.catalogue.counts()})) or "none"
     click.echo(folded(f"no such {kind or 'record'} in {store.place}; its domains: {there}"), err=True)
@@ -205,4 +205,4 @@ def list_(
         else:
             click.echo(clipped(f"{headline(record)} {record.text}"))
     if not found:
-        _say_none(store, kind, domain)
+        _say_none(store, kind)

@@ -41,7 +41,7 @@ def _moment(context: click.Context, parameter: click.Parameter, value: datetime 
 def command() -> None:
     """Look at the paid calls of large teachers, forget some, and take them to another machine.
 
-    A recording that was exported here and imported there answers the same `bundlewise distil` without a network.
+    With the answers of another machine imported, the same `bundlewise distil` runs here without a network.
     """
 
 

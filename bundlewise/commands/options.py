@@ -77,8 +77,6 @@ class Sections(click.Group):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
 
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")

@@ -272,9 +272,3 @@ def proves(figures: str, currency: str = "") -> Mark | None:
             return last
         return other if currency in GROUPED_BY[last] else None
     return other if marks.count(last) > 1 else last
-
-
-def amount_of(text: str) -> float | None:
-    """Return the price that a text is: `12.99`, `$1,299.00`, `12,99 €`; thousands where it reads both ways."""
-    found = written(text)
-    return found.value(proves(found.figures, found.currency)) if found else None

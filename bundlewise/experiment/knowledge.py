@@ -7,12 +7,13 @@ from shutil import copytree
 from time import perf_counter
 from typing import Any
 
+from bundlewise.agents.teacher.outcomes import StageError
 from bundlewise.domain import Knowledge
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.inputs import Material
 from bundlewise.experiment.payment import Purse
-from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
+from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl, write_text
 from bundlewise.pipeline.distil import distil
 from bundlewise.pipeline.kind_readers import tune_readers
 from bundlewise.scratch import scratch_folder
@@ -41,6 +42,7 @@ class KnowledgeBases(Material):
         self.cache = cache
         self.purse = Purse(experiment, cache / "calls.sqlite")
         self._known: dict[str, str] = {}
+        self._failed: dict[str, StageError] = {}
         self._records: dict[str, dict[str, Knowledge]] = {}
 
     def _knowledge_key(self, cell: Cell) -> str:
@@ -71,6 +73,8 @@ class KnowledgeBases(Material):
 
     def _distilled(self, cell: Cell) -> KnowledgeBase:
         key = self._knowledge_key(cell)
+        if failed := self._failed.get(key):
+            raise StageError(*failed.lines)
         folder = self.cache / "kb" / key
         found = KnowledgeBase(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
         return self._with_readers(found, cell.seed) if cell.has_readers else found
@@ -93,11 +97,21 @@ class KnowledgeBases(Material):
         return {"seconds": round(perf_counter() - started, 2)}
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
-        """Distil a cell's knowledge into a folder, and return what it holds and took."""
-        started = perf_counter()
+        """Distil a cell's knowledge into a folder, and return what it holds and took.
+
+        Of a run in which a stage failed nothing is kept but the answers, and the next run asks for the bad ones again.
+        """
+        started, failed = perf_counter(), folder.with_suffix(".failed")
         sessions, teacher = self.sessions(cell), self._teacher(cell, key)
         with self.purse.paying() as (payment, bill):
-            found = distil(sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally)
+            payment = replace(payment, retry_failed=payment.retry_failed or failed.is_file())
+            try:
+                found = distil(sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally)
+            except StageError as error:
+                self._failed[key] = error
+                write_text(failed, f"{error}\n")
+                raise
+        failed.unlink(missing_ok=True)
         active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}

@@ -139,7 +139,7 @@ def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" =
 def distil(
     sessions: Sequence[Session],
     teacher: str,
-    kb: Path | str,
+    kb: Path | str | None,
     *,
     embedder: "Embedder | None" = None,
     pack: Path | None = None,
@@ -154,7 +154,8 @@ def distil(
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
     ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
     What is done and paid is noted on `tally`, for one who looks on. Knowledge base and pack are replaced at the end of
-    a run that succeeded, and stay as they are otherwise.
+    a run that succeeded, and stay as they are otherwise. Without a knowledge base nothing is kept of a run but what it
+    returns.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
@@ -163,7 +164,9 @@ def distil(
         StageError: more of a stage failed than may.
     """
     from bundlewise.agents.teacher.outcomes import Outcomes
+    from bundlewise.agents.teacher.recorded import RecordedTeacher
     from bundlewise.agents.teacher.tally import Tally
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.pipeline.watch import watching
 
@@ -174,15 +177,17 @@ def distil(
             with stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
-        store = KnowledgeStore.create(kb, embedder)
+        store = KnowledgeStore.create(kb, embedder) if kb is not None else None
+        model = lambda: store.embedder if store else embedder or Embedder.named()  # noqa: E731
         with stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
             try:
-                found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+                found = _run(who, sessions, dials, payment, tally, model, **places)
             finally:
                 tally.sum_up()
     failures = {name: stage.rows for name, stage in outcomes.stages.items() if stage.reasons}
-    return Distilled([*found["records"], *remarks], found["refused"], tally.rows(), failures, found["cut"])
+    refused = [*(who.refused if isinstance(who, RecordedTeacher) else ()), *found["refused"]]
+    return Distilled([*found["records"], *remarks], refused, tally.rows(), failures, found["cut"])
 
 
 def plan(
