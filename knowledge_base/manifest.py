@@ -20,7 +20,7 @@ AGAIN = "fetch or export the pack again"
 Items = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
-class Manifest(BaseModel):
+class PackManifest(BaseModel):
     """What the first line must say; it may say more."""
 
     model_config = ConfigDict(extra="allow")
@@ -112,7 +112,7 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
     if isinstance(version, int) and version > SCHEMA:
         raise DataError(f"{path}:1: a pack of version {version}, newer than {SCHEMA}; update bundlewise")
     try:
-        Manifest.model_validate(found, strict=True)
+        PackManifest.model_validate(found, strict=True)
         canonical(found).encode()
     except ValidationError as error:
         raise DataError(f"{path}:1: the manifest's {first_of(error)}; {AGAIN}") from error

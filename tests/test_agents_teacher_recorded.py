@@ -9,7 +9,7 @@ from samples import session
 
 from bundlewise.agents.teacher.conditions import Condition
 from bundlewise.agents.teacher.grounded import GroundedTeacher
-from bundlewise.agents.teacher.grounding import Refusal
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
 from bundlewise.agents.teacher.protocol import Rule, Thought
 from bundlewise.agents.teacher.recorded import RecordedTeacher
 from bundlewise.errors import DataError, UsageError
@@ -97,13 +97,13 @@ def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
 def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"text": "Other words,"})
     assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"))
-    assert found.refused == [Refusal("A pad so", "a later thought is about its source a too")]
+    assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about its source a too")]
 
 
 def test_a_thought_about_a_session_without_bundles_teaches_nothing_and_is_told(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"source_session": "c"})
     assert found.think(SESSIONS[2], ("x", "y"), [], []) is None
-    assert found.refused == [Refusal("A pad so", "its source c has no annotated bundles")]
+    assert found.refused == [RefusedKnowledge("A pad so", "its source c has no annotated bundles")]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_rule_teaches_about_sessions_of_its_own_domain(
     sessions = [session(name or "s", ["Mug", "Tea"], ((0, 1),), domain=name) for name in domains]
     found = RecordedTeacher(tmp_path / "gpt.jsonl", sessions)
     assert [rule.text for rule in found.formalise([], [])] == (["So.", "Any."] if is_taught else ["Any."])
-    refused = [] if is_taught else [Refusal("So.", "its domain food is not that of the sessions, shop")]
+    refused = [] if is_taught else [RefusedKnowledge("So.", "its domain food is not that of the sessions, shop")]
     assert found.refused == refused
 
 

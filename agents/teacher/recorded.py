@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bundlewise.agents.teacher.conditions import Condition
 from bundlewise.agents.teacher.grounded import GroundedTeacher
-from bundlewise.agents.teacher.grounding import Refusal
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
@@ -36,7 +36,7 @@ class RecordedTeacher(GroundedTeacher):
     def __init__(self, path: Path, sessions: Sequence[Session]) -> None:
         super().__init__()
         self.name = f"recorded:{Path(path.name.removesuffix(GZIP)).stem}"
-        self.refused: list[Refusal] = []
+        self.refused: list[RefusedKnowledge] = []
         self._rules: list[Rule] = []
         self._thoughts: dict[str, Thought] = {}
         known = {session.session_id: session for session in sessions}
@@ -56,7 +56,7 @@ class RecordedTeacher(GroundedTeacher):
         # Sessions that say no domain may be of any.
         if rule.domain and domains and domains != [""] and rule.domain not in domains:
             reason = f"its domain {rule.domain[:60]} is not that of the sessions, {', '.join(domains)}"
-            self.refused.append(Refusal(rule.text, reason))
+            self.refused.append(RefusedKnowledge(rule.text, reason))
         else:
             self._rules.append(rule)
 
@@ -64,10 +64,12 @@ class RecordedTeacher(GroundedTeacher):
         assert session is not None
         key = session.session_id
         if not session.bundles:
-            self.refused.append(Refusal(thought.text, f"its source {key} has no annotated bundles"))
+            self.refused.append(RefusedKnowledge(thought.text, f"its source {key} has no annotated bundles"))
             return
         if key in self._thoughts:
-            self.refused.append(Refusal(self._thoughts[key].text, f"a later thought is about its source {key} too"))
+            self.refused.append(
+                RefusedKnowledge(self._thoughts[key].text, f"a later thought is about its source {key} too")
+            )
         self._thoughts[key] = thought
 
     @staticmethod

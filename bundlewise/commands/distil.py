@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
 from bundlewise.terminal import one_line
 
 if TYPE_CHECKING:
-    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.domain import Knowledge, Session
     from bundlewise.pipeline.distil import Distilled
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 20
 """Reasons that are told."""
 
@@ -178,24 +178,37 @@ def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     click.echo(json.dumps({"plan": rows}) if as_json else "\n".join(plan_lines(rows)))
 
 
-def _say_refused(refused: "Sequence[Refusal]") -> None:
+PARTS = {"sentence": "sentences left out of thoughts", "kind": "kinds gave way to their titles"}
+
+
+def _counts(refused: "Sequence[RefusedKnowledge]") -> dict[str, int]:
+    """Count what is refused: whole records, sentences left out of thoughts, and kinds that gave way to their titles."""
+    counts = Counter(refusal.what for refusal in refused)
+    return {"refused": counts["record"], "left_out": counts["sentence"], "kinds_replaced": counts["kind"]}
+
+
+def _say_refused(refused: "Sequence[RefusedKnowledge]") -> None:
     """Tell why something was refused, the most frequent reasons first, each with the first text that it befell."""
-    reasons, texts = Counter(refusal.reason for refusal in refused), {r.reason: r.text for r in reversed(refused)}
+    whole = [refusal for refusal in refused if refusal.what == "record"]
+    reasons, texts = Counter(refusal.reason for refusal in whole), {r.reason: r.text for r in reversed(whole)}
     for reason, number in reasons.most_common(SHOWN):
         click.echo(one_line(f"{number:6,} refused: {reason}: {texts[reason]}")[:300], err=True)
     if len(reasons) > SHOWN:
-        click.echo(f"{len(refused):6,} refused in all; --json lists them", err=True)
+        click.echo(f"{len(whole):6,} refused in all; --json lists them", err=True)
+    for what, told in PARTS.items():
+        if parts := [refusal for refusal in refused if refusal.what == what]:
+            click.echo(one_line(f"{len(parts):6,} {told}, as {parts[0].text!r}: {parts[0].reason}")[:300], err=True)
 
 
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
-    from bundlewise.agents.teacher.outcomes import lines_of
+    from bundlewise.agents.teacher.failures import lines_of
     from bundlewise.models.prices import in_dollars
 
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:
         name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
-        told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        told = {"teacher": name, "records": rows, **_counts(found.refused), "stages": found.stages}
         told |= {"refusals": [vars(refusal) for refusal in found.refused]}
         told |= {"failures": found.failures, "cut": found.cut}
         click.echo(json.dumps(told))

@@ -17,6 +17,7 @@ from bundlewise.commands.kb_shared import (
     place_of,
     print_json,
 )
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
 from bundlewise.errors import DataError
@@ -24,13 +25,11 @@ from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
-    from bundlewise.knowledge_base.checks import Edit
+    from bundlewise.knowledge_base.checks import ChangedRecord
     from bundlewise.knowledge_base.embedding import Embedder, Vectors
-    from bundlewise.knowledge_base.packs import Fault, Pack
+    from bundlewise.knowledge_base.packs import Pack, PackFault
     from bundlewise.knowledge_base.place import Place
     from bundlewise.knowledge_base.store import KnowledgeStore
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -46,7 +45,7 @@ def export(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.knowledge_base.packs import write_pack
 
-    records, sessions = list(store.catalogue.records(status=None)), store.catalogue.sessions()
+    records, sessions = list(store.records.select(status=None)), store.records.sessions()
     write_pack(output, records, sessions)
     click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions", err=is_special(output))
 
@@ -76,7 +75,7 @@ def import_(kb: str, file: Path, salvage: bool, embedder: str | None, force: boo
     store = KnowledgeStore.create(kb, _embedder(place, embedder))
     with progress("embed", len(content.records)) as advance:
         number = take_in(store, content, file.name, advance)
-    new = store.catalogue.history(1)[0].records if number is not None else 0
+    new = store.database.history(1)[0].records if number is not None else 0
     click.echo(f"{kb}: {new:,} records taken in, {len(content.records) - new:,} left as they were")
 
 
@@ -110,16 +109,16 @@ def _refused_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
 
 
-def _lines(faults: "Sequence[Fault]") -> str:
+def _lines(faults: "Sequence[PackFault]") -> str:
     return "1 fault, refused:" if len(faults) == 1 else f"{len(faults):,} faults, refused:"
 
 
 def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
     """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
-    from bundlewise.knowledge_base.database import FILE as CATALOGUE
+    from bundlewise.knowledge_base.database import FILE as DATABASE
     from bundlewise.knowledge_base.embedding import Embedder
 
-    if spec is None and (place.is_server or (place.folder / CATALOGUE).is_file()):
+    if spec is None and (place.is_server or (place.folder / DATABASE).is_file()):
         return None
     found = Embedder.named(spec or "minilm")
     # A model that does not answer is told before anything is made.
@@ -159,10 +158,10 @@ def _records(name: str) -> Sequence[Knowledge]:
     path = Path(name)
     if is_input(path):
         return _read(path).records
-    return list(opened(name).catalogue.records(status=None))
+    return list(opened(name).records.select(status=None))
 
 
-def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
+def _changes(edit: "ChangedRecord") -> dict[str, tuple[Any, Any]]:
     before, after = (record.model_dump(mode="json") for record in (edit.before, edit.after))
     return {name: (before[name], after[name]) for name in edit.fields}
 
@@ -181,7 +180,7 @@ def report(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.reports.knowledge import write_report
 
-    records, meta = list(store.catalogue.records(status=None)), store.meta
+    records, meta = list(store.records.select(status=None)), store.meta
     about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}
     about |= {"vectors of": f"{meta['embedder']} ({meta['fingerprint']})"} if records else {}
     write_report(output, records, _vectors(store, records), about)

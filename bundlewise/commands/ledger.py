@@ -11,11 +11,11 @@ import click
 
 from bundlewise.agents.ledger.rows import VERDICTS
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import UsageError
 from bundlewise.files import is_special
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 FAILED = "failed"
 Row = dict[str, Any]
 ledger_option = click.option(

@@ -77,6 +77,9 @@ class Sections(click.Group):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
 
 
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""The type of an option or argument that names a file."""
+
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.teacher.outcomes import MAX_FAILED
+from bundlewise.agents.teacher.failures import MAX_FAILED
 from bundlewise.agents.teacher.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
@@ -16,7 +16,7 @@ from bundlewise.stopping import stoppable
 if TYPE_CHECKING:
     from bundlewise.agents.chat.client import ChatEndpoint
     from bundlewise.agents.teacher.ask import Asker, Asks
-    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.graphs.teacher_state import Dials
@@ -64,7 +64,7 @@ class Distilled:
     """
 
     records: list[Knowledge]
-    refused: "list[Refusal]"
+    refused: "list[RefusedKnowledge]"
     stages: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
@@ -163,7 +163,7 @@ def distil(
         ModelError: the endpoint cannot be used.
         StageError: more of a stage failed than may.
     """
-    from bundlewise.agents.teacher.outcomes import Outcomes
+    from bundlewise.agents.teacher.failures import Outcomes
     from bundlewise.agents.teacher.recorded import RecordedTeacher
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.knowledge_base.embedding import Embedder
@@ -255,7 +255,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     """Open the ledger of a large teacher and look up its price; others need nothing of it."""
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.teacher.ask import Asker
-    from bundlewise.agents.teacher.room import Caps
+    from bundlewise.agents.teacher.caps import Caps
     from bundlewise.models.prices import price_of
 
     if not is_served(teacher):

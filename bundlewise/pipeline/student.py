@@ -203,7 +203,7 @@ class Student:
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name; this waits for no other call."""
-        return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+        return self.retriever.store.records.get(ids) if self.retriever else {}
 
     def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
         """Return the records that fit words best, with their score.
