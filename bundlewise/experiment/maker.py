@@ -1,10 +1,9 @@
 """The maker of cells: what they share is made once, named by everything that determines it."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -15,17 +14,18 @@ from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.inputs import Inputs
 from bundlewise.experiment.knowledge import DistilledKnowledge, KnowledgeBases
 from bundlewise.experiment.payment import RunPayment
-from bundlewise.files import cost_path, fingerprint, only_process, read_rows, write_json
+from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import fingerprint_of, resolve, token_counter
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
 from bundlewise.pipeline.distil import FORMATS
 from bundlewise.pipeline.knowledge import lessons
+from bundlewise.pipeline.predictions import cost_of
 
 if TYPE_CHECKING:
-    from bundlewise.agents.student.reading import Reading
     from bundlewise.finetune.adapters import Manifest
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.pipeline.student import Student
 
 
 class Made(Record):
@@ -119,9 +119,9 @@ class Maker:
         known = self.knowledge.of(cell) if cell.knows else DistilledKnowledge(Path())
         retriever = self.retriever(cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
-        predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
-        told = json.loads(cost_path(predictions).read_text("utf-8"))
-        cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
+        student, score = self._student(cell, retriever, adapter, manifest)
+        output = self._predictions(self.key(cell))
+        cost: dict[str, Any] = cost_of(student.answer_to_file(self.inputs.scored, output))
         tuned = {
             "trainable_parameters": manifest.trainable_parameters,
             "tuned_sessions": manifest.sessions,
@@ -129,10 +129,10 @@ class Maker:
             "tuning_tokens": manifest.tokens,
         } if manifest else {}  # fmt: skip
         return Made(
-            predictions=predictions.name,
+            predictions=output.name,
             validation_gjs=score,
-            student_weight=reading.student,
-            chooser=reading.chooser is not None,
+            student_weight=student.reading.student,
+            chooser=student.reading.chooser is not None,
             distil_seconds=known.seconds,
             distil_tokens=known.tokens,
             distil_dollars=known.dollars,
@@ -182,18 +182,16 @@ class Maker:
         seed = cell.seed if cell.has_readers else None
         return fingerprint([self.inputs.baselines_key, self.knowledge.key(cell), cell.policy.model_dump(), seed])
 
-    def _answered(
+    def _student(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
-    ) -> "tuple[Path, Reading, float | None]":
+    ) -> "tuple[Student, float | None]":
+        """Return a cell's student, and the mean GJS that it reached on validation."""
         from bundlewise.finetune.students import open_model
         from bundlewise.pipeline.student import Student
 
         # The retriever is the maker's, which tuning has read by too: a large one is not opened twice.
         student = Student(open_model(cell.student, adapter, manifest), retriever)
-        score = manifest.validation_gjs if manifest else round(student.fit(self.inputs.sessions(cell)), 4)
-        output = self._predictions(self.key(cell))
-        student.answer_to_file(self.inputs.scored, output)
-        return output, student.reading, score
+        return student, manifest.validation_gjs if manifest else round(student.fit(self.inputs.sessions(cell)), 4)
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.

@@ -31,6 +31,7 @@ from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
+from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -145,7 +146,7 @@ class Student:
             UsageError: the student cannot read the session: its number of products, or a title.
         """
         session = products if isinstance(products, Session) else Session.of(products)
-        if reason := unreadable(session):
+        if reason := titles_fault(session.titles) or unreadable(session):
             raise UsageError(reason)
         (found,) = self.answer([session])
         if found.reason == TOO_LONG:
