@@ -15,7 +15,7 @@ from bundlewise.server.shapes import (
     BundledSession,
     BundlesRequest,
     BundlesResponse,
-    FoundBundle,
+    ServedBundle,
     Usage,
     Why,
     sessions_of,
@@ -54,7 +54,7 @@ def told(
 ) -> BundledSession:
     """Return the answer to a session as clients see it; `records` are those that the prediction names."""
     bundles = [
-        FoundBundle(
+        ServedBundle(
             items=[item_of(session, number) for number in bundle.items],
             intent=bundle.intent,
             confidence=bundle.confidence,
