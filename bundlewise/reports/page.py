@@ -11,8 +11,13 @@ from jinja2 import Environment, StrictUndefined
 
 def filled(package: str, name: str, variables: dict[str, Any], **filters: Callable[..., str]) -> str:
     """Return the template `NAME.jinja` of a package with its variables filled in; HTML has them escaped."""
-    escape, spaces = name.endswith(".html"), {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(autoescape=escape, undefined=StrictUndefined, keep_trailing_newline=True, **spaces)
+    environment = Environment(
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters |= filters
     return environment.from_string(files(package).joinpath(f"{name}.jinja").read_text("utf-8")).render(variables)
 
