@@ -63,19 +63,21 @@ def mine(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Find the kinds that are frequently bundled in each domain."""
     tally = runtime.context.tally
     runtime.context.outcomes.require("describe")
-    kinds = {key: found for key, found in state.kinds.items() if found}
+    described = {key: found for key, found in state.kinds.items() if found}
+    titles = {session.session_id: session.titles for session in state.sessions}
+    kinds, refused = grounding.settled_kinds(titles, described)
     seen = partial(tally.done, "mine") if len(kinds) > SHOWN else None
     if seen:
         tally.expect("mine", len(kinds))
     mined, cut = {}, list[str]()
     for domain, sessions in _by_domain(state.sessions).items():
-        described = [s for s in sessions if s.session_id in kinds]
         told = list[str]()
-        mined[domain] = patterns.mine(described, kinds, seen=seen, cut=told.append)
+        with_kinds = [s for s in sessions if s.session_id in kinds]
+        mined[domain] = patterns.mine(with_kinds, kinds, seen=seen, cut=told.append)
         cut += [f"{domain}: {what}" if domain else what for what in told]
     if _studies(runtime.context):
         tally.expect("propose", len(kinds))
-    return {"patterns": mined, "cut": cut}
+    return {"kinds": kinds, "patterns": mined, "cut": cut, "refused": refused}
 
 
 def study(one: One, runtime: Run) -> TeacherUpdate:
@@ -122,7 +124,7 @@ def prove(state: TeacherState, runtime: Run) -> TeacherUpdate:
     if context.is_plan:
         # A plan counts what is asked at most: with rules that are yet to be tested.
         rules = [replace(rule, gain=rule.gain or 0.0) for rule in rules]
-    return {"rules": rules, "refused": refused}
+    return {"rules": rules, "refused": [*state.refused, *refused]}
 
 
 def think(one: One, runtime: Run) -> TeacherUpdate:
@@ -155,7 +157,7 @@ def check(state: TeacherState, runtime: Run) -> TeacherUpdate:
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
     _require_thoughts(state, refused, context)
-    return {"records": _merged(kept, state.rules, context), "refused": [*state.refused, *refused]}
+    return {"records": _merged(kept, state.rules, context), "refused": [*dict.fromkeys([*state.refused, *refused])]}
 
 
 def _require_thoughts(
@@ -164,7 +166,8 @@ def _require_thoughts(
     """Let a refused thought that was paid for count as a failed one."""
     if "think" in context.outcomes.stages:
         texts = {thought.text for thought in state.thoughts.values() if thought is not None}
-        context.outcomes.require_grounded([refusal.reason for refusal in refused if refusal.text in texts])
+        whole = [refusal for refusal in refused if refusal.what == "record" and refusal.text in texts]
+        context.outcomes.require_grounded([refusal.reason for refusal in whole])
 
 
 def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:

@@ -104,7 +104,8 @@ def test_what_is_refused_is_left_out_and_told_with_its_reason(distil: Distil) ->
     assert "refused: its domain food is not that of the sessions, electronics: A sleeve joins the bag it fits.\n" in err
     assert "refused: it speaks of product 4 of 3: \\u001b[2J Item 4. Nested protection belongs together.\n" in err
     told = json.loads(distil("gpt.jsonl", "--kb", "kb", "--json")[1])
-    assert told["refused"] == len(told["refusals"]) == 3
+    whole = [each for each in told["refusals"] if each["what"] == "record"]
+    assert told["refused"] == len(whole) == 3
     assert told["refusals"][0]["text"] == RULE["text"]
 
 
@@ -181,7 +182,9 @@ def test_each_door_names_the_other(distil: Distil, kb: Call, options: tuple[str,
 def test_a_starter_recording_is_taken_whole(tmp_path: Path, name: str) -> None:
     found = distil_into(load(name), f"recorded:{starter_pack_path(name)}", tmp_path / "kb", embedder=BagOfWords())
     taken = [record for record in found.records if record.kind != "pattern"]
-    assert (len(taken), found.refused) == (len(read_rows(starter_pack_path(name))), [])
+    whole = [refusal for refusal in found.refused if refusal.what == "record"]
+    assert len(taken) + len(whole) == len(read_rows(starter_pack_path(name)))
+    assert len(whole) == (name == "clothing"), "one thought there speaks of nothing but a product that is not there"
 
 
 def test_three_real_recordings_fit_into_one_knowledge_base_and_none_is_taken_twice(
@@ -194,7 +197,7 @@ def test_three_real_recordings_fit_into_one_knowledge_base_and_none_is_taken_twi
         rows |= {f"{name} {kind}": n for kind, n in Counter(row["kind"] for row in read_rows(path)).items()}
         # One rule in 145 gives a single session as its example.
         single = ["it speaks of a single session (session 30)"] if name == "electronic" else []
-        assert [refusal.reason for refusal in found.refused] == single
+        assert [refusal.reason for refusal in found.refused if refusal.what == "record"] == single
     records = KnowledgeStore.open(tmp_path / "kb", BagOfWords()).records.select(status=None)
     held = Counter(f"{record.domain} {record.kind}" for record in records if record.kind != "pattern")
     assert held == rows - Counter(["electronic rule"])

@@ -16,7 +16,7 @@ from bundlewise.graphs.student import StudentState, build_student_graph
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.calibration import FittedReading
+from bundlewise.pipeline.calibration import CalibratedReading
 from bundlewise.pipeline.student import Student
 
 TITLES = ["glide mouse", "foam pad", "wool rug"]
@@ -59,7 +59,7 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     assert found.reading == fresh.reading != Student.open(student=str(tiny_student)).reading
     assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
     asked: list[object] = []
-    calibration = FittedReading(reading=fresh.reading, score=score)
+    calibration = CalibratedReading(reading=fresh.reading, score=score)
     monkeypatch.setattr(Student, "_fitted", lambda *given: asked.append(given) or calibration)
     again = Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
     assert again.reading == fresh.reading and told[0] == told[1] and asked == []

@@ -23,7 +23,7 @@ class AlikeTitles:
 
     def __init__(self, sessions: Sequence[Session] = ()) -> None:
         titles = sorted({title for session in sessions for title in session.titles})
-        self._stems = [_stems(title) for title in titles]
+        self._stems = [stems_of(title) for title in titles]
         counts = Counter(stem for stems in self._stems for stem in stems)
         most = max(FEW, round(COMMON * len(titles)))
         self._holding: dict[str, list[int]] = {}
@@ -38,9 +38,9 @@ class AlikeTitles:
 
         Where the last word could be said of anything, as in `camera accessory`, the words before it count as well.
         """
-        named = [stem for word in words(kind) if (stem := _stem(word)) not in WEARERS] or [_stem(kind)]
+        named = [stem for word in words(kind) if (stem := stem_of(word)) not in WEARERS] or [stem_of(kind)]
         asked = named if named[-1] in FREE else named[-1:]
-        own = _stems(title) | {head_noun(kind_of(title))}
+        own = stems_of(title) | {head_noun(kind_of(title))}
         return any(same_root(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
 
     def _like(self, own: frozenset[str]) -> set[str]:
@@ -81,9 +81,11 @@ class KindsCheck:
         return tuple(as_kind(kind) if self._titles.fits(kind, title) else kind_of(title) for kind, title in pairs)
 
 
-def _stems(title: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in words(title))
+def stems_of(title: str) -> frozenset[str]:
+    """Return the words of a title in the singular."""
+    return frozenset(stem_of(word) for word in words(title))
 
 
-def _stem(word: str) -> str:
+def stem_of(word: str) -> str:
+    """Return a word in the singular, without an apostrophe at its end."""
     return head_noun(word.removesuffix("'s").removesuffix("s'"))

@@ -178,13 +178,26 @@ def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     click.echo(json.dumps({"plan": rows}) if as_json else "\n".join(plan_lines(rows)))
 
 
+PARTS = {"sentence": "sentences left out of thoughts", "kind": "kinds gave way to their titles"}
+
+
+def _counts(refused: "Sequence[RefusedKnowledge]") -> dict[str, int]:
+    """Count what is refused: whole records, sentences left out of thoughts, and kinds that gave way to their titles."""
+    counts = Counter(refusal.what for refusal in refused)
+    return {"refused": counts["record"], "left_out": counts["sentence"], "kinds_replaced": counts["kind"]}
+
+
 def _say_refused(refused: "Sequence[RefusedKnowledge]") -> None:
     """Tell why something was refused, the most frequent reasons first, each with the first text that it befell."""
-    reasons, texts = Counter(refusal.reason for refusal in refused), {r.reason: r.text for r in reversed(refused)}
+    whole = [refusal for refusal in refused if refusal.what == "record"]
+    reasons, texts = Counter(refusal.reason for refusal in whole), {r.reason: r.text for r in reversed(whole)}
     for reason, number in reasons.most_common(SHOWN):
         click.echo(one_line(f"{number:6,} refused: {reason}: {texts[reason]}")[:300], err=True)
     if len(reasons) > SHOWN:
-        click.echo(f"{len(refused):6,} refused in all; --json lists them", err=True)
+        click.echo(f"{len(whole):6,} refused in all; --json lists them", err=True)
+    for what, told in PARTS.items():
+        if parts := [refusal for refusal in refused if refusal.what == what]:
+            click.echo(one_line(f"{len(parts):6,} {told}, as {parts[0].text!r}: {parts[0].reason}")[:300], err=True)
 
 
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
@@ -195,7 +208,7 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
     if as_json:
         name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
-        told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        told = {"teacher": name, "records": rows, **_counts(found.refused), "stages": found.stages}
         told |= {"refusals": [vars(refusal) for refusal in found.refused]}
         told |= {"failures": found.failures, "cut": found.cut}
         click.echo(json.dumps(told))

@@ -14,9 +14,9 @@ def filled(package: str, name: str, variables: dict[str, Any], **filters: Callab
     environment = Environment(
         autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
     environment.filters |= filters
     return environment.from_string(files(package).joinpath(f"{name}.jinja").read_text("utf-8")).render(variables)
