@@ -40,6 +40,15 @@ class Inputs:
         """The sessions of every domain."""
         return {domain: load(name) for domain, name in self.experiment.data.items()}
 
+    @property
+    def target(self) -> list[Session]:
+        """The sessions of the first domain, which is the one that is scored."""
+        return self.data[self.experiment.target]
+
+    def annotated(self, domain: str, split: str) -> list[Session]:
+        """Return the annotated sessions of a domain's split."""
+        return [s for s in self.data[domain] if s.split == split and s.bundles]
+
     @cached_property
     def scored(self) -> list[Session]:
         """The annotated sessions that are scored, in their order.
@@ -48,7 +57,7 @@ class Inputs:
             UsageError: the split has none.
         """
         target, split, limit = self.experiment.target, self.experiment.split, self.experiment.limit
-        found = [s for s in self.data[target] if s.split == split and s.bundles]
+        found = self.annotated(target, split)
         if not found:
             raise UsageError(f"{self.experiment.data[target]} has no annotated sessions in split {split!r} to score")
         if limit is None or limit >= len(found):
@@ -66,7 +75,7 @@ class Inputs:
         _ = self.scored  # It refuses a split without annotated sessions.
         used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self.domains(cell))
         for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
-            if not any(s.split == split and s.bundles for s in self.data[domain]):
+            if not self.annotated(domain, split):
                 name = self.experiment.data[domain]
                 raise UsageError(
                     f"{name} has no annotated sessions in split {split!r}; annotate some, or choose others"
@@ -113,7 +122,7 @@ class Inputs:
     @cached_property
     def scored_or_not(self) -> list[Session]:
         """All sessions of the split that is scored, where predictions may be of all of them."""
-        return [s for s in self.data[self.experiment.target] if s.split == self.experiment.split]
+        return [s for s in self.target if s.split == self.experiment.split]
 
     @cached_property
     def baselines_key(self) -> str:
@@ -135,7 +144,7 @@ class Inputs:
     def _sampled(self, cell: Cell) -> list[Session]:
         chosen: list[Session] = []
         for domain in self.domains(cell):
-            training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
+            training = self.annotated(domain, "train")
             chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
         return chosen
 
@@ -144,5 +153,4 @@ class Inputs:
 
     def sessions(self, cell: Cell) -> list[Session]:
         """Return all sessions a cell knows of: those that teach, and those of the first domain to choose and score."""
-        held = [s for s in self.data[self.experiment.target] if s.split != "train"]
-        return [*self.teaching(cell), *held]
+        return [*self.teaching(cell), *(s for s in self.target if s.split != "train")]

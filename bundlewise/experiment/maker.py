@@ -78,8 +78,7 @@ class Maker:
 
     @cached_property
     def _held(self) -> str:
-        sessions = self.inputs.data[self.inputs.experiment.target]
-        return fingerprint([s.model_dump() for s in sessions if s.split != "train"])
+        return fingerprint([s.model_dump() for s in self.inputs.target if s.split != "train"])
 
     def _student_key(self, cell: Cell) -> str:
         if cell.student not in self._students:

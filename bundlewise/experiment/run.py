@@ -47,7 +47,7 @@ def _row(maker: Maker, planned: PlannedCell, tuning: float, answering: float) ->
         cached, problem = False, str(error)
     teaching = len(maker.inputs.teaching(cell)) if cell.knows or cell.is_tuned else 0
     tuned = min(cell.tuned or teaching, teaching) if cell.is_tuned else 0
-    validation = sum(s.split == "validation" for s in maker.inputs.data[maker.inputs.experiment.target])
+    validation = sum(s.split == "validation" for s in maker.inputs.target)
     read = len(maker.inputs.scored) + validation
     work = LOADING + tuned * cell.config.epochs * tuning + read * answering + teaching * READERS * cell.has_readers
     seconds = 0.0 if cached or problem else work

@@ -45,7 +45,7 @@ def _references(maker: Maker) -> References:
 
 
 def _annotated(maker: Maker, split: Split) -> list[Session]:
-    return [s for s in maker.inputs.data[maker.inputs.experiment.target] if s.split == split and s.bundles]
+    return maker.inputs.annotated(maker.inputs.experiment.target, split)
 
 
 def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
