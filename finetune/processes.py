@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bundlewise.extras import require
 from bundlewise.finetune.examples import Example
 
 
@@ -21,6 +22,7 @@ class Processes:
     @classmethod
     def current(cls) -> "Processes":
         """Return where this process stands; alone unless a launcher says otherwise."""
+        require("train", "tuning a student")
         import torch
         from accelerate import PartialState
 

@@ -51,7 +51,7 @@ def on_two_workers(folder: Path, victim: str, *arguments: object) -> "subprocess
 def test_engines_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     workshop = workers.Workshop(small(tmp_path), tmp_path / "cache")
     assert engine_named("local", workshop, _planned(workshop.experiment)) is locally
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
     assert engine_named("ray", workshop, _planned(workshop.experiment)) is on_ray
 
 
@@ -59,7 +59,7 @@ def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
     server = TeacherServer()
     known: dict[str, Any] = {"teacher": server.spec, "student": str(tiny_student)}
     distilled = small(tmp_path, tiny_student, settings=known)
@@ -75,8 +75,8 @@ def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
 
 
 def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'bundlewise\[ray\]', or choose --engine local"):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r'--engine ray needs the package ray.*pip install "bundlewise\[ray\]"'):
         engine_named("ray", workers.Workshop(small(tmp_path), tmp_path / "cache"), [])
 
 

@@ -9,7 +9,8 @@ from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import Planned
 from bundlewise.experiment.maker import Made, Workshop
 from bundlewise.experiment.teachers import is_asked
-from bundlewise.pipeline.ray import require_ray, spread
+from bundlewise.extras import require
+from bundlewise.pipeline.ray import spread
 
 Say = Callable[[str], None]
 Outcome = tuple[Planned, "Made | str"]
@@ -25,7 +26,7 @@ def engine_named(name: str, workshop: Workshop, planned: Sequence[Planned]) -> E
     """
     if name == "local":
         return locally
-    require_ray()
+    require("ray", "--engine ray")
     _require_paid(workshop, planned)
     return on_ray
 

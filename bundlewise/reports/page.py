@@ -4,9 +4,12 @@ import base64
 import io
 from typing import Any
 
+from bundlewise.extras import require
+
 
 def new_figure(height: float) -> tuple[Any, Any]:
     """Return a figure of a page's width and so many inches high, and its axes without a box."""
+    require("experiment", "the report of an experiment")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, height), layout="constrained")
