@@ -95,6 +95,7 @@ class ChatPilot:
     """A chat model behind LangChain, with the actions as its tools."""
 
     def __init__(self, model: "BaseChatModel") -> None:
+        require("chat-model", "a chat model")
         schemas = [_schema(name, kind, what) for name, (kind, what) in TOOLS.items()]
         self._model = model.bind_tools(schemas)
 

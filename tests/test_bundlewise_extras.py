@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kb_samples import fill
@@ -53,10 +53,16 @@ def distribution(module: str) -> str:
     return next((DISTRIBUTIONS[name] for name in names if name in DISTRIBUTIONS), parts[0].replace("_", "-"))
 
 
+@cache
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports at run time, in functions too."""
+    return imports(path)
+
+
 def foreign(path: Path) -> set[str]:
-    """Return the packages that a file imports at run time, in functions too."""
+    """Return the packages on the index that a file imports."""
     ours = {"bundlewise", *sys.stdlib_module_names}
-    return {distribution(name) for name in imports(path) if name.split(".")[0] not in ours}
+    return {distribution(name) for name in imported(path) if name.split(".")[0] not in ours}
 
 
 def declared(requirements: Iterable[str]) -> set[str]:
@@ -77,9 +83,9 @@ def test_each_extra_declares_what_is_imported_for_it() -> None:
 
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None:
-    imported = set().union(*map(foreign, MODULES.values()))
-    assert imported | USED_BY_OTHERS.keys() == BASE.union(*OPTIONAL.values())
-    assert not imported & {"alembic", "bitsandbytes", "gguf", "sqlalchemy"}
+    used = set().union(*map(foreign, MODULES.values()))
+    assert used | USED_BY_OTHERS.keys() == BASE.union(*OPTIONAL.values())
+    assert not used & {"alembic", "bitsandbytes", "gguf", "sqlalchemy"}
 
 
 def test_all_and_the_tests_name_extras_that_there_are() -> None:
@@ -107,7 +113,7 @@ def guards(name: str) -> set[str]:
 
 
 def test_whoever_imports_a_package_of_an_extra_asks_for_the_extra_first() -> None:
-    inside = {name: imports(path) & MODULES.keys() for name, path in MODULES.items()}
+    inside = {name: imported(path) & MODULES.keys() for name, path in MODULES.items()}
     for name, path in MODULES.items():
         near = {name, *inside[name], *(other for other, used in inside.items() if name in used)}
         brought = BASE.union(*(OPTIONAL[extra] for other in near for extra in guards(other)))
@@ -132,7 +138,7 @@ def test_of_several_packages_all_that_are_missing_are_named(monkeypatch: pytest.
 
 
 def test_what_lies_in_a_package_that_is_missing_is_missing_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXTRAS, "odd", ("no_such_package.inside",))  # type: ignore[arg-type]
+    monkeypatch.setitem(EXTRAS, "odd", ("no_such_package.inside",))
     assert missing_from("odd") == ["no_such_package.inside"]
 
 
@@ -163,7 +169,7 @@ json.dump(results, sys.stdout)
 """Runs command lines where the packages of the extras cannot be found."""
 
 
-def run_with_the_base_alone(folder: Path, *lines: list[Any]) -> list[tuple[int, str, str]]:
+def run_with_the_base_alone(folder: Path, *lines: Sequence[object]) -> list[tuple[int, str, str]]:
     """Return code, stdout and stderr of each command line."""
     (folder / "lines.json").write_text(json.dumps([[str(word) for word in line] for line in lines]))
     shell = [sys.executable, "-c", SHELL]
@@ -182,7 +188,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("minilm")
 def test_the_base_answers_scores_and_looks_after_knowledge(tmp_path: Path, data: Path, tiny_student: Path) -> None:
     answering, titles = ("generate", "--student", tiny_student), ("--items", *TITLES)
-    lines = [
+    lines: list[list[object]] = [
         ["--help"],
         ["data", "show", "electronics"],
         ["data", "validate", data],
@@ -211,7 +217,7 @@ def test_each_other_command_names_its_extra(tmp_path: Path, data: Path, tiny_stu
     student = ("--student", tiny_student)
     large = "openai:large@http://127.0.0.1:9/v1"
     (tmp_path / "products.parquet").write_bytes(b"PAR1")
-    lines = {
+    lines: dict[str, list[list[object]]] = {
         "serve": [["serve", *student], ["mcp", *student]],
         "train": [["finetune", "--data", data, "-o", "adapter", *student]],
         "experiment": [["demo"], ["experiment", "run", "format"]],
