@@ -73,7 +73,7 @@ def command(
     from bundlewise.reports.loss import plot_loss
     from bundlewise.settings import quiet_libraries
 
-    require("train", "bundlewise finetune")
+    require("train", "finetune")
     quiet_libraries()
     guard_folder(output, (MANIFEST, CHECKPOINT), force)
     policy = Policy.of(**dials_of(options, kb))
