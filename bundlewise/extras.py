@@ -11,7 +11,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "experiment": ("accelerate", "matplotlib"),
     "teacher": ("httpcore2", "httpx2", "openai"),
     "chat-model": ("langchain", "langchain_openai", "openai"),
-    "serve": ("anyio", "fastapi", "h11", "mcp", "prometheus_client", "pydantic_core", "starlette", "uvicorn"),
+    "serve": ("anyio", "fastapi", "h11", "mcp", "prometheus_client", "starlette", "uvicorn"),
     "parquet": ("pyarrow",),
     "ray": ("ray",),
     "mlflow": ("mlflow",),

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent
 ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
-    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py", "pipeline/predictions.py"),
+    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py"),
+    *(f"pipeline/{name}.py" for name in ("calibration", "knowledge", "predictions", "student")),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
 ASSISTANT = (

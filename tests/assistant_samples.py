@@ -7,9 +7,8 @@ import numpy as np
 
 from bundlewise.agents.assistant.conversation import Event
 from bundlewise.agents.student.decoder import Matrix, best_grouping
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import NO_LIMITS, Limits
 from bundlewise.agents.student.reading import cohesion
-from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import (
     Grouping,
     Item,
@@ -40,7 +39,7 @@ class WordStudent:
     def __init__(self) -> None:
         self.asked: list[tuple[Session, Limits | None]] = []
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
         return [self._answer(session, limits.get(session.session_id)) for session in sessions]
 
     def _answer(self, session: Session, limit: Limits | None) -> Prediction:

@@ -8,7 +8,7 @@ import pytest
 
 from bundlewise.domain import Bundle, Grouping, Item, PredictedBundle, Prediction, Session
 from bundlewise.errors import DataError, UsageError
-from bundlewise.evaluation.scores import Row, decimal, read_predictions, score, table, thousands
+from bundlewise.evaluation.scores import ScoredRow, decimal, read_predictions, score, table, thousands
 
 
 def session(name: str) -> Session:
@@ -110,19 +110,19 @@ def test_a_path_that_is_no_file_is_a_usage_error(tmp_path: Path, name: str) -> N
 
 
 def test_a_session_without_a_prediction_counts_as_zero() -> None:
-    row = Row("half", score({"b": ((0, 1),)}, SESSIONS))
+    row = ScoredRow("half", score({"b": ((0, 1),)}, SESSIONS))
     assert (row.summary.n, row.summary.answered, row.summary.gjs) == (2, 1, 0.5)
 
 
 def test_a_row_publishes_metrics_and_intervals_in_one_shape() -> None:
-    published = Row("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS)).as_dict()
+    published = ScoredRow("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS)).as_dict()
     intervals = published.pop("ci95")
     assert published["gjs"] == 1 and intervals["gjs"] == (1, 1)
     assert intervals["v1"].keys() == published["v1"].keys() == {"precision", "recall", "coverage"}
 
 
-RIGHT = Row("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS))
-WRONG = Row("wrong", score({"a": ((2, 3),)}, SESSIONS), tokens_in=1_200, tokens_out=64, seconds=3.25)
+RIGHT = ScoredRow("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS))
+WRONG = ScoredRow("wrong", score({"a": ((2, 3),)}, SESSIONS), tokens_in=1_200, tokens_out=64, seconds=3.25)
 
 
 def test_the_two_lines_of_a_row_follow_the_two_lines_of_the_header() -> None:

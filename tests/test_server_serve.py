@@ -25,11 +25,11 @@ from server_samples import KEY, TITLES, WordStudent, app_of, served
 from bundlewise.cli import root
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.serve import is_loopback, refuse_open, refuse_taken
 
 BODY = {"items": TITLES}
-SLOW = Limits(read_seconds=0.5, body=10_000)
+SLOW = ServerLimits(read_seconds=0.5, body=10_000)
 
 
 @pytest.fixture
@@ -141,11 +141,11 @@ def test_nothing_is_answered_for_a_client_that_has_gone() -> None:
 class Stepping(WordStudent):
     """Takes a tenth of a second for each session, step by step."""
 
-    def bundle(self, sessions: Any, limits: Any = None) -> Any:
+    def answer(self, sessions: Any, limits: Any = None) -> Any:
         for _ in range(10 * len(sessions)):
             go_on()
             time.sleep(0.01)
-        return super().bundle(sessions, limits)
+        return super().answer(sessions, limits)
 
 
 @pytest.mark.parametrize(

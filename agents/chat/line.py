@@ -100,9 +100,8 @@ class _Opened:
         self.clock = Clock()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
-        hooks: Any = {"request": [endpoint.guard()]}
         self._client = httpx2.Client(
-            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=hooks
+            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=endpoint.hooks()
         )
         # The library has no other place for a network of one's own beside its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]

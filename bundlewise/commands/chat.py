@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands.options import (
+    FILE,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from bundlewise.agents.assistant.conversation import Event
     from bundlewise.pipeline.assistant import Assistant, Events
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 THREADS = "bundlewise-threads.sqlite"
 FEEDBACK = Path("bundlewise-feedback.jsonl")
 OWNER = "terminal"
@@ -71,9 +71,9 @@ def command(
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.pipeline.assistant import Assistant
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _show
         titles = [item.title for item in assistant.finder.products]

@@ -9,7 +9,7 @@ import click
 from bundlewise.data.sessions import load
 from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError
-from bundlewise.evaluation.scores import Row, read_predictions, score, table
+from bundlewise.evaluation.scores import ScoredRow, read_predictions, score, table
 
 EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
@@ -53,15 +53,15 @@ def annotated(sessions: list[Session], name: str) -> list[Session]:
     return kept
 
 
-def _row(path: Path, sessions: list[Session]) -> Row:
+def _row(path: Path, sessions: list[Session]) -> ScoredRow:
     predictions = read_predictions(path, sessions)
     missing = len(sessions) - len(predictions)
     if missing:
         click.echo(f"{path}: {missing} of {len(sessions)} sessions are missing and count as zero", err=True)
-    return Row(str(path), score(predictions, sessions))
+    return ScoredRow(str(path), score(predictions, sessions))
 
 
-def _as_dict(row: Row, first: Row) -> dict[str, Any]:
+def _as_dict(row: ScoredRow, first: ScoredRow) -> dict[str, Any]:
     published = {"file": row.name, **row.as_dict()}
     if row is not first:
         value, interval = row.difference(first)

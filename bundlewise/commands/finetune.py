@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.errors import UsageError
 from bundlewise.extras import require
@@ -69,7 +69,7 @@ def command(
     from bundlewise.finetune.config import TrainingConfig
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.models.folders import resolve
-    from bundlewise.pipeline import predictions
+    from bundlewise.pipeline import knowledge
     from bundlewise.reports.loss import plot_loss
     from bundlewise.settings import quiet_libraries
 
@@ -83,9 +83,12 @@ def command(
     config = TrainingConfig.of(**chosen.config.model_dump() | given)
     require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
     sessions = load(data)
-    retriever = predictions.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
+    retriever = knowledge.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
     lessons = _lessons(kb, teach)
-    manifest = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons).run()
+    tuning = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons)
+    if left := tuning.left_out:
+        note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
+    manifest = tuning.run()
     plot_loss(output)
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
@@ -110,10 +113,10 @@ def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
         return []
     if kb is None:
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    from bundlewise.pipeline import predictions
+    from bundlewise.pipeline import knowledge
     from bundlewise.pipeline.distil import formats_named
 
-    found = predictions.lessons(kb, formats_named(teach))
+    found = knowledge.lessons(kb, formats_named(teach))
     if not found:
         raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import FILE, data_option, dials_of, knowledge_option, policy_options, student_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.domain import SPLITS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bundlewise.workbench.compare import Comparison
     from bundlewise.workbench.opening import Opening
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 Command = Callable[..., Any]
 
 
@@ -92,7 +91,7 @@ def compare(
         found = run(variants, sessions, bench, look=look, watch=None if as_json else _watch)
         if html is not None:
             about = {"data": f"{data} {split}", "sessions": f"{found.seen} of at most {found.planned}"}
-            worlds = opening.worlds(sessions[: found.seen], known, bench.retriever)
+            worlds = opening.worlds(sessions[: found.seen], known, bench.student.retriever)
             _write(html, found, worlds, about | {"student": opening.student})
     if as_json:
         click.echo(json.dumps(_as_dict(found, bench)))

@@ -32,11 +32,12 @@ Row = tuple[str, Mapping[str, Any]]
 """Where a row stands, for messages, and its fields."""
 
 
-def _on_stderr(said: str) -> None:
+def on_stderr(said: str) -> None:
+    """Print what whoever opens a catalogue should know."""
     click.echo(said, err=True)
 
 
-def read_products(name_or_path: str, tell: Callable[[str], None] = _on_stderr) -> list[Item]:
+def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) -> list[Item]:
     """Read the products of a file, a pipe, or a starter domain, each id once.
 
     Args:

@@ -114,7 +114,7 @@ def score(predictions: Mapping[str, Grouping], sessions: Sequence[Session]) -> l
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredRow:
     """A scored way to make bundles, with what it cost where that is known."""
 
     name: str
@@ -134,7 +134,7 @@ class Row:
         """The 95 % interval of each metric, by its name in `summary`."""
         return intervals(self.scores)
 
-    def difference(self, reference: "Row") -> tuple[float, Interval]:
+    def difference(self, reference: "ScoredRow") -> tuple[float, Interval]:
         """Return how much higher the GJS is than the reference's, with the paired 95 % interval."""
         ours, theirs = [[score.gjs for score in row.scores] for row in (self, reference)]
         return self.summary.gjs - reference.summary.gjs, paired_bootstrap(ours, theirs)
@@ -144,7 +144,7 @@ class Row:
         return {**self.summary.as_dict(), "ci95": nested(self.ci)}
 
 
-def table(rows: Sequence[Row], *, reference: Row | None = None, width: int | None = None) -> str:
+def table(rows: Sequence[ScoredRow], *, reference: ScoredRow | None = None, width: int | None = None) -> str:
     """Lay rows out as plain text for a terminal of 80 columns or more, two lines each as in the header.
 
     With a reference, a column holds each row's paired difference in GJS to it.
@@ -171,9 +171,9 @@ def table(rows: Sequence[Row], *, reference: Row | None = None, width: int | Non
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _columns(rows: Sequence[Row], reference: Row | None) -> dict[str, Callable[[Row], str]]:
+def _columns(rows: Sequence[ScoredRow], reference: ScoredRow | None) -> dict[str, Callable[[ScoredRow], str]]:
     """Return the header of each column of numbers and what writes its cells, two lines each."""
-    columns: dict[str, Callable[[Row], str]] = {
+    columns: dict[str, Callable[[ScoredRow], str]] = {
         "answered\nof": _answered,
         "v1 P/R/C\nv2 P/R/C": _subset,
         "exact P\nexact R": _exact,
@@ -190,33 +190,33 @@ def _longest_line(cells: Iterable[str]) -> int:
     return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
-def _answered(row: Row) -> str:
+def _answered(row: ScoredRow) -> str:
     return f"{row.summary.answered}\n{row.summary.n}"
 
 
-def _subset(row: Row) -> str:
+def _subset(row: ScoredRow) -> str:
     s = row.summary
     lines = (s.v1_precision, s.v1_recall, s.v1_coverage), (s.v2_precision, s.v2_recall, s.v2_coverage)
     return "\n".join("/".join(map(decimal, values)) for values in lines)
 
 
-def _exact(row: Row) -> str:
+def _exact(row: ScoredRow) -> str:
     return f"{decimal(row.summary.exact_precision)}\n{decimal(row.summary.exact_recall)}"
 
 
-def _gjs(row: Row) -> str:
+def _gjs(row: ScoredRow) -> str:
     low, high = row.ci["gjs"]
     return f"{decimal(row.summary.gjs)}\n{decimal(low)}-{decimal(high)}"
 
 
-def _difference(row: Row, reference: Row) -> str:
+def _difference(row: ScoredRow, reference: ScoredRow) -> str:
     if row is reference:
         return ""
     value, (low, high) = row.difference(reference)
     return f"{decimal(value, '+')}\n{decimal(low, '+')} {decimal(high, '+')}"
 
 
-def _cost(row: Row) -> str:
+def _cost(row: ScoredRow) -> str:
     tokens = "" if row.tokens_in is None else f"{thousands(row.tokens_in)}+{thousands(row.tokens_out or 0)}"
     return f"{tokens}\n{'' if row.seconds is None else f'{row.seconds:,.1f}'}"
 

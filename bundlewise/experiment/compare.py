@@ -9,12 +9,12 @@ from typing import Any
 from bundlewise.errors import UsageError
 from bundlewise.experiment.report import cell, interval, probability
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.rows import Difference, Row
+from bundlewise.experiment.rows import GjsDifference, Row
 from bundlewise.extras import require
 from bundlewise.files import atomic_writer, write_text
 
 
-def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Difference]]:
+def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, GjsDifference]]:
     """Return the rows that both runs have, with the paired difference in GJS, second less first.
 
     Raises:
@@ -31,7 +31,7 @@ def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Differe
     pairs = [(row, known[row.name]) for row in ours.rows if row.name in known]
     if not pairs:
         raise UsageError("the runs have no row in common; compare two runs of one experiment")
-    return [(a.name, a, b, Difference.between(b, a)) for a, b in pairs]
+    return [(a.name, a, b, GjsDifference.between(b, a)) for a, b in pairs]
 
 
 def comparison(ours: Results, theirs: Results) -> str:

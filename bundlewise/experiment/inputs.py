@@ -28,7 +28,7 @@ DECIDING = ("torch", "transformers", "peft")
 """Libraries whose version may change a number."""
 
 
-class Material:
+class Inputs:
     """An experiment's data, read once; what is read is named by its hash."""
 
     def __init__(self, experiment: Experiment) -> None:
@@ -64,7 +64,7 @@ class Material:
         """
         target = self.experiment.target
         _ = self.scored  # It refuses a split without annotated sessions.
-        used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self._domains(cell))
+        used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self.domains(cell))
         for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
             if not any(s.split == split and s.bundles for s in self.data[domain]):
                 name = self.experiment.data[domain]
@@ -105,7 +105,8 @@ class Material:
         return Embedder.named()
 
     @cached_property
-    def _code(self) -> list[Any]:
+    def code(self) -> list[Any]:
+        """What of the program determines an answer: its code, prompts, models and libraries."""
         prompts = [templates_fingerprint(*TEMPLATES), student_fingerprints()]
         return [code_fingerprint(), prompts, MINILM.sha256, [version(name) for name in DECIDING]]
 
@@ -118,7 +119,7 @@ class Material:
     def baselines_key(self) -> str:
         """A hash of all that determines the baselines: the first domain's data, and what is scored."""
         target = self.experiment.target
-        return fingerprint([self._code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
+        return fingerprint([self.code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
 
     def teaching(self, cell: Cell) -> list[Session]:
         """Return the training sessions that teach in a cell: of each domain its sample."""
@@ -127,12 +128,13 @@ class Material:
             self._teaching[key] = self._sampled(cell)
         return self._teaching[key]
 
-    def _domains(self, cell: Cell) -> tuple[str, ...]:
+    def domains(self, cell: Cell) -> tuple[str, ...]:
+        """Return the domains that a cell learns from."""
         return cell.domains or (self.experiment.target,)
 
     def _sampled(self, cell: Cell) -> list[Session]:
         chosen: list[Session] = []
-        for domain in self._domains(cell):
+        for domain in self.domains(cell):
             training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
             chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
         return chosen

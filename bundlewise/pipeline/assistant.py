@@ -16,8 +16,8 @@ from bundlewise.agents.assistant.conversation import (
     ThreadLine,
     ThreadView,
 )
-from bundlewise.agents.assistant.offers import Student
-from bundlewise.data.catalogue import read_products, whole
+from bundlewise.agents.assistant.offers import Bundler
+from bundlewise.data.catalogue import on_stderr, read_products, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
 from bundlewise.errors import UsageError
@@ -39,7 +39,7 @@ class Assistant:
 
     def __init__(
         self,
-        student: Student,
+        student: Bundler,
         finder: ProductFinder,
         threads: Path | str | None = None,
         pilot: Pilot | None = None,
@@ -58,7 +58,7 @@ class Assistant:
     @classmethod
     def open(
         cls,
-        student: Student,
+        student: Bundler,
         catalogue: str | Sequence[Item] = "electronics",
         threads: Path | str | None = None,
         chat_model: str | None = None,
@@ -77,7 +77,7 @@ class Assistant:
             feedback: the file for ratings.
             embedder: for the meaning of titles; MiniLM by default.
             wait: whether to embed the catalogue now, or beside the conversation; a search waits for few titles, and
-                finds by words until many are embedded.
+                many are embedded for the next start, until which products are found by words.
 
         Raises:
             UsageError: there is no such catalogue, model or place.
@@ -89,7 +89,7 @@ class Assistant:
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback)
-        found._open.enter_context(indexing(finder, wait))
+        found._open.enter_context(indexing(finder, wait, on_stderr))
         return found
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.teacher.outcomes import MAX_FAILED
+from bundlewise.agents.teacher.failures import MAX_FAILED
 from bundlewise.agents.teacher.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
@@ -16,7 +16,7 @@ from bundlewise.stopping import stoppable
 if TYPE_CHECKING:
     from bundlewise.agents.chat.client import ChatEndpoint
     from bundlewise.agents.teacher.ask import Asker, Asks
-    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.graphs.teacher_state import Dials
@@ -64,7 +64,7 @@ class Distilled:
     """
 
     records: list[Knowledge]
-    refused: "list[Refusal]"
+    refused: "list[RefusedKnowledge]"
     stages: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" =
 def distil(
     sessions: Sequence[Session],
     teacher: str,
-    kb: Path | str,
+    kb: Path | str | None,
     *,
     embedder: "Embedder | None" = None,
     pack: Path | None = None,
@@ -154,7 +154,8 @@ def distil(
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
     ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
     What is done and paid is noted on `tally`, for one who looks on. Knowledge base and pack are replaced at the end of
-    a run that succeeded, and stay as they are otherwise.
+    a run that succeeded, and stay as they are otherwise. Without a knowledge base nothing is kept of a run but what it
+    returns.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
@@ -162,8 +163,10 @@ def distil(
         ModelError: the endpoint cannot be used.
         StageError: more of a stage failed than may.
     """
-    from bundlewise.agents.teacher.outcomes import Outcomes
+    from bundlewise.agents.teacher.failures import Outcomes
+    from bundlewise.agents.teacher.recorded import RecordedTeacher
     from bundlewise.agents.teacher.tally import Tally
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.pipeline.watch import watching
 
@@ -174,15 +177,17 @@ def distil(
             with stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
-        store = KnowledgeStore.create(kb, embedder)
+        store = KnowledgeStore.create(kb, embedder) if kb is not None else None
+        model = lambda: store.embedder if store else embedder or Embedder.named()  # noqa: E731
         with stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
             try:
-                found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+                found = _run(who, sessions, dials, payment, tally, model, **places)
             finally:
                 tally.sum_up()
     failures = {name: stage.rows for name, stage in outcomes.stages.items() if stage.reasons}
-    return Distilled([*found["records"], *remarks], found["refused"], tally.rows(), failures, found["cut"])
+    refused = [*(who.refused if isinstance(who, RecordedTeacher) else ()), *found["refused"]]
+    return Distilled([*found["records"], *remarks], refused, tally.rows(), failures, found["cut"])
 
 
 def plan(
@@ -250,7 +255,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     """Open the ledger of a large teacher and look up its price; others need nothing of it."""
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.teacher.ask import Asker
-    from bundlewise.agents.teacher.room import Caps
+    from bundlewise.agents.teacher.caps import Caps
     from bundlewise.models.prices import price_of
 
     if not is_served(teacher):

@@ -1,34 +1,39 @@
-"""The live student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
+"""The student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from bundlewise import __version__
-from bundlewise.agents.student.compose import fitting, judge_prompt
+from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
 from bundlewise.agents.student.decoder import Matrix
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
-from bundlewise.agents.student.reading import Reading, affinity_of, cohesion
-from bundlewise.agents.student.replies import NO_LIMITS, judge_as_read
-from bundlewise.data.sessions import load
-from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Record, Retrieved, Session
+from bundlewise.agents.student.reading import Reading, affinity_of, reasons
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
+from bundlewise.domain import (
+    BlindSession,
+    FoundBundle,
+    Grouping,
+    Item,
+    Knowledge,
+    KnowledgeKind,
+    Prediction,
+    Reason,
+    Retrieved,
+    Session,
+)
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint as digest
-from bundlewise.files import write_text
-from bundlewise.finetune.students import Student, manifest_for, open_student
-from bundlewise.knowledge_base.policy import Policy
-from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import resolve
-from bundlewise.pipeline.predictions import annotated, answer, calibrated, open_retriever
+from bundlewise.finetune.students import StudentModel, manifest_for, open_model
+from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted, kept, sessions_of
+from bundlewise.pipeline.knowledge import own_retriever
+from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
+from bundlewise.progress import Advance
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
-from bundlewise.settings import cache_folder
 
 if TYPE_CHECKING:
-    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.graphs.student import StudentContext
     from bundlewise.knowledge_base.retrieval import Retriever
 
 Note = Callable[[str], None]
@@ -36,23 +41,15 @@ DEFAULT = "smollm2-135m"
 BESIDE = 12
 
 
-class _Calibrated(Record):
-    """A reading, and the mean GJS it reached on validation."""
-
-    reading: Reading
-    score: float
-
-
-class LiveStudent:
-    """A student with its knowledge and its reading; safe to call from any thread."""
+class Student:
+    """A model with its knowledge and its reading; safe to call from any thread."""
 
     def __init__(
-        self, student: Student, retriever: "Retriever | None" = None, reading: Reading | None = None, kb: str = ""
+        self, model: StudentModel, retriever: "Retriever | None" = None, reading: Reading | None = None
     ) -> None:
-        self.student = student
+        self.model = model
         self.retriever = retriever
-        self.reading = reading or student.reading
-        self.kb = kb
+        self.reading = reading or model.reading
         self._lock = threading.RLock()
 
     @classmethod
@@ -60,28 +57,37 @@ class LiveStudent:
         cls,
         *,
         kb: Path | str | None = None,
-        adapter: Path | None = None,
+        adapter: Path | str | None = None,
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
         mode: str | None = None,
         calibrate: str | None = None,
         note: Note | None = None,
-    ) -> "LiveStudent":
-        """Open a student: an adapter brings its own retrieval policy and reading; `note` hears what is worth saying.
+        any_prompts: bool = False,
+    ) -> "Student":
+        """Open a student: an adapter brings its own retrieval policy and reading.
 
-        An untuned one is read as it is, unless `calibrate` names data to find out a better reading on.
+        Args:
+            kb: its knowledge base, a folder or a server's URL.
+            adapter: the folder that it was tuned into.
+            student: the base by name, hub id, folder, or `openai:MODEL@URL`.
+            dials: of retrieval; they replace the adapter's own.
+            mode: what `kb` and `adapter` must amount to: plain, icl, sft or icl+sft.
+            calibrate: data to find out on how an untuned student is read; without, it is read as it is.
+            note: hears what is worth saying.
+            any_prompts: admit an adapter that was tuned on other prompts.
 
         Raises:
             UsageError: the parts make another mode than the one wanted, it needs knowledge, or `calibrate` is no good.
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
-        note = note or (lambda _: None)
+        note, folder = note or (lambda _: None), Path(adapter) if adapter else None
         # Before what takes long: a wrong name is told at once.
-        sessions = _annotated(calibrate) if calibrate is not None else []
-        manifest = manifest_for(student, adapter)
-        retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note)
+        sessions = sessions_of(calibrate) if calibrate is not None else []
+        manifest = manifest_for(student, folder, any_prompts=any_prompts)
+        retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
-        found = cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
+        found = cls(open_model(student, folder, manifest), retriever)
         if sessions:
             found.calibrate(sessions, note)
         return found
@@ -94,40 +100,109 @@ class LiveStudent:
         Raises:
             UsageError: there are no such sessions.
         """
-        key = digest([__version__, self.about, [session.model_dump(mode="json") for session in sessions]])
-        path = cache_folder() / f"reading-{key}.json"
-        try:
-            found = _Calibrated.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            reading, score = calibrated(self.student.engine, self.retriever, sessions)
-            found = _Calibrated(reading=reading, score=score)
-            write_text(path, found.model_dump_json())
-        self.reading = found.reading
-        count = len(annotated(sessions, "validation"))
+        found = kept([self.about, sessions], lambda: self._fitted(sessions))
+        self.reading, count = found.reading, len(annotated(sessions, "validation"))
         note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
+
+    def fit(self, sessions: Sequence[Session]) -> float:
+        """Read the student as the annotated validation sessions among these say; return its mean GJS there.
+
+        What a chooser learns comes from the training sessions. Sessions that the student cannot read, such as those
+        of too many products, are left out.
+
+        Raises:
+            UsageError: no annotated validation session can be read.
+        """
+        found = self._fitted(sessions)
+        self.reading = found.reading
+        return found.score
+
+    def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
+        training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
+        if not validation:
+            raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
+        return fitted(self.model.engine, self.retriever, training, validation)
 
     @property
     def about(self) -> dict[str, Any]:
         """Return what an answer depends on: base, adapter, knowledge, policy, reading and prompts."""
-        known = self.retriever.about if self.retriever else None
+        known, manifest = self.retriever.about if self.retriever else None, self.model.manifest
         return {
-            "student": self.student.fingerprint,
-            "adapter": self.student.manifest.model_dump(mode="json") if self.student.manifest else None,
+            "student": self.model.fingerprint,
+            "adapter": manifest.model_dump(mode="json") if manifest else None,
             "knowledge": known and known["teacher"],
             "policy": known and known["policy"],
             "reading": self.reading.model_dump(mode="json"),
             "prompts": {"templates": fingerprint(*TEMPLATES), **student_fingerprints()},
         }
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
-        """Answer sessions by the student graph, in batches; limits hold by session id."""
-        settings: dict[str, Any] = {"retriever": self.retriever, "reading": self.reading, "limits": limits}
+    def bundle(self, products: Session | Sequence[str | Item]) -> list[FoundBundle]:
+        """Return the bundles of one session, given as titles, as products or as a `Session`.
+
+        The list is empty where the student finds no bundle; `answer` says why.
+
+        Raises:
+            UsageError: the student cannot read the session: its number of products, or a title.
+        """
+        session = products if isinstance(products, Session) else Session.of(products)
+        if reason := unreadable(session):
+            raise UsageError(reason)
+        (found,) = self.answer([session])
+        if found.reason == TOO_LONG:
+            raise UsageError(found.reason)
+        return [FoundBundle.of(bundle, session) for bundle in found.bundles]
+
+    def answer(
+        self,
+        sessions: Sequence[Session],
+        limits: Mapping[str, Limits] = NO_LIMITS,
+        *,
+        form: Form = "pairs",
+        repairs: int = 1,
+        advance: Advance | None = None,
+    ) -> list[Prediction]:
+        """Return the predictions of sessions by the student graph; one it cannot read is a failed prediction.
+
+        Limits hold by session id.
+        """
+        # Prices are for limits alone, and go beside the sessions.
+        bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock:
-            return answer(sessions, self.student.engine, **settings)
+            return answer(_blind(sessions), self.context(form, repairs, advance, bounds))
+
+    def context(
+        self,
+        form: Form = "pairs",
+        repairs: int = 1,
+        advance: Advance | None = None,
+        bounds: Mapping[str, Bounds] = NO_BOUNDS,
+    ) -> "StudentContext":
+        """Return what the student graph runs on."""
+        from bundlewise.graphs.student import StudentContext
+
+        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, bounds)
+
+    def answer_to_file(
+        self,
+        sessions: Sequence[Session],
+        output: Path,
+        *,
+        form: Form = "pairs",
+        repairs: int = 1,
+        spread: Spread | None = None,
+    ) -> list[Prediction]:
+        """Answer sessions into a file; the same call after a stop goes on. `spread` answers elsewhere."""
+        manifest, known = self.model.manifest, self.retriever and self.retriever.about
+        prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
+        key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
+        key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
+        dials: dict[str, Any] = {"form": form, "repairs": repairs}
+        there = spread and partial(spread, reading=self.reading, settings=dials)
+        return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name; this waits for no other call."""
-        return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+        return self.retriever.store.records.get(ids) if self.retriever else {}
 
     def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
         """Return the records that fit words best, with their score.
@@ -145,8 +220,9 @@ class LiveStudent:
 
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
+        seen = _blind(sessions)
         with self._lock:
-            return self._probabilities(sessions, self._retrieve(sessions))
+            return self._probabilities(seen, self._retrieve(seen))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return for each bundle (positions from 0) the knowledge it rests on, what changes it most first.
@@ -155,21 +231,22 @@ class LiveStudent:
         """
         if self.retriever is None or not groups:
             return [[] for _ in groups]
+        seen = session.blind()
         with self._lock:
-            given = self.retriever.retrieve([session])[0]
-            used = [(*given.records, *self.retriever.witnesses(session, group)) for group in groups]
+            given = self.retriever.retrieve([seen])[0]
+            used = [(*given.records, *self.retriever.witnesses(seen, group)) for group in groups]
             gone = list({record.id: record for group in used for record, _ in group})
-            variants = [given, *(self.retriever.leaving_out(session, given, key) for key in gone)]
-            judged = self._probabilities([session] * len(variants), variants)
+            variants = [given, *(self.retriever.leaving_out(seen, given, key) for key in gone)]
+            judged = self._probabilities([seen] * len(variants), variants)
         whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
-        return [_reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
+        return [reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
     def companions(self, session: Session, limit: int = 6) -> list[str]:
         """Return kinds of products that known sessions bundle with kinds like its own; none without knowledge."""
         if self.retriever is None:
             return []
         with self._lock:
-            return self.retriever.companions(session, limit)
+            return self.retriever.companions(session.blind(), limit)
 
     def beside(
         self, session: Session, candidates: Sequence[Item], limit: int = BESIDE
@@ -178,19 +255,19 @@ class LiveStudent:
 
         The evidence chooses the `limit` candidates that the student judges, each as one more product of the session.
         """
-        sessions = [session.model_copy(update={"items": (*session.items, item)}) for item in candidates]
+        sessions = _blind([session.model_copy(update={"items": (*session.items, item)}) for item in candidates])
         with self._lock:
             given = self._retrieve(sessions)
             rank = sorted(range(len(sessions)), key=lambda n: -_evidence_of_last(given[n], len(session.items)))[:limit]
             judged = self._probabilities([sessions[n] for n in rank], [given[n] for n in rank])
         return [(candidates[n], likely[-1, :-1].tolist()) for n, likely in zip(rank, judged, strict=True)]
 
-    def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+    def _retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
-    def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
-        engine, rows = self.student.engine, list(zip(sessions, retrieved, strict=True))
-        prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
+    def _probabilities(self, sessions: Sequence[BlindSession], retrieved: Sequence[Retrieved]) -> list[Matrix]:
+        engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
+        prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in rows]
         judged = judge_as_read(engine, prompts, self.reading)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
@@ -198,61 +275,11 @@ class LiveStudent:
         return found
 
 
-def _annotated(data: str) -> list[Session]:
-    """Return the sessions to calibrate on."""
-    sessions = load(data)
-    if not any(session.split == "validation" and session.bundles for session in sessions):
-        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    return sessions
+def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
+    """Return sessions as the student sees them: this is its door."""
+    return [session.blind() for session in sessions]
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:
     """Return the largest log-odds that the evidence gives the product at a place, 0 where there is none."""
     return max((score for (_, last), score in given.affinity.items() if last == place), default=0.0)
-
-
-def _reasons(
-    group: Sequence[int], used: Sequence[tuple[Knowledge, float]], whole: Matrix, less: Mapping[str, Matrix]
-) -> list[Reason]:
-    """Return the records with what the bundle loses without each, the largest change first; each record once."""
-    before, scores = cohesion(whole, group), dict[str, tuple[Knowledge, float]]()
-    for record, score in used:
-        scores.setdefault(record.id, (record, score))
-    reasons = [
-        Reason(
-            id=record.id,
-            kind=record.kind,
-            domain=record.domain,
-            text=record.text,
-            score=round(score, 4),
-            effect=round(before - cohesion(less[record.id], group), 4),
-        )
-        for record, score in scores.values()
-    ]
-    return sorted(reasons, key=lambda reason: (-abs(reason.effect), -reason.score, reason.id))
-
-
-def _retriever(
-    kb: Path | str | None,
-    given: dict[str, Any],
-    manifest: "Manifest | None",
-    student: str,
-    adapter: Path | None,
-    note: Note,
-) -> "Retriever | None":
-    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
-    policy = Policy.of(**given)
-    base = None if is_served(student) else resolve(student)
-    if manifest and manifest.policy and kb is None:
-        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
-    if manifest and kb is not None and manifest.policy:
-        knowledge = open_retriever(kb, policy, base).about["teacher"]
-        if knowledge != manifest.teacher:
-            note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
-    if manifest and given:
-        note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
-    if manifest and kb is not None and not given:
-        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
-        if policy.is_plain:
-            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 does")
-    return open_retriever(kb, policy, base) if kb and not policy.is_plain else None

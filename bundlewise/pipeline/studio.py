@@ -13,20 +13,20 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents.student.replies import NO_LIMITS, Form
-from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.student.replies import NO_BOUNDS, Form
+from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
-from bundlewise.domain import Item, Knowledge, Prediction, Session
+from bundlewise.domain import BlindSession, Knowledge, Prediction, Session
 from bundlewise.graphs.assistant import build_assistant_graph
 from bundlewise.graphs.student import build_student_graph
 from bundlewise.graphs.teacher import build_teacher_graph
 from bundlewise.pipeline.distil import dials_of, teacher_named
-from bundlewise.pipeline.student import DEFAULT, LiveStudent
+from bundlewise.pipeline.student import DEFAULT, Student
 
 if TYPE_CHECKING:
     from bundlewise.agents.student.engine import Engine
-    from bundlewise.agents.student.limits import Limits
+    from bundlewise.agents.student.limits import Bounds
     from bundlewise.agents.student.reading import Reading
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.graphs.chat_pilot import ChatPilot
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 @cache
-def _student(name: str, kb: str, adapter: str) -> LiveStudent:
-    return LiveStudent.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
+def _student(name: str, kb: str, adapter: str) -> Student:
+    return Student.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
 
 
 @cache
@@ -63,7 +63,7 @@ class _Named:
     adapter: str = ""
 
     @property
-    def student(self) -> LiveStudent:
+    def student(self) -> Student:
         """The student that these names mean, opened once a process."""
         return _student(self.name, self.kb, self.adapter)
 
@@ -78,7 +78,7 @@ class StudentForm(_Named):
     @property
     def engine(self) -> "Engine":
         """The student's model."""
-        return self.student.student.engine
+        return self.student.model.engine
 
     @property
     def retriever(self) -> "Retriever | None":
@@ -91,9 +91,9 @@ class StudentForm(_Named):
         return self.student.reading
 
     @property
-    def limits(self) -> "Mapping[str, Limits]":
+    def bounds(self) -> "Mapping[str, Bounds]":
         """None: a form has no place for them."""
-        return NO_LIMITS
+        return NO_BOUNDS
 
     @property
     def progress(self) -> None:
@@ -176,26 +176,23 @@ class Bundled:
     """What the student makes of carts."""
 
     carts: list[list[str]]
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[BlindSession] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistilledSessions:
     """What the teacher makes of the sessions that the form names; nothing goes in."""
 
     sessions: list[Session] = field(default_factory=list)
     records: list[Knowledge] = field(default_factory=list)
 
 
-def _read_carts(state: Carts) -> dict[str, list[Session]]:
-    carts = [tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)) for titles in state.carts]
-    return {
-        "sessions": [Session(session_id=f"cart-{n}", split="test", items=items) for n, items in enumerate(carts, 1)]
-    }
+def _read_carts(state: Carts) -> dict[str, list[BlindSession]]:
+    return {"sessions": [Session.of(titles, f"cart-{n}").blind() for n, titles in enumerate(state.carts, 1)]}
 
 
-def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
+def _read_data(state: DistilledSessions, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
     return {"sessions": runtime.context.sessions}
 
 
@@ -213,5 +210,5 @@ def _whole(
 
 
 student = _whole(StudentForm, Carts, Bundled, "student", _read_carts, build_student_graph())
-teacher = _whole(TeacherForm, Distilled, Distilled, "teacher", _read_data, build_teacher_graph())
+teacher = _whole(TeacherForm, DistilledSessions, DistilledSessions, "teacher", _read_data, build_teacher_graph())
 assistant = build_assistant_graph(context_schema=AssistantForm)

@@ -11,11 +11,11 @@ from bundlewise.domain import Knowledge, Prediction, Reason, Session
 from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
+    AnsweredBundle,
     BundledItem,
     BundledSession,
     BundlesRequest,
     BundlesResponse,
-    FoundBundle,
     Usage,
     Why,
     sessions_of,
@@ -36,7 +36,7 @@ async def find_bundles(request: Request, asked: Annotated[BundlesRequest, Body()
 
 async def bundled(service: Service, caller: Caller, sessions: Sequence[Session], explain: bool) -> list[BundledSession]:
     """Return the answers to sessions, with what each record did for each bundle where that is asked for."""
-    predictions = await service.bundle(caller, sessions)
+    predictions = await service.answer(caller, sessions)
     reasons: list[list[list[Reason]] | None] = [None] * len(sessions)
     if explain:
         works = [service.explain(caller, s, p.groups) for s, p in zip(sessions, predictions, strict=True)]
@@ -54,7 +54,7 @@ def told(
 ) -> BundledSession:
     """Return the answer to a session as clients see it; `records` are those that the prediction names."""
     bundles = [
-        FoundBundle(
+        AnsweredBundle(
             items=[item_of(session, number) for number in bundle.items],
             intent=bundle.intent,
             confidence=bundle.confidence,

@@ -10,7 +10,7 @@ from bundlewise.errors import BundlewiseError, DataError, PromptError, UsageErro
 from bundlewise.evaluation.metrics import score_session, summarise
 from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
 from bundlewise.prompts.outside import rendering_outside
@@ -24,7 +24,7 @@ SCORES = ("gjs", "v2_precision", "v2_recall", "v2_coverage", "exact_precision", 
 _LINE = re.compile(r"line (\d+)")
 
 
-class Fault(Record):
+class TemplateFault(Record):
     """What is wrong with a template as it was edited, and in which line, where one is known."""
 
     message: str
@@ -59,7 +59,7 @@ class Shown(Record):
     fingerprint: str = ""
     prompts: tuple[Rendered, ...] = ()
     note: str = ""
-    fault: Fault | None = None
+    fault: TemplateFault | None = None
 
 
 class Answered(Record):
@@ -78,18 +78,18 @@ class Tried(Record):
     before: Answered | None = None
     after: Answered | None = None
     warning: str = ""
-    fault: Fault | None = None
+    fault: TemplateFault | None = None
 
 
 class Playground:
     """Edits templates on sessions of a data set, with the student and the knowledge that the server has."""
 
-    def __init__(self, live: LiveStudent, sessions: Sequence[Session], folder: Path | None = None) -> None:
+    def __init__(self, live: Student, sessions: Sequence[Session], folder: Path | None = None) -> None:
         """Take a student, sessions to choose from, and the folder to save in; without one nothing is saved."""
         self.live, self.folder = live, folder
         self.sessions = {session.session_id: session for session in sessions}
         self._known = sessions
-        self._reader = Reader(live.student.base) if live.student.base else None
+        self._reader = Reader(live.model.base) if live.model.base else None
 
     def session(self, key: str, titles: Sequence[str] = ()) -> Session:
         """Return a session of the data set, or one of titles.
@@ -134,7 +134,7 @@ class Playground:
 
     def retrieved(self, session: Session) -> Retrieved:
         """Return the knowledge for a session; run where the student is alone."""
-        return self.live.retriever.retrieve([session])[0] if self.live.retriever else Retrieved()
+        return self.live.retriever.retrieve([session.blind()])[0] if self.live.retriever else Retrieved()
 
     def render(self, name: str, text: str, session: Session, retrieved: Retrieved | None = None) -> Shown:
         """Return what a model gets for a session, and knowledge for it, under an edited template.
@@ -155,7 +155,7 @@ class Playground:
             except UsageError as error:  # The template is sound; this session is nothing that it is asked about.
                 return Shown(fingerprint=library.fingerprint(name), note=str(error))
 
-    def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> Fault | None:
+    def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> TemplateFault | None:
         """Return what is wrong with an edited template before the student is kept by it, if anything is."""
         check_name(name)
         with rendering_outside(), allowance():
@@ -205,14 +205,14 @@ class Playground:
 
     def _answered(self, library: Library, session: Session) -> Answered:
         with using(library):
-            (prediction,) = self.live.bundle([session])
+            (prediction,) = self.live.answer([session])
         if not session.bundles:
             return Answered(prediction=prediction)
         found = summarise([score_session(prediction.groups, session.groups)])
         return Answered(prediction=prediction, scores={name: round(getattr(found, name), 4) for name in SCORES})
 
     def _warning(self, library: Library) -> str:
-        manifest = self.live.student.manifest
+        manifest = self.live.model.manifest
         if manifest is None:
             return ""
         with using(library):
@@ -221,10 +221,10 @@ class Playground:
         return f"the student was tuned on another {what}; what it loses may be habit and not wording" if changed else ""
 
 
-def fault_of(error: BundlewiseError) -> Fault:
+def fault_of(error: BundlewiseError) -> TemplateFault:
     """Return an error about a template with the line that it names."""
     found = _LINE.search(str(error))
-    return Fault(message=str(error), line=int(found[1]) if found else None)
+    return TemplateFault(message=str(error), line=int(found[1]) if found else None)
 
 
 def _of_student(library: Library) -> str:

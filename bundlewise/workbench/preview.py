@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt, size_of
 from bundlewise.agents.student.replies import fitting_name
-from bundlewise.domain import Record, Retrieved, Session
+from bundlewise.domain import BlindSession, Record, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.prompts.library import current
 from bundlewise.prompts.outside import charged
@@ -23,7 +23,7 @@ Span = tuple[int, int]
 Prompt = TypeVar("Prompt", JudgePrompt, str)
 
 
-class Part(Record):
+class PromptPart(Record):
     """A piece of a prompt: who says it (text, system, user, assistant), and where knowledge stands in it."""
 
     template: str
@@ -43,7 +43,7 @@ class Rendered(Record):
     template: str
     fingerprint: str
     about: str
-    parts: tuple[Part, ...]
+    parts: tuple[PromptPart, ...]
     cut: str = ""
     opening: int = 0
     estimated: bool = False
@@ -199,7 +199,7 @@ def _label(session: Session, world: World) -> Rendered:
 
 
 def _fitted(
-    name: str, session: Session, world: World, compose: Callable[[Session, Retrieved], Prompt]
+    name: str, session: Session, world: World, compose: Callable[[BlindSession, Retrieved], Prompt]
 ) -> tuple[Prompt, str]:
     prompt, cut = fitting(session.blind(), world.retrieved, compose, lambda prompt: world.fits(name, prompt))
     world.refuse_long(name, prompt)
@@ -209,7 +209,7 @@ def _fitted(
 def _names(session: Session, world: World) -> Iterator[Rendered]:
     """Yield a prompt for every annotated bundle, or one for all products together."""
     for group in session.groups or (tuple(range(len(session.items))),):
-        text = fitting_name(session, group, lambda prompt: world.fits("name", prompt))
+        text = fitting_name(session.blind(), group, lambda prompt: world.fits("name", prompt))
         world.refuse_long("name", text)
         about = f"session {session.session_id}, products {', '.join(str(place + 1) for place in group)}"
         with charged(current().template("name")):
@@ -249,15 +249,15 @@ def _asked(question: Question, world: World) -> Rendered:
     )
 
 
-def _part(template: str, text: str, plain: str | None, world: World) -> Part:
+def _part(template: str, text: str, plain: str | None, world: World) -> PromptPart:
     spans = added(plain, text) if plain is not None else ()
-    return Part(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
+    return PromptPart(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
 
 
-def _estimated(template: str, message: dict[str, str], plain: str | None) -> Part:
+def _estimated(template: str, message: dict[str, str], plain: str | None) -> PromptPart:
     text = message["content"]
     spans = added(plain, text) if plain is not None else ()
-    return Part(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
+    return PromptPart(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
 
 
 def estimate(text: str) -> int:
