@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bundlewise.extras import require
 from bundlewise.finetune.deadline import TimeIsOver
 from bundlewise.finetune.examples import Example
 from bundlewise.signals import NotedSignals
@@ -31,6 +32,7 @@ class Processes:
     @classmethod
     def current(cls) -> "Processes":
         """Return where this process stands; alone unless a launcher says otherwise."""
+        require("train", "tuning a student")
         import torch
         from accelerate import PartialState
 

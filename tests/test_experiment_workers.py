@@ -52,7 +52,7 @@ def on_two_workers(folder: Path, victim: str, *arguments: object) -> "subprocess
 def test_engines_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     maker = Maker(small(tmp_path), tmp_path / "cache")
     assert workers_named("local", maker, _planned(maker.inputs.experiment)) is locally
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
     assert workers_named("ray", maker, _planned(maker.inputs.experiment)) is on_ray
 
 
@@ -60,7 +60,7 @@ def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
     server = TeacherServer()
     known: dict[str, Any] = {"teacher": server.spec, "student": str(tiny_student)}
     distilled = small(tmp_path, tiny_student, settings=known)
@@ -76,8 +76,8 @@ def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
 
 
 def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'bundlewise\[ray\]', or choose --engine local"):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r'--engine ray needs the package ray.*pip install "bundlewise\[ray\]"'):
         workers_named("ray", Maker(small(tmp_path), tmp_path / "cache"), [])
 
 

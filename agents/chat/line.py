@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from bundlewise.extras import require
 from bundlewise.models.endpoints import Endpoint, reason_of
 
 CONNECT = 10.0
@@ -90,6 +91,7 @@ class _Opened:
     """The client, and the exchanges that are under way."""
 
     def __init__(self, endpoint: Endpoint, timeout: float, connections: int) -> None:
+        require("teacher", endpoint.spec)
         import httpx2
 
         from bundlewise.agents.chat.deadline import Backend, Clock

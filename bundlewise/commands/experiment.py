@@ -13,6 +13,7 @@ from bundlewise.commands import outputs
 from bundlewise.commands.options import FILE, note
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.extras import require
 
 if TYPE_CHECKING:
     from bundlewise.experiment.file import Experiment
@@ -160,6 +161,8 @@ def run(
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    if mlflow:
+        require("mlflow", "--mlflow")
     experiment = opened(file, options)
     folder = output or HOME / experiment.name
     if not dry_run:

@@ -8,6 +8,7 @@ import click
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.errors import UsageError
+from bundlewise.extras import require
 from bundlewise.finetune.config import PRESETS, preset_named
 from bundlewise.knowledge_base.policy import Policy
 
@@ -72,6 +73,7 @@ def command(
     from bundlewise.reports.loss import plot_loss
     from bundlewise.settings import quiet_libraries
 
+    require("train", "finetune")
     quiet_libraries()
     guard_folder(output, (MANIFEST, CHECKPOINT), force)
     policy = Policy.of(**dials_of(options, kb))

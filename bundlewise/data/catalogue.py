@@ -14,6 +14,7 @@ from bundlewise.data.price_column import READ, PriceColumn, price_in, refuse_twi
 from bundlewise.data.sessions import STARTERS, load
 from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
+from bundlewise.extras import require
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
 from bundlewise.titles import title_fault
@@ -168,6 +169,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
+    require("parquet", f"reading {path}")
     import pyarrow
     from pyarrow import parquet
 

@@ -21,6 +21,7 @@ from bundlewise.experiment.results import RESULTS, Failure, Results, machine, ve
 from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.teachers import PER, baseline_rows, evidence_cells, evidence_row, teacher_row
 from bundlewise.experiment.workers import Say, Workers
+from bundlewise.extras import require
 from bundlewise.files import only_process, write_json, write_text
 from bundlewise.models.endpoints import is_served
 
@@ -101,6 +102,7 @@ class Run:
             UsageError: the data have not what the cells need.
             DataError: the data leak, or a file has changed since the run began.
         """
+        require("experiment", "running an experiment")
         with only_process(self.folder):
             hashes = self._unchanged()
             self.check()

@@ -9,7 +9,8 @@ from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.grid import PlannedCell
 from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.teachers import is_asked
-from bundlewise.pipeline.ray import require_ray, spread
+from bundlewise.extras import require
+from bundlewise.pipeline.ray import spread
 
 Say = Callable[[str], None]
 Outcome = tuple[PlannedCell, "Made | str"]
@@ -25,7 +26,7 @@ def workers_named(name: str, maker: Maker, planned: Sequence[PlannedCell]) -> Wo
     """
     if name == "local":
         return locally
-    require_ray()
+    require("ray", "--engine ray")
     _require_paid(maker, planned)
     return on_ray
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.extras import require
 from bundlewise.masking import MASK, without_key
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Endpoint:
 
     def client(self, **settings: Any) -> "openai.OpenAI":
         """Return a client of OpenAI's library for this server alone; `settings` are timeout and retries."""
+        require("teacher", self.spec)
         import openai
 
         http = self.http_client()
@@ -139,12 +141,14 @@ class Endpoint:
 
     def http_client(self) -> "httpx2.Client":
         """Return an HTTP client, set as OpenAI's library sets its own, that reaches this server alone."""
+        require("teacher", self.spec)
         import openai
 
         return openai.DefaultHttpxClient(event_hooks=self.hooks())
 
     def async_http_client(self) -> "httpx2.AsyncClient":
         """Return the like of `http_client` for callers that are asynchronous."""
+        require("teacher", self.spec)
         import openai
 
         guard, keeper = self.guard(), self.keeper()
@@ -199,6 +203,7 @@ class Endpoint:
 
         The same host may ask for https in place of http, on the same port or on the usual ones.
         """
+        require("teacher", self.spec)
         import httpx2
 
         named = httpx2.URL(self.address)

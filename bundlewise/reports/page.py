@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from bundlewise.extras import require
+
 
 def filled(package: str, name: str, variables: dict[str, Any], **filters: Callable[..., str]) -> str:
     """Return the template `NAME.jinja` of a package with its variables filled in; HTML has them escaped."""
@@ -24,6 +26,7 @@ def filled(package: str, name: str, variables: dict[str, Any], **filters: Callab
 
 def new_figure(height: float) -> tuple[Any, Any]:
     """Return a figure of a page's width and so many inches high, and its axes without a box."""
+    require("experiment", "the report of an experiment")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, height), layout="constrained")
