@@ -8,6 +8,7 @@ from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from bundlewise import notebook
 from bundlewise.titles import clean
 
 Split = Literal["train", "validation", "test"]
@@ -36,6 +37,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def _repr_html_(self) -> str:
+        told = [(name, getattr(self, name)) for name in type(self).model_fields]
+        known = [row for row in told if row[1] not in ("", (), None)]
+        return notebook.table(type(self).__name__, ("field", "value"), known)
+
 
 class Item(Record):
     """A product. Category and price are for mining and display, never for prediction."""
@@ -62,6 +68,13 @@ class Session(Record):
     items: tuple[Item, ...]
     bundles: tuple[Bundle, ...] = ()
 
+    @classmethod
+    def of(cls, products: "Iterable[str | Item]", session_id: str = "given") -> "Session":
+        """Return a session of products, or of titles; titles are numbered from 1."""
+        rows = enumerate(products, 1)
+        items = tuple(Item(id=str(number), title=each) if isinstance(each, str) else each for number, each in rows)
+        return cls(session_id=session_id, items=items)
+
     @property
     def titles(self) -> list[str]:
         """The titles in session order."""
@@ -77,6 +90,14 @@ class Session(Record):
     def item_set(self) -> str:
         """What a session of equal titles shares with this one; see `item_set_of`."""
         return item_set_of(self.titles)
+
+    def __str__(self) -> str:
+        """Return its products, one a line."""
+        return "\n".join([f"{self.session_id}:", *(f"  {n}. {title}" for n, title in enumerate(self.titles, 1))])
+
+    def _repr_html_(self) -> str:
+        rows = [(n, item.title, item.price, " > ".join(item.category)) for n, item in enumerate(self.items, 1)]
+        return notebook.table(f"{self.session_id} ({self.split})", ("", "title", "price", "category"), rows)
 
     def blind(self) -> "Session":
         """Return what a student may see: titles alone, no category, price or annotation."""
@@ -135,6 +156,10 @@ class Knowledge(Record):
     provenance: Provenance
     status: Status = "active"
     reason: str = ""
+
+    def __str__(self) -> str:
+        """Return its text, and what it is."""
+        return f"{self.kind} ({self.domain or 'any domain'}): {self.text}"
 
     @property
     def is_untested(self) -> bool:
@@ -201,6 +226,11 @@ class PredictedBundle(Record):
     intent: str = ""
     confidence: float | None = None
 
+    def __str__(self) -> str:
+        """Return its intent and the numbers of its products."""
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
+        return f"{self.intent or '(no intent)'}{sure}: products {', '.join(map(str, self.items))}"
+
 
 class Prediction(Record):
     """The answer to one session; a failed one has no bundles and counts as zero.
@@ -223,3 +253,13 @@ class Prediction(Record):
     def groups(self) -> Grouping:
         """The bundles as positions in the session, from 0."""
         return tuple(tuple(number - 1 for number in bundle.items) for bundle in self.bundles)
+
+    def __str__(self) -> str:
+        """Return its bundles, one a line, or why there are none."""
+        rows = self.bundles or (self.reason or "no bundle",)
+        return "\n".join([f"{self.session_id}:", *(f"  {row}" for row in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = [(each.intent, ", ".join(map(str, each.items)), each.confidence) for each in self.bundles]
+        told = f"{self.session_id}: {self.outcome} {self.reason}".rstrip()
+        return notebook.table(told, ("intent", "products", "confidence"), rows)

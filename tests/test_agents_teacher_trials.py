@@ -52,7 +52,7 @@ def test_validation_decides_where_it_can(rule: Rule, gain: float | None, harm: f
 
 def rules_of(sessions: list[Session], folder: Path, teacher: str = "grounded") -> list[Knowledge]:
     found = distil(sessions, teacher, folder / "kb", embedder=BagOfWords())
-    return [record for record in found.records if record.kind == "rule"]
+    return [record for record in found.run.records if record.kind == "rule"]
 
 
 def test_a_rule_of_the_grounded_teacher_that_helps_training_and_harms_validation_is_quarantined(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_rule_that_no_training_session_is_a_case_of_is_refused(tmp_path: Path)
     write_jsonl(tmp_path / "gpt.jsonl", [*ROWS, UNICORNS])
     found = distil(TRAIN, f"recorded:{tmp_path / 'gpt.jsonl'}", tmp_path / "kb", embedder=BagOfWords())
     _, imported = read_recording(tmp_path / "gpt.jsonl", TRAIN)
-    for refused in (found.refused, imported):
+    for refused in (found.run.refused, imported):
         assert [(refusal.text, refusal.reason) for refusal in refused] == [
             ("Saddles go with bridles.", "its condition meets no training session, so that nothing can have taught it")
         ]

@@ -353,8 +353,8 @@ def test_only_the_formats_wanted_are_paid_for(place: Lab, formats: str, stages: 
         dials=dials_of("random", 1.0, 0, formats),
         payment=Payment(ledger=place.folder / "calls.sqlite"),
     )
-    assert {row["stage"] for row in found.stages if row["calls"]} - {"probe"} == stages
-    assert {record.kind for record in found.records} <= {name.strip("s") for name in formats.split(",")}
+    assert {row["stage"] for row in found.run.stages if row["calls"]} - {"probe"} == stages
+    assert {record.kind for record in found.run.records} <= {name.strip("s") for name in formats.split(",")}
 
 
 def test_an_edited_template_is_paid_for_again_with_what_builds_on_it_and_nothing_else(
@@ -463,7 +463,7 @@ def test_a_share_of_a_stage_may_fail_and_is_told(place: Lab) -> None:
         embedder=BagOfWords(),
         payment=Payment(ledger=place.folder / "calls.sqlite"),
     )
-    (row,) = found.failures["describe"]
+    (row,) = found.run.failures["describe"]
     assert (row["count"], row["example"], row["reason"]) == (2, "s1", "refused (400): no")
 
 

@@ -15,7 +15,7 @@ from bundlewise.models.endpoints import is_served
 
 if TYPE_CHECKING:
     from bundlewise.domain import Knowledge, Session
-    from bundlewise.pipeline.distil import Distilled
+    from bundlewise.pipeline.knowledge_base import Distilled
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -138,7 +138,7 @@ def command(
         log=log_json,
         remarks=remarks,
     )
-    _say(found, teacher, as_json)
+    _say(found.run, teacher, as_json)
     if not as_json:
         click.echo(f"knowledge base in {kb}; next: bundlewise finetune --data {data[0]} --kb {kb} -o adapter", err=True)
 

@@ -98,7 +98,7 @@ class KnowledgeBases(Material):
         sessions, teacher = self.sessions(cell), self._teacher(cell, key)
         with self.purse.paying() as (payment, bill):
             found = distil(sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally)
-        active = [record.kind for record in found.records if record.status == "active"]
+        active = [record.kind for record in found.run.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}
         return {"counts": counts, "seconds": round(perf_counter() - started, 2), **took}

@@ -1,0 +1,115 @@
+"""A knowledge base in a program: what is in it, what fits words, and what a student is given for a session."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bundlewise.domain import Item, Knowledge, KnowledgeKind, Retrieved, Session, Status
+from bundlewise.knowledge_base.policy import Policy, Search
+from bundlewise.knowledge_base.retrieval import Retriever
+from bundlewise.knowledge_base.search import find
+from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.notebook import first, table
+
+if TYPE_CHECKING:
+    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.langchain.retriever import KnowledgeRetriever
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took.
+
+    `failures` holds a stage's reasons by their number, `cut` says which patterns were left out where there are many.
+    """
+
+    records: list[Knowledge]
+    refused: "list[Refusal]"
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
+
+
+class KnowledgeBase:
+    """Distilled knowledge: patterns, rules and thoughts, in a folder or on a Chroma server.
+
+    `run` is what the teacher's run left that wrote it just now; empty where it was opened.
+    """
+
+    def __init__(self, store: KnowledgeStore, run: Distilled | None = None) -> None:
+        self.store = store
+        self.run = run or Distilled([], [])
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], embedder: "Embedder | None" = None) -> "KnowledgeBase":
+        """Open an existing knowledge base.
+
+        Raises:
+            UsageError: there is none.
+            KnowledgeError: it is damaged, or of another version or embedder.
+        """
+        return cls(KnowledgeStore.open(os.fspath(path), embedder))
+
+    def __fspath__(self) -> str:
+        """Return where it is: it can be given wherever a path to a knowledge base can."""
+        return str(self.store.place)
+
+    @cached_property
+    def counts(self) -> dict[KnowledgeKind, int]:
+        """The number of active records of each kind."""
+        found: Counter[KnowledgeKind] = Counter()
+        for (kind, _, status), number in self.store.catalogue.counts().items():
+            found[kind] += number if status == "active" else 0
+        return dict(sorted(found.items()))
+
+    def __len__(self) -> int:
+        """Return the number of active records."""
+        return sum(self.counts.values())
+
+    def records(
+        self, kind: KnowledgeKind | None = None, domain: str | None = None, status: Status | None = "active"
+    ) -> list[Knowledge]:
+        """Return records in the order of their ids; None admits any kind, domain or status."""
+        return list(self.store.catalogue.records(kind, domain, status))
+
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        kind: KnowledgeKind | None = None,
+        domain: str | None = None,
+        search: Search = "hybrid",
+    ) -> list[tuple[Knowledge, float]]:
+        """Return the active records that fit a text best, with their score."""
+        return [(verdict.record, verdict.score) for verdict in find(self.store, text, kind, domain, k, search)]
+
+    def retrieve(self, products: Session | Sequence[str | Item], **dials: Any) -> Retrieved:
+        """Return what a student is given for a session, or for titles, by the dials of `Policy`.
+
+        A session's own knowledge is never among it.
+
+        Raises:
+            UsageError: a dial has a value it cannot have.
+        """
+        session = products if isinstance(products, Session) else Session.of(products)
+        return Retriever(self.store, Policy.of(**dials)).retrieve([session])[0]
+
+    def as_retriever(self, k: int = 4, **settings: Any) -> "KnowledgeRetriever":
+        """Return it as LangChain's `BaseRetriever`; `kind`, `domain` and `search` are as in `search`."""
+        from bundlewise.langchain.retriever import KnowledgeRetriever
+
+        return KnowledgeRetriever(store=self.store, k=k, **settings)
+
+    def __repr__(self) -> str:
+        """Return where it is, and the number of records of each kind."""
+        told = ", ".join(f"{number:,} {kind}s" for kind, number in self.counts.items())
+        return f"KnowledgeBase({self.store.place}: {told or 'empty'})"
+
+    def _repr_html_(self) -> str:
+        rows = [(each.kind, each.domain, each.text) for each in first(self.store.catalogue.records())]
+        return table(repr(self), ("kind", "domain", "text"), rows, len(self))
