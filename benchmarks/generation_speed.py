@@ -23,10 +23,8 @@ from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.data.sessions import load
 from bundlewise.domain import Grouping, Knowledge, Provenance, Retrieved, Session
 from bundlewise.evaluation.metrics import gjs
-from bundlewise.finetune.students import manifest_for, open_student
-from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.folders import resolve, token_counter
-from bundlewise.pipeline import predictions
+from bundlewise.pipeline.student import Student
 
 ANSWER_TOKENS = 120
 NEW_TOKENS = 24
@@ -74,13 +72,10 @@ def parsed(text: str, products: int) -> Grouping:
 
 def served(sessions: Sequence[Session], student: str, adapter: Path | None, kb: str | None) -> Numbers:
     """Answer by the student graph, as `bundlewise generate` does."""
-    manifest = manifest_for(student, adapter)
-    opened = open_student(student, adapter, manifest)
-    policy = Policy.of(**manifest.policy) if manifest and manifest.policy else Policy()
-    retriever = predictions.open_retriever(kb, policy, opened.base) if kb else None
-    predictions.answer(sessions[:2], opened.engine, retriever=retriever, reading=opened.reading)
+    opened = Student.open(kb=kb, adapter=adapter, student=student)
+    opened.answer(sessions[:2])
     start = perf_counter()
-    found = predictions.answer(sessions, opened.engine, retriever=retriever, reading=opened.reading)
+    found = opened.answer(sessions)
     numbers = _scored(sessions, [prediction.groups for prediction in found], perf_counter() - start)
     note_memory(numbers, "memory_mb")
     return numbers

@@ -7,11 +7,12 @@ import argparse
 import json
 import time
 
-from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.data.sessions import load
+from bundlewise.finetune.students import open_model
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.folders import resolve
-from bundlewise.pipeline.predictions import answer, open_retriever
+from bundlewise.pipeline.knowledge import open_retriever
+from bundlewise.pipeline.student import Student
 from bundlewise.settings import quiet_libraries
 
 POLICIES = {
@@ -32,8 +33,8 @@ def main() -> None:
     quiet_libraries()
     sessions = load(given.data, "validation")[: given.limit]
     base = resolve(given.student)
-    engine = StudentEngine.load(base)
-    answer(sessions[:4], engine)
+    model = open_model(given.student, None, None)
+    Student(model).answer(sessions[:4])
     rows = {}
     for name, policy in POLICIES.items():
         started = time.perf_counter()
@@ -42,7 +43,7 @@ def main() -> None:
         opened = time.perf_counter()
         retriever.retrieve(sessions)
         retrieved = time.perf_counter()
-        answer(sessions, engine, retriever=retriever)
+        Student(model, retriever).answer(sessions)
         answered = time.perf_counter()
         share = (retrieved - opened) / (answered - retrieved)
         rows[name] = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bundlewise.data.session_list import Sessions, load_sessions
-    from bundlewise.domain import Bundle, Item, Knowledge, PredictedBundle, Prediction, Retrieved, Session
+    from bundlewise.domain import Bundle, FoundBundle, Item, Knowledge, PredictedBundle, Prediction, Retrieved, Session
     from bundlewise.errors import BundlewiseError
     from bundlewise.evaluation.scores import Scores, evaluate
     from bundlewise.finetune.adapters import Adapter
@@ -35,6 +35,7 @@ __all__ = [
     "Bundle",
     "BundlewiseError",
     "Dials",
+    "FoundBundle",
     "Item",
     "Knowledge",
     "KnowledgeBase",
@@ -55,7 +56,7 @@ __all__ = [
 ]
 HOMES = {
     "data.session_list": ("Sessions", "load_sessions"),
-    "domain": ("Bundle", "Item", "Knowledge", "PredictedBundle", "Prediction", "Retrieved", "Session"),
+    "domain": ("Bundle", "FoundBundle", "Item", "Knowledge", "PredictedBundle", "Prediction", "Retrieved", "Session"),
     "errors": ("BundlewiseError",),
     "evaluation.scores": ("Scores", "evaluate"),
     "finetune.adapters": ("Adapter",),

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent
 ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
-    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py", "pipeline/predictions.py"),
+    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py"),
+    *("pipeline/knowledge.py", "pipeline/predictions.py", "pipeline/student.py"),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
 ASSISTANT = (

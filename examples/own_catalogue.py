@@ -13,7 +13,7 @@ quiet_libraries()
 
 from bundlewise.agents.assistant.wording import lines_of  # noqa: E402
 from bundlewise.pipeline.assistant import Assistant  # noqa: E402
-from bundlewise.pipeline.student import LiveStudent  # noqa: E402
+from bundlewise.pipeline.student import Student  # noqa: E402
 
 PRODUCTS = [
     {"id": "lamp", "title": "Clip-on Reading Lamp, USB-C", "price": 18.5, "category": "Home > Lighting"},
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not given.catalogue.exists():
         write_catalogue(given.catalogue)
-    student = LiveStudent.open(kb=given.kb, adapter=given.adapter, student=given.student)
+    student = Student.open(kb=given.kb, adapter=given.adapter, student=given.student)
     with Assistant.open(student, str(given.catalogue), wait=True) as assistant:
         for message in CONVERSATION:
             print(f"> {message}")

@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph  # noqa: E402
 from langgraph.runtime import Runtime  # noqa: E402
 
 from bundlewise.domain import Item, Session  # noqa: E402
-from bundlewise.pipeline.student import LiveStudent  # noqa: E402
+from bundlewise.pipeline.student import Student  # noqa: E402
 
 ORDERS = {
     "order-1": [("Padmoor Glide 11 Tablet", 219.99), ("Folio Case for Glide 11", 27.99), ("AA Batteries, 48", 15.49)],
@@ -28,7 +28,7 @@ ORDERS = {
 class Shop:
     """What lives as long as the application does."""
 
-    student: LiveStudent
+    student: Student
     discount: float = 0.1
 
 
@@ -49,7 +49,7 @@ class Change(TypedDict, total=False):
 def find_bundles(state: Orders, runtime: Runtime[Shop]) -> Change:
     """Let the student bundle all orders in one batch."""
     offers = []
-    for session, found in zip(state.sessions, runtime.context.student.bundle(state.sessions), strict=True):
+    for session, found in zip(state.sessions, runtime.context.student.answer(state.sessions), strict=True):
         prices = {item.id: item.price or 0.0 for item in session.items}
         for bundle in found.bundles:
             total = sum(prices[key] for key in bundle.item_ids)
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         for name, rows in ORDERS.items()
     ]
-    shop = Shop(LiveStudent.open(kb=given.kb, adapter=given.adapter, student=given.student))
+    shop = Shop(Student.open(kb=given.kb, adapter=given.adapter, student=given.student))
     for offer in build().invoke(Orders(sessions), context=shop)["offers"]:
         print(f"{offer['order']}: {', '.join(offer['items'])} for {offer['price']:.2f} ({offer['intent']})")
 

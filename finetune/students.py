@@ -12,8 +12,8 @@ from bundlewise.models.folders import fingerprint_of, resolve
 
 
 @dataclass(frozen=True)
-class Student:
-    """An engine, what is known of its tuning, and what its answers depend on.
+class StudentModel:
+    """A student's engine, what is known of its tuning, and what its answers depend on.
 
     `base` is the folder whose tokenizer counts tokens; a student on a server has none.
     """
@@ -53,17 +53,17 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
     return manifest
 
 
-def open_student(name: str, adapter: Path | None, manifest: Manifest | None) -> Student:
+def open_model(name: str, adapter: Path | None, manifest: Manifest | None) -> StudentModel:
     """Load a student, or bind to its server."""
     if is_served(name):
         from bundlewise.agents.student.remote import RemoteStudent
 
         opening = opening_of(adapter, manifest) if adapter and manifest else ""
-        return Student(RemoteStudent.named(name, opening), manifest, None, name)
+        return StudentModel(RemoteStudent.named(name, opening), manifest, None, name)
     base = resolve(name)
     # Of a base that an adapter fits, the manifest knows the fingerprint: weights are not read once more for it.
     known = manifest.base_fingerprint if manifest and adapter else fingerprint_of(base)
-    return Student(StudentEngine.load(base, adapter), manifest, base, known)
+    return StudentModel(StudentEngine.load(base, adapter), manifest, base, known)
 
 
 def opening_of(folder: Path, manifest: Manifest) -> str:

@@ -16,7 +16,7 @@ from langgraph.types import Checkpointer
 from bundlewise.agents.assistant import router
 from bundlewise.agents.assistant.cart import Deed, Finder, do
 from bundlewise.agents.assistant.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
-from bundlewise.agents.assistant.offers import Student, explained, goes_with, offered
+from bundlewise.agents.assistant.offers import Bundler, explained, goes_with, offered
 from bundlewise.agents.assistant.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
@@ -43,7 +43,7 @@ class Pilot(Protocol):
 class AssistantContext:
     """The live things of a conversation; without a pilot the router understands."""
 
-    student: Student
+    student: Bundler
     finder: Finder
     pilot: Pilot | None = None
 

@@ -40,7 +40,7 @@ class WordStudent:
     def __init__(self) -> None:
         self.asked: list[tuple[Session, Limits | None]] = []
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
         return [self._answer(session, limits.get(session.session_id)) for session in sessions]
 
     def _answer(self, session: Session, limit: Limits | None) -> Prediction:

@@ -14,7 +14,7 @@ from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.pipeline.assistant import Assistant
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.app import create_app
 from bundlewise.workbench.playground import Playground
 
@@ -33,19 +33,19 @@ PRODUCTS = [
 ]
 
 
-def knowing(tiny_student: Path, folder: Path) -> LiveStudent:
+def knowing(tiny_student: Path, folder: Path) -> Student:
     """Return a student whose knowledge says that mouse and pad go together."""
     store = KnowledgeStore(folder, BagOfWords())
     records = [record("rule", "put together a mouse and a pad", ["s0"])]
     records += [thought(each, KINDS) for each in KNOWN]
     store.replace(records, [KnownSession.of(each) for each in KNOWN])
-    plain = LiveStudent.open(student=str(tiny_student))
+    plain = Student.open(student=str(tiny_student))
     retriever = Retriever(store, Policy(rules=2, hints=30, min_score=-1))
-    return LiveStudent(plain.student, retriever, Reading(student=0.1, evidence=1.0))
+    return Student(plain.model, retriever, Reading(student=0.1, evidence=1.0))
 
 
 def app_with(
-    live: LiveStudent,
+    live: Student,
     folder: Path,
     *,
     products: Sequence[Item] = PRODUCTS,

@@ -54,7 +54,7 @@ class WordStudent:
         self.batches: list[list[str]] = []
         self.guard = threading.Lock()
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, BundleLimits] | None = None) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Mapping[str, BundleLimits] | None = None) -> list[Prediction]:
         time.sleep(self.delay)
         with self.guard:
             self.batches.append([session.titles[0] for session in sessions])

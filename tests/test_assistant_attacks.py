@@ -118,7 +118,7 @@ def test_hostile_knowledge_changes_no_answer_s_form(attack: str, tiny_student: P
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.knowledge_base.store import KnowledgeStore
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
 
     known = [session(f"s{n}", [f"mouse {n}", f"pad {n}", f"rug {n}"], ((0, 1),)) for n in range(4)]
     store = KnowledgeStore(tmp_path / "kb", BagOfWords())
@@ -126,8 +126,8 @@ def test_hostile_knowledge_changes_no_answer_s_form(attack: str, tiny_student: P
         [record("rule", attack[:500], ["s0"]), *(thought(s, ["mouse", "pad", "rug"]) for s in known)],
         [KnownSession.of(s) for s in known],
     )
-    student = LiveStudent.open(student=str(tiny_student)).student
-    live = LiveStudent(student, Retriever(store, Policy(rules=3, thoughts=2, min_score=-1)))
+    model = Student.open(student=str(tiny_student)).model
+    live = Student(model, Retriever(store, Policy(rules=3, thoughts=2, min_score=-1)))
     with Assistant(live, ProductFinder(SHOP, BagOfWords())) as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "c1", "m1"))))
         for message in ("bundle this", "why?"):

@@ -18,7 +18,7 @@ def test_an_untuned_student_is_calibrated_wherever_it_is_live(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_sessions(tmp_path / "d.jsonl", [session("s", ["a mouse", "a pad"], ((0, 1),))])
-    monkeypatch.setattr(student, "open_student", lambda *_: pytest.fail("a wrong name is told before this"))
+    monkeypatch.setattr(student, "open_model", lambda *_: pytest.fail("a wrong name is told before this"))
     given = ["--student", str(tiny_student), "--calibrate", str(tmp_path / "d.jsonl")]
     found = CliRunner().invoke(root, [*command, *given])
     assert isinstance(found.exception, UsageError) and "leave out --calibrate" in str(found.exception)

@@ -18,7 +18,7 @@ from bundlewise.finetune import adapters, tuning
 from bundlewise.finetune.adapters import FILES, MANIFEST, check_fit, read_manifest
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline
-from bundlewise.finetune.students import open_student
+from bundlewise.finetune.students import open_model
 from bundlewise.finetune.tuning import Tuning
 from bundlewise.models.folders import fingerprint_of
 from bundlewise.prompts.render import student_fingerprints
@@ -342,7 +342,7 @@ def test_a_run_stopped_while_it_calibrates_does_not_train_again(
 def test_a_gpu_tunes_and_the_adapter_answers_there(tiny_student: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     manifest = run(tmp_path / "a", tiny_student, config=CONFIG.model_copy(update=changes), retriever=Hints())
     assert manifest.steps and manifest.validation_gjs is not None
-    student = open_student(str(tiny_student), tmp_path / "a", manifest)
+    student = open_model(str(tiny_student), tmp_path / "a", manifest)
     assert isinstance(student.engine, StudentEngine) and student.engine.model.device.type == "cuda"
     asked = small_sessions()[-2:]
     judged = judge_known(student.engine, asked, Hints().retrieve(asked))

@@ -364,9 +364,9 @@ def test_the_answer_streams_as_it_comes(assistant: Assistant, student: WordStude
 
 
 def test_the_real_student_bundles_and_judges(tiny_student: Path) -> None:
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
 
-    live = LiveStudent.open(student=str(tiny_student))
+    live = Student.open(student=str(tiny_student))
     with Assistant(live, ProductFinder(SHOP, BagOfWords())) as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "c1", "b1"))))
         (card,) = cards(assistant.send("t", "bundle this, only one bundle"), "bundles")

@@ -20,7 +20,7 @@ from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.graphs.threads import config_for, thread_saver
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.pipeline.product_search import ProductFinder
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 
 POSTGRES = os.environ.get("BUNDLEWISE_TEST_POSTGRES")
 PLACES = [None, "threads.sqlite", "postgres"]
@@ -123,7 +123,7 @@ from bundlewise.pipeline.assistant import Assistant
 from bundlewise.pipeline.product_search import ProductFinder
 
 class Slow(WordStudent):
-    def bundle(self, sessions, limits={{}}):
+    def answer(self, sessions, limits={{}}):
         print("asked", flush=True)
         time.sleep(60)
 
@@ -157,11 +157,11 @@ def test_stopped_while_the_real_student_thinks_the_answer_is_finished(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    live = LiveStudent.open(student=str(tiny_student))
+    live = Student.open(student=str(tiny_student))
     with Assistant(live, ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:
         list(assistant.act("t", Action(name="add", ids=("t1", "c1"))))
         with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
-            stopped.setattr(live.student.engine, "judge", interrupted)
+            stopped.setattr(live.model.engine, "judge", interrupted)
             list(assistant.send("t", "bundle this"))
         with sqlite3.connect(tmp_path / "t.sqlite") as db:
             assert db.execute("SELECT count(*) FROM checkpoints WHERE checkpoint_ns != ''").fetchone() == (0,)
@@ -185,7 +185,7 @@ def test_the_next_message_finishes_a_turn_that_was_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", [ModelError("it is ill"), RuntimeError("out of memory")])
 def test_a_turn_that_fails_each_time_leaves_its_thread_usable(tmp_path: Path, fault: Exception) -> None:
     class Ill(WordStudent):
-        def bundle(self, *_: object, **__: object) -> list[Prediction]:
+        def answer(self, *_: object, **__: object) -> list[Prediction]:
             raise fault
 
     with Assistant(Ill(), ProductFinder(SHOP, BagOfWords()), tmp_path / "t.sqlite") as assistant:

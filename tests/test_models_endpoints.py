@@ -27,7 +27,7 @@ from bundlewise.errors import BundlewiseError, ModelError, UsageError
 from bundlewise.experiment.maker import Workshop
 from bundlewise.experiment.teachers import teacher_row
 from bundlewise.finetune.adapters import Manifest, identity_of, write_manifest
-from bundlewise.finetune.students import open_student
+from bundlewise.finetune.students import open_model
 from bundlewise.graphs.assistant import AssistantState
 from bundlewise.graphs.chat_pilot import ChatPilot
 from bundlewise.knowledge_base.embedding import Embedder
@@ -254,7 +254,7 @@ def embedder(spec: str, place: Path, student: Path) -> str:
 
 
 def served(spec: str, place: Path, student: Path) -> str:
-    open_student(spec, None, None).engine.judge([judge_prompt(SESSIONS[0].blind(), Retrieved())])
+    open_model(spec, None, None).engine.judge([judge_prompt(SESSIONS[0].blind(), Retrieved())])
     return ""
 
 

@@ -13,17 +13,21 @@ from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.errors import UsageError
+from bundlewise.finetune.students import StudentModel
 from bundlewise.pipeline import predictions
-from bundlewise.pipeline.predictions import answer_to_file
+from bundlewise.pipeline.student import Student
 
 SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:5]
 BATCH = 2
-KEY = ["this", 1]
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_student: Path) -> StudentEngine:
     return StudentEngine.load(tiny_student)
+
+
+def of(engine: StudentEngine) -> Student:
+    return Student(StudentModel(engine, None, None, "tiny"))
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +56,7 @@ class Counting(StudentEngine):
 def whole(engine: StudentEngine, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the file of an uninterrupted run."""
     output = tmp_path_factory.mktemp("whole") / "p.jsonl"
-    answer_to_file(SESSIONS, engine, output, KEY)
+    of(engine).answer_to_file(SESSIONS, output)
     return output.read_bytes()
 
 
@@ -61,7 +65,7 @@ def stopped(engine: StudentEngine, tmp_path: Path) -> Path:
     """Return the output file of a run that was stopped after two batches."""
     output = tmp_path / "p.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        answer_to_file(SESSIONS, Counting(engine, stop_before=2), output, KEY)
+        of(Counting(engine, stop_before=2)).answer_to_file(SESSIONS, output)
     return output
 
 
@@ -77,7 +81,7 @@ def test_a_stopped_run_goes_on_after_its_finished_batches_and_ends_with_the_same
     stopped: Path, engine: StudentEngine, whole: bytes
 ) -> None:
     again = Counting(engine)
-    answer_to_file(SESSIONS, again, stopped, KEY)
+    of(again).answer_to_file(SESSIONS, stopped)
     assert again.judged == len(SESSIONS) - 2 * BATCH
     assert stopped.read_bytes() == whole
     assert not stopped.with_name(".p.jsonl.partial").exists()
@@ -85,7 +89,7 @@ def test_a_stopped_run_goes_on_after_its_finished_batches_and_ends_with_the_same
 
 def test_a_partial_file_of_another_key_is_dropped(stopped: Path, engine: StudentEngine) -> None:
     again = Counting(engine)
-    answer_to_file(SESSIONS, again, stopped, ["other", 1])
+    of(again).answer_to_file(SESSIONS, stopped, repairs=2)
     assert again.judged == len(SESSIONS)
 
 
@@ -97,7 +101,7 @@ def test_a_batch_torn_by_a_kill_is_answered_again_whole(
     lines = partial.read_bytes().splitlines(keepends=True)
     partial.write_bytes(b"".join(lines[: 1 + BATCH + 1]) + torn)
     again = Counting(engine)
-    answer_to_file(SESSIONS, again, stopped, KEY)
+    of(again).answer_to_file(SESSIONS, stopped)
     assert again.judged == len(SESSIONS) - BATCH
     assert stopped.read_bytes() == whole
 
@@ -106,7 +110,7 @@ def test_an_older_output_stays_whole_until_the_new_one_is_complete(engine: Stude
     output = tmp_path / "p.jsonl"
     output.write_text("old\n")
     with pytest.raises(KeyboardInterrupt):
-        answer_to_file(SESSIONS, Counting(engine, stop_before=1), output, KEY)
+        of(Counting(engine, stop_before=1)).answer_to_file(SESSIONS, output)
     assert output.read_text() == "old\n"
 
 
@@ -121,16 +125,11 @@ def test_the_bar_hears_of_every_session_wherever_it_is_answered(
         yield steps.append
 
     monkeypatch.setattr(predictions, "progress", bar)
-    answer_to_file(SESSIONS, engine, tmp_path / "here.jsonl", KEY)
+    of(engine).answer_to_file(SESSIONS, tmp_path / "here.jsonl")
     assert sum(steps) == len(SESSIONS)
     steps.clear()
-    answer_to_file(
-        SESSIONS,
-        engine,
-        tmp_path / "there.jsonl",
-        KEY,
-        spread=lambda batches, _: (predictions.answer(b, engine) for b in batches),
-    )
+    student = of(engine)
+    student.answer_to_file(SESSIONS, tmp_path / "there.jsonl", spread=lambda batches, **_: map(student.answer, batches))
     assert steps == [BATCH, BATCH, 1]
 
 
@@ -142,10 +141,11 @@ def test_sessions_that_cannot_be_read_are_left_out_of_a_calibration(engine: Stud
     short = [held(f"s{number}", ["Phone case", "Phone charger", "Lamp"]) for number in range(3)]
     many = held("many", [f"Product {number}" for number in range(31)])
     counting = Counting(engine)
-    assert predictions.calibrated(counting, None, [*short, many]) == predictions.calibrated(engine, None, short)
+    student, other = of(counting), of(engine)
+    assert (student.fit([*short, many]), student.reading) == (other.fit(short), other.reading)
     assert counting.judged == 3
     with pytest.raises(UsageError, match="no annotated validation session has 2 to 30 products"):
-        predictions.calibrated(engine, None, [many])
+        other.fit([many])
 
 
 def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
@@ -155,6 +155,7 @@ def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
     wordy = held("wordy", ["x" * 1500, "y" * 1500])
     assert not engine.fits(judge_prompt(wordy, Retrieved()))
     counting = Counting(engine)
-    reading, score = predictions.calibrated(counting, None, [wordy])
+    student = of(counting)
+    score = student.fit([wordy])
     assert all(engine.fits(prompt) for prompt in counting.prompts) and len(counting.prompts) == 1
-    assert reading.student > 0 and 0 <= score <= 1
+    assert student.reading.student > 0 and 0 <= score <= 1

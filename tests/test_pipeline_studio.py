@@ -16,7 +16,7 @@ from bundlewise.graphs.teacher import build_teacher_graph
 from bundlewise.graphs.teacher_state import TeacherContext, TeacherState
 from bundlewise.pipeline import studio
 from bundlewise.pipeline.distil import teacher_named
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = ["Padmoor Glide 11 Tablet", "Folio Case for Glide 11", "AA Alkaline Batteries, 48 Count"]
@@ -41,8 +41,8 @@ def test_langgraph_json_opens_the_graphs_of_programs_with_every_node() -> None:
 
 def test_carts_of_titles_are_bundled_as_a_program_bundles_them(tiny_student: Path) -> None:
     found = studio.student.invoke({"carts": [TITLES, TITLES[:2]]}, context={"name": str(tiny_student)})
-    live = LiveStudent.open(student=str(tiny_student))
-    context = StudentContext(live.student.engine, reading=live.reading)
+    live = Student.open(student=str(tiny_student))
+    context = StudentContext(live.model.engine, reading=live.reading)
     ours = build_student_graph().invoke(StudentState(found["sessions"]), context=context)
     assert [p.bundles for p in found["predictions"]] == [p.bundles for p in ours["predictions"]]
     assert [p.session_id for p in found["predictions"]] == ["cart-1", "cart-2"] and found["predictions"][0].bundles

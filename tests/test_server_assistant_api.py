@@ -136,7 +136,7 @@ def test_an_answer_that_nobody_listens_to_any_more_is_finished_all_the_same() ->
 
 def test_a_turn_that_fails_is_an_event_without_its_cause_and_is_counted() -> None:
     class Broken(WordStudent):
-        def bundle(self, sessions: Any, limits: Any = None) -> Any:
+        def answer(self, sessions: Any, limits: Any = None) -> Any:
             raise RuntimeError("weights of nan")
 
     with TestClient(app_of(Broken())) as client:

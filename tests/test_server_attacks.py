@@ -18,12 +18,12 @@ from server_samples import PRODUCTS
 from bundlewise.agents.student import answers
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.domain import Item
-from bundlewise.finetune.students import Student
+from bundlewise.finetune.students import StudentModel
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.pipeline.assistant import Assistant
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.app import create_app
 from bundlewise.server.chat_shapes import ChatResponse
 from bundlewise.server.keys import Keys
@@ -51,16 +51,16 @@ TEXTS = {attack["name"]: payload(attack)[:MAX_TITLE] for attack in ATTACKS if at
 
 
 @pytest.fixture(scope="module")
-def student(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
+def student(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
     """Return a student whose knowledge base holds every text of the corpus as a rule."""
     store = KnowledgeStore(tmp_path_factory.mktemp("kb"), BagOfWords())
     store.replace([record("rule", text, [f"s{n}"]) for n, text in enumerate(TEXTS.values())], [])
     retriever = Retriever(store, Policy(rules=2, search="hybrid", min_score=-1))
-    return LiveStudent(Student(StudentEngine.load(tiny_student), None, tiny_student, "tiny"), retriever)
+    return Student(StudentModel(StudentEngine.load(tiny_student), None, tiny_student, "tiny"), retriever)
 
 
 @pytest.fixture(scope="module")
-def client(student: LiveStudent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Return a client of a server that knows secrets: keys, and the thread of another shopper."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "web").mkdir()
@@ -132,7 +132,7 @@ def test_a_search_is_only_words(client: TestClient, text: str) -> None:
         refuse_leaks(found.text, json.dumps([*TEXTS.values()]) + "".join(TEXTS.values()))
 
 
-def test_knowledge_that_is_hostile_comes_out_as_data(student: LiveStudent) -> None:
+def test_knowledge_that_is_hostile_comes_out_as_data(student: Student) -> None:
     async def ask() -> list[Any]:
         async with Client(mcp_server(student)) as client:
             return [

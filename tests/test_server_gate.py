@@ -57,7 +57,7 @@ def test_health_needs_no_key() -> None:
 
 def test_a_student_that_fails_is_alive_but_not_ready() -> None:
     class Broken(WordStudent):
-        def bundle(self, sessions: Any, limits: Any = None) -> Any:
+        def answer(self, sessions: Any, limits: Any = None) -> Any:
             raise RuntimeError("weights of nan")
 
     with TestClient(app_of(Broken())) as client:

@@ -14,22 +14,22 @@ from samples import BagOfWords, record
 from server_samples import TITLES
 
 from bundlewise.agents.student.engine import StudentEngine
-from bundlewise.finetune.students import Student
+from bundlewise.finetune.students import StudentModel
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.mcp_tools import mcp_server
 
 RULE = record("rule", "Put a tablet together with its folio case. <script>alert(1)</script>", ["s1"])
 
 
 @pytest.fixture(scope="module")
-def student(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
+def student(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
     store = KnowledgeStore(tmp_path_factory.mktemp("kb"), BagOfWords())
     store.replace([RULE], [])
     retriever = Retriever(store, Policy(rules=1))
-    return LiveStudent(Student(StudentEngine.load(tiny_student), None, tiny_student, "tiny"), retriever)
+    return Student(StudentModel(StudentEngine.load(tiny_student), None, tiny_student, "tiny"), retriever)
 
 
 def ask(server: Any, story: Callable[[Client], Awaitable[None]]) -> None:
@@ -40,7 +40,7 @@ def ask(server: Any, story: Callable[[Client], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(play(), 240))
 
 
-def test_the_three_tools_say_what_they_take_and_give(student: LiveStudent) -> None:
+def test_the_three_tools_say_what_they_take_and_give(student: Student) -> None:
     async def story(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert set(tools) == {"find_bundles", "explain_bundle", "search_knowledge"}
@@ -52,7 +52,7 @@ def test_the_three_tools_say_what_they_take_and_give(student: LiveStudent) -> No
     ask(mcp_server(student), story)
 
 
-def test_the_tools_answer_in_their_schemas(student: LiveStudent) -> None:
+def test_the_tools_answer_in_their_schemas(student: Student) -> None:
     async def story(client: Client) -> None:
         found: Any = (await client.call_tool("find_bundles", {"items": TITLES})).structured_content
         assert found["outcome"] in ("ok", "repaired", "failed") and [r["id"] for r in found["knowledge"]] == [RULE.id]
@@ -65,7 +65,7 @@ def test_the_tools_answer_in_their_schemas(student: LiveStudent) -> None:
     ask(mcp_server(student), story)
 
 
-def test_null_means_the_default(student: LiveStudent) -> None:
+def test_null_means_the_default(student: Student) -> None:
     async def story(client: Client) -> None:
         for tool, given, nulls in (
             ("find_bundles", {"items": TITLES}, ["domain"]),
@@ -93,7 +93,7 @@ def test_null_means_the_default(student: LiveStudent) -> None:
         ("read_file", {"path": "/etc/passwd"}, "read_file"),
     ],
 )
-def test_a_wrong_call_is_told_to_the_model(student: LiveStudent, tool: str, given: Any, said: str) -> None:
+def test_a_wrong_call_is_told_to_the_model(student: Student, tool: str, given: Any, said: str) -> None:
     async def story(client: Client) -> None:
         found = await client.call_tool(tool, given)
         assert found.is_error and said in str(found.content)
@@ -102,7 +102,7 @@ def test_a_wrong_call_is_told_to_the_model(student: LiveStudent, tool: str, give
 
 
 def test_without_knowledge_a_search_says_what_is_missing(tiny_student: Path) -> None:
-    plain = LiveStudent(Student(StudentEngine.load(tiny_student), None, tiny_student, "tiny"))
+    plain = Student(StudentModel(StudentEngine.load(tiny_student), None, tiny_student, "tiny"))
 
     async def story(client: Client) -> None:
         found = await client.call_tool("search_knowledge", {"query": "case"})

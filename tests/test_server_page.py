@@ -14,7 +14,7 @@ from server_samples import KEY, served
 from bundlewise.agents.student.limits import Limits
 from bundlewise.data.feedback import read_feedback
 from bundlewise.domain import Item, Prediction
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.keys import Keys
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -24,20 +24,20 @@ PATIENCE = 30_000
 LIST = "Bundle these:\n- red mouse\n- blue pad\n- green rug"
 
 
-class SlowStudent(LiveStudent):
+class SlowStudent(Student):
     """A live student whose answers wait until they are let go."""
 
     gate: Any = None
 
-    def bundle(self, sessions: Any, limits: Any = None) -> list[Prediction]:
+    def answer(self, sessions: Any, limits: Any = None) -> list[Prediction]:
         if self.gate is not None and sessions[0].session_id != "warm-up":
             assert self.gate.wait(30)
         given: dict[str, Limits] = limits or {}
-        return super().bundle(sessions, given)
+        return super().answer(sessions, given)
 
 
 @pytest.fixture(scope="module")
-def live(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
+def live(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
     return knowing(tiny_student, tmp_path_factory.mktemp("kb"))
 
 
@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(live: LiveStudent, data: Path) -> Iterator[str]:
+def server(live: Student, data: Path) -> Iterator[str]:
     many = [Item(id=f"n-{n}", title=f"widget number {n} of the store", price=float(n % 97)) for n in range(10_000)]
     with served(app_with(live, data, products=[*PRODUCTS, Item(id="evil", title=INJECTED, price=1.0), *many])) as url:
         yield url
@@ -94,9 +94,9 @@ def visitor(browser: Any, server: str) -> Iterator[Visitor]:
 
 
 @pytest.fixture
-def slowly(live: LiveStudent, browser: Any, tmp_path: Path) -> Iterator[tuple[SlowStudent, Visitor]]:
+def slowly(live: Student, browser: Any, tmp_path: Path) -> Iterator[tuple[SlowStudent, Visitor]]:
     """Open a server of its own for a visitor, with the student whose answers can be made to wait."""
-    slow = SlowStudent(live.student, live.retriever, live.reading)
+    slow = SlowStudent(live.model, live.retriever, live.reading)
     with served(app_with(slow, tmp_path)) as url, Visitor(browser, url) as visitor:
         yield slow, visitor
 
@@ -317,7 +317,7 @@ def test_all_is_reached_by_keyboard_and_the_theme_is_kept(visitor: Visitor) -> N
     page.wait_for_selector(".no-threads")
 
 
-def test_a_key_is_asked_for_and_an_error_can_be_tried_again(browser: Any, live: LiveStudent, tmp_path: Path) -> None:
+def test_a_key_is_asked_for_and_an_error_can_be_tried_again(browser: Any, live: Student, tmp_path: Path) -> None:
     with served(app_with(live, tmp_path, keys=Keys([KEY]))) as url, Visitor(browser, url) as visitor:
         page = visitor.tab()
         page.wait_for_selector("#ask[open]")

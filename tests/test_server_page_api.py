@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from page_samples import app_with, knowing
 from server_samples import KEY, TITLES, WordStudent, app_of, served
 
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.library import VARIABLE, forget, shipped
 from bundlewise.server.keys import Keys
 
@@ -19,12 +19,12 @@ LIST = "Bundle these:\n" + "\n".join(f"- {title}" for title in TITLES)
 
 
 @pytest.fixture(scope="module")
-def live(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> LiveStudent:
+def live(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
     return knowing(tiny_student, tmp_path_factory.mktemp("kb"))
 
 
 @pytest.fixture(scope="module")
-def client(live: LiveStudent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(live: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with TestClient(app_with(live, tmp_path_factory.mktemp("data"))) as client:
         yield client
 
@@ -147,7 +147,7 @@ def test_an_edit_is_tried_with_scores_before_and_after(client: TestClient) -> No
 
 
 def test_a_template_is_saved_to_the_overlay_and_nowhere_else(
-    live: LiveStudent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "prompts"
     folder.mkdir()
@@ -183,7 +183,7 @@ def test_without_a_folder_nothing_is_saved_and_a_closed_playground_says_so(clien
             assert found.status_code == 403 and found.json()["error"]["code"] == "playground_closed"
 
 
-def test_the_playground_asks_for_the_key_as_all_of_it_does(live: LiveStudent, tmp_path: Path) -> None:
+def test_the_playground_asks_for_the_key_as_all_of_it_does(live: Student, tmp_path: Path) -> None:
     with TestClient(app_with(live, tmp_path, keys=Keys([KEY]))) as client:
         assert client.get("/api/prompts").status_code == 401
         assert client.get("/api/prompts", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200

@@ -29,15 +29,15 @@ class GatedStudent(WordStudent):
         self.let = threading.Event()
         self.begun = threading.Event()
 
-    def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
         self.begun.set()
         assert self.let.wait(30)
-        return super().bundle(sessions)
+        return super().answer(sessions)
 
 
 def run(student: WordStudent, story: Callable[[BatchQueue], Awaitable[None]], **settings: Any) -> None:
     async def play() -> None:
-        queue = BatchQueue(student.bundle, Meters(), **settings)
+        queue = BatchQueue(student.answer, Meters(), **settings)
         queue.start()
         try:
             await asyncio.wait_for(story(queue), 30)
@@ -145,10 +145,10 @@ def test_equal_sessions_are_answered_once_and_each_client_gets_its_own_ids() -> 
 
 def test_a_session_that_the_student_fails_at_fails_alone() -> None:
     class Picky(GatedStudent):
-        def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+        def answer(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
             if any("poison" in each.titles[0] for each in sessions):
                 raise ValueError("poison")
-            return super().bundle(sessions)
+            return super().answer(sessions)
 
     student = Picky()
 
@@ -185,13 +185,13 @@ class SteppingStudent(WordStudent):
         self.steps = 0
         self.begun = threading.Event()
 
-    def bundle(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Any = None) -> list[Prediction]:
         for _ in range(len(sessions) * 10):
             go_on()
             self.steps += 1
             self.begun.set()
             time.sleep(0.02)
-        return super().bundle(sessions)
+        return super().answer(sessions)
 
 
 async def begun(student: SteppingStudent) -> None:

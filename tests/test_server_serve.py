@@ -141,11 +141,11 @@ def test_nothing_is_answered_for_a_client_that_has_gone() -> None:
 class Stepping(WordStudent):
     """Takes a tenth of a second for each session, step by step."""
 
-    def bundle(self, sessions: Any, limits: Any = None) -> Any:
+    def answer(self, sessions: Any, limits: Any = None) -> Any:
         for _ in range(10 * len(sessions)):
             go_on()
             time.sleep(0.01)
-        return super().bundle(sessions, limits)
+        return super().answer(sessions, limits)
 
 
 @pytest.mark.parametrize(

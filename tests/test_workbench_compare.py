@@ -16,8 +16,7 @@ from bundlewise.agents.student.reading import Reading
 from bundlewise.data.sessions import load, write_sessions
 from bundlewise.domain import Session
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.finetune.students import Student, open_student
-from bundlewise.pipeline.predictions import answer
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.library import SHIPPED, shipped, using
 from bundlewise.workbench.answer_cache import AnswerCache, Bench
 from bundlewise.workbench.compare import check_student_reads, compare, sample
@@ -34,7 +33,7 @@ OTHER = Variant("other", SHIPPED.replacing(shipped("judge").with_body(BODY)))
 
 @pytest.fixture(scope="module")
 def student(tiny_student: Path) -> Student:
-    return open_student(str(tiny_student), None, None)
+    return Student.open(student=str(tiny_student))
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def bench(student: Student, tmp_path: Path) -> Iterator[Bench]:
 
 def test_answers_are_those_of_serving_under_the_prompts_given(bench: Bench) -> None:
     with using(OTHER.library):
-        expected = answer(VALIDATION, bench.student.engine)
+        expected = bench.student.answer(VALIDATION)
     found = bench.answers(OTHER.library, VALIDATION)
     assert [p.model_dump(exclude={"seconds"}) for p in found] == [p.model_dump(exclude={"seconds"}) for p in expected]
     plain = bench.answers(SHIPPED, VALIDATION)

@@ -12,8 +12,8 @@ from teacher_server import Handler, TeacherServer
 from bundlewise.agents.student.reading import Reading
 from bundlewise.data.sessions import load, write_sessions
 from bundlewise.errors import UsageError
-from bundlewise.finetune.students import open_student
 from bundlewise.pipeline.distil import Payment, asking
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.library import SHIPPED, read_library, shipped, using
 from bundlewise.workbench.answer_cache import AnswerCache, Bench
 from bundlewise.workbench.optimise import Optimiser, Try, numbers
@@ -45,7 +45,7 @@ class Rewriter:
 @pytest.fixture
 def bench(tiny_student: Path, tmp_path: Path) -> Iterator[Bench]:
     cache = AnswerCache(tmp_path / "answers.sqlite")
-    bench = Bench(open_student(str(tiny_student), None, None), cache)
+    bench = Bench(Student.open(student=str(tiny_student)), cache)
     bench.readings[Bench.prompts()] = Reading(student=0.0, bias=-9.0)  # As it ships the student never bundles.
     yield bench
     cache.close()

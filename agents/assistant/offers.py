@@ -31,10 +31,10 @@ TOLD = 3
 LIKELY = 0.5
 
 
-class Student(Protocol):
+class Bundler(Protocol):
     """What the assistant asks of a student."""
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
         """Return the bundles of sessions, with their confidence."""
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
@@ -47,13 +47,13 @@ class Student(Protocol):
         """Return the likeliest candidates with their probability beside each product of a session."""
 
 
-def offered(desk: Desk, student: Student) -> Deed:
+def offered(desk: Desk, student: Bundler) -> Deed:
     """Let the student bundle the cart within its limits."""
     session = _session(desk)
     if len(session.items) < 2:
         return Deed(desk, "A bundle needs at least two products; add some first.", refused=True)
     limits = {} if desk.limits.is_none else {SESSION: desk.limits}
-    (found,) = student.bundle([session], limits)
+    (found,) = student.answer([session], limits)
     if not found.bundles:
         why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
         why += _unpriced(desk, session)
@@ -68,7 +68,7 @@ def offered(desk: Desk, student: Student) -> Deed:
     return Deed(after, said, (BundlesEvent(bundles=offers),))
 
 
-def goes_with(desk: Desk, action: Action, student: Student, finder: Finder) -> Deed:
+def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> Deed:
     """Find products of the catalogue that the student sees beside the cart, or beside the products named."""
     base, fault = _base(desk, action, finder)
     if fault:
@@ -93,7 +93,7 @@ def goes_with(desk: Desk, action: Action, student: Student, finder: Finder) -> D
     return Deed(after, said, (ProductsEvent(products=products, companions=companions),))
 
 
-def explained(desk: Desk, action: Action, student: Student) -> Deed:
+def explained(desk: Desk, action: Action, student: Bundler) -> Deed:
     """Say which knowledge bundles rest on, by what they lose without it."""
     if not desk.bundles:
         if len(desk.cart) < 2:
@@ -156,7 +156,7 @@ def _base(desk: Desk, action: Action, finder: Finder) -> tuple[list[Item], str]:
     return items, "" if items else "The cart is empty; add a product first, or say what goes with a tablet."
 
 
-def _pool(session: Session, desk: Desk, action: Action, student: Student, finder: Finder) -> list[Item]:
+def _pool(session: Session, desk: Desk, action: Action, student: Bundler, finder: Finder) -> list[Item]:
     """Return candidates: what is found for the kinds that go with the session's kinds, and for its own words.
 
     Another product of a kind that the session has is a choice instead of it: such stand only where nothing else is.

@@ -1,6 +1,6 @@
 """How a student's judgements are read: with the knowledge base's own numbers beside them, into bundles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,7 +10,7 @@ from bundlewise.agents.student.chooser import Chooser, fit_chooser
 from bundlewise.agents.student.compose import together
 from bundlewise.agents.student.decoder import Calibration, Matrix, best_grouping, calibrate
 from bundlewise.agents.student.limits import Bounds
-from bundlewise.domain import Grouping, Record, Retrieved, Session
+from bundlewise.domain import Grouping, Knowledge, Reason, Record, Retrieved, Session
 from bundlewise.evaluation.metrics import gjs
 
 
@@ -53,6 +53,27 @@ def cohesion(likely: Matrix, group: Sequence[int]) -> float:
     """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
     block = likely[np.ix_(group, group)]
     return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
+
+
+def reasons(
+    group: Sequence[int], used: Sequence[tuple[Knowledge, float]], whole: Matrix, less: Mapping[str, Matrix]
+) -> list[Reason]:
+    """Return the records with what the bundle loses without each, the largest change first; each record once."""
+    before, scores = cohesion(whole, group), dict[str, tuple[Knowledge, float]]()
+    for record, score in used:
+        scores.setdefault(record.id, (record, score))
+    found = [
+        Reason(
+            id=record.id,
+            kind=record.kind,
+            domain=record.domain,
+            text=record.text,
+            score=round(score, 4),
+            effect=round(before - cohesion(less[record.id], group), 4),
+        )
+        for record, score in scores.values()
+    ]
+    return sorted(found, key=lambda reason: (-abs(reason.effect), -reason.score, reason.id))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def command(data: str, split: Split, kb: str | None, output: Path, force: bool) 
     from bundlewise.files import write_jsonl
     from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.knowledge_base.policy import Policy
-    from bundlewise.pipeline.predictions import open_retriever
+    from bundlewise.pipeline.knowledge import open_retriever
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()

@@ -71,9 +71,9 @@ def command(
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.pipeline.assistant import Assistant
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _show
         titles = [item.title for item in assistant.finder.products]

@@ -10,7 +10,7 @@ from bundlewise.commands import outputs
 from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.commands.outputs import force_option
-from bundlewise.domain import SPLITS, Item, Session
+from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import cost_path, is_special, partial_path
 from bundlewise.terminal import one_line
@@ -78,43 +78,25 @@ def command(
         raise UsageError("--engine ray spreads many sessions into a file; add --data and -o, or leave it out")
     from bundlewise.agents.student.compose import unreadable
     from bundlewise.data.sessions import load
-    from bundlewise.pipeline.predictions import answer, answer_to_file
     from bundlewise.progress import progress
-    from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
 
     given = dials_of(options, kb)
-    sessions = [_session_of(titles)] if items else load(str(data), split)[:limit]  # type: ignore[arg-type]
+    sessions = [Session.of(titles)] if items else load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
     on: dict[str, Any] = {"mode": mode, "calibrate": data if calibrate else None}
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, note=note, **on)
-    engine, retriever, manifest, reading = live.student.engine, live.retriever, live.student.manifest, live.reading
-    settings: dict[str, Any] = {
-        "retriever": retriever,
-        "reading": reading,
-        "form": form,
-        "repairs": repairs,
-    }
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, note=note, **on)
+    settings: dict[str, Any] = {"form": form, "repairs": repairs}
     if output is None:
         with progress("generate", len(sessions)) as advance:
-            predictions = answer(sessions, engine, advance=advance, **settings)
+            predictions = live.answer(sessions, advance=advance, **settings)
     else:
-        key = [
-            live.student.fingerprint,
-            [fingerprint(*TEMPLATES), student_fingerprints()],
-            manifest and manifest.model_dump(),
-            retriever and retriever.about,
-            form,
-            repairs,
-            reading.model_dump(),
-            [s.blind().model_dump() for s in sessions],
-        ]
-        spread = _spread(student, adapter, kb, retriever) if where == "ray" else None
-        predictions = answer_to_file(sessions, engine, output, key, spread=spread, **settings)
+        spread = _spread(student, adapter, kb, live.retriever) if where == "ray" else None
+        predictions = live.answer_to_file(sessions, output, spread=spread, **settings)
     _show(sessions, predictions, output, as_json)
 
 
@@ -139,11 +121,6 @@ def _check_output(output: Path | None, force: bool) -> None:
     outputs.guard_file(output, outputs.predictions, force)
     outputs.guard_file(cost_path(output), outputs.cost, force)
     outputs.guard_file(partial_path(output), outputs.begun, force)
-
-
-def _session_of(titles: tuple[str, ...]) -> Session:
-    products = tuple(Item(id=str(number), title=title) for number, title in enumerate(titles, 1))
-    return Session(session_id="given", items=products)
 
 
 def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None") -> "Spread":

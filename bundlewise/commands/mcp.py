@@ -30,11 +30,11 @@ def command(adapter: Path | None, kb: str | None, student: str, calibrate: str |
 
     given = dials_of(options, kb)
     quiet_libraries()
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
     from bundlewise.server.mcp_tools import serve_tools
     from bundlewise.signals import signals_end
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     # A thread that reads stdin would be waited for until the client closes it.
     signals_end()
     serve_tools(live)

@@ -92,7 +92,7 @@ def compare(
         found = run(variants, sessions, bench, look=look, watch=None if as_json else _watch)
         if html is not None:
             about = {"data": f"{data} {split}", "sessions": f"{found.seen} of at most {found.planned}"}
-            worlds = opening.worlds(sessions[: found.seen], known, bench.retriever)
+            worlds = opening.worlds(sessions[: found.seen], known, bench.student.retriever)
             _write(html, found, worlds, about | {"student": opening.student})
     if as_json:
         click.echo(json.dumps(_as_dict(found, bench)))

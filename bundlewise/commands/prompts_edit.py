@@ -103,7 +103,7 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
 
 def _answers(student: str, adapter: Path | None) -> "Answers":
     """Return the student as what answers a case with the knowledge that the case gives."""
-    from bundlewise.finetune.students import manifest_for, open_student
+    from bundlewise.finetune.students import manifest_for, open_model
     from bundlewise.workbench.answer_cache import with_knowledge
 
-    return with_knowledge(open_student(student, adapter, manifest_for(student, adapter)))
+    return with_knowledge(open_model(student, adapter, manifest_for(student, adapter)))

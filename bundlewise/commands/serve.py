@@ -90,12 +90,12 @@ def command(
     quiet_libraries()
     from bundlewise.data.sessions import load
     from bundlewise.pipeline.assistant import Assistant
-    from bundlewise.pipeline.student import LiveStudent
+    from bundlewise.pipeline.student import Student
     from bundlewise.prompts.library import current
     from bundlewise.server.app import create_app
     from bundlewise.workbench.playground import Playground
 
-    live = LiveStudent.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
     # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
     assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)

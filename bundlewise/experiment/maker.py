@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -17,8 +17,8 @@ from bundlewise.files import cost_path, fingerprint, only_process, read_rows, wr
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import fingerprint_of, resolve, token_counter
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
-from bundlewise.pipeline import predictions as chain
 from bundlewise.pipeline.distil import FORMATS
+from bundlewise.pipeline.knowledge import lessons
 
 if TYPE_CHECKING:
     from bundlewise.agents.student.reading import Reading
@@ -158,8 +158,8 @@ class Workshop(KnowledgeBases):
 
         folder = self.adapter(cell)
         kinds = [FORMATS[name] for name in cell.taught]
-        lessons = chain.lessons(known.folder, kinds, self.embedder) if kinds else []
-        tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=lessons)
+        words = lessons(known.folder, kinds, self.embedder) if kinds else []
+        tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=words)
         manifest = tuning.run()
         release_memory()
         return folder, manifest
@@ -183,24 +183,15 @@ class Workshop(KnowledgeBases):
     def _answered(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
     ) -> "tuple[Path, Reading, float | None]":
-        from bundlewise.finetune.students import open_student
+        from bundlewise.finetune.students import open_model
+        from bundlewise.pipeline.student import Student
 
-        key = self.key(cell)
-        output = self._predictions(key)
-        student = open_student(cell.student, adapter, manifest)
-        reading, score = self._reading(cell, student.engine, retriever, manifest)
-        chain.answer_to_file(
-            self.scored, student.engine, output, [key, reading.model_dump()], retriever=retriever, reading=reading
-        )
-        return output, reading, score
-
-    def _reading(
-        self, cell: Cell, engine: Any, retriever: "Retriever | None", manifest: "Manifest | None"
-    ) -> "tuple[Reading, float | None]":
-        if manifest is not None:
-            return manifest.reading, manifest.validation_gjs
-        reading, score = chain.calibrated(engine, retriever, self.sessions(cell))
-        return reading, round(score, 4)
+        # The retriever is the workshop's, which tuning has read by too: a large one is not opened twice.
+        student = Student(open_model(cell.student, adapter, manifest), retriever)
+        score = manifest.validation_gjs if manifest else round(student.fit(self.sessions(cell)), 4)
+        output = self._predictions(self.key(cell))
+        student.answer_to_file(self.scored, output)
+        return output, student.reading, score
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.

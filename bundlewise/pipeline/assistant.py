@@ -16,7 +16,7 @@ from bundlewise.agents.assistant.conversation import (
     ThreadLine,
     ThreadView,
 )
-from bundlewise.agents.assistant.offers import Student
+from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.data.catalogue import read_products, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
@@ -39,7 +39,7 @@ class Assistant:
 
     def __init__(
         self,
-        student: Student,
+        student: Bundler,
         finder: ProductFinder,
         threads: Path | str | None = None,
         pilot: Pilot | None = None,
@@ -58,7 +58,7 @@ class Assistant:
     @classmethod
     def open(
         cls,
-        student: Student,
+        student: Bundler,
         catalogue: str | Sequence[Item] = "electronics",
         threads: Path | str | None = None,
         chat_model: str | None = None,

@@ -1,45 +1,23 @@
-"""The links of the chain as functions, shared by command line and demo; tuning is `finetune.tuning`."""
+"""Predictions: the student graph run batch by batch, and a file of answers that a stopped run goes on with."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.student.limits import Limits
-from bundlewise.agents.student.reading import Reading
-from bundlewise.agents.student.replies import NO_LIMITS, Form
-from bundlewise.domain import Knowledge, KnowledgeKind, Prediction, Session, Split
-from bundlewise.errors import UsageError
+from bundlewise.domain import Prediction, Session, Split
 from bundlewise.files import cost_path, fingerprint, is_special, only_process, partial_path, write_json, write_jsonl
 from bundlewise.progress import Advance, go_on, progress
 from bundlewise.prompts.render import student_fingerprints
 
 if TYPE_CHECKING:
-    from bundlewise.agents.student.engine import Engine
-    from bundlewise.knowledge_base.embedding import Embedder
-    from bundlewise.knowledge_base.policy import Policy
-    from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.graphs.student import StudentContext
 
 GENERATE_BATCH = 32
-Spread = Callable[[Sequence[Sequence[Session]], dict[str, Any]], Iterable[list[Prediction]]]
-"""Answers batches of sessions in their order, somewhere else; takes the settings of `answer` too."""
-
-
-def open_retriever(kb: Path | str, policy: "Policy", student: Path | None = None) -> "Retriever":
-    """Open a knowledge base for retrieval by a policy; a token budget is counted in the student's tokens."""
-    from bundlewise.knowledge_base.retrieval import Retriever
-    from bundlewise.knowledge_base.store import KnowledgeStore
-    from bundlewise.models.folders import token_counter
-
-    return Retriever(KnowledgeStore.open(kb), policy, token_counter(student) if student else None)
-
-
-def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
-    """Return the active records of some kinds, for a student that learns their words."""
-    from bundlewise.knowledge_base.store import KnowledgeStore
-
-    records = KnowledgeStore.open(kb, embedder).catalogue.records()
-    return [record for record in records if record.kind in kinds and record.status == "active"]
+Answering = Callable[..., list[Prediction]]
+"""Answers a batch of sessions; reports each by `advance`."""
+Spread = Callable[..., Iterable[list[Prediction]]]
+"""Answers batches of sessions in their order, somewhere else."""
 
 
 def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
@@ -49,49 +27,16 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
     return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
 
 
-def calibrated(engine: "Engine", retriever: "Retriever | None", sessions: Sequence[Session]) -> tuple[Reading, float]:
-    """Find out on the annotated validation sessions among these how an untuned student is to be read.
-
-    Return the reading with its mean GJS there. What a chooser learns comes from the training sessions. Sessions
-    that the student cannot read, such as those of too many products, are left out.
-
-    Raises:
-        UsageError: no annotated validation session can be read.
-    """
-    from bundlewise.agents.student.reading import learn_chooser
-    from bundlewise.agents.student.replies import fit_student
-    from bundlewise.domain import Retrieved
-
-    training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
-    if not validation:
-        raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-    if retriever is None:
-        return fit_student(engine, validation, [Retrieved() for _ in validation])
-    chooser = learn_chooser(training, retriever.retrieve(training))
-    return fit_student(engine, validation, retriever.retrieve(validation), chooser)
-
-
-def answer(
-    sessions: Sequence[Session],
-    engine: "Engine",
-    *,
-    retriever: "Retriever | None" = None,
-    reading: Reading | None = None,
-    form: Form = "pairs",
-    repairs: int = 1,
-    advance: Advance | None = None,
-    limits: Mapping[str, Limits] = NO_LIMITS,
-) -> list[Prediction]:
+def answer(sessions: Sequence[Session], context: "StudentContext") -> list[Prediction]:
     """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
 
-    Batches are the same whoever calls, and so are the bytes of the answers. Limits hold by session id.
+    Batches are the same whoever calls, and so are the bytes of the answers.
     """
     from langchain_core.runnables.config import set_config_context
 
     from bundlewise.agents.student.compose import unreadable
-    from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
+    from bundlewise.graphs.student import StudentState, build_student_graph
 
-    context = StudentContext(engine, retriever, reading or Reading(), form, repairs, advance, limits)
     graph = build_student_graph()
     answered: dict[str, Prediction] = {}
     for start in range(0, len(sessions), GENERATE_BATCH):
@@ -110,13 +55,7 @@ def answer(
 
 
 def answer_to_file(
-    sessions: Sequence[Session],
-    engine: "Engine",
-    output: Path,
-    key: object,
-    *,
-    spread: Spread | None = None,
-    **settings: Any,
+    sessions: Sequence[Session], output: Path, key: object, answer: Answering, spread: Spread | None = None
 ) -> list[Prediction]:
     """Answer sessions batch by batch into a file that appears only when it is complete.
 
@@ -127,9 +66,9 @@ def answer_to_file(
 
     def answered(batches: Sequence[Sequence[Session]], advance: Advance) -> Iterator[list[Prediction]]:
         if spread is None:
-            yield from (answer(batch, engine, advance=advance, **settings) for batch in batches)
+            yield from (answer(batch, advance=advance) for batch in batches)
             return
-        for found in spread(batches, settings):
+        for found in spread(batches):
             advance(len(found))
             yield found
 

@@ -10,6 +10,7 @@ from bundlewise.errors import BundlewiseError, UsageError
 from bundlewise.settings import quiet_libraries
 
 if TYPE_CHECKING:
+    from bundlewise.agents.student.reading import Reading
     from bundlewise.knowledge_base.policy import Policy
 
 RETRIES = 3
@@ -73,7 +74,9 @@ class Students:
         """Name what each worker opens for itself; relative paths are from here."""
         self.opened = (os.getcwd(), student, adapter, kb, policy)
 
-    def answer(self, batches: Sequence[Sequence[Session]], settings: dict[str, Any]) -> Iterator[list[Prediction]]:
+    def answer(
+        self, batches: Sequence[Sequence[Session]], reading: "Reading", settings: dict[str, Any]
+    ) -> Iterator[list[Prediction]]:
         """Yield the predictions of each batch in order; a worker that dies is replaced and its batch asked again.
 
         Raises:
@@ -84,12 +87,13 @@ class Students:
         ray = connected()
         from ray.util import ActorPool
 
-        given = {name: value for name, value in settings.items() if name != "retriever"}
         count = min(len(batches), max(1, int(ray.cluster_resources().get("CPU", 1))))
         kind = ray.remote(max_restarts=-1, max_task_retries=RETRIES, num_cpus=1)(_Worker)
         workers = [kind.remote(*self.opened) for _ in range(count)]
         try:
-            yield from ActorPool(workers).map(lambda worker, batch: worker.answer.remote(batch, given), batches)
+            yield from ActorPool(workers).map(
+                lambda worker, batch: worker.answer.remote(batch, reading, settings), batches
+            )
         except ray.exceptions.RayError as error:
             raise _failure(error) from error
         finally:
@@ -98,18 +102,16 @@ class Students:
 
 
 class _Worker:
-    """One worker's student and retriever."""
+    """One worker's student."""
 
     def __init__(self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None"):
         quiet_libraries()
         os.chdir(folder)
-        from bundlewise.pipeline.student import LiveStudent
+        from bundlewise.pipeline.student import Student
 
-        self.live = LiveStudent.open(
-            kb=kb, adapter=adapter, student=student, dials=policy.model_dump() if policy else None
-        )
+        dials = policy.model_dump() if policy else None
+        self.student = Student.open(kb=kb, adapter=adapter, student=student, dials=dials)
 
-    def answer(self, sessions: Sequence[Session], settings: dict[str, Any]) -> list[Prediction]:
-        from bundlewise.pipeline import predictions
-
-        return predictions.answer(sessions, self.live.student.engine, retriever=self.live.retriever, **settings)
+    def answer(self, sessions: Sequence[Session], reading: "Reading", settings: dict[str, Any]) -> list[Prediction]:
+        self.student.reading = reading
+        return self.student.answer(sessions, **settings)

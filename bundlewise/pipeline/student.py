@@ -1,87 +1,97 @@
-"""The live student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
+"""The student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from bundlewise import __version__
-from bundlewise.agents.student.compose import fitting, judge_prompt
+from bundlewise import notebook
+from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import Limits
 from bundlewise.agents.student.modes import require_utilisation
-from bundlewise.agents.student.reading import Reading, affinity_of, cohesion
-from bundlewise.agents.student.replies import NO_LIMITS, judge_as_read
-from bundlewise.data.sessions import load
-from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Record, Retrieved, Session
+from bundlewise.agents.student.reading import Reading, affinity_of, learn_chooser, reasons
+from bundlewise.agents.student.replies import NO_LIMITS, Form, fit_student, judge_as_read
+from bundlewise.domain import (
+    FoundBundle,
+    Grouping,
+    Item,
+    Knowledge,
+    KnowledgeKind,
+    Prediction,
+    Reason,
+    Retrieved,
+    Session,
+)
 from bundlewise.errors import UsageError
-from bundlewise.files import fingerprint as digest
-from bundlewise.files import write_text
-from bundlewise.finetune.students import Student, manifest_for, open_student
-from bundlewise.knowledge_base.policy import Policy
-from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import resolve
-from bundlewise.pipeline.predictions import annotated, answer, calibrated, open_retriever
+from bundlewise.finetune.students import StudentModel, manifest_for, open_model
+from bundlewise.pipeline.calibration import Calibrated, found_once, sessions_to_calibrate_on
+from bundlewise.pipeline.knowledge import own_retriever
+from bundlewise.pipeline.predictions import Spread, annotated, answer, answer_to_file
+from bundlewise.progress import Advance, progress
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
-from bundlewise.settings import cache_folder
 
 if TYPE_CHECKING:
-    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.graphs.student import StudentContext
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.langchain.chat_model import ChatBundlewise
+    from bundlewise.langchain.runnable import StudentRunnable
 
 Note = Callable[[str], None]
 DEFAULT = "smollm2-135m"
 BESIDE = 12
 
 
-class _Calibrated(Record):
-    """A reading, and the mean GJS it reached on validation."""
-
-    reading: Reading
-    score: float
-
-
-class LiveStudent:
-    """A student with its knowledge and its reading; safe to call from any thread."""
+class Student:
+    """A model with its knowledge and its reading; safe to call from any thread."""
 
     def __init__(
-        self, student: Student, retriever: "Retriever | None" = None, reading: Reading | None = None, kb: str = ""
+        self, model: StudentModel, retriever: "Retriever | None" = None, reading: Reading | None = None
     ) -> None:
-        self.student = student
+        self.model = model
         self.retriever = retriever
-        self.reading = reading or student.reading
-        self.kb = kb
+        self.reading = reading or model.reading
         self._lock = threading.RLock()
 
     @classmethod
     def open(
         cls,
         *,
-        kb: Path | str | None = None,
-        adapter: Path | None = None,
+        kb: str | os.PathLike[str] | None = None,
+        adapter: str | os.PathLike[str] | None = None,
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
         mode: str | None = None,
         calibrate: str | None = None,
         note: Note | None = None,
-    ) -> "LiveStudent":
-        """Open a student: an adapter brings its own retrieval policy and reading; `note` hears what is worth saying.
+        any_prompts: bool = False,
+    ) -> "Student":
+        """Open a student: an adapter brings its own retrieval policy and reading.
 
-        An untuned one is read as it is, unless `calibrate` names data to find out a better reading on.
+        Args:
+            kb: its knowledge base, or where it is: a folder or a server's URL.
+            adapter: what it was tuned into, or its folder.
+            student: the base by name, hub id, folder, or `openai:MODEL@URL`.
+            dials: of retrieval; they replace the adapter's own.
+            mode: what `kb` and `adapter` must amount to: plain, icl, sft or icl+sft.
+            calibrate: data to find out on how an untuned student is read; without, it is read as it is.
+            note: hears what is worth saying.
+            any_prompts: admit an adapter that was tuned on other prompts.
 
         Raises:
             UsageError: the parts make another mode than the one wanted, it needs knowledge, or `calibrate` is no good.
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
-        note = note or (lambda _: None)
+        note, folder = note or (lambda _: None), Path(adapter) if adapter else None
+        place = os.fspath(kb) if kb is not None else None
         # Before what takes long: a wrong name is told at once.
-        sessions = _annotated(calibrate) if calibrate is not None else []
-        manifest = manifest_for(student, adapter)
-        retriever = _retriever(kb, dict(dials or {}), manifest, student, adapter, note)
+        sessions = sessions_to_calibrate_on(calibrate) if calibrate is not None else []
+        manifest = manifest_for(student, folder, any_prompts=any_prompts)
+        retriever = own_retriever(place, dict(dials or {}), manifest, student, folder, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
-        found = cls(open_student(student, adapter, manifest), retriever, kb=str(kb or ""))
+        found = cls(open_model(student, folder, manifest), retriever)
         if sessions:
             found.calibrate(sessions, note)
         return found
@@ -94,36 +104,117 @@ class LiveStudent:
         Raises:
             UsageError: there are no such sessions.
         """
-        key = digest([__version__, self.about, [session.model_dump(mode="json") for session in sessions]])
-        path = cache_folder() / f"reading-{key}.json"
-        try:
-            found = _Calibrated.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            reading, score = calibrated(self.student.engine, self.retriever, sessions)
-            found = _Calibrated(reading=reading, score=score)
-            write_text(path, found.model_dump_json())
+        find = lambda: Calibrated(score=self.fit(sessions), reading=self.reading)  # noqa: E731
+        found = found_once(self.about, sessions, find)
         self.reading = found.reading
         count = len(annotated(sessions, "validation"))
         note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
 
+    def fit(self, sessions: Sequence[Session]) -> float:
+        """Read the student as the annotated validation sessions among these say; return its mean GJS there.
+
+        What a chooser learns comes from the training sessions. Sessions that the student cannot read, such as those
+        of too many products, are left out.
+
+        Raises:
+            UsageError: no annotated validation session can be read.
+        """
+        training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
+        if not validation:
+            raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
+        chooser = learn_chooser(training, self._retrieve(training)) if self.retriever else None
+        self.reading, score = fit_student(self.model.engine, validation, self._retrieve(validation), chooser)
+        return score
+
     @property
     def about(self) -> dict[str, Any]:
         """Return what an answer depends on: base, adapter, knowledge, policy, reading and prompts."""
-        known = self.retriever.about if self.retriever else None
+        known, manifest = self.retriever.about if self.retriever else None, self.model.manifest
         return {
-            "student": self.student.fingerprint,
-            "adapter": self.student.manifest.model_dump(mode="json") if self.student.manifest else None,
+            "student": self.model.fingerprint,
+            "adapter": manifest.model_dump(mode="json") if manifest else None,
             "knowledge": known and known["teacher"],
             "policy": known and known["policy"],
             "reading": self.reading.model_dump(mode="json"),
             "prompts": {"templates": fingerprint(*TEMPLATES), **student_fingerprints()},
         }
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
-        """Answer sessions by the student graph, in batches; limits hold by session id."""
-        settings: dict[str, Any] = {"retriever": self.retriever, "reading": self.reading, "limits": limits}
+    def bundle(self, products: Session | Sequence[str | Item]) -> list[FoundBundle]:
+        """Return the bundles of one session, given as titles, as products or as a `Session`.
+
+        The list is empty where the student finds no bundle; `answer` says why.
+
+        Raises:
+            UsageError: the student cannot read the session: its number of products, or a title.
+        """
+        session = products if isinstance(products, Session) else Session.of(products)
+        if reason := unreadable(session):
+            raise UsageError(reason)
+        (found,) = self.answer([session])
+        if found.reason == TOO_LONG:
+            raise UsageError(found.reason)
+        return [FoundBundle.of(bundle, session) for bundle in found.bundles]
+
+    def answer(
+        self,
+        sessions: Sequence[Session],
+        limits: Mapping[str, Limits] = NO_LIMITS,
+        *,
+        form: Form = "pairs",
+        repairs: int = 1,
+        advance: Advance | None = None,
+    ) -> list[Prediction]:
+        """Return the predictions of sessions by the student graph; one it cannot read is a failed prediction.
+
+        Limits hold by session id. In a notebook a bar shows how far it is, where `advance` hears of nothing.
+        """
+        if advance is None and len(sessions) > 1 and notebook.is_running():
+            with progress("generate", len(sessions)) as seen:
+                return self.answer(sessions, limits, form=form, repairs=repairs, advance=seen)
         with self._lock:
-            return answer(sessions, self.student.engine, **settings)
+            return answer(sessions, self.context(form, repairs, advance, limits))
+
+    def as_runnable(self) -> "StudentRunnable":
+        """Return it as LangChain's `Runnable`: a session or titles in, bundles out."""
+        from bundlewise.langchain.runnable import StudentRunnable
+
+        return StudentRunnable(self)
+
+    def as_chat_model(self) -> "ChatBundlewise":
+        """Return it as LangChain's `BaseChatModel`: a message that lists products in, their bundles out."""
+        from bundlewise.langchain.chat_model import ChatBundlewise
+
+        return ChatBundlewise(student=self)
+
+    def context(
+        self,
+        form: Form = "pairs",
+        repairs: int = 1,
+        advance: Advance | None = None,
+        limits: Mapping[str, Limits] = NO_LIMITS,
+    ) -> "StudentContext":
+        """Return what the student graph runs on."""
+        from bundlewise.graphs.student import StudentContext
+
+        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, limits)
+
+    def answer_to_file(
+        self,
+        sessions: Sequence[Session],
+        output: Path,
+        *,
+        form: Form = "pairs",
+        repairs: int = 1,
+        spread: Spread | None = None,
+    ) -> list[Prediction]:
+        """Answer sessions into a file; the same call after a stop goes on. `spread` answers elsewhere."""
+        manifest, known = self.model.manifest, self.retriever and self.retriever.about
+        prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
+        key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
+        key += [self.reading.model_dump(), [session.blind().model_dump() for session in sessions]]
+        dials: dict[str, Any] = {"form": form, "repairs": repairs}
+        there = spread and partial(spread, reading=self.reading, settings=dials)
+        return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name; this waits for no other call."""
@@ -162,7 +253,7 @@ class LiveStudent:
             variants = [given, *(self.retriever.leaving_out(session, given, key) for key in gone)]
             judged = self._probabilities([session] * len(variants), variants)
         whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
-        return [_reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
+        return [reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
     def companions(self, session: Session, limit: int = 6) -> list[str]:
         """Return kinds of products that known sessions bundle with kinds like its own; none without knowledge."""
@@ -189,7 +280,7 @@ class LiveStudent:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
     def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
-        engine, rows = self.student.engine, list(zip(sessions, retrieved, strict=True))
+        engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
         prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
         judged = judge_as_read(engine, prompts, self.reading)
         found = []
@@ -198,61 +289,6 @@ class LiveStudent:
         return found
 
 
-def _annotated(data: str) -> list[Session]:
-    """Return the sessions to calibrate on."""
-    sessions = load(data)
-    if not any(session.split == "validation" and session.bundles for session in sessions):
-        raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
-    return sessions
-
-
 def _evidence_of_last(given: Retrieved, place: int) -> float:
     """Return the largest log-odds that the evidence gives the product at a place, 0 where there is none."""
     return max((score for (_, last), score in given.affinity.items() if last == place), default=0.0)
-
-
-def _reasons(
-    group: Sequence[int], used: Sequence[tuple[Knowledge, float]], whole: Matrix, less: Mapping[str, Matrix]
-) -> list[Reason]:
-    """Return the records with what the bundle loses without each, the largest change first; each record once."""
-    before, scores = cohesion(whole, group), dict[str, tuple[Knowledge, float]]()
-    for record, score in used:
-        scores.setdefault(record.id, (record, score))
-    reasons = [
-        Reason(
-            id=record.id,
-            kind=record.kind,
-            domain=record.domain,
-            text=record.text,
-            score=round(score, 4),
-            effect=round(before - cohesion(less[record.id], group), 4),
-        )
-        for record, score in scores.values()
-    ]
-    return sorted(reasons, key=lambda reason: (-abs(reason.effect), -reason.score, reason.id))
-
-
-def _retriever(
-    kb: Path | str | None,
-    given: dict[str, Any],
-    manifest: "Manifest | None",
-    student: str,
-    adapter: Path | None,
-    note: Note,
-) -> "Retriever | None":
-    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
-    policy = Policy.of(**given)
-    base = None if is_served(student) else resolve(student)
-    if manifest and manifest.policy and kb is None:
-        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
-    if manifest and kb is not None and manifest.policy:
-        knowledge = open_retriever(kb, policy, base).about["teacher"]
-        if knowledge != manifest.teacher:
-            note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
-    if manifest and given:
-        note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
-    if manifest and kb is not None and not given:
-        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
-        if policy.is_plain:
-            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 does")
-    return open_retriever(kb, policy, base) if kb and not policy.is_plain else None

@@ -22,7 +22,7 @@ from bundlewise.graphs.assistant import build_assistant_graph
 from bundlewise.graphs.student import build_student_graph
 from bundlewise.graphs.teacher import build_teacher_graph
 from bundlewise.pipeline.distil import dials_of, teacher_named
-from bundlewise.pipeline.student import DEFAULT, LiveStudent
+from bundlewise.pipeline.student import DEFAULT, Student
 
 if TYPE_CHECKING:
     from bundlewise.agents.student.engine import Engine
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 @cache
-def _student(name: str, kb: str, adapter: str) -> LiveStudent:
-    return LiveStudent.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
+def _student(name: str, kb: str, adapter: str) -> Student:
+    return Student.open(student=name, kb=kb or None, adapter=Path(adapter) if adapter else None)
 
 
 @cache
@@ -63,7 +63,7 @@ class _Named:
     adapter: str = ""
 
     @property
-    def student(self) -> LiveStudent:
+    def student(self) -> Student:
         """The student that these names mean, opened once a process."""
         return _student(self.name, self.kb, self.adapter)
 
@@ -78,7 +78,7 @@ class StudentForm(_Named):
     @property
     def engine(self) -> "Engine":
         """The student's model."""
-        return self.student.student.engine
+        return self.student.model.engine
 
     @property
     def retriever(self) -> "Retriever | None":

@@ -12,8 +12,8 @@ from bundlewise.finetune.adapters import Adapter
 from bundlewise.finetune.config import TrainingConfig, preset_named
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.folders import resolve
-from bundlewise.pipeline import predictions
 from bundlewise.pipeline.distil import formats_named
+from bundlewise.pipeline.knowledge import lessons, open_retriever
 
 
 def finetune(
@@ -62,21 +62,20 @@ def finetune(
     place = None if kb is None else os.fspath(kb)
     reads = place is not None and not policy.is_plain
     require_utilisation(mode, knowledge=reads, tuned=True)
-    retriever = predictions.open_retriever(place, policy, resolve(student)) if place and reads else None
-    lessons = _lessons(place, teach)
-    tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, lessons)
-    manifest = tuning.run()
+    retriever = open_retriever(place, policy, resolve(student)) if place and reads else None
+    taught = _taught(place, teach)
+    manifest = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught).run()
     plot_loss(folder)
     return Adapter(folder, manifest)
 
 
-def _lessons(kb: str | None, teach: str | None) -> list[Knowledge]:
+def _taught(kb: str | None, teach: str | None) -> list[Knowledge]:
     """Return the active records of the formats to teach."""
     if teach is None:
         return []
     if kb is None:
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    found = predictions.lessons(kb, formats_named(teach))
+    found = lessons(kb, formats_named(teach))
     if not found:
         raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
     return found

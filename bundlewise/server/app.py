@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from bundlewise import __version__
-from bundlewise.agents.assistant import offers
+from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.prompts.library import folder_in_force
 from bundlewise.prompts.outside import rendering_outside
@@ -23,7 +23,7 @@ from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
-from bundlewise.server.service import Service, Student
+from bundlewise.server.service import KnowingBundler, Service
 from bundlewise.server.turns import Turns
 from bundlewise.workbench.playground import Playground
 
@@ -33,19 +33,19 @@ ABOUT = "Product bundles in shoppers' sessions. Errors have one shape, OpenAI's;
 
 
 def create_app(
-    student: Student,
+    student: KnowingBundler,
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
     hosts: Collection[str] | None = None,
-    assistant: Callable[[offers.Student], Assistant] = Assistant.open,
+    assistant: Callable[[Bundler], Assistant] = Assistant.open,
     playground: Playground | None = None,
     page: Path = PAGE,
 ) -> FastAPI:
     """Return the app that serves a student.
 
     Args:
-        student: what answers; `LiveStudent` or alike.
+        student: what answers; `Student` or alike.
         keys: bearer keys; without any the server is open.
         limits: the dials that protect it.
         hosts: names in the header Host that are answered, None for any.

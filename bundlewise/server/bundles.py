@@ -36,7 +36,7 @@ async def find_bundles(request: Request, asked: Annotated[BundlesRequest, Body()
 
 async def bundled(service: Service, caller: Caller, sessions: Sequence[Session], explain: bool) -> list[BundledSession]:
     """Return the answers to sessions, with what each record did for each bundle where that is asked for."""
-    predictions = await service.bundle(caller, sessions)
+    predictions = await service.answer(caller, sessions)
     reasons: list[list[list[Reason]] | None] = [None] * len(sessions)
     if explain:
         works = [service.explain(caller, s, p.groups) for s, p in zip(sessions, predictions, strict=True)]

@@ -12,7 +12,7 @@ from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
 from bundlewise.knowledge_base.records import Catalogue
 from bundlewise.pipeline.assistant import Assistant
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.assistant_api import Threads
 from bundlewise.server.refusals import Refusal
 from bundlewise.server.routes import OWNED
@@ -109,7 +109,7 @@ async def show_about(request: Request, assistant: Threads) -> About:
 def catalogue_of(request: Request) -> Catalogue | None:
     """Return the records of the student's knowledge base, if it has one."""
     student = service_of(request).student
-    return student.retriever.store.catalogue if isinstance(student, LiveStudent) and student.retriever else None
+    return student.retriever.store.catalogue if isinstance(student, Student) and student.retriever else None
 
 
 def _page(

@@ -13,7 +13,7 @@ from bundlewise import __version__
 from bundlewise.agents.student.reading import cohesion
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import UsageError
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.server.bundles import item_of, told
 from bundlewise.server.limits import MAX_ITEMS
 from bundlewise.server.shapes import BundledItem, BundledSession, FoundKnowledge, OneSession, Title, Why
@@ -53,13 +53,13 @@ class ExplainedBundle(BaseModel):
 class Tools:
     """What the tools do, over one student."""
 
-    def __init__(self, student: LiveStudent) -> None:
+    def __init__(self, student: Student) -> None:
         self.student = student
 
     def find_bundles(self, items: Titles, domain: Domain = "") -> BundledSession:
         """Find the bundles among a shopper's products: which belong together, for what intent, and how surely."""
         session = _session(items, domain)
-        (prediction,) = self.student.bundle([session])
+        (prediction,) = self.student.answer([session])
         records = self.student.knowledge([use.id for use in prediction.knowledge])
         return told(session, prediction, None, records)
 
@@ -101,7 +101,7 @@ def _session(items: list[str], domain: str | None) -> Session:
     return OneSession(items=list(items), domain=domain or "").session("1")
 
 
-def mcp_server(student: LiveStudent) -> MCPServer[None]:
+def mcp_server(student: Student) -> MCPServer[None]:
     """Return the MCP server of a student."""
     server: MCPServer[None] = MCPServer(
         "bundlewise", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING"
@@ -112,6 +112,6 @@ def mcp_server(student: LiveStudent) -> MCPServer[None]:
     return server
 
 
-def serve_tools(student: LiveStudent) -> None:
+def serve_tools(student: Student) -> None:
     """Serve the tools on stdin and stdout until the client hangs up."""
     mcp_server(student).run("stdio")

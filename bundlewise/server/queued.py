@@ -18,9 +18,9 @@ class QueuedStudent:
         self._service = service
         self._student = service.student
 
-    def bundle(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
+    def answer(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS) -> list[Prediction]:
         """Return the bundles of sessions."""
-        return self._service.from_thread(lambda caller: self._service.bundle(caller, sessions, limits))
+        return self._service.from_thread(lambda caller: self._service.answer(caller, sessions, limits))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return what bundles rest on."""

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from bundlewise.agents.assistant import offers
+from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.student.limits import Limits as BundleLimits
 from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
@@ -32,8 +32,8 @@ WARM = ("Wireless mouse with USB receiver", "Mouse pad, large", "Garden hose, 15
 Result = TypeVar("Result")
 
 
-class Student(offers.Student, Protocol):
-    """What the server asks of a student, beside what an assistant does; `LiveStudent` is one."""
+class KnowingBundler(Bundler, Protocol):
+    """What the server asks of a student, beside what an assistant does; `Student` is one."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -74,9 +74,9 @@ CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
 class Service:
     """One student, served; started and stopped with the app."""
 
-    def __init__(self, student: Student, limits: Limits, meters: Meters) -> None:
+    def __init__(self, student: KnowingBundler, limits: Limits, meters: Meters) -> None:
         self.student, self.meters = student, meters
-        self.queue = BatchQueue(student.bundle, meters, limits.waiting)
+        self.queue = BatchQueue(student.answer, meters, limits.waiting)
         self.threads = CapacityLimiter(limits.concurrent)
         self.edits, self.readers = CapacityLimiter(EDITS), CapacityLimiter(READERS)
         self.state = "warming up"
@@ -109,7 +109,7 @@ class Service:
             log.error("the student cannot answer", exc_info=error)
         self.state = "failed; see the log" if task.exception() else "ready"
 
-    async def bundle(
+    async def answer(
         self, caller: Caller, sessions: Sequence[Session], limits: Mapping[str, BundleLimits] = NO_LIMITS
     ) -> list[Prediction]:
         """Return predictions in the caller's turn, and count them; limits hold by session id."""

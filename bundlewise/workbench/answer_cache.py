@@ -13,14 +13,14 @@ from bundlewise.agents.student.replies import Form, fit_student
 from bundlewise.domain import Prediction, Retrieved, Session
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import fingerprint
-from bundlewise.pipeline import predictions
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts import render
 from bundlewise.prompts.library import Library, using
 from bundlewise.settings import cache_folder
 from bundlewise.workbench.cases import Answers
 
 if TYPE_CHECKING:
-    from bundlewise.finetune.students import Student
+    from bundlewise.finetune.students import StudentModel
     from bundlewise.knowledge_base.retrieval import Retriever
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -84,9 +84,8 @@ class AnswerCache:
 class Bench:
     """A student with its knowledge and dials, ready to answer under any prompts; `asked` counts what was not kept."""
 
-    student: "Student"
+    student: Student
     cache: AnswerCache
-    retriever: "Retriever | None" = None
     form: Form = "pairs"
     repairs: int = 1
     readings: dict[str, Reading] = field(default_factory=dict)
@@ -96,17 +95,11 @@ class Bench:
         """Return the student's answers under these prompts, from the cache where they are kept."""
         with using(library):
             reading = self.readings.get(self.prompts(), self.student.reading)
+            student = Student(self.student.model, self.student.retriever, reading)
             keys = [self._key("answer", reading.model_dump(), session.blind().model_dump()) for session in sessions]
             kept = [self.cache.find(key) for key in keys]
             todo = [place for place, value in enumerate(kept) if value is None]
-            found = predictions.answer(
-                [sessions[place] for place in todo],
-                self.student.engine,
-                retriever=self.retriever,
-                reading=reading,
-                form=self.form,
-                repairs=self.repairs,
-            )
+            found = student.answer([sessions[place] for place in todo], form=self.form, repairs=self.repairs)
         self.asked += len(todo)
         new = {place: prediction.model_dump_json() for place, prediction in zip(todo, found, strict=True)}
         self.cache.keep([(keys[place], value) for place, value in new.items()])
@@ -130,8 +123,9 @@ class Bench:
         return reading
 
     def _fit(self, sessions: Sequence[Session]) -> Reading:
-        found = self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
-        return fit_student(self.student.engine, sessions, found, learn_chooser(sessions, found))[0]
+        retriever = self.student.retriever
+        found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
+        return fit_student(self.student.model.engine, sessions, found, learn_chooser(sessions, found))[0]
 
     @staticmethod
     def prompts() -> str:
@@ -139,8 +133,8 @@ class Bench:
         return fingerprint([render.student_fingerprints(), [render.fingerprint(name) for name in READ]])
 
     def _key(self, *what: Any) -> str:
-        manifest, retriever = self.student.manifest, self.retriever
-        student = [self.student.fingerprint, manifest and manifest.model_dump()]
+        model, retriever = self.student.model, self.student.retriever
+        student = [model.fingerprint, model.manifest and model.manifest.model_dump()]
         dials = [self.form, self.repairs, retriever and retriever.about, __version__]
         content = [student, dials, self.prompts(), *what]
         return fingerprint(content) + fingerprint([content])
@@ -156,11 +150,11 @@ class _Given:
         return [self._retrieved for _ in sessions]
 
 
-def with_knowledge(student: "Student") -> Answers:
+def with_knowledge(model: "StudentModel") -> Answers:
     """Return a student as a function of a session and the knowledge for it, under the prompts in force."""
 
     def answer(session: Session, retrieved: Retrieved) -> Prediction:
         retriever = cast("Retriever", _Given(retrieved))
-        return predictions.answer([session], student.engine, retriever=retriever, reading=student.reading)[0]
+        return Student(model, retriever).answer([session])[0]
 
     return answer

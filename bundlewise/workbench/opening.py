@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.student.replies import Form
 from bundlewise.domain import Retrieved, Session
-from bundlewise.errors import UsageError
 from bundlewise.finetune.adapters import Manifest, changed_prompts
-from bundlewise.finetune.students import manifest_for, open_student
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
-from bundlewise.pipeline.predictions import open_retriever
+from bundlewise.pipeline.knowledge import open_retriever
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.library import using
 from bundlewise.settings import quiet_libraries
 from bundlewise.workbench.answer_cache import AnswerCache, Bench, default_cache
@@ -49,20 +48,17 @@ class Opening:
             AdapterError: the adapter does not fit its base.
         """
         quiet_libraries()
-        manifest = manifest_for(self.student, self.adapter, any_prompts=True)
-        if manifest and manifest.policy and self.kb is None:
-            whose = self.adapter or self.student
-            raise UsageError(f"the student in {whose} was tuned with knowledge in its prompts: add --kb")
-        if manifest:
-            self._warn_of_other_prompts(manifest, variants)
-        retriever = self.retriever(manifest)
+        student = Student.open(
+            kb=self.kb, adapter=self.adapter, student=self.student, dials=self.dials, any_prompts=True
+        )
+        if student.model.manifest:
+            self._warn_of_other_prompts(student.model.manifest, variants)
         with closing(AnswerCache(self.cache or default_cache())) as cache:
-            yield Bench(open_student(self.student, self.adapter, manifest), cache, retriever, self.form)
+            yield Bench(student, cache, self.form)
 
-    def retriever(self, manifest: Manifest | None = None) -> "Retriever | None":
-        """Open the knowledge base by the dials given, the adapter's own, or the defaults."""
-        own = manifest.policy if manifest and not self.dials else None
-        policy = Policy.of(**self.dials) if own is None else Policy.of(**own) if own else Policy.none()
+    def retriever(self) -> "Retriever | None":
+        """Open the knowledge base by the dials given, or the defaults: no student is needed to see prompts."""
+        policy = Policy.of(**self.dials)
         return open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
 
     def worlds(

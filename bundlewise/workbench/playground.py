@@ -10,7 +10,7 @@ from bundlewise.errors import BundlewiseError, DataError, PromptError, UsageErro
 from bundlewise.evaluation.metrics import score_session, summarise
 from bundlewise.files import fingerprint
 from bundlewise.finetune.adapters import changed_prompts
-from bundlewise.pipeline.student import LiveStudent
+from bundlewise.pipeline.student import Student
 from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, forget, using
 from bundlewise.prompts.outside import rendering_outside
@@ -84,12 +84,12 @@ class Tried(Record):
 class Playground:
     """Edits templates on sessions of a data set, with the student and the knowledge that the server has."""
 
-    def __init__(self, live: LiveStudent, sessions: Sequence[Session], folder: Path | None = None) -> None:
+    def __init__(self, live: Student, sessions: Sequence[Session], folder: Path | None = None) -> None:
         """Take a student, sessions to choose from, and the folder to save in; without one nothing is saved."""
         self.live, self.folder = live, folder
         self.sessions = {session.session_id: session for session in sessions}
         self._known = sessions
-        self._reader = Reader(live.student.base) if live.student.base else None
+        self._reader = Reader(live.model.base) if live.model.base else None
 
     def session(self, key: str, titles: Sequence[str] = ()) -> Session:
         """Return a session of the data set, or one of titles.
@@ -205,14 +205,14 @@ class Playground:
 
     def _answered(self, library: Library, session: Session) -> Answered:
         with using(library):
-            (prediction,) = self.live.bundle([session])
+            (prediction,) = self.live.answer([session])
         if not session.bundles:
             return Answered(prediction=prediction)
         found = summarise([score_session(prediction.groups, session.groups)])
         return Answered(prediction=prediction, scores={name: round(getattr(found, name), 4) for name in SCORES})
 
     def _warning(self, library: Library) -> str:
-        manifest = self.live.student.manifest
+        manifest = self.live.model.manifest
         if manifest is None:
             return ""
         with using(library):

@@ -1,0 +1,59 @@
+"""Knowledge bases as students use them: a retriever by a policy, and records to learn by heart."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlewise.domain import Knowledge, KnowledgeKind
+from bundlewise.errors import UsageError
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import resolve
+
+if TYPE_CHECKING:
+    from bundlewise.finetune.adapters import Manifest
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.retrieval import Retriever
+
+
+def open_retriever(kb: Path | str, policy: Policy, student: Path | None = None) -> "Retriever":
+    """Open a knowledge base for retrieval by a policy; a token budget is counted in the student's tokens."""
+    from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.knowledge_base.store import KnowledgeStore
+    from bundlewise.models.folders import token_counter
+
+    return Retriever(KnowledgeStore.open(kb), policy, token_counter(student) if student else None)
+
+
+def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
+    """Return the active records of some kinds, for a student that learns their words."""
+    from bundlewise.knowledge_base.store import KnowledgeStore
+
+    records = KnowledgeStore.open(kb, embedder).catalogue.records()
+    return [record for record in records if record.kind in kinds and record.status == "active"]
+
+
+def own_retriever(
+    kb: Path | str | None,
+    given: dict[str, Any],
+    manifest: "Manifest | None",
+    student: str,
+    adapter: Path | None,
+    note: Callable[[str], None],
+) -> "Retriever | None":
+    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
+    policy = Policy.of(**given)
+    base = None if is_served(student) else resolve(student)
+    if manifest and manifest.policy and kb is None:
+        raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
+    if manifest and kb is not None and manifest.policy:
+        knowledge = open_retriever(kb, policy, base).about["teacher"]
+        if knowledge != manifest.teacher:
+            note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
+    if manifest and given:
+        note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
+    if manifest and kb is not None and not given:
+        policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
+        if policy.is_plain:
+            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 does")
+    return open_retriever(kb, policy, base) if kb and not policy.is_plain else None
