@@ -1,9 +1,13 @@
 """Product bundles from a shopper's session, by a small model that has learnt a large model's know-how.
 
+    import bundlewise
+
     sessions = bundlewise.load_sessions("electronics")
     kb = bundlewise.distil(sessions, teacher="grounded", path="kb")
     adapter = bundlewise.finetune(sessions, kb, "adapter")
     student = bundlewise.Student.open(kb=kb, adapter=adapter)
+    for bundle in student.bundle(["Padmoor Glide 11 Tablet", "Folio Case for Glide 11", "AA Batteries"]):
+        print(bundle)
     print(bundlewise.evaluate(sessions, student.answer(sessions.test)))
 
 What stands in `__all__` is public, and imported when it is first used.

@@ -38,9 +38,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def _repr_html_(self) -> str:
-        told = [(name, getattr(self, name)) for name in type(self).model_fields]
-        known = [row for row in told if row[1] not in ("", (), None)]
-        return notebook.table(type(self).__name__, ("field", "value"), known)
+        return notebook.record(self)
 
 
 class Item(Record):
@@ -96,8 +94,7 @@ class Session(Record):
         return "\n".join([f"{self.session_id}:", *(f"  {n}. {title}" for n, title in enumerate(self.titles, 1))])
 
     def _repr_html_(self) -> str:
-        rows = [(n, item.title, item.price, " > ".join(item.category)) for n, item in enumerate(self.items, 1)]
-        return notebook.table(f"{self.session_id} ({self.split})", ("", "title", "price", "category"), rows)
+        return notebook.products(f"{self.session_id} ({self.split})", self.items)
 
     def blind(self) -> "Session":
         """Return what a student may see: titles alone, no category, price or annotation."""
@@ -228,8 +225,12 @@ class PredictedBundle(Record):
 
     def __str__(self) -> str:
         """Return its intent and the numbers of its products."""
-        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
-        return f"{self.intent or '(no intent)'}{sure}: products {', '.join(map(str, self.items))}"
+        return f"{_called(self)}: products {', '.join(map(str, self.items))}"
+
+
+def _called(bundle: "PredictedBundle | FoundBundle") -> str:
+    sure = "" if bundle.confidence is None else f" ({bundle.confidence:.0%})"
+    return f"{bundle.intent or '(no intent)'}{sure}"
 
 
 class FoundBundle(Record):
@@ -255,16 +256,14 @@ class FoundBundle(Record):
 
     def __str__(self) -> str:
         """Return its intent and the titles of its products."""
-        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
-        return f"{self.intent or '(no intent)'}{sure}: {', '.join(self.titles)}"
+        return f"{_called(self)}: {', '.join(self.titles)}"
 
     def __repr__(self) -> str:
         """Return the same, for lists of bundles."""
         return f"<{self}>"
 
     def _repr_html_(self) -> str:
-        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
-        return notebook.table(f"{self.intent}{sure}", ("title", "price"), [(i.title, i.price) for i in self.items])
+        return notebook.products(_called(self), self.items)
 
 
 class Prediction(Record):
@@ -296,5 +295,4 @@ class Prediction(Record):
 
     def _repr_html_(self) -> str:
         rows = [(each.intent, ", ".join(map(str, each.items)), each.confidence) for each in self.bundles]
-        told = f"{self.session_id}: {self.outcome} {self.reason}".rstrip()
-        return notebook.table(told, ("intent", "products", "confidence"), rows)
+        return notebook.table(f"{self.session_id}: {self.outcome}", ("intent", "products", "confidence"), rows)

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundlewise.terminal import one_line
+
+if TYPE_CHECKING:
+    from bundlewise.domain import Item, Record
 
 SHOWN = 20
 """Rows of a table; how many more there are is told below it."""
@@ -25,6 +28,18 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], c
     header = "".join(f"<th>{escape(name)}</th>" for name in head)
     below = f"<p>and {more:,} more</p>" if more > 0 else ""
     return f"<table><caption>{_cell(caption)}</caption><tr>{header}</tr>{cells}</table>{below}"
+
+
+def record(shown: "Record") -> str:
+    """Return the fields of a record that say something."""
+    told = [(name, getattr(shown, name)) for name in type(shown).model_fields]
+    return table(type(shown).__name__, ("field", "value"), [row for row in told if row[1] not in ("", (), None)])
+
+
+def products(caption: str, items: "Sequence[Item]") -> str:
+    """Return products, numbered from 1."""
+    rows = [(n, item.title, item.price, " > ".join(item.category)) for n, item in enumerate(items, 1)]
+    return table(caption, ("", "title", "price", "category"), rows)
 
 
 def first(rows: Iterable[Any]) -> list[Any]:

@@ -107,7 +107,7 @@ class KnowledgeBase:
 
     def __repr__(self) -> str:
         """Return where it is, and the number of records of each kind."""
-        told = ", ".join(f"{number:,} {kind}s" for kind, number in self.counts.items())
+        told = ", ".join(f"{number:,} {kind}{'s' * (number != 1)}" for kind, number in self.counts.items())
         return f"KnowledgeBase({self.store.place}: {told or 'empty'})"
 
     def _repr_html_(self) -> str:
