@@ -151,7 +151,7 @@ def main() -> None:
         if given.gguf and find_spec(module):
             writers[name] = peer(given.gguf, opening, given.threads)
     found: Numbers = {
-        "intents": race(writers, [name_prompt(s, (0, 1)) for s in sessions], INTENT, given.rounds),
+        "intents": race(writers, [name_prompt(s.blind(), (0, 1)) for s in sessions], INTENT, given.rounds),
         "JSON answers": race(writers, [json_prompt(s) for s in sessions], JSON, given.rounds),
     }
     show(found)

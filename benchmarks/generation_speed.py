@@ -89,7 +89,7 @@ def _scored(sessions: Sequence[Session], answers: Sequence[Grouping], seconds: f
 def parts(sessions: Sequence[Session], student: str) -> Numbers:
     """Time a grammar against free text of as many tokens, and a shared prefix against computing it in every row."""
     engine = StudentEngine.load(resolve(student))
-    numbers = _grammar_cost(engine, [name_prompt(session, (0, 1)) for session in sessions])
+    numbers = _grammar_cost(engine, [name_prompt(session.blind(), (0, 1)) for session in sessions])
     about = Provenance(teacher="benchmark", prompt="import", run="0")
     records = [
         Knowledge(
@@ -102,7 +102,7 @@ def parts(sessions: Sequence[Session], student: str) -> Numbers:
         for n in range(12)
     ]
     rules = tuple((record, 1.0) for record in records)
-    asked = [judge_prompt(session, Retrieved(records=rules)) for session in sessions]
+    asked = [judge_prompt(session.blind(), Retrieved(records=rules)) for session in sessions]
     for name, shortest in (("prefix in every row", 10**9), ("prefix once", engine_module.SHORTEST_PREFIX)):
         engine_module.SHORTEST_PREFIX, usual = shortest, engine_module.SHORTEST_PREFIX
         start = perf_counter()

@@ -135,7 +135,7 @@ def reopen(folder: Path, name: str) -> Numbers:
     question = asked(kinds, 1, embedder)[0]
     with timed(numbers, "seconds", embedder.spent):
         if name == "ours":
-            Retriever(KnowledgeStore.open(folder / name, embedder), POLICY).retrieve([question[0]])
+            Retriever(KnowledgeStore.open(folder / name, embedder), POLICY).retrieve([question[0].blind()])
         else:
             Plain(folder / name).ask(question)
     note_memory(numbers, "after_mb")
@@ -163,13 +163,15 @@ def query(folder: Path, queries: int) -> Numbers:
 
 def retrieve(retriever: Retriever, asked: Asked) -> None:
     """Answer a session as a prompt's knowledge is retrieved, its embedding included."""
-    retriever.retrieve([asked[0]])
+    retriever.retrieve([asked[0].blind()])
 
 
 def recall(store: KnowledgeStore, questions: Sequence[Asked]) -> dict[str, float]:
     """Return for each kind which share of the exactly nearest records a policy query finds; what ties counts."""
     vectors = np.stack([vector for _, vector in questions])
-    answers = [answer.records for answer in Retriever(store, POLICY).retrieve([session for session, _ in questions])]
+    answers = [
+        answer.records for answer in Retriever(store, POLICY).retrieve([session.blind() for session, _ in questions])
+    ]
     found: dict[str, float] = {}
     for kind, quota in QUOTAS.items():
         best = np.full((len(vectors), quota), -1.0, np.float32)

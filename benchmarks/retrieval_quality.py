@@ -79,7 +79,7 @@ def measure(retriever: Retriever, queries: Sequence[Session], place: dict[str, i
     hits, times = [], []
     for row, query in enumerate(queries):
         started = time.perf_counter()
-        found = retriever.retrieve([query])[0].records
+        found = retriever.retrieve([query.blind()])[0].records
         times.append(1000 * (time.perf_counter() - started))
         hits.append([bool(helps[row, place[record.source_session_ids[0]]]) for record, _ in found])
     first = [hit.index(True) + 1 if any(hit) else 0 for hit in hits]

@@ -19,8 +19,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bundlewise.bundles import FoundBundle
     from bundlewise.data.session_list import Sessions, load_sessions
-    from bundlewise.domain import Bundle, FoundBundle, Item, Knowledge, PredictedBundle, Prediction, Retrieved, Session
+    from bundlewise.domain import Bundle, Item, Knowledge, PredictedBundle, Prediction, Retrieved, Session
     from bundlewise.errors import BundlewiseError
     from bundlewise.evaluation.scores import Scores, evaluate
     from bundlewise.finetune.adapters import Adapter
@@ -59,8 +60,9 @@ __all__ = [
     "load_sessions",
 ]
 HOMES = {
+    "bundles": ("FoundBundle",),
     "data.session_list": ("Sessions", "load_sessions"),
-    "domain": ("Bundle", "FoundBundle", "Item", "Knowledge", "PredictedBundle", "Prediction", "Retrieved", "Session"),
+    "domain": ("Bundle", "Item", "Knowledge", "PredictedBundle", "Prediction", "Retrieved", "Session"),
     "errors": ("BundlewiseError",),
     "evaluation.scores": ("Scores", "evaluate"),
     "finetune.adapters": ("Adapter",),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 from unicodedata import normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bundlewise import notebook
 from bundlewise.titles import clean
@@ -96,10 +96,28 @@ class Session(Record):
     def _repr_html_(self) -> str:
         return notebook.products(f"{self.session_id} ({self.split})", self.items)
 
-    def blind(self) -> "Session":
-        """Return what a student may see: titles alone, no category, price or annotation."""
+    def blind(self) -> "BlindSession":
+        """Return what a student may see: titles and ids, no category, price or annotation."""
         items = tuple(Item(id=item.id, title=item.title) for item in self.items)
-        return Session(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+        return BlindSession(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
+
+
+class BlindSession(Session):
+    """A session as a student sees it; one with a category, a price or an annotation cannot be made.
+
+    Sessions are blinded once, where they come in: in `Student`, and in `finetune` for training. Prompts, retrieval
+    and the student graph take nothing else. The id stays, as knowledge from the very session must be left out.
+    """
+
+    @model_validator(mode="after")
+    def _check_titles_alone(self) -> "BlindSession":
+        if self.bundles or any(item.category or item.price is not None for item in self.items):
+            raise ValueError("a student sees titles alone; make it by Session.blind()")
+        return self
+
+    def blind(self) -> "BlindSession":
+        """Return the session itself."""
+        return self
 
 
 class KnownSession(Record):
@@ -225,45 +243,8 @@ class PredictedBundle(Record):
 
     def __str__(self) -> str:
         """Return its intent and the numbers of its products."""
-        return f"{_called(self)}: products {', '.join(map(str, self.items))}"
-
-
-def _called(bundle: "PredictedBundle | FoundBundle") -> str:
-    sure = "" if bundle.confidence is None else f" ({bundle.confidence:.0%})"
-    return f"{bundle.intent or '(no intent)'}{sure}"
-
-
-class FoundBundle(Record):
-    """A bundle that the student found: its products, the intent, and how sure the student is.
-
-    `confidence` is the mean probability (0 to 1) that two of its products go together.
-    """
-
-    items: tuple[Item, ...]
-    intent: str
-    confidence: float | None = None
-
-    @classmethod
-    def of(cls, bundle: PredictedBundle, session: Session) -> "FoundBundle":
-        """Return a bundle of a prediction with the products of its session."""
-        items = tuple(session.items[number - 1] for number in bundle.items)
-        return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
-
-    @property
-    def titles(self) -> list[str]:
-        """The titles of its products."""
-        return [item.title for item in self.items]
-
-    def __str__(self) -> str:
-        """Return its intent and the titles of its products."""
-        return f"{_called(self)}: {', '.join(self.titles)}"
-
-    def __repr__(self) -> str:
-        """Return the same, for lists of bundles."""
-        return f"<{self}>"
-
-    def _repr_html_(self) -> str:
-        return notebook.products(_called(self), self.items)
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
+        return f"{self.intent or '(no intent)'}{sure}: products {', '.join(map(str, self.items))}"
 
 
 class Prediction(Record):

@@ -72,6 +72,16 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 
 @contextmanager
+def in_notebook(title: str, total: int, advance: Advance | None) -> "Iterator[Advance | None]":
+    """Yield what is told of steps: `advance` where there is one, else a bar where this is a notebook."""
+    if advance is None and total > 1 and notebook.is_running():
+        with progress(title, total) as advance:
+            yield advance
+    else:
+        yield advance
+
+
+@contextmanager
 def _bar(title: str, total: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -15,7 +15,7 @@ ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
     *("data/sessions.py", "experiment/references.py", "pipeline/distil.py"),
-    *("pipeline/knowledge.py", "pipeline/predictions.py", "pipeline/student.py"),
+    *(f"pipeline/{name}.py" for name in ("calibration", "knowledge", "predictions", "student")),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
 ASSISTANT = (

@@ -50,12 +50,12 @@ def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Exa
     yes, no = answer_ids(tokenizer)
     groups = session.groups
     targets = tuple(yes if together(groups, a, b) else no for a, b in combinations(range(len(session.items)), 2))
-    return Example(encode_judge(tokenizer, judge_prompt(session, retrieved)), targets)
+    return Example(encode_judge(tokenizer, judge_prompt(session.blind(), retrieved)), targets)
 
 
 def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
     """Return the question for one bundle's intent with the annotators' words."""
-    prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session, session.groups[bundle]))
+    prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session.blind(), session.groups[bundle]))
     answer = [*token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
     return _written(prompt, answer, "name")
 

@@ -60,7 +60,7 @@ class Parity(Record):
 
 def probe(student: Engine, manifest: Manifest) -> Probed:
     """Ask the fixed probes: sessions of the starter data, with hints of every sort."""
-    sessions = [session for name in STARTERS for session in load(name, "validation")[:PROBES]]
+    sessions = [session.blind() for name in STARTERS for session in load(name, "validation")[:PROBES]]
     pairs = [combinations(range(len(session.items)), 2) for session in sessions]
     hinted = [Retrieved(hints=dict(zip(found, cycle(HINTS), strict=False))) for found in pairs]
     judged = student.judge([judge_prompt(s, r) for s, r in zip(sessions, hinted, strict=True)])

@@ -15,7 +15,7 @@ from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.agents.student.modes import utilisation_of
 from bundlewise.agents.student.reading import Reading, learn_chooser
 from bundlewise.agents.student.replies import fit_student
-from bundlewise.domain import Knowledge, Retrieved, Session, Split
+from bundlewise.domain import BlindSession, Knowledge, Retrieved, Session, Split
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, only_process
 from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
@@ -37,7 +37,7 @@ class Retrieves(Protocol):
     def about(self) -> dict[str, Any]:
         """The policy, and the fingerprint and teacher of the knowledge."""
 
-    def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+    def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         """Return the knowledge for each session, never the session's own."""
 
 
@@ -250,7 +250,8 @@ class Tuning:
         return manifest
 
     def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
-        return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
+        seen = [session.blind() for session in sessions]
+        return self.retriever.retrieve(seen) if self.retriever else [Retrieved() for _ in seen]
 
 
 def _note(loss: float, score: float | None) -> str:

@@ -16,10 +16,10 @@ from langgraph.runtime import Runtime
 from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
 from bundlewise.agents.student.engine import Engine, Progress
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, cohesion
-from bundlewise.agents.student.replies import NO_LIMITS, Form, Reply, reply_by_labels, reply_by_pairs
-from bundlewise.domain import Outcome, Prediction, Retrieved, Session
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, Reply, reply_by_labels, reply_by_pairs
+from bundlewise.domain import BlindSession, Outcome, Prediction, Retrieved
 from bundlewise.knowledge_base.retrieval import Retriever
 
 
@@ -27,7 +27,7 @@ from bundlewise.knowledge_base.retrieval import Retriever
 class StudentContext:
     """The live things and dials of one run; without a retriever the student is the plain one.
 
-    `limits` hold by session id, for answers by pairs: such a session is not asked again by labels, which know none.
+    `bounds` hold by session id, for answers by pairs: such a session is not asked again by labels, which know none.
     """
 
     engine: Engine
@@ -36,7 +36,7 @@ class StudentContext:
     form: Form = "pairs"
     repairs: int = 1
     progress: Progress | None = None
-    limits: Mapping[str, Limits] = field(default_factory=lambda: NO_LIMITS)
+    bounds: Mapping[str, Bounds] = field(default_factory=lambda: NO_BOUNDS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StudentState:
     `unread` says why the student cannot read a session's prompt; empty where it can.
     """
 
-    sessions: list[Session]
+    sessions: list[BlindSession]
     retrieved: list[Retrieved] = field(default_factory=list)
     prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
@@ -56,6 +56,12 @@ class StudentState:
     attempts: int = 0
     started: float = 0.0
     predictions: list[Prediction] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse sessions that show more than titles: prompts of one's own might read it."""
+        for session in self.sessions:
+            if not isinstance(session, BlindSession):
+                raise TypeError(f"the student graph reads blind sessions; give {session.session_id} as Session.blind()")
 
 
 class Update(TypedDict, total=False):
@@ -84,10 +90,10 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
 
 
 def compose(state: StudentState, runtime: Run) -> Update:
-    """Write the prompts from titles and knowledge alone, cut to what the student can read."""
-    seen = [(session.blind(), found) for session, found in zip(state.sessions, state.retrieved, strict=True)]
+    """Write the prompts, cut to what the student can read."""
+    rows = zip(state.sessions, state.retrieved, strict=True)
     write, fits = judge_prompt if runtime.context.form == "pairs" else label_prompt, runtime.context.engine.fits
-    fitted = [fitting(session, found, write, fits) for session, found in seen]
+    fitted = [fitting(session, found, write, fits) for session, found in rows]
     prompts, cuts = [prompt for prompt, _ in fitted], [note for _, note in fitted]
     return {"prompts": prompts, "cuts": cuts, "unread": ["" if fits(prompt) else TOO_LONG for prompt in prompts]}
 
@@ -106,10 +112,10 @@ def _replies(state: StudentState, context: StudentContext, places: list[int]) ->
     sessions, retrieved = [state.sessions[n] for n in places], [state.retrieved[n] for n in places]
     judging = [prompt for n in places if isinstance(prompt := state.prompts[n], JudgePrompt)]
     if judging:
-        settings = (judging, context.reading, context.progress, context.limits)
+        settings = (judging, context.reading, context.progress, context.bounds)
         return reply_by_pairs(context.engine, sessions, retrieved, *settings)
     writing = [prompt for n in places if isinstance(prompt := state.prompts[n], str)]
-    return reply_by_labels(context.engine, [session.blind() for session in sessions], writing, context.progress)
+    return reply_by_labels(context.engine, sessions, writing, context.progress)
 
 
 def check(state: StudentState) -> Update:
@@ -122,7 +128,7 @@ def repair(state: StudentState, runtime: Run) -> Update:
     fits = runtime.context.engine.fits
     composed = [(place, _asking_again(state, place, fits)) for place in _broken(state, runtime.context)]
     asked = [(place, prompt) for place, prompt in composed if fits(prompt)]
-    seen = [state.sessions[place].blind() for place, _ in asked]
+    seen = [state.sessions[place] for place, _ in asked]
     again = reply_by_labels(runtime.context.engine, seen, [prompt for _, prompt in asked]) if asked else []
     replies = list(state.replies)
     for (place, _), reply in zip(asked, again, strict=True):
@@ -136,7 +142,7 @@ def repair(state: StudentState, runtime: Run) -> Update:
 def _asking_again(state: StudentState, place: int, fits: Callable[[str], bool]) -> str:
     """Return the prompt that tells the student what was wrong with its answer, cut to what it can read."""
     faults = "; ".join(state.replies[place].answer.faults)
-    session, known = state.sessions[place].blind(), state.retrieved[place]
+    session, known = state.sessions[place], state.retrieved[place]
     return fitting(session, known, lambda seen, found: label_prompt(seen, found, faults), fits)[0]
 
 
@@ -146,7 +152,7 @@ def _broken(state: StudentState, context: StudentContext) -> list[int]:
     return [
         n
         for n, (session, reply) in rows
-        if reply.answer.faults and not state.unread[n] and session.session_id not in context.limits
+        if reply.answer.faults and not state.unread[n] and session.session_id not in context.bounds
     ]
 
 

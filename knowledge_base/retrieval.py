@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, Record, Retrieved, Session
+from bundlewise.domain import KNOWLEDGE_KINDS, BlindSession, Knowledge, KnowledgeKind, Record, Retrieved
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Vectors
@@ -71,7 +71,7 @@ def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
     return record.model_copy(update=changes)
 
 
-def query_of(session: Session) -> str:
+def query_of(session: BlindSession) -> str:
     """Return what is asked for a session: the kinds of all its products and their titles, in alphabetical order."""
     kinds = ", ".join(sorted(kind_of(title) for title in session.titles))
     return f"{kinds}. {'; '.join(sorted(short(title) for title in session.titles))}"
@@ -114,7 +114,7 @@ class Retriever:
     def _not_train(self) -> frozenset[str]:
         return self.store.catalogue.outside_train()
 
-    def _own(self, session: Session) -> frozenset[str]:
+    def _own(self, session: BlindSession) -> frozenset[str]:
         """Return the ids under which the session may have taught: its own, and those of equal item sets."""
         return self.store.catalogue.twins(session.item_set) | {session.session_id}
 
@@ -125,22 +125,21 @@ class Retriever:
         knowledge = fingerprint([meta["fingerprint"], meta["digest"], *readers])
         return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.catalogue.teachers(), knowledge])}
 
-    def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
-        """Return for each session what the policy admits; only titles are read."""
+    def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
+        """Return for each session what the policy admits."""
         if self.policy.is_plain:
             return [Retrieved() for _ in sessions]
         chosen = [[v for v in found.verdicts if v.kept] for found in self.explain(sessions)]
         pairs = zip(sessions, chosen, strict=True)
-        return [self._hinted(s.blind(), tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
+        return [self._hinted(s, tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
 
-    def explain(self, sessions: Sequence[Session]) -> list[Explanation]:
+    def explain(self, sessions: Sequence[BlindSession]) -> list[Explanation]:
         """Return for each session every candidate with its rank, the parts of its score, and why it was kept or not."""
-        seen = [session.blind() for session in sessions]
-        asked = [query_of(session) for session in seen]
+        asked = [query_of(session) for session in sessions]
         kinds = [kind for kind in KNOWLEDGE_KINDS if self.policy.quota(kind)]
         vectors = self.store.embedder.embed(asked if kinds else [])
         explained = []
-        for row, session in enumerate(seen):
+        for row, session in enumerate(sessions):
             terms = tuple(sorted({word for title in session.titles for word in words(title)}))
             ranked = [v for kind in kinds for v in self._ranked(session, kind, vectors[row], terms)]
             verdicts = tuple(within_budget(ranked, self.policy.budget, self._count_tokens))
@@ -149,7 +148,9 @@ class Retriever:
             )
         return explained
 
-    def _ranked(self, session: Session, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]) -> list[Verdict]:
+    def _ranked(
+        self, session: BlindSession, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]
+    ) -> list[Verdict]:
         quota, domain = self.policy.quota(kind), self.policy.domain_of(session.domain)
         index, catalogue, search = self.store.index, self.store.catalogue, self.policy.search
         pool, own = 4 * quota + 8, self._own(session)
@@ -198,12 +199,12 @@ class Retriever:
             refused[record.id] = dropped(record, score, why)
         return view
 
-    def leaving_out(self, session: Session, found: Retrieved, gone: str) -> Retrieved:
+    def leaving_out(self, session: BlindSession, found: Retrieved, gone: str) -> Retrieved:
         """Return what the session would be given if one record that it was given were not there."""
         kept = tuple((record, score) for record, score in found.records if record.id != gone)
-        return self._hinted(session.blind(), kept, gone)
+        return self._hinted(session, kept, gone)
 
-    def witnesses(self, session: Session, group: Sequence[int]) -> list[tuple[Knowledge, float]]:
+    def witnesses(self, session: BlindSession, group: Sequence[int]) -> list[tuple[Knowledge, float]]:
         """Return the thoughts that weighed most in the hints about the products at these places, strongest first."""
         if not self.policy.hints:
             return []
@@ -211,20 +212,20 @@ class Retriever:
         found = evidence.witnesses(session.titles, group, hidden)
         return [(evidence.thoughts[index], share) for index, share in found.items()]
 
-    def companions(self, session: Session, limit: int) -> list[str]:
+    def companions(self, session: BlindSession, limit: int) -> list[str]:
         """Return the kinds that known sessions bundle with kinds like the session's, the likeliest first."""
         if not self.policy.hints:
             return []
         evidence, hidden = self._evidence_for(session)
         return evidence.companions(session.titles, hidden, limit)
 
-    def _evidence_for(self, session: Session) -> tuple[PairEvidence, frozenset[int]]:
+    def _evidence_for(self, session: BlindSession) -> tuple[PairEvidence, frozenset[int]]:
         """Return the evidence for a session, and the places of the thoughts that it must not see."""
         evidence, hidden = self.evidence(self.policy.domain_of(session.domain)), self._own(session) | self._not_train
         thoughts = enumerate(evidence.thoughts)
         return evidence, frozenset(i for i, thought in thoughts if not hidden.isdisjoint(thought.source_session_ids))
 
-    def _hinted(self, session: Session, records: tuple[tuple[Knowledge, float], ...], gone: str = "") -> Retrieved:
+    def _hinted(self, session: BlindSession, records: tuple[tuple[Knowledge, float], ...], gone: str = "") -> Retrieved:
         if not self.policy.hints:
             return Retrieved(records=records)
         evidence, own = self._evidence_for(session)

@@ -7,9 +7,8 @@ import numpy as np
 
 from bundlewise.agents.assistant.conversation import Event
 from bundlewise.agents.student.decoder import Matrix, best_grouping
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import NO_LIMITS, Limits
 from bundlewise.agents.student.reading import cohesion
-from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import (
     Grouping,
     Item,

@@ -128,6 +128,7 @@ def test_a_category_that_reaches_the_prompt_is_a_leak(monkeypatch: pytest.Monkey
     def telling(session: Session, retrieved: Retrieved) -> str:
         return " / ".join(" > ".join(item.category) for item in session.items)
 
+    monkeypatch.setattr(Session, "blind", lambda self: self)
     monkeypatch.setattr(compose, "judge_prompt", telling)
     items = tuple(item.model_copy(update={"category": ("Bags", "Sleeves")}) for item in HELD.items)
     found = leaks([TRAIN, HELD.model_copy(update={"items": items})])
@@ -135,6 +136,7 @@ def test_a_category_that_reaches_the_prompt_is_a_leak(monkeypatch: pytest.Monkey
 
 
 def test_an_annotation_that_reaches_the_prompt_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "blind", lambda self: self)
     monkeypatch.setattr(compose, "name_prompt", lambda session, group: str(session.groups))
     session_of_three = session("valid-2", ["Tea", "Cup", "Pot"], ((1, 2),), split="validation")
     assert leaks([TRAIN, session_of_three]) == [

@@ -32,7 +32,9 @@ def engine(tiny_student: Path) -> StudentEngine:
 
 
 def ask(engine: Any, sessions: Sequence[Session] = SESSIONS, **dials: Any) -> list[Prediction]:
-    state = build_student_graph().invoke(StudentState(list(sessions)), context=StudentContext(engine, **dials))
+    state = build_student_graph().invoke(
+        StudentState([session.blind() for session in sessions]), context=StudentContext(engine, **dials)
+    )
     predictions: list[Prediction] = state["predictions"]
     return predictions
 
@@ -182,7 +184,7 @@ def test_what_is_too_long_is_cut_answered_and_told(tiny_student: Path) -> None:
     long = samples.session("long", [f"{'word' * 60}{n} {'more' * 60} thing" for n in range(8)])
     engine.model.config.max_position_embeddings = 4000
     try:
-        state = build_student_graph().invoke(StudentState([long]), context=StudentContext(engine))
+        state = build_student_graph().invoke(StudentState([long.blind()]), context=StudentContext(engine))
     finally:
         engine.model.config.max_position_embeddings = limit
     (prediction,) = state["predictions"]

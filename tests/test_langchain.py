@@ -12,7 +12,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 from samples import BagOfWords, record, session
 
-from bundlewise.domain import FoundBundle, KnownSession
+from bundlewise.bundles import FoundBundle
+from bundlewise.domain import KnownSession
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.store import KnowledgeStore
@@ -124,6 +125,6 @@ def test_the_student_graph_is_a_step_of_another(student: Student) -> None:
     from bundlewise.graphs.student import StudentState
     from bundlewise.langchain import build_student_graph
 
-    state: Any = StudentState([session("s", TITLES)])
+    state: Any = StudentState([session("s", TITLES).blind()])
     found = build_student_graph().invoke(state, context=student.context())["predictions"]
     assert found[0].session_id == "s"

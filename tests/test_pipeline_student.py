@@ -16,6 +16,7 @@ from bundlewise.graphs.student import StudentState, build_student_graph
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.pipeline.calibration import Calibration
 from bundlewise.pipeline.student import Student
 
 TITLES = ["glide mouse", "foam pad", "wool rug"]
@@ -40,7 +41,7 @@ def knowing(plain: Student, tmp_path_factory: pytest.TempPathFactory) -> Student
 
 
 def test_bundles_are_the_student_graph_s(knowing: Student) -> None:
-    expected = build_student_graph().invoke(StudentState([NEW]), context=knowing.context())["predictions"]
+    expected = build_student_graph().invoke(StudentState([NEW.blind()]), context=knowing.context())["predictions"]
     assert [p.bundles for p in knowing.answer([NEW])] == [p.bundles for p in expected] != [()]
 
 
@@ -58,7 +59,8 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     assert found.reading == fresh.reading != Student.open(student=str(tiny_student)).reading
     assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
     asked: list[object] = []
-    monkeypatch.setattr(Student, "fit", lambda *given: asked.append(given) or score)
+    calibration = Calibration(reading=fresh.reading, score=score)
+    monkeypatch.setattr(Student, "_fitted", lambda *given: asked.append(given) or calibration)
     again = Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
     assert again.reading == fresh.reading and told[0] == told[1] and asked == []
     (kept,) = (tmp_path / "cache").glob("reading-*.json")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
 
-from bundlewise.domain import Grouping, Item, Retrieved, Session
+from bundlewise.domain import BlindSession, Grouping, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
 from bundlewise.prompts.allowance import allowance
@@ -52,7 +52,7 @@ def unreadable(session: Session) -> str:
     )
 
 
-def judge_prompt(session: Session, retrieved: Retrieved) -> JudgePrompt:
+def judge_prompt(session: BlindSession, retrieved: Retrieved) -> JudgePrompt:
     """Return the prompt for a session; with nothing retrieved it is exactly the plain student's.
 
     Raises:
@@ -61,30 +61,29 @@ def judge_prompt(session: Session, retrieved: Retrieved) -> JudgePrompt:
     if reason := unreadable(session):
         raise UsageError(reason)
     count = len(session.items)
-    seen = session.blind()
     pairs = tuple(combinations(range(count), 2))
-    titles = seen.titles
+    titles = session.titles
     asked = [{"first": titles[a], "second": titles[b], "hint": retrieved.hints.get((a, b), "")} for a, b in pairs]
     questions = tuple(render_each("pair", asked))
-    head = render("judge", session=seen, records=[record for record, _ in retrieved.records])
+    head = render("judge", session=session, records=[record for record, _ in retrieved.records])
     return JudgePrompt(head, questions, pairs, count)
 
 
-def name_prompt(session: Session, group: tuple[int, ...]) -> str:
+def name_prompt(session: BlindSession, group: tuple[int, ...]) -> str:
     """Return the prompt that asks for the intent of one bundle."""
     return render("name", titles=[session.titles[place] for place in group])
 
 
-def label_prompt(session: Session, retrieved: Retrieved, feedback: str = "") -> str:
+def label_prompt(session: BlindSession, retrieved: Retrieved, feedback: str = "") -> str:
     """Return the prompt that asks for a label per product; feedback names the last answer's faults."""
     records = [record for record, _ in retrieved.records]
-    return render("label", session=session.blind(), records=records, feedback=feedback) + "\n"
+    return render("label", session=session, records=records, feedback=feedback) + "\n"
 
 
 def fitting(
-    session: Session,
+    session: BlindSession,
     retrieved: Retrieved,
-    compose: Callable[[Session, Retrieved], Prompt],
+    compose: Callable[[BlindSession, Retrieved], Prompt],
     fits: Callable[[Prompt], bool],
 ) -> tuple[Prompt, str]:
     """Return a prompt that the student can read whole, and what was cut for it: knowledge first, then titles.
@@ -96,9 +95,9 @@ def fitting(
 
 
 def _fitted(
-    session: Session,
+    session: BlindSession,
     retrieved: Retrieved,
-    compose: Callable[[Session, Retrieved], Prompt],
+    compose: Callable[[BlindSession, Retrieved], Prompt],
     fits: Callable[[Prompt], bool],
 ) -> tuple[Prompt, str]:
     go_on()
@@ -119,7 +118,7 @@ def _fitted(
     return prompt, ", ".join(filter(None, (cut, titles)))
 
 
-def _shortened(session: Session, count: int) -> Session:
+def _shortened(session: BlindSession, count: int) -> BlindSession:
     """Return a session whose titles have so many words, each of a usual length."""
     titles = [" ".join(word[:LONGEST_WORD] for word in short(title, count).split()) for title in session.titles]
     items = tuple(Item(id=item.id, title=title) for item, title in zip(session.items, titles, strict=True))

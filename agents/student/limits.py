@@ -3,8 +3,9 @@
 The student's scores are not touched: the decoder only never builds a grouping that breaks a limit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,15 @@ class Limits(Record):
         return self == Limits()
 
     def on(self, items: Sequence[Item]) -> "Bounds":
-        """Return the limits with the prices of a session's products; one without a price is beyond any price."""
+        """Return the limits with the prices of a session's products; one without a price is beyond any price.
+
+        The student itself sees no price.
+        """
         prices = np.array([np.inf if item.price is None else item.price for item in items])
         return Bounds(self, prices)
+
+
+NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.engine import Engine, Judgement, Progress, Written
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Judged, Reading, affinity_of, fit_reading
-from bundlewise.domain import Retrieved, Session
+from bundlewise.domain import BlindSession, Retrieved, Session
 from bundlewise.progress import go_on, progress
 
 Form = Literal["pairs", "labels"]
-NO_LIMITS: Mapping[str, Limits] = MappingProxyType({})
+NO_BOUNDS: Mapping[str, Bounds] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +37,20 @@ class Reply:
 
 def reply_by_pairs(
     engine: Engine,
-    sessions: Sequence[Session],
+    sessions: Sequence[BlindSession],
     retrieved: Sequence[Retrieved],
     prompts: Sequence[JudgePrompt],
     reading: Reading,
     progress: Progress | None = None,
-    limits: Mapping[str, Limits] = NO_LIMITS,
+    bounds: Mapping[str, Bounds] = NO_BOUNDS,
 ) -> list[Reply]:
-    """Ask about every pair, read the answers as bundles within a session's limits, then ask for the intents."""
+    """Ask about every pair, read the answers as bundles within a session's bounds, then ask for the intents."""
     judged = judge_as_read(engine, prompts, reading, progress)
-    bounds = [limits[s.session_id].on(s.items) if s.session_id in limits else None for s in sessions]
     known = [affinity_of(found, len(session.items)) for session, found in zip(sessions, retrieved, strict=True)]
     groups = []
-    for judgement, affinity, bound in zip(judged, known, bounds, strict=True):
+    for session, judgement, affinity in zip(sessions, judged, known, strict=True):
         go_on()
-        groups.append(reading.bundles(judgement.log_odds, affinity, bound))
+        groups.append(reading.bundles(judgement.log_odds, affinity, bounds.get(session.session_id)))
     asked = [(number, group) for number, bundles in enumerate(groups) for group in bundles]
     named = _intents(engine, [fitting_name(sessions[number], group, engine.fits) for number, group in asked])
     replies = []
@@ -74,7 +73,7 @@ def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
     return [found.get(place, Written("", 0, 0)) for place in range(len(prompts))]
 
 
-def fitting_name(session: Session, group: tuple[int, ...], fits: Callable[[str], bool]) -> str:
+def fitting_name(session: BlindSession, group: tuple[int, ...], fits: Callable[[str], bool]) -> str:
     """Return the prompt that asks for the intent of one bundle, with titles cut to what the student can read."""
     return fitting(session, Retrieved(), lambda seen, _: name_prompt(seen, group), fits)[0]
 
@@ -98,10 +97,11 @@ def judge_as_read(
 def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:
     """Let the student judge annotated sessions, to find out how it is to be read.
 
-    Prompts are cut as in serving; sessions whose prompts it cannot read even so are left out.
+    Here what is annotated parts from what the student sees. Prompts are cut as in serving; sessions whose prompts it
+    cannot read even so are left out.
     """
     composed = [
-        (session, found, fitting(session, found, judge_prompt, engine.fits)[0])
+        (session, found, fitting(session.blind(), found, judge_prompt, engine.fits)[0])
         for session, found in zip(sessions, retrieved, strict=True)
     ]
     known = [row for row in composed if engine.fits(row[2])]
@@ -122,7 +122,7 @@ def fit_student(
 
 
 def reply_by_labels(
-    engine: Engine, sessions: Sequence[Session], prompts: Sequence[str], progress: Progress | None = None
+    engine: Engine, sessions: Sequence[BlindSession], prompts: Sequence[str], progress: Progress | None = None
 ) -> list[Reply]:
     """Let the student write the whole answer under the grammar of the session's products."""
     sizes = [len(session.items) for session in sessions]

@@ -61,7 +61,8 @@ def explain(
 
     counter = token_counter(resolve(student)) if policy.budget is not None else None
     retriever = Retriever(opened(kb), policy, counter)
-    explanation, given = retriever.explain([asked])[0], retriever.retrieve([asked])[0]
+    seen = [asked.blind()]
+    explanation, given = retriever.explain(seen)[0], retriever.retrieve(seen)[0]
     if as_json:
         hints = [{"products": [a + 1, b + 1], "hint": word} for (a, b), word in given.hints.items()]
         print_json(explanation.model_dump(mode="json") | {"hints": hints})

@@ -122,9 +122,9 @@ def _plain(text: str) -> str:
 def _categories(held: Sequence[Session]) -> Iterator[Leak]:
     """Yield where a category, a price or an annotation changes what the student reads."""
     composed: tuple[Callable[[Session], object], ...] = (
-        lambda session: compose.judge_prompt(session, Retrieved()),
-        lambda session: compose.label_prompt(session, Retrieved()),
-        lambda session: compose.name_prompt(session, tuple(range(len(session.items)))),
+        lambda session: compose.judge_prompt(session.blind(), Retrieved()),
+        lambda session: compose.label_prompt(session.blind(), Retrieved()),
+        lambda session: compose.name_prompt(session.blind(), tuple(range(len(session.items)))),
     )
     for session in held:
         if not compose.unreadable(session) and any(write(session) != write(_disguised(session)) for write in composed):

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from bundlewise.agents.assistant.listed import products_in
 from bundlewise.agents.student.compose import unreadable
-from bundlewise.domain import FoundBundle, Prediction, Session
+from bundlewise.bundles import FoundBundle
+from bundlewise.domain import Prediction, Session
 from bundlewise.text import line
 
 MODEL = "bundlewise"

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 
 from bundlewise.agents.student.compose import unreadable
-from bundlewise.domain import FoundBundle, Item, Prediction, Session
+from bundlewise.bundles import FoundBundle
+from bundlewise.domain import Item, Prediction, Session
 from bundlewise.errors import UsageError
 
 Products = Session | Sequence[str | Item]

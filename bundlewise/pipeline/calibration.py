@@ -1,40 +1,35 @@
-"""How an untuned student is read: found out once, and kept in the cache under all that it depends on."""
+"""How an untuned student is to be read, found out on annotated sessions and kept."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from bundlewise import __version__
-from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.compose import unreadable
+from bundlewise.agents.student.engine import Engine
+from bundlewise.agents.student.reading import Reading, learn_chooser
+from bundlewise.agents.student.replies import fit_student
 from bundlewise.data.sessions import load
-from bundlewise.domain import Record, Session
+from bundlewise.domain import Record, Retrieved, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, write_text
 from bundlewise.settings import cache_folder
 
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.retrieval import Retriever
 
-class Calibrated(Record):
+
+class Calibration(Record):
     """A reading, and the mean GJS it reached on validation."""
 
     reading: Reading
     score: float
 
 
-def found_once(about: dict[str, Any], sessions: Sequence[Session], find: Callable[[], Calibrated]) -> Calibrated:
-    """Return what was found out before on the same student and sessions, or find it out now and keep it."""
-    key = fingerprint([__version__, about, [session.model_dump(mode="json") for session in sessions]])
-    path = cache_folder() / f"reading-{key}.json"
-    try:
-        return Calibrated.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        found = find()
-        write_text(path, found.model_dump_json())
-        return found
-
-
-def sessions_to_calibrate_on(data: str) -> list[Session]:
-    """Return the sessions of data to calibrate on.
+def sessions_of(data: str) -> list[Session]:
+    """Return the sessions to calibrate on.
 
     Raises:
         UsageError: no validation session is annotated.
@@ -43,3 +38,33 @@ def sessions_to_calibrate_on(data: str) -> list[Session]:
     if not any(session.split == "validation" and session.bundles for session in sessions):
         raise UsageError(f"no validation session of {data} is annotated; leave out --calibrate")
     return sessions
+
+
+def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
+    """Return the annotated sessions of a split that the student can read: not those of too many products, say."""
+    return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
+
+
+def fitted(
+    engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
+) -> Calibration:
+    """Choose the reading of the best mean GJS on validation; a chooser among groupings learns from training."""
+    known, seen = _retrieved(retriever, training), _retrieved(retriever, validation)
+    reading, score = fit_student(engine, validation, seen, learn_chooser(training, known))
+    return Calibration(reading=reading, score=score)
+
+
+def kept(key: object, fit: Callable[[], Calibration]) -> Calibration:
+    """Return a calibration from the cache, or found out now and kept under all that it depends on."""
+    path = cache_folder() / f"reading-{fingerprint([__version__, to_jsonable_python(key)])}.json"
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        found = fit()
+        write_text(path, found.model_dump_json())
+        return found
+
+
+def _retrieved(retriever: "Retriever | None", sessions: Sequence[Session]) -> list[Retrieved]:
+    seen = [session.blind() for session in sessions]
+    return retriever.retrieve(seen) if retriever else [Retrieved() for _ in seen]

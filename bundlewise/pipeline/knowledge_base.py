@@ -97,7 +97,7 @@ class KnowledgeBase:
             UsageError: a dial has a value it cannot have.
         """
         session = products if isinstance(products, Session) else Session.of(products)
-        return Retriever(self.store, Policy.of(**dials)).retrieve([session])[0]
+        return Retriever(self.store, Policy.of(**dials)).retrieve([session.blind()])[0]
 
     def as_retriever(self, k: int = 4, **settings: Any) -> "KnowledgeRetriever":
         """Return it as LangChain's `BaseRetriever`; `kind`, `domain` and `search` are as in `search`."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.domain import Prediction, Session, Split
+from bundlewise.domain import BlindSession, Prediction, Session
 from bundlewise.files import cost_path, fingerprint, is_special, only_process, partial_path, write_json, write_jsonl
 from bundlewise.progress import Advance, go_on, progress
 from bundlewise.prompts.render import student_fingerprints
@@ -20,14 +20,7 @@ Spread = Callable[..., Iterable[list[Prediction]]]
 """Answers batches of sessions in their order, somewhere else."""
 
 
-def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
-    """Return the annotated sessions of a split that the student can read: not those of too many products, say."""
-    from bundlewise.agents.student.compose import unreadable
-
-    return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
-
-
-def answer(sessions: Sequence[Session], context: "StudentContext") -> list[Prediction]:
+def answer(sessions: Sequence[BlindSession], context: "StudentContext") -> list[Prediction]:
     """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
 
     Batches are the same whoever calls, and so are the bytes of the answers.

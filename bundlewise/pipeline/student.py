@@ -1,21 +1,21 @@
 """The student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise import notebook
 from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
 from bundlewise.agents.student.decoder import Matrix
-from bundlewise.agents.student.limits import Limits
+from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
-from bundlewise.agents.student.reading import Reading, affinity_of, learn_chooser, reasons
-from bundlewise.agents.student.replies import NO_LIMITS, Form, fit_student, judge_as_read
+from bundlewise.agents.student.reading import Reading, affinity_of, reasons
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
+from bundlewise.bundles import FoundBundle
 from bundlewise.domain import (
-    FoundBundle,
+    BlindSession,
     Grouping,
     Item,
     Knowledge,
@@ -27,10 +27,10 @@ from bundlewise.domain import (
 )
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import StudentModel, manifest_for, open_model
-from bundlewise.pipeline.calibration import Calibrated, found_once, sessions_to_calibrate_on
+from bundlewise.pipeline.calibration import Calibration, annotated, fitted, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
-from bundlewise.pipeline.predictions import Spread, annotated, answer, answer_to_file
-from bundlewise.progress import Advance, progress
+from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
+from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Student:
     def open(
         cls,
         *,
-        kb: str | os.PathLike[str] | None = None,
-        adapter: str | os.PathLike[str] | None = None,
+        kb: str | PathLike[str] | None = None,
+        adapter: str | PathLike[str] | None = None,
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
         mode: str | None = None,
@@ -85,11 +85,10 @@ class Student:
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
         note, folder = note or (lambda _: None), Path(adapter) if adapter else None
-        place = os.fspath(kb) if kb is not None else None
         # Before what takes long: a wrong name is told at once.
-        sessions = sessions_to_calibrate_on(calibrate) if calibrate is not None else []
+        sessions = sessions_of(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, folder, any_prompts=any_prompts)
-        retriever = own_retriever(place, dict(dials or {}), manifest, student, folder, note)
+        retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
         found = cls(open_model(student, folder, manifest), retriever)
         if sessions:
@@ -104,10 +103,8 @@ class Student:
         Raises:
             UsageError: there are no such sessions.
         """
-        find = lambda: Calibrated(score=self.fit(sessions), reading=self.reading)  # noqa: E731
-        found = found_once(self.about, sessions, find)
-        self.reading = found.reading
-        count = len(annotated(sessions, "validation"))
+        found = kept([self.about, sessions], lambda: self._fitted(sessions))
+        self.reading, count = found.reading, len(annotated(sessions, "validation"))
         note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
 
     def fit(self, sessions: Sequence[Session]) -> float:
@@ -119,12 +116,15 @@ class Student:
         Raises:
             UsageError: no annotated validation session can be read.
         """
+        found = self._fitted(sessions)
+        self.reading = found.reading
+        return found.score
+
+    def _fitted(self, sessions: Sequence[Session]) -> Calibration:
         training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
         if not validation:
             raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-        chooser = learn_chooser(training, self._retrieve(training)) if self.retriever else None
-        self.reading, score = fit_student(self.model.engine, validation, self._retrieve(validation), chooser)
-        return score
+        return fitted(self.model.engine, self.retriever, training, validation)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -166,13 +166,12 @@ class Student:
     ) -> list[Prediction]:
         """Return the predictions of sessions by the student graph; one it cannot read is a failed prediction.
 
-        Limits hold by session id. In a notebook a bar shows how far it is, where `advance` hears of nothing.
+        Limits hold by session id. In a notebook a bar shows how far it is.
         """
-        if advance is None and len(sessions) > 1 and notebook.is_running():
-            with progress("generate", len(sessions)) as seen:
-                return self.answer(sessions, limits, form=form, repairs=repairs, advance=seen)
-        with self._lock:
-            return answer(sessions, self.context(form, repairs, advance, limits))
+        # Prices are for limits alone, and go beside the sessions.
+        bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
+        with self._lock, in_notebook("generate", len(sessions), advance) as told:
+            return answer(_blind(sessions), self.context(form, repairs, told, bounds))
 
     def as_runnable(self) -> "StudentRunnable":
         """Return it as LangChain's `Runnable`: a session or titles in, bundles out."""
@@ -191,12 +190,12 @@ class Student:
         form: Form = "pairs",
         repairs: int = 1,
         advance: Advance | None = None,
-        limits: Mapping[str, Limits] = NO_LIMITS,
+        bounds: Mapping[str, Bounds] = NO_BOUNDS,
     ) -> "StudentContext":
         """Return what the student graph runs on."""
         from bundlewise.graphs.student import StudentContext
 
-        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, limits)
+        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, bounds)
 
     def answer_to_file(
         self,
@@ -211,7 +210,7 @@ class Student:
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
         prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
         key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
-        key += [self.reading.model_dump(), [session.blind().model_dump() for session in sessions]]
+        key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
         dials: dict[str, Any] = {"form": form, "repairs": repairs}
         there = spread and partial(spread, reading=self.reading, settings=dials)
         return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
@@ -236,8 +235,9 @@ class Student:
 
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
         """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
+        seen = _blind(sessions)
         with self._lock:
-            return self._probabilities(sessions, self._retrieve(sessions))
+            return self._probabilities(seen, self._retrieve(seen))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
         """Return for each bundle (positions from 0) the knowledge it rests on, what changes it most first.
@@ -246,12 +246,13 @@ class Student:
         """
         if self.retriever is None or not groups:
             return [[] for _ in groups]
+        seen = session.blind()
         with self._lock:
-            given = self.retriever.retrieve([session])[0]
-            used = [(*given.records, *self.retriever.witnesses(session, group)) for group in groups]
+            given = self.retriever.retrieve([seen])[0]
+            used = [(*given.records, *self.retriever.witnesses(seen, group)) for group in groups]
             gone = list({record.id: record for group in used for record, _ in group})
-            variants = [given, *(self.retriever.leaving_out(session, given, key) for key in gone)]
-            judged = self._probabilities([session] * len(variants), variants)
+            variants = [given, *(self.retriever.leaving_out(seen, given, key) for key in gone)]
+            judged = self._probabilities([seen] * len(variants), variants)
         whole, less = judged[0], dict(zip(gone, judged[1:], strict=True))
         return [reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
@@ -260,7 +261,7 @@ class Student:
         if self.retriever is None:
             return []
         with self._lock:
-            return self.retriever.companions(session, limit)
+            return self.retriever.companions(session.blind(), limit)
 
     def beside(
         self, session: Session, candidates: Sequence[Item], limit: int = BESIDE
@@ -269,24 +270,29 @@ class Student:
 
         The evidence chooses the `limit` candidates that the student judges, each as one more product of the session.
         """
-        sessions = [session.model_copy(update={"items": (*session.items, item)}) for item in candidates]
+        sessions = _blind([session.model_copy(update={"items": (*session.items, item)}) for item in candidates])
         with self._lock:
             given = self._retrieve(sessions)
             rank = sorted(range(len(sessions)), key=lambda n: -_evidence_of_last(given[n], len(session.items)))[:limit]
             judged = self._probabilities([sessions[n] for n in rank], [given[n] for n in rank])
         return [(candidates[n], likely[-1, :-1].tolist()) for n, likely in zip(rank, judged, strict=True)]
 
-    def _retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+    def _retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         return self.retriever.retrieve(sessions) if self.retriever else [Retrieved() for _ in sessions]
 
-    def _probabilities(self, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Matrix]:
+    def _probabilities(self, sessions: Sequence[BlindSession], retrieved: Sequence[Retrieved]) -> list[Matrix]:
         engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
-        prompts = [fitting(session.blind(), found, judge_prompt, engine.fits)[0] for session, found in rows]
+        prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in rows]
         judged = judge_as_read(engine, prompts, self.reading)
         found = []
         for (session, known), judgement in zip(rows, judged, strict=True):
             found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
         return found
+
+
+def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
+    """Return sessions as the student sees them: this is its door."""
+    return [session.blind() for session in sessions]
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:

@@ -13,11 +13,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents.student.replies import NO_LIMITS, Form
+from bundlewise.agents.student.replies import NO_BOUNDS, Form
 from bundlewise.agents.teacher.outcomes import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
-from bundlewise.domain import Item, Knowledge, Prediction, Session
+from bundlewise.domain import BlindSession, Knowledge, Prediction, Session
 from bundlewise.graphs.assistant import build_assistant_graph
 from bundlewise.graphs.student import build_student_graph
 from bundlewise.graphs.teacher import build_teacher_graph
@@ -26,7 +26,7 @@ from bundlewise.pipeline.student import DEFAULT, Student
 
 if TYPE_CHECKING:
     from bundlewise.agents.student.engine import Engine
-    from bundlewise.agents.student.limits import Limits
+    from bundlewise.agents.student.limits import Bounds
     from bundlewise.agents.student.reading import Reading
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.graphs.chat_pilot import ChatPilot
@@ -91,9 +91,9 @@ class StudentForm(_Named):
         return self.student.reading
 
     @property
-    def limits(self) -> "Mapping[str, Limits]":
+    def bounds(self) -> "Mapping[str, Bounds]":
         """None: a form has no place for them."""
-        return NO_LIMITS
+        return NO_BOUNDS
 
     @property
     def progress(self) -> None:
@@ -176,7 +176,7 @@ class Bundled:
     """What the student makes of carts."""
 
     carts: list[list[str]]
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[BlindSession] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
 
 
@@ -188,11 +188,8 @@ class Distilled:
     records: list[Knowledge] = field(default_factory=list)
 
 
-def _read_carts(state: Carts) -> dict[str, list[Session]]:
-    carts = [tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1)) for titles in state.carts]
-    return {
-        "sessions": [Session(session_id=f"cart-{n}", split="test", items=items) for n, items in enumerate(carts, 1)]
-    }
+def _read_carts(state: Carts) -> dict[str, list[BlindSession]]:
+    return {"sessions": [Session.of(titles, f"cart-{n}").blind() for n, titles in enumerate(state.carts, 1)]}
 
 
 def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from bundlewise.agents.student.limits import Limits
-from bundlewise.agents.student.replies import NO_LIMITS
+from bundlewise.agents.student.limits import NO_LIMITS, Limits
 from bundlewise.domain import Grouping, Item, Prediction, Reason, Session
 from bundlewise.server.service import Service
 

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from bundlewise.agents.student.limits import Limits
-from bundlewise.agents.student.replies import NO_LIMITS
+from bundlewise.agents.student.limits import NO_LIMITS, Limits
 from bundlewise.domain import Prediction, Session
 from bundlewise.pipeline.predictions import GENERATE_BATCH
 from bundlewise.progress import Unwanted, go_on, while_wanted

@@ -14,8 +14,8 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from bundlewise.agents.assistant.offers import Bundler
+from bundlewise.agents.student.limits import NO_LIMITS
 from bundlewise.agents.student.limits import Limits as BundleLimits
-from bundlewise.agents.student.replies import NO_LIMITS
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
 from bundlewise.server.limits import Limits
 from bundlewise.server.meters import Meters

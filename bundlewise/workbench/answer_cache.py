@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bundlewise import __version__
-from bundlewise.agents.student.reading import Reading, learn_chooser
-from bundlewise.agents.student.replies import Form, fit_student
-from bundlewise.domain import Prediction, Retrieved, Session
+from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.replies import Form
+from bundlewise.domain import BlindSession, Prediction, Retrieved, Session
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import fingerprint
+from bundlewise.pipeline.calibration import fitted
 from bundlewise.pipeline.student import Student
 from bundlewise.prompts import render
 from bundlewise.prompts.library import Library, using
@@ -123,9 +124,7 @@ class Bench:
         return reading
 
     def _fit(self, sessions: Sequence[Session]) -> Reading:
-        retriever = self.student.retriever
-        found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
-        return fit_student(self.student.model.engine, sessions, found, learn_chooser(sessions, found))[0]
+        return fitted(self.student.model.engine, self.student.retriever, sessions, sessions).reading
 
     @staticmethod
     def prompts() -> str:
@@ -146,7 +145,7 @@ class _Given:
     def __init__(self, retrieved: Retrieved) -> None:
         self._retrieved = retrieved
 
-    def retrieve(self, sessions: Sequence[Session]) -> list[Retrieved]:
+    def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         return [self._retrieved for _ in sessions]
 
 

@@ -65,7 +65,7 @@ class Opening:
         self, sessions: Sequence[Session], known: Sequence[Session], retriever: "Retriever | None"
     ) -> list[World]:
         """Return what the prompts of sessions depend on: knowledge, other sessions, and who reads them."""
-        found = retriever.retrieve(sessions) if retriever else [Retrieved() for _ in sessions]
+        found = retriever.retrieve([s.blind() for s in sessions]) if retriever else [Retrieved() for _ in sessions]
         reader = Reader(self._base) if self._base else None
         return [World(each, known, reader) for each in found]
 

@@ -134,7 +134,7 @@ class Playground:
 
     def retrieved(self, session: Session) -> Retrieved:
         """Return the knowledge for a session; run where the student is alone."""
-        return self.live.retriever.retrieve([session])[0] if self.live.retriever else Retrieved()
+        return self.live.retriever.retrieve([session.blind()])[0] if self.live.retriever else Retrieved()
 
     def render(self, name: str, text: str, session: Session, retrieved: Retrieved | None = None) -> Shown:
         """Return what a model gets for a session, and knowledge for it, under an edited template.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt, size_of
 from bundlewise.agents.student.replies import fitting_name
-from bundlewise.domain import Record, Retrieved, Session
+from bundlewise.domain import BlindSession, Record, Retrieved, Session
 from bundlewise.errors import DataError
 from bundlewise.prompts.library import current
 from bundlewise.prompts.outside import charged
@@ -199,7 +199,7 @@ def _label(session: Session, world: World) -> Rendered:
 
 
 def _fitted(
-    name: str, session: Session, world: World, compose: Callable[[Session, Retrieved], Prompt]
+    name: str, session: Session, world: World, compose: Callable[[BlindSession, Retrieved], Prompt]
 ) -> tuple[Prompt, str]:
     prompt, cut = fitting(session.blind(), world.retrieved, compose, lambda prompt: world.fits(name, prompt))
     world.refuse_long(name, prompt)
@@ -209,7 +209,7 @@ def _fitted(
 def _names(session: Session, world: World) -> Iterator[Rendered]:
     """Yield a prompt for every annotated bundle, or one for all products together."""
     for group in session.groups or (tuple(range(len(session.items))),):
-        text = fitting_name(session, group, lambda prompt: world.fits("name", prompt))
+        text = fitting_name(session.blind(), group, lambda prompt: world.fits("name", prompt))
         world.refuse_long("name", text)
         about = f"session {session.session_id}, products {', '.join(str(place + 1) for place in group)}"
         with charged(current().template("name")):
