@@ -91,7 +91,10 @@ def test_parts_of_a_message_are_read_and_streamed(student: Student) -> None:
     model = student.as_chat_model()
     reply = model.invoke([HumanMessage(parts)])
     assert len(reply.response_metadata["bundles"]) == 1
-    assert "".join(str(chunk.content) for chunk in model.stream([HumanMessage(parts)])) == reply.content
+    pieces = list(model.stream([HumanMessage(parts)]))
+    assert "".join(str(piece.content) for piece in pieces) == reply.content
+    assert pieces[-1].response_metadata["bundles"] == reply.response_metadata["bundles"]
+    assert model.invoke([HumanMessage(parts)], stop=["mouse"]).content == str(reply.content).partition("mouse")[0]
 
 
 def test_a_message_without_a_list_is_told_what_to_send(student: Student) -> None:

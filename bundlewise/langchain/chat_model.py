@@ -1,13 +1,13 @@
 """The student as a LangChain chat model: a message that lists products in, their bundles as text and as data out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
 
 from bundlewise.agents.assistant.listed import products_in
@@ -38,6 +38,11 @@ class ChatBundlewise(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": MODEL}
 
+    def _get_ls_params(self, stop: list[str] | None = None, **given: Any) -> LangSmithParams:
+        told = super()._get_ls_params(stop=stop, **given)
+        told.setdefault("ls_model_name", MODEL)
+        return told
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -45,14 +50,34 @@ class ChatBundlewise(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **_: Any,
     ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._message(messages, stop))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **_: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Yield the reply line by line; its data come with the last piece."""
+        whole = self._message(messages, stop)
+        for row in str(whole.content).splitlines(keepends=True):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=row))
+            if run_manager:
+                run_manager.on_llm_new_token(row, chunk=chunk)
+            yield chunk
+        data, usage = whole.response_metadata, whole.usage_metadata
+        last = AIMessageChunk(content="", chunk_position="last", response_metadata=data, usage_metadata=usage)
+        yield ChatGenerationChunk(message=last)
+
+    def _message(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None) -> AIMessage:
         """Return the reply to the last message; `stop` ends its text, as in other chat models."""
         titles = products_in(str(messages[-1].text))
         text, bundles, usage = self._reply(titles) if len(titles) > 1 else (NO_PRODUCTS, [], _usage(None))
         for mark in stop or ():
             text = text.partition(mark)[0] if mark else text
         told = {"model_name": MODEL, "bundles": [bundle.model_dump(mode="json") for bundle in bundles]}
-        message = AIMessage(text, response_metadata=told, usage_metadata=usage)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return AIMessage(text, response_metadata=told, usage_metadata=usage)
 
     def _reply(self, titles: Sequence[str]) -> tuple[str, list[FoundBundle], UsageMetadata]:
         session = Session.of(titles)
