@@ -1,7 +1,8 @@
 """Share of thoughts that the check of words refuses: real ones, and ones with a planted sentence about a strange thing.
 
 `python benchmarks/grounding_shares.py --sessions DATA.jsonl --thoughts PACK.jsonl`, each as often as there are domains.
-The shapes of TUNED were used while the check was written, those of HELD_OUT were not.
+The shapes of TUNED were used while the check was written, those of HELD_OUT were not,
+and those of SECOND were written before the check went by the sentence.
 """
 
 import argparse
@@ -12,7 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.sentences import sentences, trimmed
 from bundlewise.agents.teacher.things import things
 from bundlewise.data.sessions import load
 from bundlewise.text import kind as kind_of
@@ -50,6 +52,22 @@ HELD_OUT = (
     "The {x} and the {own} share one use.",
     "A {x} and a {own} were chosen.",
 )
+SECOND = (
+    "The {own} finds its counterpart in the {x}.",
+    "I would group the {x} with the {own}.",
+    "Because the {x} suits the {own}, the two are bundled.",
+    "Although the {x} looks similar, it is not part of the bundle.",
+    "Together, the {own} and {x} cover one need.",
+    "The {own} sits next to the {x} in the cart.",
+    "Here the {x} supports the {own}.",
+    "Anyone buying the {x} will need the {own}.",
+    "The {own} comes first, then the {x}.",
+    "No other product matches the {x}.",
+    "The {x} adds to what the {own} offers.",
+    "A shopper with the {own} may look for a {x} next.",
+    "The remaining {x} fits nothing.",
+    "For the {own}, the obvious partner is the {x}.",
+)
 COMPOUNDS = ("unicorn saddle", "dragon bridle", "moon ladder", "pirate anvil", "ghost kettle", "wizard canoe")
 
 
@@ -73,32 +91,36 @@ def main() -> None:
     domains = rows(args.sessions, args.thoughts)
     single = sorted(word for word in things() if " " not in word and 4 < len(word) < 11)
     for number, domain in enumerate(domains):
-        known = Vocabulary.of(kind for row, _ in domain for kind in row["item_kinds"])
+        titled = [pair for row, session in domain for pair in zip(row["item_kinds"], session.titles, strict=True)]
+        known = Vocabulary.of((kind for kind, _ in titled), titled)
         others = sorted(
             {k for d in domains[:number] + domains[number + 1 :] for row, _ in d for k in row["item_kinds"]}
         )
         planted = {"kinds of other domains": others, "things of the list": single, "compounds": COMPOUNDS}
-        shares: Counter[str] = Counter()
+        shares: dict[str, float] = Counter()
+        told = [len(sentences(f"{row['text']} {row['lesson']}")) for row, _ in domain]
         start = time.process_time()
         for row, session in domain:
             text = f"{row['text']} {row['lesson']}"
             shares["real refused"] += bool(foreign(text, session, row["item_kinds"], known))
             shares["real told"] += bool(strangers(text, session, row["item_kinds"], known))
+            left = trimmed(text, lambda each, s=session, k=row["item_kinds"], v=known: strangers(each, s, k, v))[1]
+            shares["real sentences left out"] += len(left) * len(domain) / sum(told)
         spent = time.process_time() - start
         for row, session in domain:
             own = kind_of(dice.choice(session.titles))
             for name, words in planted.items():
-                for held, shapes in (("tuned", TUNED), ("held out", HELD_OUT)):
+                for held, shapes in (("tuned", TUNED), ("held out", HELD_OUT), ("second", SECOND)):
                     said = dice.choice(shapes).format(x=dice.choice(words), own=own)
                     text = f"{row['text']} {said}"
                     refused = bool(foreign(text, session, row["item_kinds"], known))
                     shares[f"{name}, {held}: refused"] += refused
-                    shares[f"{name}, {held}: told"] += (
+                    shares[f"{name}, {held}: told, sentence left out"] += (
                         bool(strangers(said, session, row["item_kinds"], known)) or refused
                     )
         print(args.thoughts[number].stem, f"{len(domain)} thoughts, checked in {spent:.2f} s of CPU")
         for name, count in shares.items():
-            print(f"  {name:45} {count / len(domain):.1%}")
+            print(f"  {name:60} {count / len(domain):.1%}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def build(folder: Path, count: int) -> Numbers:
         store.change(Change("sessions", sessions=known_sessions(records)))
     with timed(numbers, "one_more_seconds", embedder.spent):
         store.change(Change("one more", records[-1:]))
-    store.catalogue.close()
+    store.database.close()
     return numbers | {"disk_mb": megabytes(folder / "ours")}
 
 
@@ -175,7 +175,7 @@ def recall(store: KnowledgeStore, questions: Sequence[Asked]) -> dict[str, float
     found: dict[str, float] = {}
     for kind, quota in QUOTAS.items():
         best = np.full((len(vectors), quota), -1.0, np.float32)
-        for block in blocks(store.catalogue.records(kind)):
+        for block in blocks(store.records.select(kind)):
             scores = vectors @ store.embedder.embed([retrieval_key(record) for record in block]).T
             best = -np.sort(-np.concatenate([best, scores], axis=1), axis=1)[:, :quota]
         pairs = zip(answers, best[:, -1], strict=True)

@@ -24,7 +24,7 @@ from bundlewise.finetune.examples import Example, examples, plan
 from bundlewise.finetune.lora import lora_settings, with_lora
 from bundlewise.finetune.training import Training, optimizer_of, schedule
 from bundlewise.models.folders import resolve
-from bundlewise.models.memory import Shape
+from bundlewise.models.memory import ModelShape
 
 HELD_OUT = 40
 
@@ -174,7 +174,7 @@ def _optimizer(model: Any, config: TrainingConfig, steps: int) -> tuple[Any, Any
 
 def flops(student: str, config: TrainingConfig) -> float:
     """Return the floating-point operations a token that training needs: forward, and backward through tuned layers."""
-    shape = Shape.of(resolve(student))
+    shape = ModelShape.of(resolve(student))
     assert shape is not None
     return 2.0 * shape.layer_parameters * (shape.layers + (config.layers or shape.layers))
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from bundlewise.graphs.teacher_state import Dials
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.pipeline.assistant import Assistant
-    from bundlewise.pipeline.distil import Payment, distil
-    from bundlewise.pipeline.knowledge_base import KnowledgeBase
+    from bundlewise.pipeline.distil import Payment
+    from bundlewise.pipeline.knowledge_base import KnowledgeBase, distil
     from bundlewise.pipeline.student import Student
     from bundlewise.pipeline.tune import finetune
 
@@ -69,8 +69,8 @@ HOMES = {
     "graphs.teacher_state": ("Dials",),
     "knowledge_base.policy": ("Policy",),
     "pipeline.assistant": ("Assistant",),
-    "pipeline.distil": ("Payment", "distil"),
-    "pipeline.knowledge_base": ("KnowledgeBase",),
+    "pipeline.distil": ("Payment",),
+    "pipeline.knowledge_base": ("KnowledgeBase", "distil"),
     "pipeline.student": ("Student",),
 }
 """The module that each public name is imported from; `finetune` is the package of that name, which can be called."""

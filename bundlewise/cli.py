@@ -13,7 +13,7 @@ from bundlewise.commands.options import prompts_option
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.masking import without_key
 from bundlewise.signals import Stopped, signals_stop
-from bundlewise.terminal import Stream, one_line, printable_streams
+from bundlewise.terminal import PrintableStream, one_line, printable_streams
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            if isinstance(sys.stdout, Stream) and sys.stdout.has_failed(error):
+            if isinstance(sys.stdout, PrintableStream) and sys.stdout.has_failed(error):
                 raise
             place = error.filename or "a pipe that was written to"
             raise PipeError(f"{place} has no reader any more; run it again with one that reads to the end") from error

@@ -8,15 +8,15 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.inputs import BOM, is_input, local, text_of
+from bundlewise.locks import HeldError, held
 from bundlewise.scratch import scratch_file
 from bundlewise.strictly import KEEP_ONE, RepeatedKey, once
-from bundlewise.text import normal, unaccented
 
 LINKS = 40
 STANDARD = ("in", "out", "err")
@@ -111,21 +111,22 @@ def only_process(
     """Hold a folder against other processes while the block runs; `wait` for one that holds it.
 
     Args:
-        folder: what is written; the lock lies beside it.
+        folder: what is written; the lock lies beside it while the block runs.
         wait: whether to wait, or else to refuse.
         remedy: what the refusal advises.
 
     Raises:
-        BundlewiseError: another process holds it.
+        BundlewiseError: another process holds it, or nothing can be written there.
     """
-    from filelock import FileLock, Timeout
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=-1 if wait else 0):
-            yield
-    except Timeout as error:
-        raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
+    with ExitStack() as holding:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            holding.enter_context(held(folder.with_name(f".{folder.name}.lock"), wait=wait))
+        except HeldError as error:
+            raise BundlewiseError(f"another process is writing {folder}; {remedy}") from error
+        except OSError as error:
+            raise BundlewiseError(f"cannot write {folder}: {error.strerror}; choose another path") from error
+        yield
 
 
 def cost_path(output: Path) -> Path:
@@ -181,12 +182,6 @@ def fingerprint(value: Any) -> str:
     """Return 12 hex digits that change whenever the JSON-like value changes."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def slug(name: str) -> str:
-    """Return a name as a file name that needs no quotes; names that ASCII cannot spell get a number of their own."""
-    spelt = "-".join(re.findall(r"[a-z0-9]+", unaccented(name).lower()))
-    return spelt if spelt and name.isascii() else "-".join(filter(None, (spelt, fingerprint(normal(name))[:8])))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ def _held_file(target: Path) -> tuple[Path, int]:
     while True:
         path = _name(target)
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        if _hold(number) and _is_there(path, number):
+        if _hold(number) and is_there(path, number):
             return path, number
         # Another process took it for one that a kill left.
         os.close(number)
@@ -103,7 +103,7 @@ def _held_folder(target: Path) -> tuple[Path, int | None]:
         if fcntl is None:
             return path, None
         number = os.open(path, os.O_RDONLY)
-        if _hold(number) and _is_there(path, number):
+        if _hold(number) and is_there(path, number):
             return path, number
         os.close(number)
 
@@ -121,7 +121,8 @@ def _hold(number: int) -> bool:
     return True
 
 
-def _is_there(path: Path, number: int) -> bool:
+def is_there(path: Path, number: int) -> bool:
+    """Say whether an open file or folder is still the one of that name."""
     try:
         return os.path.samestat(path.stat(), os.fstat(number))
     except FileNotFoundError:

@@ -73,11 +73,15 @@ SUBSTANTIAL = 4
 
 def normal(text: str) -> str:
     """Return a text in one form: composed, without case, wide forms, invisible marks, or heaps of marks on a letter."""
-    text = _MARKS.sub(r"\1", text)
-    text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-    text = _HIDDEN.sub("", text).replace("\u200b", " ").translate(_HYPHENS)
+    text = _HIDDEN.sub("", plain_forms(text)).replace("\u200b", " ")
     text = _CYRILLIC_APOSTROPHE.sub("'", text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def plain_forms(text: str) -> str:
+    """Return a text with one form of wide letters and of hyphens, and without heaps of marks on a letter."""
+    text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _MARKS.sub(r"\1", text))
+    return text.translate(_HYPHENS)
 
 
 def tokens(text: str) -> list[str]:

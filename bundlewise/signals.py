@@ -3,13 +3,12 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = 130
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM",) if hasattr(signal, name)))
 """Signals whose handlers may raise anywhere in the main thread."""
@@ -65,8 +64,10 @@ def signals_stop() -> Iterator[Stopped]:
 
 
 @contextmanager
-def signals_wait() -> Iterator[None]:
+def signals_wait(tell: Callable[[int], None] = lambda _: None) -> Iterator[None]:
     """Let signals that would break the block off wait until it has ended, however it ends; keep the block short.
+
+    `tell` hears of each signal when it comes.
 
     Only the main thread is broken off by signals: in others nothing changes. A signal without a handler of Python keeps
     its effect.
@@ -82,6 +83,7 @@ def signals_wait() -> Iterator[None]:
             before[number](number, frame)
         else:
             heard.append(number)
+            tell(number)
 
     try:
         for number in RAISING:
@@ -96,3 +98,38 @@ def signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
         for number in heard:
             signal.raise_signal(number)
+
+
+@dataclass
+class NotedSignals:
+    """Signals that are noted and break off only blocks that allow it, each at most once.
+
+    It is for work that must end in good order, and of which parts may be given up.
+    """
+
+    heard: list[int] = field(default_factory=list)
+    _breaks: bool = False
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note the signals of the block; one that came is raised at its end."""
+        self.heard.clear()
+        with signals_wait(self._hear):
+            yield
+
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Let the first signal break the block off, also one that came before it; more of them are noted."""
+        try:
+            self._breaks = True
+            if self.heard:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._breaks = False
+
+    def _hear(self, number: int) -> None:
+        self.heard.append(number)
+        if self._breaks:
+            self._breaks = False
+            raise KeyboardInterrupt

@@ -41,7 +41,7 @@ def _escaped(character: str) -> str:
     return json.dumps(character)[1:-1]
 
 
-class Stream:
+class PrintableStream:
     """A text stream that takes any text: what its encoding lacks is escaped.
 
     Args:
@@ -136,8 +136,8 @@ def printable_streams() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     _open_descriptors()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        out: Any = Stream(sys.stdout or nowhere)
-        err: Any = Stream(sys.stderr or nowhere, patient=True)
+        out: Any = PrintableStream(sys.stdout or nowhere)
+        err: Any = PrintableStream(sys.stderr or nowhere, patient=True)
         sys.stdout, sys.stderr = out, err
         try:
             yield
@@ -156,8 +156,8 @@ def _open_descriptors() -> None:
 
 def _trusted(stream: TextIO) -> Any:
     """Return a stream that lets through what drives a terminal."""
-    if isinstance(stream, Stream):
-        return Stream(stream.raw, clean=False, patient=stream.patient)
+    if isinstance(stream, PrintableStream):
+        return PrintableStream(stream.raw, clean=False, patient=stream.patient)
     return stream
 
 

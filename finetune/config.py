@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from bundlewise.domain import Record
 from bundlewise.errors import UsageError
 from bundlewise.models import memory
-from bundlewise.models.memory import Format, Shape
+from bundlewise.models.memory import Format, ModelShape
 
 
 class TrainingConfig(Record):
@@ -53,7 +53,7 @@ class Preset:
 
     name: str
     student: str
-    shape: Shape
+    shape: ModelShape
     config: TrainingConfig
 
     def tuning_bytes(self, weights: Format) -> float:
@@ -78,25 +78,25 @@ PRESETS = {
         Preset(
             "tiny",
             "smollm2-135m",
-            Shape(576, 30, 1536, 49152, 9, 3, tied=True),
+            ModelShape(576, 30, 1536, 49152, 9, 3, tied=True),
             TrainingConfig(),
         ),
         Preset(
             "small",
             "Qwen/Qwen2.5-0.5B-Instruct",
-            Shape(896, 24, 4864, 151936, 14, 2, tied=True),
+            ModelShape(896, 24, 4864, 151936, 14, 2, tied=True),
             TrainingConfig(learning_rate=5e-4, layers=12, batch_tokens=2000),
         ),
         Preset(
             "base",
             "Qwen/Qwen3-4B-Instruct-2507",
-            Shape(2560, 36, 9728, 151936, 32, 8, tied=True, head=128),
+            ModelShape(2560, 36, 9728, 151936, 32, 8, tied=True, head=128),
             TrainingConfig(learning_rate=2e-4, layers=0, batch_tokens=4000, gradient_checkpointing=True),
         ),
         Preset(
             "large",
             "meta-llama/Llama-3.1-8B-Instruct",
-            Shape(4096, 32, 14336, 128256, 32, 8, tied=False),
+            ModelShape(4096, 32, 14336, 128256, 32, 8, tied=False),
             TrainingConfig(learning_rate=1e-4, layers=0, batch_tokens=4000, gradient_checkpointing=True, four_bit=True),
         ),
     )

@@ -1,20 +1,19 @@
 """SFT examples: what the student reads, and the tokens it should answer at which places."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
+from bundlewise.agents.student import intent_form
 from bundlewise.agents.student.compose import judge_prompt, name_prompt, together
 from bundlewise.agents.student.engine import Encoded, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Knowledge, Retrieved, Session
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.prompts.render import render
-from bundlewise.text import line, normal, unaccented
+from bundlewise.text import line
 
-INTENT_WORDS = 6
 LESSON_TOKENS = 96
 """Tokens of a record that are taught: a pattern or rule whole, a thought but for a long end."""
 
@@ -26,12 +25,6 @@ class Example:
     encoded: Encoded
     targets: tuple[int, ...]
     task: Literal["judge", "name", "lesson"] = "judge"
-
-
-def intent_text(intent: str) -> str:
-    """Return an annotated intent in the form the student writes: lower-case words without accents, six at most."""
-    spelt = unaccented(normal(intent.replace("\u2019", "'")))
-    return " ".join(re.findall(r"[a-z0-9][a-z0-9'-]*", spelt)[:INTENT_WORDS])
 
 
 def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:
@@ -56,7 +49,7 @@ def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Exa
 def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
     """Return the question for one bundle's intent with the annotators' words."""
     prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session.blind(), session.groups[bundle]))
-    answer = [*token_ids(tokenizer, f" {intent_text(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
+    answer = [*token_ids(tokenizer, f" {intent_form.taught(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
     return _written(prompt, answer, "name")
 
 
@@ -97,7 +90,7 @@ def examples(
         order = list(range(len(session.items)))
         random.shuffle(order)
         made.append(judge_example(tokenizer, *reorder(session, found, order)))
-    bundles = [(s, k) for s in sessions for k, bundle in enumerate(s.bundles) if intent_text(bundle.intent)]
+    bundles = [(s, k) for s in sessions for k, bundle in enumerate(s.bundles) if intent_form.taught(bundle.intent)]
     chosen = random.sample(bundles, round(len(bundles) * intents))
     made += [name_example(tokenizer, session, number) for session, number in chosen]
     taught = random.sample(list(lessons), min(len(lessons), len(sessions)))

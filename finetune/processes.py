@@ -2,13 +2,23 @@
 
 Only LoRA gradients travel, which are small: each process takes its share of every batch, the gradients
 are summed, and all take the same step. One process is the case of a sum with one term.
+
+Processes that wait for each other must stop together. So what may be broken off runs `together`: afterwards
+each tells whether it was, and all stop where one was.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from bundlewise.extras import require
+from bundlewise.finetune.deadline import TimeIsOver
 from bundlewise.finetune.examples import Example
+from bundlewise.signals import NotedSignals
+
+T = TypeVar("T")
+Stop = TimeIsOver | KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -17,10 +27,12 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    _signals: NotedSignals = field(default_factory=NotedSignals, compare=False, repr=False)
 
     @classmethod
     def current(cls) -> "Processes":
         """Return where this process stands; alone unless a launcher says otherwise."""
+        require("train", "tuning a student")
         import torch
         from accelerate import PartialState
 
@@ -47,21 +59,41 @@ class Processes:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
 
-    def total(self, value: float) -> float:
-        """Return the sum of a number over all processes."""
+    @contextmanager
+    def stopping_together(self) -> Iterator[None]:
+        """Let signals of the block break off only what runs `together`; one that comes elsewhere waits for it."""
         if self.count == 1:
-            return value
+            yield
+            return
+        with self._signals.noted():
+            yield
+
+    def together(self, work: Callable[[], T]) -> list[T]:
+        """Do this process's part of a work and return the results of all parts, by process.
+
+        The work itself must not wait for other processes.
+
+        Raises:
+            TimeIsOver: the time of one process is over; all raise it.
+            KeyboardInterrupt: a signal has stopped one process; all raise it.
+        """
+        if self.count == 1:
+            return [work()]
         from accelerate.utils import gather_object
 
-        return float(sum(gather_object([value])))
+        # Each process gives one pair, of which one half is None.
+        results, stops = zip(*gather_object([self._result_or_stop(work)]), strict=True)
+        if found := [stop for stop in stops if stop is not None]:
+            # A signal comes before the time: the user waits for the end of the command.
+            raise next((stop for stop in found if isinstance(stop, KeyboardInterrupt)), found[0])
+        return list(results)
 
-    def from_first(self, value: Any) -> Any:
-        """Return the first process's value everywhere."""
-        if self.count == 1:
-            return value
-        from accelerate.utils import broadcast_object_list
-
-        return broadcast_object_list([value])[0]
+    def _result_or_stop(self, work: Callable[[], T]) -> tuple[T | None, Stop | None]:
+        try:
+            with self._signals.breaking():
+                return work(), None
+        except (TimeIsOver, KeyboardInterrupt) as stop:
+            return None, stop
 
     def wait(self) -> None:
         """Go on when all processes have come here."""

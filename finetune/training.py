@@ -1,7 +1,6 @@
 """LoRA training of the student: loss at answer places only, resumable to the bit, deterministic."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -99,11 +98,11 @@ class Training:
         self.deadline.earlier = self._state.seconds
         self._late = False
         self.model.train()
-        # Several processes stop between steps only, together, or those left would wait for ever.
-        with self.deadline.within(self.model) if self.processes.count == 1 else nullcontext():
-            stopped = self._until_stopped()
-        self.model.eval()
-        return self._finish(stopped)
+        with self.processes.stopping_together():
+            with self.deadline.within(self.model):
+                stopped = self._until_stopped()
+            self.model.eval()
+            return self._finish(stopped)
 
     def _until_stopped(self) -> str:
         """Take the steps; at a stop the step at hand is dropped: nothing of it is in the weights yet."""
@@ -119,6 +118,8 @@ class Training:
             if self._state.losses:
                 with signals_wait():
                     self._save()
+            # A launcher that sees one process end kills the others: the first has saved by then.
+            self.processes.wait()
             raise
 
     def _steps(self) -> str:
@@ -149,8 +150,6 @@ class Training:
     def _reason_to_stop(self) -> str:
         if self._state.without_progress() >= self.config.patience:
             return f"no better validation in {self.config.patience} evaluations"
-        if self.processes.from_first(self.deadline.left <= 0):
-            raise self.deadline.over()
         return ""
 
     def _step(self, step: int) -> float:
@@ -163,7 +162,7 @@ class Training:
 
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * schedule(step - 1, len(self.batches))
-        loss = self.processes.total(self._backward(self.batches[step - 1]))
+        loss = sum(self.processes.together(lambda: self._backward(self.batches[step - 1])))
         self.processes.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
         if bool(torch.isfinite(norm)) and loss == loss:
@@ -183,6 +182,7 @@ class Training:
         """
         import torch
 
+        self.deadline.check()
         total = 0.0
         for task, weight in (("judge", 1.0), ("name", NAME_WEIGHT), ("lesson", LESSON_WEIGHT)):
             whole = [example for example in batch if example.task == task]
@@ -213,14 +213,20 @@ class Training:
         if self.validate is None or state.scored(step):
             return
         self.model.eval()
-        with self.deadline.alarm() if self.processes.count == 1 else nullcontext():
-            score = self.processes.from_first(self.validate() if self.processes.first else 0.0)
+        score = self.processes.together(self._score)[0]
         self.model.train()
         with signals_wait():
             if state.is_new_best(score):
                 state.best = [p.detach().cpu().clone() for p in self._parameters]
                 state.found = self.found() if self.found and self.processes.first else ""
             state.scores.append((step, score))
+
+    def _score(self) -> float:
+        """Return the score of the weights as they are; only the first process knows it."""
+        if self.validate is None or not self.processes.first:
+            return 0.0
+        with self.deadline.alarm():
+            return self.validate()
 
     def _save(self) -> None:
         self._state.seconds = perf_counter() - self._started

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 from bundlewise.agents.student.chooser import Chooser
-from bundlewise.agents.student.compose import MAX_PRODUCTS
+from bundlewise.agents.student.compose import unreadable
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.agents.student.modes import utilisation_of
@@ -41,6 +41,7 @@ class Retrieves(Protocol):
         """Return the knowledge for each session, never the session's own."""
 
 
+TUNED_ON: tuple[Split, ...] = ("train", "validation")
 PARTS = 4
 """Parts of the preparation that are told of: the model, what is retrieved, the chooser, the examples."""
 
@@ -113,7 +114,7 @@ class Tuning:
         processes: Processes,
     ) -> tuple[Manifest, bool]:
         """Return the manifest of the adapter written, and whether its training can go on."""
-        tuned, tokenizer, prepared = self._prepared(base, training, validation)
+        tuned, tokenizer, prepared = self._prepared(base, training, validation, processes)
         engine = StudentEngine(tuned.get_base_model(), tokenizer)
         latest: list[tuple[Reading, float]] = []
 
@@ -146,28 +147,37 @@ class Tuning:
             reading, score = Reading.model_validate_json(result.found), dict(result.scores)[result.best_step]
         return self._manifest(wanted, result, len(training), reading, score), result.goes_on
 
-    def _prepared(self, base: Path, training: list[Session], validation: list[Session]) -> "tuple[Any, Any, _Prepared]":
-        """Return the model with LoRA, its tokenizer, and what it is trained and validated with.
+    def _prepared(
+        self, base: Path, training: list[Session], validation: list[Session], processes: Processes
+    ) -> "tuple[Any, Any, _Prepared]":
+        """Return what `_prepare` does; processes whose time ends here or that are stopped here end together.
 
         Raises:
             AdapterError: the time is over.
         """
+        found: list[tuple[Any, Any, _Prepared]] = []
         try:
-            with self._deadline.alarm(), progress("prepare examples", PARTS) as advance:
-                model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
-                annotated = self._usable("train")
-                advance()
-                known, seen = self._retrieve(annotated), self._retrieve(validation)
-                advance()
-                # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the
-                # chooser, which is read with weights that only validation can give.
-                chooser = learn_chooser(annotated, known) if validation else None
-                advance()
-                by_id = dict(zip((s.session_id for s in annotated), known, strict=True))
-                batches = self._batches(tokenizer, training, by_id)
-                return with_lora(model, self.config), tokenizer, _Prepared(batches, seen, chooser)
+            with processes.stopping_together():
+                processes.together(lambda: found.append(self._prepare(base, training, validation)))
         except TimeIsOver as over:
             raise AdapterError(f"{over} before the first step; give more with --max-minutes") from over
+        return found[0]
+
+    def _prepare(self, base: Path, training: list[Session], validation: list[Session]) -> "tuple[Any, Any, _Prepared]":
+        """Return the model with LoRA, its tokenizer, and what it is trained and validated with."""
+        with self._deadline.alarm(), progress("prepare examples", PARTS) as advance:
+            model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
+            annotated = self._usable("train")
+            advance()
+            known, seen = self._retrieve(annotated), self._retrieve(validation)
+            advance()
+            # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the
+            # chooser, which is read with weights that only validation can give.
+            chooser = learn_chooser(annotated, known) if validation else None
+            advance()
+            by_id = dict(zip((s.session_id for s in annotated), known, strict=True))
+            batches = self._batches(tokenizer, training, by_id)
+            return with_lora(model, self.config), tokenizer, _Prepared(batches, seen, chooser)
 
     def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]
@@ -227,12 +237,24 @@ class Tuning:
             record for record in self.lessons if tuned.issuperset(record.source_session_ids) or record.kind != "thought"
         ]
 
+    @property
+    def left_out(self) -> list[str]:
+        """Say of each annotated session that is to be tuned or calibrated on why the student cannot read it."""
+        known = (session for split in TUNED_ON for session in self._annotated(split))
+        return [reason for session in known if (reason := unreadable(session))]
+
+    def _annotated(self, split: Split) -> list[Session]:
+        return [session for session in self.sessions if session.split == split and session.bundles]
+
     def _usable(self, split: Split) -> list[Session]:
-        return [s for s in self.sessions if s.split == split and s.bundles and 2 <= len(s.items) <= MAX_PRODUCTS]
+        """Return the annotated sessions of a split that the student can read, as in serving."""
+        return [session for session in self._annotated(split) if not unreadable(session)]
 
     def _chosen(self) -> list[Session]:
         usable = self._usable("train")
         if not usable:
+            if found := self._annotated("train"):
+                raise UsageError(f"no training session that the student can read: {unreadable(found[0])}")
             raise UsageError("no annotated training session; give data whose train split has bundles")
         if self.limit is None or self.limit >= len(usable):
             return usable

@@ -69,7 +69,7 @@ class AssistantState:
     open: bool = False
 
 
-class Update(TypedDict, total=False):
+class AssistantUpdate(TypedDict, total=False):
     """The parts of the state a node changes."""
 
     todo: tuple[Action, ...]
@@ -94,7 +94,7 @@ def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
     return {"said": said, "todo": todo, "open": True}
 
 
-def listen(state: AssistantState) -> Update:
+def listen(state: AssistantState) -> AssistantUpdate:
     """Write down what was said and the desk as it is, and begin a turn; a turn that changed nothing is not undone."""
     said = (Message(role="user", text=state.said),) if state.said else ()
     same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
@@ -104,7 +104,7 @@ def listen(state: AssistantState) -> Update:
     return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
 
 
-def understand(state: AssistantState, runtime: Run) -> Update:
+def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Find out what is to be done: by the chat model, or by the router where there is none or it fails."""
     context = runtime.context
     if context.pilot is not None:
@@ -124,7 +124,7 @@ def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, .
     return tuple(router.understand(state.said, router.Seen(state.desk, context.finder.knows)))
 
 
-def change(state: AssistantState, runtime: Run) -> Update:
+def change(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Do what needs no student: search, cart, limits, undo."""
     action = state.todo[0]
     if action.name == "undo":
@@ -134,7 +134,7 @@ def change(state: AssistantState, runtime: Run) -> Update:
     return _done(state, do(state.desk, action, runtime.context.finder), runtime)
 
 
-def bundle(state: AssistantState, runtime: Run) -> Update:
+def bundle(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Let the student graph bundle the cart within the limits, and offer what it finds."""
     update = _done(state, offered(state.desk, runtime.context.student), runtime)
     if not update["desk"].bundles:  # What waits for bundles, to say why, would ask for them again without end.
@@ -142,18 +142,18 @@ def bundle(state: AssistantState, runtime: Run) -> Update:
     return update
 
 
-def complete(state: AssistantState, runtime: Run) -> Update:
+def complete(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Let the student judge which products of the catalogue go with the cart, or with a part of it."""
     context = runtime.context
     return _done(state, goes_with(state.desk, state.todo[0], context.student, context.finder), runtime)
 
 
-def explain(state: AssistantState, runtime: Run) -> Update:
+def explain(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Say what bundles rest on."""
     return _done(state, explained(state.desk, state.todo[0], runtime.context.student), runtime)
 
 
-def reply(state: AssistantState, runtime: Run) -> Update:
+def reply(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """End the turn: the reply with its cards becomes a message of the thread."""
     refusals = [call["content"] for call in state.calls if call["role"] == "result"]
     told = state.told or _say(state, refusals[-1] if refusals else UNKNOWN, runtime)
@@ -193,7 +193,7 @@ def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
     return (*state.told, text)
 
 
-def _done(state: AssistantState, deed: Deed, runtime: Run) -> Update:
+def _done(state: AssistantState, deed: Deed, runtime: Run) -> AssistantUpdate:
     """Stream what came of an action and go on to the next; a refusal ends the turn, or goes back to the pilot."""
     again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
     told = state.told if again else _say(state, deed.said, runtime)

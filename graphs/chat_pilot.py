@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bundlewise.agents.assistant.conversation import Act, Action, Desk
 from bundlewise.agents.student.limits import Limits
 from bundlewise.errors import ModelError
+from bundlewise.extras import require
 from bundlewise.masking import without_key
 from bundlewise.models.endpoints import REMEDIES, Endpoint, reason_of
 
@@ -94,6 +95,7 @@ class ChatPilot:
     """A chat model behind LangChain, with the actions as its tools."""
 
     def __init__(self, model: "BaseChatModel") -> None:
+        require("chat-model", "a chat model")
         schemas = [_schema(name, kind, what) for name, (kind, what) in TOOLS.items()]
         self._model = model.bind_tools(schemas)
 
@@ -104,9 +106,10 @@ class ChatPilot:
         Raises:
             UsageError: the name or the address is none, or there is no key for the server.
         """
+        endpoint = Endpoint.named(spec)
+        require("chat-model", "--chat-model")
         from langchain.chat_models import init_chat_model
 
-        endpoint = Endpoint.named(spec)
         settings: dict[str, Any] = {"base_url": endpoint.address, "api_key": endpoint.key}
         http = endpoint.http_client()
         # LangChain refuses a client of ours beside a proxy of its own; ours takes the usual proxies.

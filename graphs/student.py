@@ -18,7 +18,7 @@ from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, ju
 from bundlewise.agents.student.engine import Engine, Progress
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, cohesion
-from bundlewise.agents.student.replies import NO_BOUNDS, Form, Reply, reply_by_labels, reply_by_pairs
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, StudentReply, reply_by_labels, reply_by_pairs
 from bundlewise.domain import BlindSession, Outcome, Prediction, Retrieved
 from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -51,7 +51,7 @@ class StudentState:
     prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[StudentReply] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     attempts: int = 0
     started: float = 0.0
@@ -71,7 +71,7 @@ class Update(TypedDict, total=False):
     prompts: list[JudgePrompt] | list[str]
     cuts: list[str]
     unread: list[str]
-    replies: list[Reply]
+    replies: list[StudentReply]
     faults: list[str]
     attempts: int
     started: float
@@ -104,11 +104,11 @@ def generate(state: StudentState, runtime: Run) -> Update:
     if runtime.context.progress and len(places) < len(state.sessions):
         runtime.context.progress(len(state.sessions) - len(places))
     found = dict(zip(places, _replies(state, runtime.context, places), strict=True)) if places else {}
-    refused = (Reply(Answer((), (), (reason,)), "", 0, 0) for reason in state.unread)
+    refused = (StudentReply(Answer((), (), (reason,)), "", 0, 0) for reason in state.unread)
     return {"replies": [found.get(place, reply) for place, reply in enumerate(refused)]}
 
 
-def _replies(state: StudentState, context: StudentContext, places: list[int]) -> list[Reply]:
+def _replies(state: StudentState, context: StudentContext, places: list[int]) -> list[StudentReply]:
     sessions, retrieved = [state.sessions[n] for n in places], [state.retrieved[n] for n in places]
     judging = [prompt for n in places if isinstance(prompt := state.prompts[n], JudgePrompt)]
     if judging:
@@ -135,7 +135,7 @@ def repair(state: StudentState, runtime: Run) -> Update:
         before = replies[place]
         best = reply if len(reply.answer.faults) < len(before.answer.faults) else before
         tokens_in, tokens_out = before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out
-        replies[place] = Reply(best.answer, best.raw, tokens_in, tokens_out, before.likely)
+        replies[place] = StudentReply(best.answer, best.raw, tokens_in, tokens_out, before.likely)
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
@@ -187,7 +187,7 @@ def answer(state: StudentState) -> Update:
     return {"predictions": predictions}
 
 
-def _confidence(reply: Reply) -> dict[tuple[int, ...], float]:
+def _confidence(reply: StudentReply) -> dict[tuple[int, ...], float]:
     """Return the mean probability of the pairs of each bundle, where pairs were judged."""
     likely = reply.likely
     return {} if likely is None else {group: round(cohesion(likely, group), 4) for group in reply.answer.groups}

@@ -22,7 +22,7 @@ from bundlewise.agents.teacher.trials import proved, without_a_case
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Provenance, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
-from bundlewise.graphs.teacher_state import One, TeacherContext, TeacherState, Update
+from bundlewise.graphs.teacher_state import One, TeacherContext, TeacherState, TeacherUpdate
 from bundlewise.knowledge_base.duplicates import duplicates
 from bundlewise.knowledge_base.packs import write_pack
 from bundlewise.prompts import render
@@ -36,7 +36,7 @@ SHOWN = 1000
 Run = Runtime[TeacherContext]
 
 
-def choose(state: TeacherState, runtime: Run) -> Update:
+def choose(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Keep annotated training sessions only, and of those the share that the sampler takes of each domain."""
     usable = [s for s in state.sessions if s.split == "train" and s.bundles]
     if not usable:
@@ -52,33 +52,35 @@ def choose(state: TeacherState, runtime: Run) -> Update:
     return {"sessions": chosen}
 
 
-def describe(one: One, runtime: Run) -> Update:
+def describe(one: One, runtime: Run) -> TeacherUpdate:
     """Give every product of a session a kind, bundled or not."""
     found = runtime.context.teacher.kinds(one.session)
     runtime.context.tally.done("describe", one.session.session_id)
     return {"kinds": {one.session.session_id: found}}
 
 
-def mine(state: TeacherState, runtime: Run) -> Update:
+def mine(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Find the kinds that are frequently bundled in each domain."""
     tally = runtime.context.tally
     runtime.context.outcomes.require("describe")
-    kinds = {key: found for key, found in state.kinds.items() if found}
+    described = {key: found for key, found in state.kinds.items() if found}
+    titles = {session.session_id: session.titles for session in state.sessions}
+    kinds, refused = grounding.settled_kinds(titles, described)
     seen = partial(tally.done, "mine") if len(kinds) > SHOWN else None
     if seen:
         tally.expect("mine", len(kinds))
     mined, cut = {}, list[str]()
     for domain, sessions in _by_domain(state.sessions).items():
-        described = [s for s in sessions if s.session_id in kinds]
         told = list[str]()
-        mined[domain] = patterns.mine(described, kinds, seen=seen, cut=told.append)
+        with_kinds = [s for s in sessions if s.session_id in kinds]
+        mined[domain] = patterns.mine(with_kinds, kinds, seen=seen, cut=told.append)
         cut += [f"{domain}: {what}" if domain else what for what in told]
     if _studies(runtime.context):
         tally.expect("propose", len(kinds))
-    return {"patterns": mined, "cut": cut}
+    return {"kinds": kinds, "patterns": mined, "cut": cut, "refused": refused}
 
 
-def study(one: One, runtime: Run) -> Update:
+def study(one: One, runtime: Run) -> TeacherUpdate:
     """Let the teacher propose bundles for a session, set them beside the annotation, and reflect on what differs."""
     context, session = runtime.context, one.session
     proposal = context.teacher.propose(session, one.patterns)
@@ -89,47 +91,50 @@ def study(one: One, runtime: Run) -> Update:
     return {"reflections": {session.session_id: reflection}}
 
 
-def formalise(state: TeacherState, runtime: Run) -> Update:
+def formalise(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Draw rules from the discrepancies and patterns of each domain."""
     if not _studies(runtime.context):
         return {"rules": []}
     runtime.context.outcomes.require("propose", "reflect")
+    tally = runtime.context.tally
+    if lessons := sum(len(found.lessons) for found in state.reflections.values() if found is not None):
+        tally.expect("formalise", lessons)
     rules, domains = [], _by_domain(state.sessions)
     for domain, sessions in domains.items():
         studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
-        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain])
+        drawn = runtime.context.teacher.formalise(studied, state.patterns[domain], partial(tally.done, "formalise"))
         # A recording may hold rules of several domains; one that names none of these is a rule for each.
         rules += [replace(rule, domain=domain) for rule in drawn if rule.domain not in domains.keys() - {domain}]
     return {"rules": rules}
 
 
-def prove(state: TeacherState, runtime: Run) -> Update:
+def prove(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Test every rule that says for which products it speaks on the validation sessions of its domain."""
     context = runtime.context
     context.outcomes.require("formalise")
     validation, training = _by_domain(context.validation), _by_domain(context.training or state.sessions)
-    rules, refused = list[Rule](), list[grounding.Refusal]()
+    rules, refused = list[Rule](), list[grounding.RefusedKnowledge]()
     for domain, sessions in _by_domain(state.sessions).items():
         drawn = [rule for rule in state.rules if rule.domain == domain]
         idle = [] if context.is_plan else without_a_case(drawn, training.get(domain, sessions))
-        refused += [grounding.Refusal(rule.text, grounding.NO_CASE) for rule in idle]
+        refused += [grounding.RefusedKnowledge(rule.text, grounding.NO_CASE) for rule in idle]
         rules += proved([rule for rule in drawn if rule not in idle], sessions, validation.get(domain, []))
     if "thought" in context.dials.formats:
         context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
     if context.is_plan:
         # A plan counts what is asked at most: with rules that are yet to be tested.
         rules = [replace(rule, gain=rule.gain or 0.0) for rule in rules]
-    return {"rules": rules, "refused": refused}
+    return {"rules": rules, "refused": [*state.refused, *refused]}
 
 
-def think(one: One, runtime: Run) -> Update:
+def think(one: One, runtime: Run) -> TeacherUpdate:
     """Think a session through."""
     found = runtime.context.teacher.think(one.session, one.kinds, one.patterns, one.rules)
     runtime.context.tally.done("think", one.session.session_id)
     return {"thoughts": {one.session.session_id: found}}
 
 
-def check(state: TeacherState, runtime: Run) -> Update:
+def check(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Word everything as records, refuse what is not grounded in its source, and retire what says the same twice."""
     sessions, context = {s.session_id: s for s in state.sessions}, runtime.context
     dials = context.dials
@@ -151,17 +156,18 @@ def check(state: TeacherState, runtime: Run) -> Update:
         ),
     ]
     kept, refused = grounding.check([record for record in worded if record.kind in dials.formats], sessions)
-    _require_thoughts(state, kept, refused, context)
-    return {"records": _merged(kept, state.rules, context), "refused": [*state.refused, *refused]}
+    _require_thoughts(state, refused, context)
+    return {"records": _merged(kept, state.rules, context), "refused": [*dict.fromkeys([*state.refused, *refused])]}
 
 
 def _require_thoughts(
-    state: TeacherState, kept: Sequence[Knowledge], refused: Sequence[grounding.Refusal], context: TeacherContext
+    state: TeacherState, refused: Sequence[grounding.RefusedKnowledge], context: TeacherContext
 ) -> None:
     """Let a refused thought that was paid for count as a failed one."""
     if "think" in context.outcomes.stages:
         texts = {thought.text for thought in state.thoughts.values() if thought is not None}
-        context.outcomes.require_grounded([refusal.reason for refusal in refused if refusal.text in texts])
+        whole = [refusal for refusal in refused if refusal.what == "record" and refusal.text in texts]
+        context.outcomes.require_grounded([refusal.reason for refusal in whole])
 
 
 def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:
@@ -183,7 +189,7 @@ def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherCon
     ]
 
 
-def store(state: TeacherState, runtime: Run) -> Update:
+def store(state: TeacherState, runtime: Run) -> TeacherUpdate:
     """Write the records to the knowledge base and the pack."""
     context = runtime.context
     known = [*context.known] or [KnownSession.of(session) for session in state.sessions]
@@ -238,7 +244,7 @@ def _studies(context: TeacherContext) -> bool:
     return "rule" in context.dials.formats
 
 
-def _pass(state: TeacherState) -> Update:
+def _pass(state: TeacherState) -> TeacherUpdate:
     """Gather a wave."""
     return {}
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypedDict, TypeVar
 
-from bundlewise.agents.teacher.grounding import Refusal
-from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.teacher.failures import Outcomes
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Teacher, Thought
 from bundlewise.agents.teacher.samplers import Embed, Sampler
 from bundlewise.agents.teacher.tally import Tally
@@ -69,11 +69,11 @@ class TeacherState:
     rules: list[Rule] = field(default_factory=list)
     thoughts: Annotated[dict[str, Thought | None], gather] = field(default_factory=dict)
     records: list[Knowledge] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RefusedKnowledge] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
 
 
-class Update(TypedDict, total=False):
+class TeacherUpdate(TypedDict, total=False):
     """The parts of the state a node changes."""
 
     sessions: list[Session]
@@ -83,7 +83,7 @@ class Update(TypedDict, total=False):
     rules: list[Rule]
     thoughts: Mapping[str, Thought | None]
     records: list[Knowledge]
-    refused: list[Refusal]
+    refused: list[RefusedKnowledge]
     cut: list[str]
 
 

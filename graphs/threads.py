@@ -15,6 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from bundlewise.agents.assistant import conversation
 from bundlewise.domain import Record
 from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.extras import require
 
 POSTGRES = ("postgres://", "postgresql://")
 PATIENCE = 30.0
@@ -65,13 +66,12 @@ def _sqlite(path: Path, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
 
 
 def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSaver[Any]]:
-    try:
-        import psycopg
-        from langgraph.checkpoint.postgres import PostgresSaver
-        from psycopg.rows import dict_row
-        from psycopg_pool import ConnectionPool
-    except ImportError as error:
-        raise UsageError("threads in Postgres need more packages; pip install 'bundlewise[postgres]'") from error
+    require("postgres", "keeping threads in Postgres")
+    import psycopg
+    from langgraph.checkpoint.postgres import PostgresSaver
+    from psycopg.rows import dict_row
+    from psycopg_pool import ConnectionPool
+
     settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     try:
         # A server that is not there is known at once; a pool would try for long.

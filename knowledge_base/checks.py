@@ -10,7 +10,7 @@ LARGEST = 2**53
 
 
 @dataclass(frozen=True)
-class Edit:
+class ChangedRecord:
     """A record of the same id in two lists, and the fields in which they differ."""
 
     before: Knowledge
@@ -19,23 +19,23 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RecordsDifference:
     """What one list of records has that another has not, in the order of their ids."""
 
     added: tuple[Knowledge, ...]
     removed: tuple[Knowledge, ...]
-    changed: tuple[Edit, ...]
+    changed: tuple[ChangedRecord, ...]
 
 
-def diff(old: Iterable[Knowledge], new: Iterable[Knowledge]) -> Difference:
+def diff(old: Iterable[Knowledge], new: Iterable[Knowledge]) -> RecordsDifference:
     """Compare two lists of records by id, whatever their order."""
     before, after = ({record.id: record for record in records} for records in (old, new))
     both = sorted(before.keys() & after.keys())
-    return Difference(
+    return RecordsDifference(
         added=tuple(after[key] for key in sorted(after.keys() - before.keys())),
         removed=tuple(before[key] for key in sorted(before.keys() - after.keys())),
         changed=tuple(
-            Edit(before[key], after[key], _differing(before[key], after[key]))
+            ChangedRecord(before[key], after[key], _differing(before[key], after[key]))
             for key in both
             if before[key] != after[key]
         ),

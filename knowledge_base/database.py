@@ -1,4 +1,4 @@
-"""The ledger: the SQLite file under a knowledge base, its changes as transactions, its journal for undo.
+"""The database: the SQLite file under a knowledge base, its changes as transactions, its journal for undo.
 
 Text is the truth of a knowledge base, and it is here. A change is one transaction; what it asks of
 the vector index waits in the table `pending` until it is done, so that nothing is lost when a
@@ -51,14 +51,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Pending:
-    """A record whose vector is not what the catalogue says."""
+    """A record whose vector is not what the database says."""
 
     id: str
     kind: KnowledgeKind
     domain: str
 
 
-class Ledger:
+class Database:
     """Records and known sessions, changed one operation at a time, each of which can be taken back."""
 
     def __init__(self, folder: Path) -> None:
@@ -166,7 +166,7 @@ class Ledger:
         return number
 
     def adopt(self, records: Sequence[Knowledge], sessions: Sequence[KnownSession], meta: dict[str, Any]) -> None:
-        """Fill an empty ledger with what stands elsewhere already: nothing to undo, nothing pending."""
+        """Fill an empty database with what stands elsewhere already: nothing to undo, nothing pending."""
         self.change(Change("adopt", records, sessions=sessions))
         with self.plainly("write"), self._transaction():
             for table in ("pending", "operations", "records_before", "sessions_before"):
@@ -264,7 +264,7 @@ class Ledger:
         return True
 
     def pending(self, count: int) -> list[Pending]:
-        """Return up to so many ids whose vectors are not what the catalogue says, in the order of the ids."""
+        """Return up to so many ids whose vectors are not what the database says, in the order of the ids."""
         with self.plainly("read"):
             rows = self.db.execute("SELECT id, kind, domain FROM pending ORDER BY id LIMIT ?", (count,)).fetchall()
         return [Pending(*row) for row in rows]
@@ -275,7 +275,7 @@ class Ledger:
             return int(self.db.execute("SELECT count(*) FROM pending").fetchone()[0])
 
     def settled(self, keys: Sequence[str]) -> None:
-        """Note that the vectors of these records are what the catalogue says."""
+        """Note that the vectors of these records are what the database says."""
         with self.plainly("write"), self._transaction():
             self.db.executemany("DELETE FROM pending WHERE id = ?", [(key,) for key in keys])
 

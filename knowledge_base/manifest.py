@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bundlewise.domain import SPLITS, Knowledge, KnownSession, Split
-from bundlewise.errors import DataError
+from bundlewise.errors import DataError, UsageError
 from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 
@@ -20,7 +20,7 @@ AGAIN = "fetch or export the pack again"
 Items = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
-class Manifest(BaseModel):
+class PackManifest(BaseModel):
     """What the first line must say; it may say more."""
 
     model_config = ConfigDict(extra="allow")
@@ -90,6 +90,7 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
     """Read the first line of a pack.
 
     Raises:
+        UsageError: it is a rule or a thought as a language model wrote it.
         DataError: it is no manifest of this version.
     """
     if not line:
@@ -100,6 +101,9 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
         raise DataError(f"{path}:1: the manifest is not portable JSON ({error}); {AGAIN}") from error
     except (ValueError, RecursionError):
         found = None
+    if _is_recorded(found):
+        remedy = f"bundlewise distil --teacher recorded:{path} --data SESSIONS --kb KB"
+        raise UsageError(f"{path} is no pack but what a language model wrote; distil it with its sessions: {remedy}")
     version = found.get("bundlewise_pack") if isinstance(found, dict) else None
     if version is None:
         raise DataError(f"{path}:1: no manifest; give a file that bundlewise wrote as a pack")
@@ -108,13 +112,18 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
     if isinstance(version, int) and version > SCHEMA:
         raise DataError(f"{path}:1: a pack of version {version}, newer than {SCHEMA}; update bundlewise")
     try:
-        Manifest.model_validate(found, strict=True)
+        PackManifest.model_validate(found, strict=True)
         canonical(found).encode()
     except ValidationError as error:
         raise DataError(f"{path}:1: the manifest's {first_of(error)}; {AGAIN}") from error
     except ValueError as error:
         raise DataError(f"{path}:1: the manifest is not portable JSON ({error}); {AGAIN}") from error
     return dict(found)
+
+
+def _is_recorded(row: Any) -> bool:
+    """Say whether a row is a rule or a thought without what makes it a record: an id and a provenance."""
+    return isinstance(row, dict) and row.get("kind") in ("rule", "thought") and not {"id", "provenance"} <= row.keys()
 
 
 def sessions_of(path: Path, manifest: dict[str, Any]) -> dict[str, KnownSession]:

@@ -1,6 +1,6 @@
 """What a knowledge base says of itself in Chroma, so that who has only Chroma knows it whole.
 
-Readers of a server make their catalogue from it, and so does a folder whose catalogue is damaged.
+Readers of a server make their database from it, and so does a folder whose database is damaged.
 """
 
 import json
@@ -12,16 +12,15 @@ from typing import Any
 from bundlewise.domain import KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import fingerprint
-from bundlewise.knowledge_base.database import FILE, PATIENCE, SCHEMA
+from bundlewise.knowledge_base.database import FILE, PATIENCE, SCHEMA, Database
 from bundlewise.knowledge_base.index import VectorIndex
 from bundlewise.knowledge_base.place import Place, pen
-from bundlewise.knowledge_base.records import Catalogue
 
 PAGES = 64
 
 
 class Mirror:
-    """A small collection beside the vectors: the meta data of the catalogue, and the sessions it knows."""
+    """A small collection beside the vectors: the meta data of the database, and the sessions it knows."""
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place, self._client, self._name = place, client, f"{place.name}.state"
@@ -69,7 +68,7 @@ def is_served(place: Place) -> bool:
 
 
 def follow(place: Place) -> None:
-    """Bring this machine's catalogue in line with the server's records, unless it holds a change to finish.
+    """Bring this machine's database in line with the server's records, unless it holds a change to finish.
 
     Raises:
         UsageError: there is no knowledge base on the server.
@@ -81,9 +80,9 @@ def follow(place: Place) -> None:
     if theirs["schema"] > SCHEMA:
         raise KnowledgeError(f"the knowledge base at {place} has schema {theirs['schema']}; update bundlewise")
     place.folder.mkdir(parents=True, exist_ok=True)
-    catalogue = Catalogue(place.folder)
-    ours = catalogue.meta()
-    catalogue.close()
+    database = Database(place.folder)
+    ours = database.meta()
+    database.close()
     # What we did on top of what the server has, a change or a reindexing, is for the store to finish.
     is_settled = ours.get("published") == ours["revision"]
     is_behind = ours.get("published", ours["revision"]) != theirs["revision"]
@@ -92,7 +91,7 @@ def follow(place: Place) -> None:
 
 
 def recover(place: Place, generation: int = 1) -> int:
-    """Make the catalogue anew from what Chroma holds; return how many records that is.
+    """Make the database anew from what Chroma holds; return how many records that is.
 
     The journal is lost: what was done before can no longer be taken back.
 
@@ -107,10 +106,10 @@ def recover(place: Place, generation: int = 1) -> int:
             raise KnowledgeError(f"the vectors of {place} say nothing of their knowledge base; import it from a pack")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        catalogue = Catalogue(fresh)
+        database = Database(fresh)
         records = list(VectorIndex(place, client, meta["generation"]).everything())
-        catalogue.adopt(records, mirror.sessions(), {**meta, "published": meta["revision"]})
-        catalogue.close()
+        database.adopt(records, mirror.sessions(), {**meta, "published": meta["revision"]})
+        database.close()
         for end in ("-wal", "-shm"):
             (place.folder / f"{FILE}{end}").unlink(missing_ok=True)
         (fresh / FILE).replace(place.folder / FILE)

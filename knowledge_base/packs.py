@@ -39,7 +39,7 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Fault:
+class PackFault:
     """A line that is not taken, why, and how it begins; line 1 stands for the pack as a whole."""
 
     line: int
@@ -122,7 +122,7 @@ def read_pack(path: Path) -> Pack:
     return pack
 
 
-def salvage(path: Path) -> tuple[Pack, list[Fault]]:
+def salvage(path: Path) -> tuple[Pack, list[PackFault]]:
     """Read what is good of a pack, and say what is not; a bad line of a record never stops it.
 
     Raises:
@@ -142,11 +142,11 @@ def salvage(path: Path) -> tuple[Pack, list[Fault]]:
 
 def _sift(
     stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSession], first: int
-) -> tuple[Pack, list[Fault]]:
+) -> tuple[Pack, list[PackFault]]:
     """Part the lines after the manifest into records and faults; put what is wrong with the whole first."""
     checksum, door, count = manifests.opening(manifest), _Door(known), 0
     records: list[Knowledge] = []
-    faults: list[Fault] = []
+    faults: list[PackFault] = []
     for number, line in enumerate(_lines(stream), first + 1):
         if not line.strip():
             continue
@@ -157,12 +157,12 @@ def _sift(
         if isinstance(found, Knowledge) and not reason:
             records.append(found)
         else:
-            faults.append(Fault(number, reason, one_line(line[:300].decode(errors="replace"))))
+            faults.append(PackFault(number, reason, one_line(line[:300].decode(errors="replace"))))
     if count != manifest["records"]:
-        faults.insert(0, Fault(1, f"{manifest['records']} records are promised and {count} are here"))
+        faults.insert(0, PackFault(1, f"{manifest['records']} records are promised and {count} are here"))
     elif not faults and checksum.hexdigest() != manifest["checksum"]:
         reason = "the checksum does not fit, though every record is whole: the manifest or the order was changed"
-        faults.append(Fault(1, reason))
+        faults.append(PackFault(1, reason))
     return Pack(tuple(records), tuple(known.values()), manifest), faults
 
 

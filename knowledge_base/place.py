@@ -39,7 +39,7 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """Where the catalogue is: the folder itself, or for a server one of this machine's cache."""
+        """Where the database is: the folder itself, or for a server one of this machine's cache."""
         return cache_folder() / "kb" / fingerprint(self.text) if self.is_server else Path(self.text)
 
     @property

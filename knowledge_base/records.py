@@ -1,32 +1,35 @@
-"""The catalogue: what the ledger of a knowledge base holds, by id, by kind and domain, and by its words."""
+"""The records of a knowledge base as its database holds them: by id, by kind and domain, and by their words."""
 
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Status
-from bundlewise.knowledge_base.database import Ledger
+from bundlewise.knowledge_base.database import Database
 
 CHUNK = 500
 UNQUOTED = str.maketrans("", "", '"\0')
 """What would end a quoted word of a full-text query."""
 
 
-class Catalogue(Ledger):
+class Records:
     """The records and known sessions of a knowledge base, read in many ways."""
+
+    def __init__(self, database: Database) -> None:
+        self._db, self._plainly = database.db, database.plainly
 
     def get(self, keys: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records of these ids, whatever their status; unknown ids are left out."""
         found: dict[str, Knowledge] = {}
-        with self.plainly("read"):
+        with self._plainly("read"):
             for start in range(0, len(keys), CHUNK):
                 part = list(keys[start : start + CHUNK])
                 marks = ",".join("?" * len(part))
-                rows = self.db.execute(f"SELECT id, body FROM records WHERE id IN ({marks})", part)
+                rows = self._db.execute(f"SELECT id, body FROM records WHERE id IN ({marks})", part)
                 found |= {key: Knowledge.model_validate_json(body) for key, body in rows}
         return found
 
-    def records(
+    def select(
         self,
         kind: KnowledgeKind | None = None,
         domain: str | None = None,
@@ -40,8 +43,8 @@ class Catalogue(Ledger):
             where = where.replace(" AND ", " AND +")
         last, left = "", limit if limit is not None else sys.maxsize
         while left > 0:
-            with self.plainly("read"):
-                rows = self.db.execute(
+            with self._plainly("read"):
+                rows = self._db.execute(
                     f"SELECT id, body FROM records WHERE id > ?{where} ORDER BY id LIMIT ?",
                     (last, *values, min(CHUNK, left)),
                 ).fetchall()
@@ -53,8 +56,8 @@ class Catalogue(Ledger):
 
     def counts(self) -> Counter[tuple[KnowledgeKind, str, Status]]:
         """Return how many records there are of each kind, domain and status."""
-        with self.plainly("read"):
-            rows = self.db.execute("SELECT kind, domain, status, count(*) FROM records GROUP BY 1, 2, 3")
+        with self._plainly("read"):
+            rows = self._db.execute("SELECT kind, domain, status, count(*) FROM records GROUP BY 1, 2, 3")
             return Counter({(kind, domain, status): number for kind, domain, status, number in rows})
 
     def lexical(
@@ -65,8 +68,8 @@ class Catalogue(Ledger):
             return []
         match = " OR ".join(f'"{word}"' for word in sorted({w.translate(UNQUOTED) for w in words}))
         where, values = _where(kind=kind, domain=domain, status="active")
-        with self.plainly("search"):
-            rows = self.db.execute(
+        with self._plainly("search"):
+            rows = self._db.execute(
                 "SELECT id, -bm25(words) AS score FROM words JOIN records ON number = words.rowid"
                 f" WHERE words MATCH ?{where} ORDER BY round(score, 6) DESC, id LIMIT ?",
                 (match, *values, count),
@@ -75,34 +78,36 @@ class Catalogue(Ledger):
 
     def sessions(self) -> list[KnownSession]:
         """Return all known sessions in the order of their ids."""
-        with self.plainly("read"):
-            rows = self.db.execute("SELECT body FROM sessions ORDER BY id").fetchall()
+        with self._plainly("read"):
+            rows = self._db.execute("SELECT body FROM sessions ORDER BY id").fetchall()
             return [KnownSession.model_validate_json(body) for (body,) in rows]
 
     def known(self, keys: Iterable[str]) -> dict[str, KnownSession]:
         """Return what is known of these sessions; unknown ones are left out."""
-        with self.plainly("read"):
-            rows = (self.db.execute("SELECT body FROM sessions WHERE id = ?", (key,)).fetchone() for key in set(keys))
+        with self._plainly("read"):
+            rows = (self._db.execute("SELECT body FROM sessions WHERE id = ?", (key,)).fetchone() for key in set(keys))
             found = [KnownSession.model_validate_json(row[0]) for row in rows if row]
         return {session.id: session for session in found}
 
     def outside_train(self) -> frozenset[str]:
         """Return the ids of the known sessions that must not teach."""
-        with self.plainly("read"):
-            rows = self.db.execute("SELECT id FROM sessions WHERE split != 'train'").fetchall()
+        with self._plainly("read"):
+            rows = self._db.execute("SELECT id FROM sessions WHERE split != 'train'").fetchall()
         return frozenset(key for (key,) in rows)
 
     def teachers(self) -> list[str]:
         """Return the names of all teachers of active records, in alphabetical order."""
-        with self.plainly("read"):
+        with self._plainly("read"):
             name = "json_extract(body, '$.provenance.teacher')"
-            rows = self.db.execute(f"SELECT DISTINCT {name} FROM records WHERE status = 'active' ORDER BY 1").fetchall()
+            rows = self._db.execute(
+                f"SELECT DISTINCT {name} FROM records WHERE status = 'active' ORDER BY 1"
+            ).fetchall()
         return [name for (name,) in rows]
 
     def twins(self, items: str) -> frozenset[str]:
         """Return the ids of the known sessions with this item set."""
-        with self.plainly("read"):
-            rows = self.db.execute("SELECT id FROM sessions WHERE items = ?", (items,)).fetchall()
+        with self._plainly("read"):
+            rows = self._db.execute("SELECT id FROM sessions WHERE items = ?", (items,)).fetchall()
         return frozenset(key for (key,) in rows)
 
 

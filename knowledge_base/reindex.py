@@ -37,7 +37,7 @@ def reindex(place: Place | str, embedder: Embedder, advance: Advance | None = No
         if not embedder.fits(begun["fingerprint"]) or not _is_sound(store, begun["generation"]):
             _forget(store, begun["generation"])
             begun = {"generation": begun["generation"] + 1, "fingerprint": embedder.fingerprint}
-        store.catalogue.set_meta(reindexing=begun)
+        store.database.set_meta(reindexing=begun)
         number = _embed(store, begun["generation"], embedder, advance)
         _forget(store, kept)
         previous = {key: meta[key] for key in PER_GENERATION if key in meta}
@@ -55,9 +55,9 @@ def _is_sound(store: KnowledgeStore, generation: int) -> bool:
 
 def _embed(store: KnowledgeStore, generation: int, embedder: Embedder, advance: Advance | None) -> int:
     index = VectorIndex(store.place, store.place.client(generation), generation)
-    index.expect(store.catalogue.counts().total())
+    index.expect(store.records.counts().total())
     done, seen = index.bodies(), 0
-    for batch in batched(store.catalogue.records(status=None), BATCH):
+    for batch in batched(store.records.select(status=None), BATCH):
         todo = [record for record in batch if done.pop(record.id, None) != record.model_dump_json()]
         index.put(todo, embedder.embed([retrieval_key(record) for record in todo]))
         seen += len(batch)
@@ -79,7 +79,7 @@ def batched(records: Iterable[Knowledge], size: int) -> Iterator[list[Knowledge]
 
 def _step(store: KnowledgeStore, name: str, fingerprint: str, generation: int, previous: object) -> None:
     """Put another generation to use, in one transaction."""
-    store.catalogue.set_meta(
+    store.database.set_meta(
         embedder=name,
         fingerprint=fingerprint,
         generation=generation,
@@ -105,8 +105,8 @@ def roll_back(place: Place | str) -> str:
             raise UsageError(f"nothing to roll back in {place}: it was not reindexed")
         index = VectorIndex(store.place, store.place.client(before["generation"]), before["generation"])
         held = index.bodies()
-        records = store.catalogue.records(status=None)
-        store.catalogue.unsettle([r.id for r in records if held.pop(r.id, None) != r.model_dump_json()])
+        records = store.records.select(status=None)
+        store.database.unsettle([r.id for r in records if held.pop(r.id, None) != r.model_dump_json()])
         index.drop([Knowledge.model_validate_json(body) for body in held.values()])
         now = {key: meta[key] for key in PER_GENERATION}
         _step(store, before["embedder"], before["fingerprint"], before["generation"], now)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundlewise.errors import ModelError
+from bundlewise.extras import require
 from bundlewise.models import endpoints
 from bundlewise.models.endpoints import Endpoint, reason_of, said_by
 
@@ -42,6 +43,7 @@ class EmbeddingEndpoint:
         Raises:
             ModelError: the server cannot be reached, refuses, or answers nonsense.
         """
+        require("teacher", self.endpoint.spec)
         import openai
 
         rows: list[list[float]] = []

@@ -112,18 +112,18 @@ class Retriever:
 
     @cached_property
     def _not_train(self) -> frozenset[str]:
-        return self.store.catalogue.outside_train()
+        return self.store.records.outside_train()
 
     def _own(self, session: BlindSession) -> frozenset[str]:
         """Return the ids under which the session may have taught: its own, and those of equal item sets."""
-        return self.store.catalogue.twins(session.item_set) | {session.session_id}
+        return self.store.records.twins(session.item_set) | {session.session_id}
 
     @cached_property
     def about(self) -> dict[str, Any]:
         """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
         meta, readers = self.store.meta, [reader.fingerprint for reader in self._readers]
         knowledge = fingerprint([meta["fingerprint"], meta["digest"], *readers])
-        return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.catalogue.teachers(), knowledge])}
+        return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.records.teachers(), knowledge])}
 
     def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
         """Return for each session what the policy admits."""
@@ -152,14 +152,14 @@ class Retriever:
         self, session: BlindSession, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]
     ) -> list[Verdict]:
         quota, domain = self.policy.quota(kind), self.policy.domain_of(session.domain)
-        index, catalogue, search = self.store.index, self.store.catalogue, self.policy.search
+        index, records, search = self.store.index, self.store.records, self.policy.search
         pool, own = 4 * quota + 8, self._own(session)
         refused: dict[str, Verdict] = {}
         dense, lexical = {}, {}
         if search != "lexical":
             dense = self._admitted(lambda n: index.nearest(vector[None], kind, domain, n)[0], pool, own, refused)
         if search != "dense":
-            lexical = self._admitted(lambda n: catalogue.lexical(terms, kind, domain, n), pool, own, refused)
+            lexical = self._admitted(lambda n: records.lexical(terms, kind, domain, n), pool, own, refused)
         found = lexical | dense
         held: dict[str, Vectors] = {}
         if search != "dense" or self.policy.diversity:
@@ -177,7 +177,7 @@ class Retriever:
         count = pool
         while True:
             found = fetch(count)
-            records = self.store.catalogue.get([key for key, _ in found])
+            records = self.store.records.get([key for key, _ in found])
             admitted = {}
             for key, score in found:
                 view = self._view(records.get(key), score, own, refused)

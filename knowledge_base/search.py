@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from bundlewise.domain import KNOWLEDGE_KINDS, KnowledgeKind, Status
 from bundlewise.errors import UsageError
+from bundlewise.knowledge_base.database import Database
 from bundlewise.knowledge_base.policy import Policy, Search
-from bundlewise.knowledge_base.records import Catalogue
 from bundlewise.knowledge_base.selection import DIGITS, Candidate, Verdict, rank
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.text import MOST_WORDS, is_unspaced, words
@@ -15,7 +15,7 @@ from bundlewise.titles import LONGEST
 NAMED = 3
 LONGEST_WORD = 60
 """Letters of the longest word that is looked for."""
-Tally = dict[tuple[KnowledgeKind, str, str, Status], int]
+Counts = dict[tuple[KnowledgeKind, str, str, Status], int]
 
 
 def find(
@@ -34,14 +34,14 @@ def find(
     if len(text) > LONGEST:
         raise UsageError(f"the search has {len(text):,} characters; say it in {LONGEST:,}")
     terms = _terms(text)
-    pool, index, catalogue = 4 * count + 8, store.index, store.catalogue
+    pool, index, held = 4 * count + 8, store.index, store.records
     vector = store.embedder.embed([text] if search != "lexical" else [])
     dense: dict[str, float] = {}
     lexical: dict[str, float] = {}
     for each in [kind] if kind else KNOWLEDGE_KINDS:
         dense |= {key: score for hits in index.nearest(vector, each, domain, pool) for key, score in hits}
-        lexical |= dict(catalogue.lexical(terms, each, domain, pool)) if search != "dense" else {}
-    records = catalogue.get([*(dense | lexical)])
+        lexical |= dict(held.lexical(terms, each, domain, pool)) if search != "dense" else {}
+    records = held.get([*(dense | lexical)])
     # The words alone need no cosine; where both count, a record that only its words brought has one too.
     rest = [record for key, record in records.items() if key not in dense] if len(vector) else []
     cosines = dict.fromkeys(lexical, 0.0) | dense
@@ -58,35 +58,35 @@ def _terms(text: str) -> list[str]:
     return list(dict.fromkeys([*found, *pairs]))
 
 
-def keys_of(catalogue: Catalogue, beginnings: Sequence[str]) -> list[str]:
+def keys_of(database: Database, beginnings: Sequence[str]) -> list[str]:
     """Return the ids that begin so, each once.
 
     Raises:
         UsageError: no id begins so, or several do.
     """
-    return list(dict.fromkeys(_key_of(catalogue, beginning) for beginning in beginnings))
+    return list(dict.fromkeys(_key_of(database, beginning) for beginning in beginnings))
 
 
-def _key_of(catalogue: Catalogue, beginning: str) -> str:
-    with catalogue.plainly("read"):
-        rows = catalogue.db.execute(
+def _key_of(database: Database, beginning: str) -> str:
+    with database.plainly("read"):
+        rows = database.db.execute(
             "SELECT id FROM records WHERE id >= ? AND substr(id, 1, ?) = ? ORDER BY id LIMIT ?",
             (beginning, len(beginning), beginning, NAMED),
         ).fetchall()
     found = [key for (key,) in rows]
     if not found:
-        kb = catalogue.path.parent
+        kb = database.path.parent
         raise UsageError(f"no record of {kb} has an id that begins with {beginning!r}; see bundlewise kb list")
     if len(found) > 1 and beginning not in found:
         raise UsageError(f"{beginning!r} begins several ids ({', '.join(found)}); give more of it")
     return str(found[0])
 
 
-def tally(catalogue: Catalogue) -> Tally:
+def counts_by_teacher(database: Database) -> Counts:
     """Return how many records there are by kind, domain, teacher and status, in this order."""
     teacher = "json_extract(body, '$.provenance.teacher')"
-    with catalogue.plainly("read"):
-        rows = catalogue.db.execute(
+    with database.plainly("read"):
+        rows = database.db.execute(
             f"SELECT kind, domain, {teacher}, status, count(*) FROM records GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
         ).fetchall()
     return {(kind, domain, name, status): number for kind, domain, name, status, number in rows}

@@ -1,7 +1,7 @@
-"""The knowledge store: a catalogue of records that is the truth, and vectors in Chroma that follow it.
+"""The knowledge store: a database of records that is the truth, and vectors in Chroma that follow it.
 
-In a folder the catalogue and Chroma stand side by side. On a Chroma server the records stand in
-Chroma, and every machine keeps its own catalogue of them. One process writes at a time, many read.
+In a folder the database and Chroma stand side by side. On a Chroma server the records stand in
+Chroma, and every machine keeps its own database of them. One process writes at a time, many read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from typing import Any
 
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
-from bundlewise.knowledge_base.database import FILE, PATIENCE, Change, Operation
+from bundlewise.knowledge_base.database import FILE, PATIENCE, Change, Database, Operation
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key, scrub
 from bundlewise.knowledge_base.mirror import Mirror, follow, is_served
 from bundlewise.knowledge_base.place import Busy, Place, pen
-from bundlewise.knowledge_base.records import Catalogue
+from bundlewise.knowledge_base.records import Records
 from bundlewise.progress import Advance
 
 KEPT = "vectors.npz"
@@ -49,7 +49,8 @@ class KnowledgeStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KnowledgeError(f"cannot make {self.folder}: {error.strerror}; choose another folder") from error
-        self.catalogue = Catalogue(self.folder)
+        self.database = Database(self.folder)
+        self.records = Records(self.database)
         if embedder is not None:
             self._refuse_other(embedder)
 
@@ -86,7 +87,7 @@ class KnowledgeStore:
     @property
     def meta(self) -> dict[str, Any]:
         """What it says of itself: embedder, fingerprint, generation, revision, digest of its active records."""
-        return self.catalogue.meta()
+        return self.database.meta()
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -170,7 +171,7 @@ class KnowledgeStore:
             self._begin()
             self._refuse_other_writer()
             self._refuse_other_splits(change)
-            number = self.catalogue.change(change)
+            number = self.database.change(change)
             self.settle(advance)
         return number
 
@@ -183,7 +184,7 @@ class KnowledgeStore:
         with self.writing():
             self._begin()
             self._refuse_other_writer()
-            operation = self.catalogue.undo()
+            operation = self.database.undo()
             self.settle(advance)
         return operation
 
@@ -195,9 +196,7 @@ class KnowledgeStore:
         What somebody retired stays retired, and a merged record stays as long as its parts are given.
         """
         given = {record.id: record for record in records}
-        present = {
-            r.id: r for domain in {r.domain for r in records} for r in self.catalogue.records(None, domain, None)
-        }
+        present = {r.id: r for domain in {r.domain for r in records} for r in self.records.select(None, domain, None)}
         retired = {key for key, record in present.items() if record.status == "retired"}
         put = [record for key, record in given.items() if key not in retired]
         stale = [key for key, record in present.items() if key not in given and not _stays(record, given.keys())]
@@ -207,7 +206,7 @@ class KnowledgeStore:
         embedder = self.embedder
         self._refuse_other(embedder)
         if "fingerprint" not in self.meta:
-            self.catalogue.set_meta(embedder=embedder.name, fingerprint=embedder.fingerprint, generation=1)
+            self.database.set_meta(embedder=embedder.name, fingerprint=embedder.fingerprint, generation=1)
 
     def _refuse_other_writer(self) -> None:
         """Compare revisions with the server: the lock holds on this machine alone."""
@@ -216,7 +215,7 @@ class KnowledgeStore:
 
     def _refuse_other_splits(self, change: Change) -> None:
         sources = {key for record in change.put for key in (*record.source_session_ids, *record.supporters)}
-        here = self.catalogue.known({*sources, *(session.id for session in change.sessions)})
+        here = self.records.known({*sources, *(session.id for session in change.sessions)})
         for session in change.sessions:
             if session.id in here and here[session.id] != session:
                 there = f"{here[session.id].split} with item set {here[session.id].items}"
@@ -232,7 +231,7 @@ class KnowledgeStore:
     @property
     def is_settled(self) -> bool:
         """Say whether the vectors are those of the records."""
-        return not self.catalogue.pending(1) and self.meta.get("published") == self.meta["revision"]
+        return not self.database.pending(1) and self.meta.get("published") == self.meta["revision"]
 
     def settle_if_free(self) -> None:
         """Finish what a killed process has begun, unless another one is writing."""
@@ -245,21 +244,21 @@ class KnowledgeStore:
         """Bring the vectors in line with the records, batch by batch; call it holding the pen."""
         if self.is_settled:
             return
-        count = self.catalogue.pending_count()
+        count = self.database.pending_count()
         unwritten = self.meta.get("unwritten", 0) + count
-        self.catalogue.set_meta(unwritten=unwritten)
+        self.database.set_meta(unwritten=unwritten)
         self.index.expect(count)
-        while waiting := self.catalogue.pending(BATCH):
-            held = self.catalogue.get([row.id for row in waiting])
+        while waiting := self.database.pending(BATCH):
+            held = self.records.get([row.id for row in waiting])
             records = list(held.values())
             self.index.put(records, self.embedder.embed([retrieval_key(record) for record in records]))
             self.index.drop([row for row in waiting if row.id not in held])
-            self.catalogue.settled([row.id for row in waiting])
+            self.database.settled([row.id for row in waiting])
             if advance:
                 advance(len(waiting))
         if unwritten > UNWRITTEN and not self.place.is_server:
             self.index.flush()
-            self.catalogue.set_meta(unwritten=0)
+            self.database.set_meta(unwritten=0)
         self._seal()
 
     def _seal(self) -> None:
@@ -269,11 +268,11 @@ class KnowledgeStore:
         within = self.vectors_folder
         files = [path for path in sorted(within.rglob("*")) if path.suffix in GROWING or path.suffix == ".pickle"]
         sizes = {str(f.relative_to(self.folder)): f.stat().st_size if f.suffix in GROWING else 0 for f in files}
-        self.catalogue.set_meta(files=sizes)
+        self.database.set_meta(files=sizes)
         meta = self.meta
         learnt = meta.get("learnt")
-        self._mirror.publish(meta, self.catalogue.sessions() if learnt != meta.get("told") else None)
-        self.catalogue.set_meta(published=meta["revision"], told=learnt)
+        self._mirror.publish(meta, self.records.sessions() if learnt != meta.get("told") else None)
+        self.database.set_meta(published=meta["revision"], told=learnt)
         scrub(within)
 
     @property
@@ -282,7 +281,7 @@ class KnowledgeStore:
 
     def thoughts(self, domain: str | None = None) -> list[Knowledge]:
         """Return the active thoughts that pair evidence is read from."""
-        return list(self.catalogue.records("thought", domain, limit=OBSERVED))
+        return list(self.records.select("thought", domain, limit=OBSERVED))
 
 
 def _stays(record: Knowledge, given: object) -> bool:

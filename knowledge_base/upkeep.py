@@ -29,7 +29,7 @@ def take_in(store: KnowledgeStore, pack: Pack, name: str, advance: Advance | Non
     Returns:
         The number of the operation; None when all is there already.
     """
-    held = store.catalogue.get([record.id for record in pack.records])
+    held = store.records.get([record.id for record in pack.records])
     retired = {key for key, record in held.items() if record.status == "retired"}
     put = [record for record in pack.records if record.id not in retired]
     return store.change(Change(f"import {name}", put, sessions=pack.sessions), advance)
@@ -41,7 +41,7 @@ def retire(store: KnowledgeStore, keys: Sequence[str], reason: str) -> list[Know
     Raises:
         UsageError: there is no record of an id.
     """
-    held = store.catalogue.get(keys)
+    held = store.records.get(keys)
     if missing := [key for key in keys if key not in held]:
         raise UsageError(f"no record {missing[0]} in {store.place}; see bundlewise kb list {store.place}")
     changed = [record for record in held.values() if record.status != "retired"]
@@ -65,7 +65,7 @@ def contradictions(store: KnowledgeStore, threshold: float) -> list[Conflict]:
 def _with_vectors(store: KnowledgeStore, kind: KnowledgeKind | None = None) -> tuple[list[Knowledge], Vectors]:
     # While another process writes, Chroma may fail to read all.
     with store.writing():
-        records = list(store.catalogue.records(kind))
+        records = list(store.records.select(kind))
         held = store.index.vectors(records)
     found = [record for record in records if record.id in held]
     return found, np.stack([held[record.id] for record in found]) if found else np.zeros((0, 1), np.float32)
@@ -84,7 +84,7 @@ def merge(store: KnowledgeStore, clusters: Sequence[Cluster]) -> int | None:
 
 def verify(store: KnowledgeStore) -> list[str]:
     """Return everything that is wrong with a knowledge base, with the remedy; empty when it is sound."""
-    found = store.catalogue.faults()
+    found = store.database.faults()
     for faults in (_record_faults, _vector_faults, _leftovers):
         try:
             found += faults(store)
@@ -94,23 +94,23 @@ def verify(store: KnowledgeStore) -> list[str]:
 
 
 def _record_faults(store: KnowledgeStore) -> Iterator[str]:
-    sessions = {session.id: session for session in store.catalogue.sessions()}
-    for record in store.catalogue.records(status=None):
+    sessions = {session.id: session for session in store.records.sessions()}
+    for record in store.records.select(status=None):
         yield from (f"{record.id}: {fault}" for fault in faults_of(record, sessions))
 
 
 def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
-    """Yield the records that Chroma lacks, has beyond the catalogue, or holds in other words or with another vector."""
+    """Yield the records that Chroma lacks, has beyond the database, or holds in other words or with another vector."""
     remedy = f"bundlewise kb reindex {store.place}"
     if not store.is_settled:
         yield f"a change has not reached the vectors: open it for writing, or {remedy}"
     held = store.index.bodies()
-    for record in store.catalogue.records(status=None):
+    for record in store.records.select(status=None):
         body = held.pop(record.id, None)
         if body != record.model_dump_json():
             yield f"{record.id} {'has no vector' if body is None else 'is not what its vector was made of'}; {remedy}"
     yield from (f"there is a vector of {key}, which is no record; {remedy}" for key in held)
-    probes = list(islice(store.catalogue.records(), PROBES))
+    probes = list(islice(store.records.select(), PROBES))
     vectors = store.index.vectors(probes)
     wanted = store.embedder.embed([retrieval_key(record) for record in probes])
     lost = 0

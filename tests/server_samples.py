@@ -30,7 +30,7 @@ from bundlewise.domain import (
 )
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.app import create_app
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.serve import PatientProtocol
 
 KEY, OTHER_KEY = "sk-test-0123456789abcdef", "sk-test-fedcba9876543210"
@@ -108,9 +108,9 @@ def app_of(student: WordStudent | None = None, threads: Path | None = None, **se
 
 
 @contextmanager
-def served(app: FastAPI, limits: Limits | None = None) -> Iterator[str]:
+def served(app: FastAPI, limits: ServerLimits | None = None) -> Iterator[str]:
     """Serve an app on a free port of this machine by the real server; yield its address."""
-    limits = limits or Limits()
+    limits = limits or ServerLimits()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     protocol: Any = partial(PatientProtocol, seconds=limits.read_seconds)

@@ -8,7 +8,7 @@ import pytest
 from teacher_server import TeacherServer, completion
 from test_agents_chat_client import ASKED, KEY, OPENED, endpoint, first
 
-from bundlewise.agents.chat.completions import Asked, read_completion
+from bundlewise.agents.chat.completions import QuestionSize, read_completion
 from bundlewise.agents.ledger.calls import Reply
 
 
@@ -117,7 +117,7 @@ def test_no_estimate_is_below_what_is_likely_and_under_a_cap_below_what_may_be(
     usage: Any, is_capped: bool, written: int
 ) -> None:
     content = json.dumps({"choices": [{"message": {"content": "x" * 30}}], "usage": usage}).encode()
-    reply = read_completion(content, 1.0, Asked(7, 2000, is_capped))
+    reply = read_completion(content, 1.0, QuestionSize(7, 2000, is_capped))
     assert isinstance(reply, Reply)
     assert (reply.tokens_out, reply.estimated) == (written, True)
 
@@ -151,6 +151,6 @@ def test_a_whole_answer_with_padding_beyond_measure_is_an_answer(server: Teacher
 
 
 def test_counts_in_a_body_that_cannot_be_read_are_believed() -> None:
-    reply = read_completion(b"data: " + WHOLE, 1.0, Asked(7, 2000))
+    reply = read_completion(b"data: " + WHOLE, 1.0, QuestionSize(7, 2000))
     assert isinstance(reply, Reply)
     assert (reply.verdict, reply.tokens_in, reply.tokens_out, reply.estimated) == ("unreadable", 100, 20, False)

@@ -4,8 +4,9 @@ import gzip
 import socket
 import time
 from collections.abc import Callable, Iterator
-from threading import Thread, Timer
+from threading import Event, Thread, Timer
 
+import httpcore2
 import pytest
 from lab_server import LabHandler, LabServer
 
@@ -193,3 +194,27 @@ def test_an_address_in_the_environment_must_hold_no_secret_either(monkeypatch: p
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:secret@127.0.0.1/v1")
     with pytest.raises(UsageError, match="put the key into OPENAI_API_KEY"):
         Line(Endpoint("lab"), 1.0, 1).exchange(b"{}", {})
+
+
+def test_an_exchange_that_is_still_connecting_ends_at_once_when_it_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = Event()
+
+    def connect(*_: object, **__: object) -> object:
+        let_go.wait(8)
+        raise httpcore2.ConnectTimeout("slow")
+
+    monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", connect)
+    line = Line(Endpoint("m", "http://127.0.0.1:9/v1"), timeout=9.0, connections=1)
+    said: list[object] = []
+    asking = Thread(target=lambda: said.append(line.exchange(b"{}", {})))
+    asking.start()
+    while not line.busy:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    start = time.monotonic()
+    line.hang_up()
+    asking.join(5)
+    took = time.monotonic() - start
+    let_go.set()
+    assert [type(each) for each in said] == [Silence]
+    assert took < 1

@@ -12,7 +12,7 @@ from samples import BagOfWords
 from test_pipeline_distil import lab, start, write_sessions
 
 from bundlewise.agents.ledger.calls import CallLedger
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.pipeline.distil import Payment, distil
 

@@ -12,7 +12,7 @@ import torch
 from samples import HOSTILE, record, session
 
 from bundlewise.agents.student import engine as module
-from bundlewise.agents.student import load
+from bundlewise.agents.student import intent_form, load
 from bundlewise.agents.student.answers import answer_grammar, intent_grammar
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
 from bundlewise.agents.student.engine import StudentEngine, answer_ids, by_length, encode_judge, start_ids, token_ids
@@ -121,7 +121,20 @@ def test_whatever_the_model_texts_are_in_their_own_grammars(
     grammars = [intent_grammar(), answer_grammar(2), answer_grammar(4)]
     for engine in (student, StudentEngine(model, student.tokenizer)):
         written = engine.write(["Intent:", "Which go together?\n", "Answer:\n"], grammars)
-        assert all(admitted(student, g, w.text) for g, w in zip(grammars, written, strict=True))
+        (intent, *answers) = written
+        assert intent_form.admitted(intent.text.rstrip("\n"), cut=True)
+        assert all(admitted(student, g, w.text) for g, w in zip(grammars[1:], answers, strict=True))
+
+
+def test_tokens_that_end_within_a_letter_leave_no_half_of_it(student: StudentEngine) -> None:
+    fallback = student.tokenizer.convert_tokens_to_ids(student.tokenizer.tokenize("\u0436")[0])
+    bias = torch.zeros(student.model.config.vocab_size)
+    bias[fallback] = 100.0
+    model = deepcopy(student.model)
+    head = model.get_output_embeddings()
+    head.forward = lambda hidden: torch.nn.functional.linear(hidden, head.weight, bias)
+    for text in StudentEngine(model, student.tokenizer).write(["Intent:"] * 2, [intent_grammar("ж"), intent_grammar()]):
+        assert "\ufffd" not in text.text
 
 
 def test_an_intent_always_fits_into_the_limit() -> None:

@@ -12,9 +12,9 @@ from bundlewise.agents.chat.client import ChatEndpoint
 from bundlewise.agents.chat.completions import tokens_of
 from bundlewise.agents.ledger.calls import CallLedger
 from bundlewise.agents.teacher.ask import Asker
+from bundlewise.agents.teacher.caps import CapError, Caps
 from bundlewise.agents.teacher.contracts import Kinds
 from bundlewise.agents.teacher.plan import Planner
-from bundlewise.agents.teacher.room import CapError, Caps
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.errors import ModelError, StoppedError, UsageError
 from bundlewise.models.prices import Price

@@ -274,8 +274,8 @@ def test_rules_that_say_the_same_are_retired_with_the_reason_and_stay_in_the_rec
     assert (repeated.status, repeated.reason) == ("retired", f"says the same as {kept.id}")
     assert repeated.source_session_ids == ONCE.sources
     assert {found[rule.text].status for rule in (APART, HELPS)} == {"active"}
-    assert store.catalogue.counts()["rule", "home", "retired"] == 1
-    assert store.catalogue.get([repeated.id]) == {repeated.id: repeated}
+    assert store.records.counts()["rule", "home", "retired"] == 1
+    assert store.records.get([repeated.id]) == {repeated.id: repeated}
 
 
 def test_a_rule_that_harms_neither_retires_another_nor_is_retired() -> None:

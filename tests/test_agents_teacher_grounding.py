@@ -85,6 +85,31 @@ def test_a_thought_about_its_own_products_is_kept(text: str) -> None:
     assert fault(thought_record_of(text), SESSIONS) == ""
 
 
+def test_a_sentence_about_a_strange_product_is_left_out_of_a_thought_and_told() -> None:
+    said = "The mouse works best beside the trampoline."
+    record = thought_record_of(f"A mouse and a pad. {said} They form one set. No. 3 is a rug.")
+    (kept,), refused = check([record], SESSIONS)
+    assert kept.text == "A mouse and a pad. No. 3 is a rug."
+    assert kept.id == Knowledge.content_id("thought", "electronics", kept.text, ("a",))
+    reason = "it speaks of trampoline, which no title or kind of its session holds"
+    assert [(each.text, each.reason, each.what) for each in refused] == [
+        (said, reason, "sentence"),
+        ("They form one set.", reason, "sentence"),
+    ]
+
+
+def test_a_thought_that_loses_every_sentence_is_refused_as_a_whole() -> None:
+    kept, (refusal,) = check([thought_record_of("The mouse works best beside the trampoline.")], SESSIONS)
+    assert (kept, refusal.what) == ([], "record")
+
+
+def test_a_recorded_kind_that_fits_nothing_gives_way_to_its_title_and_is_told() -> None:
+    record = thought_record(Thought("A mouse and a pad.", ("mouse", "pad", "tractor")), TRAIN, SOURCE)
+    (kept,), (refusal,) = check([record], SESSIONS)
+    assert kept.kinds == ("mouse", "pad", "rug")
+    assert (refusal.text, refusal.what) == ("tractor (of Rug)", "kind")
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [("nowhere", "its source nowhere is not among the sessions read"), ("v", "its source v is a validation session")],

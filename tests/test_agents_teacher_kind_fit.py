@@ -3,7 +3,7 @@
 import pytest
 from samples import session
 
-from bundlewise.agents.teacher.kind_fit import KindsCheck, TitleWords
+from bundlewise.agents.teacher.kind_fit import AlikeTitles, KindsCheck
 
 DESK = session("desk", ["Canon D3100 Body", "Foam Pads for Mice", "Wool Rug"])
 SHOP = [DESK, *(session(f"s{n}", [f"Canon D{n} Camera", "Oat Milk"]) for n in range(3))]
@@ -23,11 +23,11 @@ SHOP = [DESK, *(session(f"s{n}", [f"Canon D{n} Camera", "Oat Milk"]) for n in ra
     ],
 )
 def test_a_kind_is_a_word_of_its_title_or_of_titles_like_it(kind: str, title: str, fits: bool) -> None:
-    assert TitleWords(SHOP).fits(kind, title) is fits
+    assert AlikeTitles(SHOP).fits(kind, title) is fits
 
 
 def test_what_does_not_fit_is_told_once_and_gives_way_to_the_title() -> None:
-    check = KindsCheck(DESK, TitleWords(SHOP))
+    check = KindsCheck(DESK, AlikeTitles(SHOP))
     kinds = ["Camera", "pad", "unicorn"]
     assert check.faults(kinds) == [
         "kind 3, 'unicorn', has no word of its title 'Wool Rug', nor of titles like it; say what the title says it is"
@@ -37,6 +37,6 @@ def test_what_does_not_fit_is_told_once_and_gives_way_to_the_title() -> None:
 
 
 def test_a_teacher_that_is_mostly_wrong_is_not_believed() -> None:
-    check = KindsCheck(DESK, TitleWords(SHOP))
+    check = KindsCheck(DESK, AlikeTitles(SHOP))
     assert len(check.faults(["tractor", "tyre", "rug"])) == len(check.faults(["tractor", "tyre", "rug"])) == 2
     assert check.faults(["rug"]) == ["there must be 3 kinds, one per product, not 1"]

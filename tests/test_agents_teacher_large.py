@@ -249,6 +249,16 @@ def test_a_thought_about_products_that_are_not_there_is_told_to_the_teacher(said
     assert (found is None) is bool(told) and all(told in reason for _, _, reason in asks.failures)
 
 
+def test_a_teacher_that_insists_on_a_mention_is_told_once_and_has_its_thought() -> None:
+    answers = [
+        {"kinds": ["mouse", "pad", "rug", "rug"], **THOUGHT, "lesson": f"Mice work {how} beside a trampoline."}
+        for how in ("best", "well")
+    ]
+    found = scripted(think=answers)[0].think(DESK, ("mouse", "pad", "rug", "rug"), [], [])
+    assert found is not None
+    assert found.text.endswith("Mice work well beside a trampoline.")
+
+
 @pytest.mark.parametrize(
     ("rule", "shown"),
     [

@@ -9,13 +9,16 @@ from samples import session
 
 from bundlewise.agents.teacher.conditions import Condition
 from bundlewise.agents.teacher.grounded import GroundedTeacher
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
 from bundlewise.agents.teacher.protocol import Rule, Thought
 from bundlewise.agents.teacher.recorded import RecordedTeacher
 from bundlewise.errors import DataError, UsageError
+from bundlewise.files import write_jsonl
 
 SESSIONS = [
     session("a", ["Glide mouse", "Foam pad"], ((0, 1),)),
     session("b", ["Oat milk", "Tea"], ((0, 1),)),
+    session("c", ["Glide mouse", "Foam pad"]),
     session("v", ["Glide mouse", "Foam pad"], ((0, 1),), split="validation"),
     session("t", ["Glide mouse", "Foam pad"], ((0, 1),), split="test"),
 ]
@@ -60,6 +63,10 @@ def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_
         ({"text": "  "}, "text must be text, got '  '"),
         ({"kind": "hint"}, "kind must be rule or thought, got 'hint'"),
         ({"kind": None}, "kind must be rule or thought, got None"),
+        ({"text": "\ud800"}, "not portable JSON"),
+        ({"weight": float("nan")}, "not portable JSON"),
+        ({"bundlewise_pack": 2}, "this is a pack; take it in: bundlewise kb import KB"),
+        ({"id": "t1", "provenance": {}}, "a record of a pack without its manifest; export the pack again"),
         ({"kind": "rule", "text": 7}, "text must be text, got 7"),
         (RULE | {"together": None}, "a rule with a condition says together: true or false, got None"),
         (RULE | {"condition": "mice"}, "condition: must be an object; correct it, or leave the condition out"),
@@ -80,6 +87,51 @@ def test_a_rule_that_says_for_which_products_it_speaks_can_be_tested(tmp_path: P
     assert untested.condition is None and untested.gain is None
     assert tested.condition == Condition(first=("mouse",), second=(), relation="any", least=2, most=99)
     assert not tested.joins and tested.gain is None
+
+
+def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gpt\.jsonl: empty; give a file with a rule or a thought a line"):
+        teacher(tmp_path)
+
+
+def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
+    found = teacher(tmp_path, THOUGHT, THOUGHT | {"text": "Other words,"})
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"))
+    assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about its source a too")]
+
+
+def test_a_thought_about_a_session_without_bundles_teaches_nothing_and_is_told(tmp_path: Path) -> None:
+    found = teacher(tmp_path, THOUGHT, THOUGHT | {"source_session": "c"})
+    assert found.think(SESSIONS[2], ("x", "y"), [], []) is None
+    assert found.refused == [RefusedKnowledge("A pad so", "its source c has no annotated bundles")]
+
+
+@pytest.mark.parametrize(
+    ("domains", "stated", "is_taught"),
+    [
+        (("shop",), "shop", True),
+        (("shop",), "", True),
+        (("shop",), "food", False),
+        (("shop", "food"), "food", True),
+        (("",), "shop", True),
+    ],
+)
+def test_a_rule_teaches_about_sessions_of_its_own_domain(
+    tmp_path: Path, domains: tuple[str, ...], stated: str, is_taught: bool
+) -> None:
+    write_jsonl(
+        tmp_path / "gpt.jsonl", [{"kind": "rule", "text": "So.", "domain": stated}, {"kind": "rule", "text": "Any."}]
+    )
+    sessions = [session(name or "s", ["Mug", "Tea"], ((0, 1),), domain=name) for name in domains]
+    found = RecordedTeacher(tmp_path / "gpt.jsonl", sessions)
+    assert [rule.text for rule in found.formalise([], [])] == (["So.", "Any."] if is_taught else ["Any."])
+    refused = [] if is_taught else [RefusedKnowledge("So.", "its domain food is not that of the sessions, shop")]
+    assert found.refused == refused
+
+
+def test_a_recording_of_which_nothing_can_be_taught_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing of it can be taught: its source c has no annotated bundles; give the"):
+        teacher(tmp_path, THOUGHT | {"source_session": "c"})
 
 
 def test_a_missing_recording_is_a_usage_error(tmp_path: Path) -> None:

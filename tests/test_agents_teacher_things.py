@@ -12,7 +12,7 @@ def test_the_words_are_things_and_their_licence_stands_with_them() -> None:
 
     assert {"saddle", "leash", "trampoline", "washing machine", "dog", "soap"} <= things()
     assert not {"purpose", "theme", "idea", "go", "item", "device", "accessory", "reason"} & things()
-    text = (files("bundlewise.agents") / "things.txt").read_text("utf-8")
+    text = (files("bundlewise.agents.teacher") / "things.txt").read_text("utf-8")
     assert "Copyright 2006 by Princeton University" in text and "benchmarks/thing_words.py" in text
     assert len(text) < 300_000
 

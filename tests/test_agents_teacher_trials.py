@@ -14,7 +14,6 @@ from bundlewise.agents.teacher.trials import proved, without_a_case
 from bundlewise.domain import Grouping, Knowledge, Session
 from bundlewise.files import write_jsonl
 from bundlewise.pipeline.distil import distil
-from bundlewise.pipeline.recordings import read_recording
 
 DESK = ["Glide Mouse", "Foam Pad", "Wool Rug", "Red Wool Rug"]
 BOTH: Grouping = ((0, 1), (2, 3))
@@ -52,7 +51,7 @@ def test_validation_decides_where_it_can(rule: Rule, gain: float | None, harm: f
 
 def rules_of(sessions: list[Session], folder: Path, teacher: str = "grounded") -> list[Knowledge]:
     found = distil(sessions, teacher, folder / "kb", embedder=BagOfWords())
-    return [record for record in found.run.records if record.kind == "rule"]
+    return [record for record in found.records if record.kind == "rule"]
 
 
 def test_a_rule_of_the_grounded_teacher_that_helps_training_and_harms_validation_is_quarantined(tmp_path: Path) -> None:
@@ -90,11 +89,10 @@ def test_recorded_rules_with_a_condition_are_tested_and_others_say_that_they_are
         "Mice go with rugs.": ("quarantined", -0.1667, 0.1667),
         "Think of the whole desk.": ("active", None, None),
     }
-    distilled = rules_of(sessions, tmp_path, f"recorded:{tmp_path / 'gpt.jsonl'}")
-    imported = read_recording(tmp_path / "gpt.jsonl", sessions)[0].records
-    for found in (distilled, imported):
-        assert {rule.text: (rule.status, rule.gain, rule.harm) for rule in found} == wanted
-    untested = read_recording(tmp_path / "gpt.jsonl", [*TRAIN, *desks("test", 4, BOTH)])[0].records
+    teacher = f"recorded:{tmp_path / 'gpt.jsonl'}"
+    found = rules_of(sessions, tmp_path, teacher)
+    assert {rule.text: (rule.status, rule.gain, rule.harm) for rule in found} == wanted
+    untested = rules_of([*TRAIN, *desks("test", 4, BOTH)], tmp_path / "without", teacher)
     assert {rule.gain for rule in untested} == {None}
 
 
@@ -118,11 +116,9 @@ UNICORNS = SAID | {"text": "Saddles go with bridles.", "condition": {"first": ["
 def test_a_rule_that_no_training_session_is_a_case_of_is_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "gpt.jsonl", [*ROWS, UNICORNS])
     found = distil(TRAIN, f"recorded:{tmp_path / 'gpt.jsonl'}", tmp_path / "kb", embedder=BagOfWords())
-    _, imported = read_recording(tmp_path / "gpt.jsonl", TRAIN)
-    for refused in (found.run.refused, imported):
-        assert [(refusal.text, refusal.reason) for refusal in refused] == [
-            ("Saddles go with bridles.", "its condition meets no training session, so that nothing can have taught it")
-        ]
+    assert [(refusal.text, refusal.reason) for refusal in found.refused] == [
+        ("Saddles go with bridles.", "its condition meets no training session, so that nothing can have taught it")
+    ]
 
 
 def test_a_rule_that_no_validation_session_is_a_case_of_is_untested_and_says_so(tmp_path: Path) -> None:

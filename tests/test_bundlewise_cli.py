@@ -72,7 +72,6 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA, "--kb", "kb", "--sampler", "best"], 2, "no sampler named 'best'; choose random, length"),
         (["distil", *DATA, "--kb", "kb", "--formats", "facts"], 2, "no format named 'facts'; choose any of patterns"),
         (["distil", *DATA, "--kb", "kb", "--max-cost", "1"], 2, "--max-cost is for teachers that are paid"),
-        (["distil", *DATA, "--dry-run"], 2, "grounded makes no calls and costs nothing; leave out --dry-run"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:"], 2, "openai: names no model"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m@nowhere"], 2, "does not begin with http://"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m", "--max-cost", "1"], 2, "the price of m is unknown"),

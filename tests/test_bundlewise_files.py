@@ -22,7 +22,6 @@ from bundlewise.files import (
     made_once,
     numbered_rows,
     read_rows,
-    slug,
     write_json,
     write_jsonl,
     write_text,
@@ -137,37 +136,6 @@ def test_json_is_written_in_one_order(tmp_path: Path) -> None:
 def test_fingerprints_differ_exactly_where_values_do(a: Any, b: Any) -> None:
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     assert (fingerprint(a) == fingerprint(b)) == same
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("ICL+SFT (large LLM)", "icl-sft-large-llm"), ("plain", "plain"), ("a/../b", "a-b")],
-)
-def test_a_slug_is_a_file_name_that_needs_no_quotes(name: str, expected: str) -> None:
-    assert slug(name) == expected
-
-
-def test_names_that_ascii_cannot_spell_have_file_names_of_their_own() -> None:
-    names = [
-        "одежда",
-        "обувь",
-        "服装",
-        "電子",
-        "הלבשה",
-        "Möbel",
-        "Mobel",
-        "Møbel",
-        "--",
-        "!",
-        "Mode für Sie",
-        "Mode fur Sie",
-    ]
-    made = [slug(name) for name in names]
-    assert len(set(made)) == len(names)
-    assert all(
-        name.isascii() and name and not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in made
-    )
-    assert slug("Mo\u0308bel") == slug("M\u00f6bel")
 
 
 def test_a_value_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:

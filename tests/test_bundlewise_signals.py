@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundlewise.data.sessions import load, write_sessions
-from bundlewise.signals import signals_stop, signals_wait
+from bundlewise.signals import NotedSignals, signals_stop, signals_wait
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
@@ -93,3 +93,25 @@ def test_a_command_keeps_what_is_done_and_leaves_nothing_else(tiny_student: Path
     assert (child.returncode, out) == (143, ""), err
     assert err.splitlines()[-1] == "bundlewise: stopped; the same command goes on where it stopped"
     assert partial.exists() and not output.exists()
+
+
+def test_noted_signals_break_off_only_what_allows_it_and_only_once() -> None:
+    noted, done = NotedSignals(), list[str]()
+    with pytest.raises(KeyboardInterrupt), noted.noted():
+        with pytest.raises(KeyboardInterrupt), noted.breaking():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append("kept")
+    assert done == ["kept"] and noted.heard == [signal.SIGINT] * 2
+
+
+def test_a_noted_signal_breaks_off_the_next_block_that_allows_it() -> None:
+    noted, done = NotedSignals(), list[str]()
+    with pytest.raises(KeyboardInterrupt), noted.noted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        with noted.breaking():
+            done.append("begun")
+    assert done == []

@@ -18,7 +18,7 @@ from kb_samples import fill, record, use_words
 from bundlewise.cli import COMMANDS, main, root
 from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Bundle, Item, Session
-from bundlewise.terminal import Stream, one_line, printable, styled
+from bundlewise.terminal import PrintableStream, one_line, printable, styled
 
 EVIL = "Tab\x1b]0;x\x07let \x1b[31m\x9b2J \u202eevil\u2066 \u200b\u200d\ufeff\u2028 \r\x7f\x08"
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -45,7 +45,7 @@ def test_json_stays_the_same_json(value: dict[str, str]) -> None:
     text = json.dumps(value, ensure_ascii=False)
     assert json.loads(printable(text)) == value
     raw = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Stream(raw).write(text)
+    PrintableStream(raw).write(text)
     raw.seek(0)
     assert json.loads(raw.read()) == value
 
@@ -53,7 +53,7 @@ def test_json_stays_the_same_json(value: dict[str, str]) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8", "cp437"])
 def test_what_an_encoding_lacks_is_escaped(encoding: str) -> None:
     raw = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Stream(raw).write("Müesli, Лампа, 灯, 😀")
+    PrintableStream(raw).write("Müesli, Лампа, 灯, 😀")
     raw.seek(0)
     assert "M" in raw.read()
 
@@ -164,7 +164,7 @@ def test_titles_on_the_command_line_are_printed_printably(
 def test_only_what_this_program_styles_reaches_a_terminal_as_a_style(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.StringIO()
     monkeypatch.setattr(raw, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stdout", Stream(raw))
+    monkeypatch.setattr(sys, "stdout", PrintableStream(raw))
     styled((EVIL, {"fg": "red"}), (" plain", {}))
     assert raw.getvalue().startswith("\x1b[31mTab\\u001b]0;x") and raw.getvalue().count("\x1b") == 3
 

@@ -46,8 +46,8 @@ def test_what_is_told_is_what_is_in_the_knowledge_base_and_in_the_pack(
     assert told == Counter((row["kind"], row.get("status", "active")) for row in pack)
     assert told["thought", "active"] == len(small())
     store = KnowledgeStore.open(tmp_path / "kb", Embedder.named(str(minilm)))
-    assert store.catalogue.counts().total() == sum(told.values())
-    active = {record.id for record in store.catalogue.records()}
+    assert store.records.counts().total() == sum(told.values())
+    active = {record.id for record in store.records.select()}
     assert active == {row["id"] for row in pack if row.get("status", "active") == "active"}
 
 

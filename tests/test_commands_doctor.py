@@ -37,7 +37,7 @@ def test_json_names_every_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(checks) == [
         *("Python", "torch", "bfloat16", "memory"),
         *("preset tiny", "preset small", "preset base", "preset large", "disk"),
-        *("student smollm2-135m", "embedder minilm", "OPENAI_API_KEY", "Chroma"),
+        *("student smollm2-135m", "embedder minilm", "OPENAI_API_KEY", "Chroma", "extras"),
     ]
     assert checks["Chroma"]["status"] == checks["torch"]["status"] == "ok"
     assert report["ok"] is (code == 0)
@@ -85,3 +85,12 @@ def test_the_comparison_of_number_formats_takes_under_a_second() -> None:
     start = time.perf_counter()
     assert doctor.check_bfloat16("cpu").found.startswith("matrix products run ")
     assert time.perf_counter() - start < 2  # twice the promise: test machines are busy
+
+
+def test_extras_that_are_not_installed_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "missing_from", lambda extra: ["x"] if extra in ("ray", "mlflow") else [])
+    (found,) = doctor.check_extras()
+    assert found.status == "warn" and found.found.startswith("installed: train, experiment, teacher")
+    assert found.remedy == 'for more, run `pip install "bundlewise[ray,mlflow]"`'
+    monkeypatch.setattr(doctor, "missing_from", lambda extra: [])
+    assert doctor.check_extras()[0].status == "ok"

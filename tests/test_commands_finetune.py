@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from kb_samples import RECORDS, fill, use_words
 
+from bundlewise.agents.student.compose import unreadable
 from bundlewise.cli import main
 from bundlewise.data.sessions import load, write_sessions
+from bundlewise.domain import Bundle, Item, Session
 from bundlewise.finetune import training
 from bundlewise.finetune.adapters import Manifest, read_manifest
 from bundlewise.finetune.deadline import Deadline
@@ -53,6 +55,33 @@ def test_an_adapter_is_told_of_drawn_and_followed_by_the_next_step(finetune: Fin
         "loss.png",
         "manifest.json",
     }
+
+
+def large(count: int, split: str = "train") -> list[Session]:
+    """Return annotated sessions of sixty products."""
+    items = tuple(Item(id=f"i{n}", title=f"Thing {n}") for n in range(60))
+    bundles = (Bundle(item_ids=("i0", "i1")),)
+    return [
+        Session(session_id=f"{split}{n}", domain="d", split=split, items=items, bundles=bundles) for n in range(count)
+    ]
+
+
+def test_sessions_of_too_many_products_are_left_out_and_told_of_as_in_serving(
+    finetune: Finetune, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.jsonl"
+    write_sessions(path, [*load(str(path)), *large(2), *large(1, "validation"), *large(1, "test")])
+    code, out, err = finetune()
+    assert code == 0 and out.startswith("3 sessions, ")
+    said = "session train0 has 60 products; the student reads 2 to 30: leave some out or split it"
+    assert f"note: not tuned on: {said} (3 such sessions)\n" in err
+    assert said == unreadable(large(1)[0])
+
+
+def test_sessions_of_too_many_products_alone_are_an_error_that_says_so(finetune: Finetune, tmp_path: Path) -> None:
+    write_sessions(tmp_path / "data.jsonl", large(1))
+    code, _, err = finetune()
+    assert code == 2 and "no training session that the student can read: session train0 has 60" in " ".join(err.split())
 
 
 def test_a_finished_adapter_is_told_of_again_without_training(

@@ -63,7 +63,7 @@ NONE = "no knowledge base in nowhere; make one: bundlewise distil"
         (["reindex", "nowhere"], 2, NONE),
         (["reindex", "kb", "--roll-back"], 2, "nothing to roll back in kb"),
         (["reindex", "kb", "--roll-back", "--embedder", "minilm"], 2, "leave out --embedder"),
-        (["recover", "kb"], 2, "nothing to recover: the catalogue of kb is sound"),
+        (["recover", "kb"], 2, "nothing to recover: the database of kb is sound"),
         (["recover", "nowhere"], 2, "no vectors in nowhere to recover from"),
         (["report", "kb", "-o", "folder"], 2, "'folder' is a directory"),
         (["stats", "http://"], 2, "http:// is no address of a server"),

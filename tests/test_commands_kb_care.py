@@ -138,7 +138,7 @@ def test_lost_vectors_are_named_with_the_remedy_and_the_remedy_works(call: Call)
 @pytest.mark.parametrize(
     "harm", [lambda path: path.write_bytes(b"no database" * 1000), Path.unlink], ids=["damaged", "lost"]
 )
-def test_a_damaged_catalogue_is_made_anew_from_the_vectors(call: Call, harm: object) -> None:
+def test_a_damaged_database_is_made_anew_from_the_vectors(call: Call, harm: object) -> None:
     before = exported(call)
     for side in Path("kb").glob(f"{FILE}-*"):
         side.unlink()

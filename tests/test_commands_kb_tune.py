@@ -129,6 +129,18 @@ def test_a_reader_that_lost_its_weights_is_tuned_again_and_the_other_kept(call: 
     assert '"kinds": "unfinished"' in call("stats", "kb", "--json")[1]
 
 
+def test_thoughts_of_sessions_larger_than_the_student_reads_teach_their_titles_as_they_do_in_serving(
+    call: Call,
+) -> None:
+    large = session("large", [f"{word} {n}" for n in range(100, 115) for word in ("zorb", "quent", "vrill", "plimp")])
+    store = KnowledgeStore.open("kb")
+    store.change(Change("add", [thought(large, KINDS * 15)], sessions=[KnownSession.of(large)]))
+    code, out, err = call("tune", "kb", "--epochs", "1")
+    assert code == 0 and out.startswith("kb: tuned; "), err
+    (found,) = Retriever(KnowledgeStore.open("kb"), Policy()).retrieve([session("new", list(large.titles[:2]))])
+    assert found.affinity
+
+
 def test_a_second_process_is_told_to_wait(call: Call) -> None:
     within = KnowledgeStore.open("kb").vectors_folder
     with only_process(within / "kinds"):

@@ -142,7 +142,7 @@ def test_what_stands_beside_an_output_is_guarded_too(run: Run, own: str) -> None
         ("distil --data electronics --kb kb --log-json own.jsonl", "is no file that this command writes"),
         ("distil --data electronics --teacher recorded:own.jsonl --kb kb --pack own.jsonl", "is also what --teacher"),
         ("distil --data electronics --kb notes", "holds letter.txt and nothing that this command has written"),
-        ("kb import notes own.jsonl --data own.jsonl", "holds letter.txt"),
+        ("kb import notes own.jsonl", "holds letter.txt"),
         ("finetune --data own.jsonl -o notes", "holds letter.txt"),
         ("finetune --data own.jsonl --kb kb -o kb", "holds "),
         ("experiment run format -o notes", "holds letter.txt"),

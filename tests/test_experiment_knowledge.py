@@ -12,7 +12,7 @@ from kb_samples import use_words
 from bundlewise.experiment import knowledge
 from bundlewise.experiment import teachers as others
 from bundlewise.experiment.cells import Cell
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.teachers import baseline_rows
 from bundlewise.finetune import kind_tuning
 from bundlewise.knowledge_base.kind_reader import tuned_state
@@ -25,8 +25,8 @@ LARGE = {"teacher": "openai:gpt-4.1", "student": "tiny"}
 
 def key(folder: Path, settings: dict[str, Any], **payment: Any) -> str:
     """Return the name of the knowledge that a cell's teacher gives under a payment."""
-    workshop = Workshop(small(folder, settings=settings, payment=payment), folder / "cache")
-    return workshop._knowledge_key(Cell(**settings))
+    maker = Maker(small(folder, settings=settings, payment=payment), folder / "cache")
+    return maker.knowledge.key(Cell(**settings))
 
 
 def test_what_changes_a_large_teachers_answers_names_its_knowledge_and_caps_and_pace_do_not(
@@ -62,9 +62,9 @@ def test_two_runs_that_want_one_knowledge_base_and_the_baselines_make_them_once(
     experiment, found = small(tmp_path), list[Any]()
 
     def run() -> None:
-        workshop = Workshop(experiment, tmp_path / "cache")
-        counts = workshop._distilled(Cell(student="tiny")).counts
-        found.append((counts, [row.name for row in baseline_rows(workshop)]))
+        maker = Maker(experiment, tmp_path / "cache")
+        counts = maker.knowledge.of(Cell(student="tiny")).counts
+        found.append((counts, [row.name for row in baseline_rows(maker)]))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -80,9 +80,9 @@ def test_readers_are_tuned_once_a_seed_on_a_copy_of_knowledge_that_is_distilled_
 ) -> None:
     distilled = list[int]()
     monkeypatch.setattr(knowledge, "distil", slow(knowledge.distil, distilled))
-    workshop = Workshop(small(tmp_path), tmp_path / "cache")
-    plain = workshop._distilled(Cell(student="tiny"))
-    first, second, again = (workshop._distilled(Cell(student="tiny", readers=True, seed=seed)) for seed in (0, 1, 0))
+    maker = Maker(small(tmp_path), tmp_path / "cache")
+    plain = maker.knowledge.of(Cell(student="tiny"))
+    first, second, again = (maker.knowledge.of(Cell(student="tiny", readers=True, seed=seed)) for seed in (0, 1, 0))
     assert len(distilled) == 1 and again == first
     assert plain.counts == first.counts == second.counts and first.seconds > plain.seconds
     states = [_kinds(known.folder) for known in (plain, first, second)]
@@ -110,8 +110,8 @@ def test_a_stopped_tuning_of_readers_goes_on_with_the_half_that_is_missing(
         return whole(model, pairs, vectors, config, folder, *rest)
 
     monkeypatch.setattr(kind_tuning, "tune_kind_reader", noted)
-    workshop, cell = Workshop(small(tmp_path), tmp_path / "cache"), Cell(student="tiny", readers=True)
+    maker, cell = Maker(small(tmp_path), tmp_path / "cache"), Cell(student="tiny", readers=True)
     with pytest.raises(KeyboardInterrupt):
-        workshop._distilled(cell)
-    workshop._distilled(cell)
+        maker.knowledge.of(cell)
+    maker.knowledge.of(cell)
     assert tuned == ["half-0", "stopped", "half-1"]

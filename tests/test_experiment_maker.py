@@ -1,4 +1,4 @@
-"""The workshop: knowledge bases, adapters and cells are made once, and named by all that determines them."""
+"""The maker: knowledge bases, adapters and cells are made once, and named by all that determines them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from kb_samples import use_words
 
 from bundlewise.data.sessions import read_sessions, write_sessions
 from bundlewise.experiment.grid import cells_of
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.knowledge import KnowledgeBases
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.run import Run
 from bundlewise.experiment.workers import locally
 
@@ -76,7 +77,7 @@ def test_a_pack_without_rules_or_without_thoughts_is_fine(
 def test_a_second_run_makes_nothing_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
     experiment = small(tmp_path, tiny_student, grid=[{"utilisation": "icl+sft"}])
     first = run_here(monkeypatch, tmp_path, experiment)
-    monkeypatch.setattr(Workshop, "_make", None)
+    monkeypatch.setattr(Maker, "_make", None)
     again = run_here(monkeypatch, tmp_path, experiment)
     assert again.model_dump_json() == first.model_dump_json()
 
@@ -85,7 +86,7 @@ def test_the_cache_may_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     experiment = small(tmp_path, tiny_student)
     first = run_here(monkeypatch, tmp_path, experiment)
     (tmp_path / "cache").rename(tmp_path / "moved")
-    monkeypatch.setattr(Workshop, "_make", None)
+    monkeypatch.setattr(Maker, "_make", None)
     again = Run(experiment, tmp_path / "run", tmp_path / "moved", lambda text: None).run(locally)
     assert again.model_dump_json() == first.model_dump_json()
 
@@ -104,17 +105,17 @@ def test_what_determines_a_cell_is_in_its_key(
     use_words(monkeypatch)
     experiment = small(tmp_path, tiny_student)
     (_, icl) = cells_of(experiment)
-    keys = {"first": Workshop(experiment, tmp_path).key(icl.cell)}
-    assert Workshop(experiment, tmp_path / "elsewhere").key(icl.cell) == keys["first"]
-    keys["limit"] = Workshop(small(tmp_path, tiny_student, limit=2), tmp_path).key(icl.cell)
+    keys = {"first": Maker(experiment, tmp_path).key(icl.cell)}
+    assert Maker(experiment, tmp_path / "elsewhere").key(icl.cell) == keys["first"]
+    keys["limit"] = Maker(small(tmp_path, tiny_student, limit=2), tmp_path).key(icl.cell)
     with (tmp_path / "electronics-pack.jsonl").open("a") as stream:
         stream.write('{"kind": "rule", "domain": "electronics", "text": "One more."}\n')
-    keys["pack"] = Workshop(experiment, tmp_path).key(icl.cell)
+    keys["pack"] = Maker(experiment, tmp_path).key(icl.cell)
     sessions = read_sessions(tmp_path / "electronics.jsonl")
     write_sessions(tmp_path / "electronics.jsonl", sessions[1:])
-    keys["data"] = Workshop(experiment, tmp_path).key(icl.cell)
+    keys["data"] = Maker(experiment, tmp_path).key(icl.cell)
     monkeypatch.setattr("bundlewise.experiment.inputs.code_fingerprint", lambda: "other code")
-    keys["code"] = Workshop(experiment, tmp_path).key(icl.cell)
+    keys["code"] = Maker(experiment, tmp_path).key(icl.cell)
     assert len(set(keys.values())) == len(keys)
 
 
@@ -138,6 +139,6 @@ def test_a_cell_with_tuned_readers_of_an_embedder_that_cannot_be_tuned_is_record
 
 def test_an_adapter_is_of_its_readers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path) -> None:
     grid = [{"utilisation": "icl+sft", "readers": [False, True]}]
-    monkeypatch.setattr(Workshop, "_with_readers", lambda self, known, seed: known)
+    monkeypatch.setattr(KnowledgeBases, "_with_readers", lambda self, known, seed: known)
     assert run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student, grid=grid)).failures == ()
     assert len(folders(tmp_path / "cache" / "adapters")) == 2

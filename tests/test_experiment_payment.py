@@ -1,4 +1,4 @@
-"""The purse of a run: caps hold over all its knowledge bases and teachers, and a run that was stopped goes on."""
+"""The payment of a run: caps hold over all its knowledge bases and teachers, and a run that was stopped goes on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,9 @@ from experiment_samples import TRAINING, run_here, small
 from teacher_server import TeacherServer
 
 from bundlewise.agents.ledger.calls import Reply
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.experiment.maker import Made
-from bundlewise.experiment.payment import Purse
+from bundlewise.experiment.payment import RunPayment
 from bundlewise.experiment.report import write_reports
 from bundlewise.experiment.run import Run
 from bundlewise.models.prices import Price
@@ -61,8 +61,9 @@ def test_a_cap_that_a_cell_meets_stops_the_run(
 
 
 def test_each_teacher_gets_what_is_left_and_a_bill(tmp_path: Path) -> None:
-    purse = Purse(small(tmp_path, payment={"max_cost": 5, "max_tokens": 1000, "prices": "p.toml"}), tmp_path / "ledger")
-    with purse.paying() as (payment, bill):
+    caps = {"max_cost": 5, "max_tokens": 1000, "prices": "p.toml"}
+    run = RunPayment(small(tmp_path, payment=caps), tmp_path / "ledger")
+    with run.paying() as (payment, bill):
         assert (payment.max_cost, payment.max_tokens, payment.max_calls) == (5, 1000, None)
         assert payment.prices == Path("p.toml")
         bill.tally.price = Price(input=1e4, output=1e4)
@@ -72,7 +73,7 @@ def test_each_teacher_gets_what_is_left_and_a_bill(tmp_path: Path) -> None:
         bill.tally.failed("rules", "two", "no JSON")
     assert (bill.tokens_in, bill.tokens_out, bill.failed) == (130, 25, 1)
     assert bill.dollars == pytest.approx(1.55)
-    with purse.paying() as (payment, bill):
+    with run.paying() as (payment, bill):
         assert payment.max_cost == pytest.approx(3.8) and payment.max_tokens == 880
         assert (bill.tokens_in, bill.tokens_out, bill.dollars) == (0, 0, 0.0)
         bill.tally.call("rules", "two", Reply("text", "stop", 30, 5, 1.0), cached=True)

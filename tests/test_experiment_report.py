@@ -10,7 +10,7 @@ from samples import session
 
 from bundlewise.domain import Grouping
 from bundlewise.experiment import plots
-from bundlewise.experiment.contrasts import Answer, Given, Named, Telling
+from bundlewise.experiment.contrasts import Contrast, NumberedBundle, RecordUsed, RowAnswer
 from bundlewise.experiment.file import Experiment, Machine
 from bundlewise.experiment.report import shared_settings, verdicts, write_reports
 from bundlewise.experiment.results import Failure, Results
@@ -38,17 +38,17 @@ def results(**changes: Any) -> Results:
         row("large | teacher", TRUTHS, "teacher", cost=Cost(dollars=0.1)),
     ]
     answers = tuple(
-        Answer(
+        RowAnswer(
             name=name,
             gjs=gjs,
-            bundles=(Named(numbers=(1, 2), intent=SPITE),),
-            knowledge=(Given(kind="rule", score=0.5, text=SPITE),),
+            bundles=(NumberedBundle(numbers=(1, 2), intent=SPITE),),
+            knowledge=(RecordUsed(kind="rule", score=0.5, text=SPITE),),
         )
         for name, gjs in (("half", 0.5), ("all of it", 1.0))
     )
+    annotated = (NumberedBundle(numbers=(1, 2)),)
     telling = [
-        Telling(session_id=f"s{n}", titles=(SPITE, "Mouse"), annotated=(Named(numbers=(1, 2)),), answers=answers)
-        for n in range(10)
+        Contrast(session_id=f"s{n}", titles=(SPITE, "Mouse"), annotated=annotated, answers=answers) for n in range(10)
     ]
     known: dict[str, Any] = {
         "experiment": Experiment(

@@ -17,7 +17,7 @@ from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.experiment import workers
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment, read
-from bundlewise.experiment.maker import Made, Workshop
+from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.references import BASELINES, EVIDENCE
 from bundlewise.experiment.results import Results
 from bundlewise.experiment.run import NO_CHOOSER, NO_WEIGHT, Run, chosen, note_of
@@ -59,8 +59,8 @@ def test_cells_stand_beside_baselines_with_all_that_they_took(
 
 def test_a_limit_scores_the_same_sessions_every_time(tmp_path: Path, tiny_student: Path) -> None:
     limited = small(tmp_path, tiny_student, limit=2)
-    scored = [Workshop(limited, tmp_path).scored for _ in range(2)]
-    everything = Workshop(small(tmp_path, tiny_student, limit=99), tmp_path).scored
+    scored = [Maker(limited, tmp_path).inputs.scored for _ in range(2)]
+    everything = Maker(small(tmp_path, tiny_student, limit=99), tmp_path).inputs.scored
     assert scored[0] == scored[1] and len(scored[0]) == 2 and len(everything) == 4
     assert [s for s in everything if s in scored[0]] == scored[0]
 
@@ -105,14 +105,14 @@ def test_a_row_says_how_it_is_read_otherwise_than_others(weight: float, choosers
 def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
-    real = Workshop._answered
+    real = Maker._answered
 
-    def faulty(self: Workshop, cell: Any, *others: Any) -> Any:
+    def faulty(self: Maker, cell: Any, *others: Any) -> Any:
         if cell.reads:
             raise ZeroDivisionError("oops")
         return real(self, cell, *others)
 
-    monkeypatch.setattr(Workshop, "_answered", faulty)
+    monkeypatch.setattr(Maker, "_answered", faulty)
     results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student))
     assert [failure.name for failure in results.failures] == ["icl"]
     assert "unexpected ZeroDivisionError: oops" in results.failures[0].reason
@@ -121,7 +121,7 @@ def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
 def test_without_its_plain_student_a_table_has_no_differences(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
-    monkeypatch.setattr(workers, "attempt", lambda workshop, planned: "no memory")
+    monkeypatch.setattr(workers, "attempt", lambda maker, planned: "no memory")
     results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student))
     assert [failure.reason for failure in results.failures] == ["no memory", "no memory"]
     assert [row.name for row in results.rows] == list(BASELINES)

@@ -11,7 +11,7 @@ from bundlewise.agents.student.decoder import best_grouping, calibrate
 from bundlewise.data.sessions import read_sessions
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.grid import cells_of
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.references import BASELINES, EVIDENCE
 from bundlewise.experiment.rows import Row, row_of
 from bundlewise.experiment.teachers import evidence_cells
@@ -68,13 +68,13 @@ def test_evidence_alone_is_the_grouping_of_the_best_expected_score_without_a_stu
     results = run_here(monkeypatch, tmp_path, experiment)
     rows = {row.name: row for row in results.rows if row.name.startswith(EVIDENCE)}
     assert list(rows) == ["evidence alone, teacher recorded", "evidence alone, teacher grounded"]
-    workshop = Workshop(experiment, tmp_path / "cache")
+    maker = Maker(experiment, tmp_path / "cache")
     validation = [s for s in read_sessions(tmp_path / "electronics.jsonl") if s.split == "validation"]
     for name, cell in evidence_cells(planned.cell for planned in cells_of(experiment)).items():
-        matrix = workshop.retriever(cell).evidence().matrix
+        matrix = maker.retriever(cell).evidence().matrix
         reading = calibrate([matrix(s.titles) for s in validation], [s.groups for s in validation])
-        best = [best_grouping(reading.apply(matrix(s.titles))) for s in workshop.scored]
-        assert rows[name] == row_of(name, "baseline", [best], workshop.scored, difference=rows[name].difference)
+        best = [best_grouping(reading.apply(matrix(s.titles))) for s in maker.inputs.scored]
+        assert rows[name] == row_of(name, "baseline", [best], maker.inputs.scored, difference=rows[name].difference)
         assert rows[name].role == "baseline" and rows[name].cost.tokens_in is None
 
 

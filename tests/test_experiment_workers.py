@@ -14,8 +14,9 @@ from teacher_server import TeacherServer
 from bundlewise.data.sessions import load, write_sessions
 from bundlewise.errors import UsageError
 from bundlewise.experiment import workers
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.workers import engine_named, locally, on_ray
+from bundlewise.experiment.workers import locally, on_ray, workers_named
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLER = """
@@ -49,35 +50,35 @@ def on_two_workers(folder: Path, victim: str, *arguments: object) -> "subprocess
 
 
 def test_engines_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    workshop = workers.Workshop(small(tmp_path), tmp_path / "cache")
-    assert engine_named("local", workshop, _planned(workshop.experiment)) is locally
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
-    assert engine_named("ray", workshop, _planned(workshop.experiment)) is on_ray
+    maker = Maker(small(tmp_path), tmp_path / "cache")
+    assert workers_named("local", maker, _planned(maker.inputs.experiment)) is locally
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
+    assert workers_named("ray", maker, _planned(maker.inputs.experiment)) is on_ray
 
 
 def test_large_teachers_are_paid_here_before_a_cluster_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    monkeypatch.setattr(workers, "require_ray", lambda: None)
+    monkeypatch.setattr(workers, "require", lambda extra, use: None)
     server = TeacherServer()
     known: dict[str, Any] = {"teacher": server.spec, "student": str(tiny_student)}
     distilled = small(tmp_path, tiny_student, settings=known)
     asked = small(tmp_path, tiny_student, teachers=[{"name": "live", "endpoint": server.spec}])
     for experiment, name in ((distilled, "icl"), (asked, "live")):
-        before = workers.Workshop(experiment, tmp_path / "cache")
+        before = Maker(experiment, tmp_path / "cache")
         with pytest.raises(UsageError, match=f"{name} would ask a large teacher.*run it with --engine local first"):
-            engine_named("ray", before, _planned(experiment))
-        assert engine_named("local", before, _planned(experiment)) is locally
+            workers_named("ray", before, _planned(experiment))
+        assert workers_named("local", before, _planned(experiment)) is locally
         run_here(monkeypatch, tmp_path, experiment, name)
-        assert engine_named("ray", workers.Workshop(experiment, before.cache), _planned(experiment)) is on_ray
+        assert workers_named("ray", Maker(experiment, before.cache), _planned(experiment)) is on_ray
     server.close()
 
 
 def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'bundlewise\[ray\]', or choose --engine local"):
-        engine_named("ray", workers.Workshop(small(tmp_path), tmp_path / "cache"), [])
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r'--engine ray needs the package ray.*pip install "bundlewise\[ray\]"'):
+        workers_named("ray", Maker(small(tmp_path), tmp_path / "cache"), [])
 
 
 @pytest.mark.slow
@@ -127,8 +128,8 @@ def test_a_live_experiment_tells_what_each_cell_came_to(
     experiment = small(tmp_path, tiny_student)
     run_here(monkeypatch, tmp_path, experiment)
     said: list[str] = []
-    workshop = workers.Workshop(experiment, tmp_path / "cache")
-    cells = [one for one, _ in locally(workshop, _planned(experiment), said.append)]
+    maker = Maker(experiment, tmp_path / "cache")
+    cells = [one for one, _ in locally(maker, _planned(experiment), said.append)]
     assert [one.label for one in cells] == ["plain student", "icl"]
     assert said == ["[1/2] plain student: from the cache", "[2/2] icl: from the cache"]
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bundlewise.agents.student.intent_form import taught
 from bundlewise.domain import Bundle, Item, Knowledge, Provenance, Retrieved, Session
 from bundlewise.finetune.examples import (
     Example,
     examples,
-    intent_text,
     judge_example,
     lesson_example,
     name_example,
@@ -111,11 +111,21 @@ def test_each_place_of_a_name_example_wants_the_next_token_of_the_intent_and_the
         ("Children\u2019s room", "children's room"),
         ("wi-fi: 5G", "wi-fi 5g"),
         ("  ", ""),
-        ("\u5bb6", ""),
+        ("\u5bb6", "\u5bb6"),
+        ("Straße für Kinder", "straße für kinder"),
+        ("Cafe\u0301 set", "café set"),
+        ("Рабочий стол!", "рабочий стол"),
+        ("办公桌、椅子", "办公桌 椅子"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u06a9\u0631",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u06a9\u0631",
+        ),
+        ("\u202edesk\u200b set\u00ad up", "desk set up"),
+        ("'quoted' -- set", "quoted' set"),
     ],
 )
 def test_intents_are_normalised_to_what_the_student_writes(intent: str, text: str) -> None:
-    assert intent_text(intent) == text
+    assert taught(intent) == text
 
 
 def test_an_epoch_is_determined_by_its_seed(tokenizer: Any) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import regex
 import torch
 from llguidance.gbnf_to_lark import any_to_lark
 
 from bundlewise import scratch
-from bundlewise.agents.student.answers import INTENT, intent_grammar
+from bundlewise.agents.student.answers import intent_grammar
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.grammar import GrammarProcessor
+from bundlewise.agents.student.intent_form import INTENT
 from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.agents.student.remote import RemoteStudent
 from bundlewise.cli import main
@@ -167,7 +168,7 @@ def test_a_server_that_refuses_grammars_is_asked_without(published: Path, server
     student = remote(server, published)
     texts = [text.text for text in student.write(["Shopping for tea. Intent:"] * 2, [intent_grammar()] * 2)]
     assert not student._takes_grammars
-    assert all(text == "" or re.fullmatch(INTENT, text) for text in texts)
+    assert all(text == "" or regex.fullmatch(INTENT, text, regex.V1) for text in texts)
 
 
 def test_the_command_generates_with_a_served_student(
@@ -333,7 +334,7 @@ def test_what_a_killed_publishing_left_goes_with_the_next_one(
     assert weighing(tmp_path) > 10_000
     scratch._SWEPT.clear()
     publish(adapter, tiny_student, tmp_path / "p")
-    assert {path.name for path in tmp_path.iterdir()} <= {"p", ".p.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"p"}
 
 
 def test_all_files_of_a_published_student_follow_the_umask(adapter: Path, tiny_student: Path, tmp_path: Path) -> None:

@@ -124,10 +124,10 @@ def test_store_and_pack_hold_the_records_and_the_same_input_gives_the_same_bytes
         found = run(TRAIN, store=store, pack=pack)
     assert packs[0].read_bytes() == packs[1].read_bytes()
     assert read_pack(packs[0]).records == tuple(sorted(found.records, key=lambda record: record.id))
-    assert store.catalogue.counts().total() == len(found.records)
+    assert store.records.counts().total() == len(found.records)
     active = [record for record in found.records if record.status == "active"]
-    assert list(store.catalogue.records()) == sorted(active, key=lambda record: record.id)
-    assert store.catalogue.known([s.session_id for s in TRAIN]).keys() == {s.session_id for s in TRAIN}
+    assert list(store.records.select()) == sorted(active, key=lambda record: record.id)
+    assert store.records.known([s.session_id for s in TRAIN]).keys() == {s.session_id for s in TRAIN}
 
 
 def test_a_tampered_pack_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from samples import record, session, thought
 
 from bundlewise.domain import KnownSession
-from bundlewise.knowledge_base.checks import Edit, diff, faults_of
+from bundlewise.knowledge_base.checks import ChangedRecord, diff, faults_of
 
 S1 = session("s1", ["x", "y", "z"], ((0, 2),))
 KNOWN = {
@@ -66,7 +66,7 @@ def test_a_difference_names_what_came_what_went_and_which_fields_changed() -> No
     retired = RULE.model_copy(update={"status": "retired", "reason": "merged into rule-1"})
     found = diff([RULE, PATTERN], [THOUGHT, retired])
     assert (found.added, found.removed) == ((THOUGHT,), (PATTERN,))
-    assert found.changed == (Edit(RULE, retired, ("status", "reason")),)
+    assert found.changed == (ChangedRecord(RULE, retired, ("status", "reason")),)
 
 
 def test_lists_of_equal_records_do_not_differ_whatever_their_order() -> None:

@@ -1,4 +1,4 @@
-"""The ledger changes in transactions, each of which can be taken back to the byte."""
+"""The database changes in transactions, each of which can be taken back to the byte."""
 
 import sqlite3
 import tempfile
@@ -12,90 +12,93 @@ from samples import record
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnownSession
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base import database as module
-from bundlewise.knowledge_base.database import FILE, Change, Ledger, Pending
-from bundlewise.knowledge_base.records import Catalogue
+from bundlewise.knowledge_base.database import FILE, Change, Database, Pending
+from bundlewise.knowledge_base.records import Records
 
 RULES = [record("rule", text) for text in ("mouse with pad", "milk with tea", "rug apart", 'a "status":"active" rule')]
 S1 = KnownSession(id="s1", split="train", items="0" * 16)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Catalogue:
-    return Catalogue(tmp_path)
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
 
 
-def bodies(ledger: Ledger) -> list[tuple[str, ...]]:
+def bodies(database: Database) -> list[tuple[str, ...]]:
     """Return all that undoing must bring back: records, sessions and digest, as they stand in the file."""
     queries = ("SELECT * FROM records ORDER BY id", "SELECT id, body FROM sessions ORDER BY id")
-    rows = [row[0 if "sessions" in query else 1 :] for query in queries for row in ledger.db.execute(query)]
-    return [*rows, (ledger.meta()["digest"],)]
+    rows = [row[0 if "sessions" in query else 1 :] for query in queries for row in database.db.execute(query)]
+    return [*rows, (database.meta()["digest"],)]
 
 
-def test_a_change_is_counted_numbered_and_remembered(ledger: Catalogue) -> None:
-    assert ledger.change(Change("import a", RULES[:2], sessions=[S1])) == 1
-    assert ledger.change(Change("import b", RULES[2:])) == 2
-    assert ledger.meta()["revision"] == 2
-    assert [(row.number, row.what, row.records) for row in ledger.history()] == [(2, "import b", 2), (1, "import a", 2)]
-    assert [row.number for row in ledger.history(1)] == [2]
+def test_a_change_is_counted_numbered_and_remembered(database: Database) -> None:
+    assert database.change(Change("import a", RULES[:2], sessions=[S1])) == 1
+    assert database.change(Change("import b", RULES[2:])) == 2
+    assert database.meta()["revision"] == 2
+    assert [(row.number, row.what, row.records) for row in database.history()] == [
+        (2, "import b", 2),
+        (1, "import a", 2),
+    ]
+    assert [row.number for row in database.history(1)] == [2]
 
 
-def test_what_is_there_already_is_no_change(ledger: Catalogue) -> None:
-    ledger.change(Change("first", RULES, sessions=[S1]))
-    before = ledger.meta()
-    assert ledger.change(Change("again", RULES[::-1], remove=["unknown"], sessions=[S1])) is None
-    assert ledger.meta() == before
-    assert len(ledger.history()) == 1
+def test_what_is_there_already_is_no_change(database: Database) -> None:
+    database.change(Change("first", RULES, sessions=[S1]))
+    before = database.meta()
+    assert database.change(Change("again", RULES[::-1], remove=["unknown"], sessions=[S1])) is None
+    assert database.meta() == before
+    assert len(database.history()) == 1
 
 
 @pytest.mark.parametrize("change", [{"status": "retired"}, {"gain": 0.5}, {"reason": "x"}, {"support": 0}])
-def test_a_record_that_differs_in_any_field_is_replaced(ledger: Catalogue, change: dict[str, object]) -> None:
-    ledger.change(Change("first", RULES))
+def test_a_record_that_differs_in_any_field_is_replaced(database: Database, change: dict[str, object]) -> None:
+    database.change(Change("first", RULES))
     changed = RULES[0].model_copy(update=change)
-    assert ledger.change(Change("second", [changed])) == 2
-    assert ledger.get([changed.id]) == {changed.id: changed}
+    assert database.change(Change("second", [changed])) == 2
+    assert Records(database).get([changed.id]) == {changed.id: changed}
 
 
-def test_a_change_that_fails_changes_nothing(ledger: Catalogue) -> None:
-    ledger.change(Change("first", RULES[:1], sessions=[S1]))
-    before = bodies(ledger), ledger.meta(), ledger.pending_count()
+def test_a_change_that_fails_changes_nothing(database: Database) -> None:
+    database.change(Change("first", RULES[:1], sessions=[S1]))
+    before = bodies(database), database.meta(), database.pending_count()
 
     class Broken(Knowledge):
         def model_dump_json(self, **_: object) -> str:
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        ledger.change(Change("second", [RULES[1], Broken(**RULES[2].model_dump())]))
-    assert (bodies(ledger), ledger.meta(), ledger.pending_count()) == before
-    assert ledger.change(Change("second", RULES[1:2])) == 2
+        database.change(Change("second", [RULES[1], Broken(**RULES[2].model_dump())]))
+    assert (bodies(database), database.meta(), database.pending_count()) == before
+    assert database.change(Change("second", RULES[1:2])) == 2
 
 
-def test_what_a_change_touches_waits_for_its_vector(ledger: Catalogue) -> None:
-    ledger.change(Change("first", RULES))
-    assert ledger.pending(10) == [Pending(r.id, "rule", "electronics") for r in sorted(RULES, key=lambda r: r.id)]
-    ledger.settled([rule.id for rule in RULES])
-    ledger.change(Change("second", remove=[RULES[0].id]))
-    assert [row.id for row in ledger.pending(10)] == [RULES[0].id]
-    ledger.settled([RULES[0].id])
-    ledger.unsettle([RULES[1].id, "unknown"])
-    assert [row.id for row in ledger.pending(10)] == [RULES[1].id]
+def test_what_a_change_touches_waits_for_its_vector(database: Database) -> None:
+    database.change(Change("first", RULES))
+    assert database.pending(10) == [Pending(r.id, "rule", "electronics") for r in sorted(RULES, key=lambda r: r.id)]
+    database.settled([rule.id for rule in RULES])
+    database.change(Change("second", remove=[RULES[0].id]))
+    assert [row.id for row in database.pending(10)] == [RULES[0].id]
+    database.settled([RULES[0].id])
+    database.unsettle([RULES[1].id, "unknown"])
+    assert [row.id for row in database.pending(10)] == [RULES[1].id]
 
 
-def test_undo_says_what_it_took_back_and_stops_at_the_first_change(ledger: Catalogue) -> None:
-    ledger.change(Change("import a", RULES))
-    assert ledger.undo().what == "import a"
-    assert list(ledger.records(status=None)) == []
+def test_undo_says_what_it_took_back_and_stops_at_the_first_change(database: Database) -> None:
+    database.change(Change("import a", RULES))
+    assert database.undo().what == "import a"
+    assert list(Records(database).select(status=None)) == []
     with pytest.raises(UsageError, match=r"nothing to undo in .*; its journal is empty"):
-        ledger.undo()
+        database.undo()
 
 
-def test_undo_brings_back_what_one_change_touched_twice(ledger: Catalogue) -> None:
-    ledger.change(Change("first", RULES[:1], sessions=[S1]))
-    before = bodies(ledger)
+def test_undo_brings_back_what_one_change_touched_twice(database: Database) -> None:
+    database.change(Change("first", RULES[:1], sessions=[S1]))
+    before = bodies(database)
     twice = [RULES[0].model_copy(update={"gain": gain}) for gain in (0.1, 0.2)]
     known = [S1.model_copy(update={"split": split}) for split in ("test", "validation")]
-    ledger.change(Change("second", [*twice, RULES[1]], remove=[RULES[1].id], sessions=known))
-    ledger.undo()
-    assert bodies(ledger) == before
+    database.change(Change("second", [*twice, RULES[1]], remove=[RULES[1].id], sessions=known))
+    database.undo()
+    assert bodies(database) == before
 
 
 @st.composite
@@ -115,18 +118,18 @@ def changes(draw: st.DrawFn) -> Change:
 @given(plan=st.lists(changes(), max_size=6))
 def test_undoing_all_gives_every_earlier_state_back_to_the_byte(plan: list[Change]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Catalogue(Path(folder))
-        states = [bodies(ledger)]
+        database = Database(Path(folder))
+        states = [bodies(database)]
         for change in plan:
-            if ledger.change(change) is not None:
-                states.append(bodies(ledger))
-            assert bodies(ledger) == states[-1]
+            if database.change(change) is not None:
+                states.append(bodies(database))
+            assert bodies(database) == states[-1]
         while len(states) > 1:
             states.pop()
-            ledger.undo()
-            assert bodies(ledger) == states[-1]
-            assert ledger.faults() == []
-        ledger.close()
+            database.undo()
+            assert bodies(database) == states[-1]
+            assert database.faults() == []
+        database.close()
 
 
 @settings(max_examples=15)
@@ -134,11 +137,11 @@ def test_undoing_all_gives_every_earlier_state_back_to_the_byte(plan: list[Chang
 def test_the_digest_is_that_of_the_active_records_however_they_came(order: list[Knowledge], cut: int) -> None:
     def digest(*changes: Change) -> str:
         with tempfile.TemporaryDirectory() as folder:
-            ledger = Ledger(Path(folder))
+            database = Database(Path(folder))
             for change in changes:
-                ledger.change(change)
-            found = str(ledger.meta()["digest"])
-            ledger.close()
+                database.change(change)
+            found = str(database.meta()["digest"])
+            database.close()
             return found
 
     gone = order[0].model_copy(update={"status": "retired"})
@@ -147,22 +150,22 @@ def test_the_digest_is_that_of_the_active_records_however_they_came(order: list[
     assert digest(*pieces, Change("c", [gone])) == digest(Change("all", order[1:]))
 
 
-def test_filling_an_empty_ledger_leaves_nothing_to_undo_and_nothing_pending(ledger: Catalogue) -> None:
-    ledger.adopt(RULES, [S1], {"schema": 99, "digest": "ff", "revision": 7, "embedder": "minilm"})
-    assert ledger.history() == [] and ledger.pending(1) == []
-    assert (ledger.meta()["revision"], ledger.meta()["embedder"], ledger.meta()["schema"]) == (
+def test_filling_an_empty_database_leaves_nothing_to_undo_and_nothing_pending(database: Database) -> None:
+    database.adopt(RULES, [S1], {"schema": 99, "digest": "ff", "revision": 7, "embedder": "minilm"})
+    assert database.history() == [] and database.pending(1) == []
+    assert (database.meta()["revision"], database.meta()["embedder"], database.meta()["schema"]) == (
         7,
         "minilm",
         module.SCHEMA,
     )
-    assert ledger.sessions() == [S1]
-    assert ledger.faults() == []
+    assert Records(database).sessions() == [S1]
+    assert database.faults() == []
 
 
-def test_several_values_change_at_once_and_none_removes_one(ledger: Catalogue) -> None:
-    ledger.set_meta(embedder="minilm", generation=2)
-    ledger.set_meta(embedder=None, generation=3)
-    found = ledger.meta()
+def test_several_values_change_at_once_and_none_removes_one(database: Database) -> None:
+    database.set_meta(embedder="minilm", generation=2)
+    database.set_meta(embedder=None, generation=3)
+    found = database.meta()
     assert "embedder" not in found and found["generation"] == 3
 
 
@@ -170,10 +173,10 @@ def test_several_values_change_at_once_and_none_removes_one(ledger: Catalogue) -
     ("schema", "message"),
     [(3, "has schema 3, not 2; update bundlewise"), (1, "has schema 1, not 2; export it with the bundlewise that")],
 )
-def test_another_schema_is_refused(ledger: Catalogue, schema: int, message: str) -> None:
-    ledger.set_meta(schema=schema)
+def test_another_schema_is_refused(database: Database, schema: int, message: str) -> None:
+    database.set_meta(schema=schema)
     with pytest.raises(KnowledgeError, match=message):
-        Ledger(ledger.path.parent)
+        Database(database.path.parent)
 
 
 @pytest.mark.parametrize("content", [b"not a database " * 100, b"SQLite format 3\0" + b"x" * 5000])
@@ -182,20 +185,20 @@ def test_a_damaged_file_is_an_error_that_says_how_to_make_it_anew(tmp_path: Path
     with pytest.raises(
         KnowledgeError, match=rf"cannot open .*{FILE}: .*; rebuild it .*: bundlewise kb recover {tmp_path}"
     ):
-        Ledger(tmp_path)
+        Database(tmp_path)
 
 
-def test_pages_that_are_damaged_are_found(ledger: Catalogue) -> None:
-    ledger.change(Change("first", [record("rule", f"rule {n}") for n in range(300)]))
-    ledger.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    ledger.close()
-    content = bytearray(ledger.path.read_bytes())
+def test_pages_that_are_damaged_are_found(database: Database) -> None:
+    database.change(Change("first", [record("rule", f"rule {n}") for n in range(300)]))
+    database.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    content = bytearray(database.path.read_bytes())
     content[20_000:] = b"\xff" * len(content[20_000:])
-    ledger.path.write_bytes(bytes(content))
-    again = Catalogue(ledger.path.parent)
+    database.path.write_bytes(bytes(content))
+    again = Database(database.path.parent)
     assert again.faults()
     with pytest.raises(KnowledgeError, match="bundlewise kb recover"):
-        list(again.records())
+        list(Records(again).select())
 
 
 @pytest.mark.parametrize(
@@ -205,30 +208,30 @@ def test_pages_that_are_damaged_are_found(ledger: Catalogue) -> None:
         ("INSERT INTO words (words, rowid, text, kinds) VALUES ('delete', 1, 'mouse with pad', '')", "malformed"),
     ],
 )
-def test_what_does_not_fit_together_is_found(ledger: Catalogue, statement: str, fault: str) -> None:
-    ledger.change(Change("first", RULES))
-    assert ledger.faults() == []
-    ledger.db.execute(statement)
-    assert [fault in found for found in ledger.faults()] == [True]
+def test_what_does_not_fit_together_is_found(database: Database, statement: str, fault: str) -> None:
+    database.change(Change("first", RULES))
+    assert database.faults() == []
+    database.db.execute(statement)
+    assert [fault in found for found in database.faults()] == [True]
 
 
-def test_a_record_that_is_no_longer_one_is_an_error_with_a_remedy(ledger: Catalogue) -> None:
-    ledger.change(Change("first", RULES))
-    ledger.db.execute("UPDATE records SET body = '{'")
-    for read in (lambda: list(ledger.records()), lambda: ledger.get([RULES[0].id])):
+def test_a_record_that_is_no_longer_one_is_an_error_with_a_remedy(database: Database) -> None:
+    database.change(Change("first", RULES))
+    database.db.execute("UPDATE records SET body = '{'")
+    for read in (lambda: list(Records(database).select()), lambda: Records(database).get([RULES[0].id])):
         with pytest.raises(KnowledgeError, match=r"a Knowledge in it is damaged; .*bundlewise kb recover"):
             read()
 
 
-def test_a_ledger_that_another_process_writes_to_says_so(ledger: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger.change(Change("first", RULES))
+def test_a_database_that_another_process_writes_to_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.change(Change("first", RULES))
     monkeypatch.setattr(module, "PATIENCE", 0.05)
-    second = Catalogue(ledger.path.parent)
-    ledger.db.execute("BEGIN IMMEDIATE")
-    assert list(second.records()) == list(ledger.records())
+    second = Database(database.path.parent)
+    database.db.execute("BEGIN IMMEDIATE")
+    assert list(Records(second).select()) == list(Records(database).select())
     with pytest.raises(KnowledgeError, match="database is locked; another process writes; wait for it and run again"):
         second.change(Change("second", remove=[RULES[0].id]))
-    ledger.db.execute("COMMIT")
+    database.db.execute("COMMIT")
     assert second.change(Change("second", remove=[RULES[0].id])) == 2
 
 
@@ -241,27 +244,27 @@ def test_a_ledger_that_another_process_writes_to_says_so(ledger: Catalogue, monk
         ("unable to open database file", "make the folder readable and writable, or choose another"),
     ],
 )
-def test_what_sqlite_says_becomes_a_message_with_a_remedy(ledger: Catalogue, text: str, remedy: str) -> None:
-    with pytest.raises(KnowledgeError, match=f"cannot write .*{FILE}: {text}; {remedy}"), ledger.plainly("write"):
+def test_what_sqlite_says_becomes_a_message_with_a_remedy(database: Database, text: str, remedy: str) -> None:
+    with pytest.raises(KnowledgeError, match=f"cannot write .*{FILE}: {text}; {remedy}"), database.plainly("write"):
         raise sqlite3.OperationalError(text)
 
 
-def test_a_commit_that_fails_leaves_the_ledger_usable(ledger: Catalogue) -> None:
+def test_a_commit_that_fails_leaves_the_database_usable(database: Database) -> None:
     """A disk may be full at the very end of a transaction."""
-    ledger.change(Change("first", RULES[:1]))
-    ledger.db.execute("PRAGMA foreign_keys = ON")
-    ledger.db.execute("CREATE TABLE held (id TEXT REFERENCES records (id) DEFERRABLE INITIALLY DEFERRED)")
-    ledger.db.execute("INSERT INTO held VALUES (?)", (RULES[0].id,))
+    database.change(Change("first", RULES[:1]))
+    database.db.execute("PRAGMA foreign_keys = ON")
+    database.db.execute("CREATE TABLE held (id TEXT REFERENCES records (id) DEFERRABLE INITIALLY DEFERRED)")
+    database.db.execute("INSERT INTO held VALUES (?)", (RULES[0].id,))
     with pytest.raises(KnowledgeError, match="FOREIGN KEY constraint failed"):
-        ledger.change(Change("second", remove=[RULES[0].id]))
-    assert list(ledger.records()) == RULES[:1]
-    assert ledger.change(Change("third", RULES[1:])) == 2
+        database.change(Change("second", remove=[RULES[0].id]))
+    assert list(Records(database).select()) == RULES[:1]
+    assert database.change(Change("third", RULES[1:])) == 2
 
 
 @pytest.mark.parametrize("name", ["kb", "what? 100% #1", "Möbel & more"])
 def test_a_folder_nobody_may_write_to_is_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).mkdir()
-    first = Ledger(tmp_path / name)
+    first = Database(tmp_path / name)
     first.change(Change("first", RULES))
     first.close()
     connect = sqlite3.connect
@@ -272,7 +275,7 @@ def test_a_folder_nobody_may_write_to_is_read(tmp_path: Path, name: str, monkeyp
         return connect(str(database), **options)  # type: ignore[call-overload, no-any-return]
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
-    ledger = Catalogue(tmp_path / name)
-    assert len(list(ledger.records())) == len(RULES)
+    database = Database(tmp_path / name)
+    assert len(list(Records(database).select())) == len(RULES)
     with pytest.raises(KnowledgeError, match="readonly database; make the folder writable, or copy the knowledge base"):
-        ledger.change(Change("second", remove=[RULES[0].id]))
+        database.change(Change("second", remove=[RULES[0].id]))

@@ -24,7 +24,7 @@ from bundlewise.errors import BundlewiseError
 from bundlewise.knowledge_base import reindex as reindexing
 from bundlewise.knowledge_base import store as storing
 from bundlewise.knowledge_base import upkeep
-from bundlewise.knowledge_base.database import Ledger
+from bundlewise.knowledge_base.database import Database
 from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.index import VectorIndex
 from bundlewise.knowledge_base.mirror import Mirror
@@ -64,7 +64,7 @@ class Otherwise(Scattered):
 
 def embedder_of(folder: Path) -> Scattered:
     """Return the embedder that a knowledge base says it was made with."""
-    ledger = Ledger(folder)
+    ledger = Database(folder)
     found = {"scattered": Scattered, "otherwise": Otherwise}[ledger.meta()["fingerprint"]]()
     ledger.close()
     return found
@@ -89,14 +89,14 @@ def reindex(folder: Path) -> None:
 
 JOBS: dict[str, Callable[[Path], None]] = {"import": take_in, "merge": merge, "reindex": reindex}
 MOMENTS: dict[str, tuple[object, str]] = {
-    "change": (Ledger, "_revise"),
+    "change": (Database, "_revise"),
     "embed": (BagOfWords, "embed"),
     "put": (VectorIndex, "_upsert"),
     "put away": (VectorIndex, "_delete"),
-    "settled": (Ledger, "settled"),
+    "settled": (Database, "settled"),
     "seal": (KnowledgeStore, "_seal"),
     "publish": (Mirror, "publish"),
-    "note": (Ledger, "set_meta"),
+    "note": (Database, "set_meta"),
     "forget": (reindexing, "_forget"),
     "step": (reindexing, "_step"),
 }
@@ -148,7 +148,7 @@ def end(worker: "subprocess.Popen[str]") -> tuple[int, str]:
 
 def bodies(store: KnowledgeStore) -> Bodies:
     """Return all records as an export writes them."""
-    return {found.id: found.model_dump_json() for found in store.catalogue.records(status=None)}
+    return {found.id: found.model_dump_json() for found in store.records.select(status=None)}
 
 
 def dumped(records: list[Knowledge]) -> Bodies:

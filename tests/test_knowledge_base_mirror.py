@@ -98,7 +98,7 @@ def opened(address: str) -> KnowledgeStore:
 
 
 def held(store: KnowledgeStore) -> dict[str, Knowledge]:
-    return {found.id: found for found in store.catalogue.records(status=None)}
+    return {found.id: found for found in store.records.select(status=None)}
 
 
 def test_a_second_machine_has_equal_records_sessions_and_answers(team: str, machine: Machines) -> None:
@@ -109,7 +109,7 @@ def test_a_second_machine_has_equal_records_sessions_and_answers(team: str, mach
     assert verify(second) == []
     assert second.folder != first.folder
     assert held(second) == held(first) == {r.id: r for r in RECORDS}
-    assert second.catalogue.sessions() == first.catalogue.sessions() == sorted(KNOWN, key=lambda known: known.id)
+    assert second.records.sessions() == first.records.sessions() == sorted(KNOWN, key=lambda known: known.id)
     assert {**second.meta, "published": 0, "told": 0} == {**first.meta, "published": 0, "told": 0}
     policy = Policy(rules=2, thoughts=1)
     assert Retriever(second, policy).retrieve([QUERY]) == Retriever(first, policy).retrieve([QUERY])
@@ -123,7 +123,7 @@ def test_a_change_on_one_machine_is_seen_on_the_other(team: str, machine: Machin
     machine("first")
     again = opened(team)
     assert held(again) == held(store)
-    assert known in again.catalogue.sessions()
+    assert known in again.records.sessions()
     assert again.meta["digest"] == store.meta["digest"]
     assert verify(again) == []
 
@@ -169,7 +169,7 @@ def test_sessions_that_another_machine_learnt_are_known(team: str, machine: Mach
     machine("second")
     opened(team).change(Change("sessions", sessions=[later]))
     machine("first")
-    assert later in opened(team).catalogue.sessions()
+    assert later in opened(team).records.sessions()
 
 
 def test_a_change_that_was_cut_off_is_finished_by_its_machine(
@@ -272,12 +272,12 @@ def test_reindexing_and_rolling_back_reach_the_other_machine(
     assert len(held(opened(team))) == len(RECORDS) + 1
 
 
-def test_a_lost_catalogue_is_made_anew_from_a_folder_of_chroma(tmp_path: Path) -> None:
+def test_a_lost_database_is_made_anew_from_a_folder_of_chroma(tmp_path: Path) -> None:
     folder = tmp_path / "kb"
     store = KnowledgeStore.create(folder, BagOfWords())
     store.replace(RECORDS, KNOWN)
     before = store.meta
-    store.catalogue.close()
+    store.database.close()
     (folder / FILE).write_bytes(b"garbage" * 1000)
     (folder / "recovery").mkdir()
     (folder / "recovery" / f"{FILE}-wal").write_bytes(b"of a recovery that was cut off")
@@ -286,10 +286,10 @@ def test_a_lost_catalogue_is_made_anew_from_a_folder_of_chroma(tmp_path: Path) -
     assert recover(Place(folder)) == len(RECORDS)
     again = opened(str(folder))
     assert held(again) == {r.id: r for r in RECORDS}
-    assert again.catalogue.sessions() == sorted(KNOWN, key=lambda known: known.id)
+    assert again.records.sessions() == sorted(KNOWN, key=lambda known: known.id)
     assert again.meta["digest"] == before["digest"]
     assert verify(again) == []
-    assert again.catalogue.history() == []
+    assert again.database.history() == []
     assert not (folder / "recovery").exists()
 
 
@@ -300,7 +300,7 @@ def test_after_reindexing_the_new_vectors_know_the_sessions_too(tmp_path: Path) 
     (folder / FILE).unlink()
     assert recover(Place(folder), 2) == len(RECORDS)
     again = KnowledgeStore.open(folder, Otherwise())
-    assert len(again.catalogue.sessions()) == len(KNOWN)
+    assert len(again.records.sessions()) == len(KNOWN)
     assert verify(again) == []
 
 

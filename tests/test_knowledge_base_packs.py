@@ -12,7 +12,7 @@ from samples import record, session, thought
 from bundlewise.domain import Knowledge, KnownSession
 from bundlewise.errors import DataError, UsageError
 from bundlewise.knowledge_base import packs
-from bundlewise.knowledge_base.packs import Fault, read_pack, salvage, write_pack
+from bundlewise.knowledge_base.packs import PackFault, read_pack, salvage, write_pack
 
 S1 = session("s1", ["x", "y", "z"], ((0, 2),))
 SESSIONS = [
@@ -363,7 +363,7 @@ def test_a_fault_shows_no_control_characters(pack: Path) -> None:
     rows = lines(pack)
     pack.write_bytes(b"".join([*rows[:3], b'{"\\u001b[2J\\n": 1, "id": "\x1b[31m"}\n']))
     assert salvage(pack)[1] == [
-        Fault(4, "not JSON (Invalid control character at)", '{"\\u001b[2J\\n": 1, "id": " [31m"}')
+        PackFault(4, "not JSON (Invalid control character at)", '{"\\u001b[2J\\n": 1, "id": " [31m"}')
     ]
     pack.write_bytes(b"".join([*rows[:3], rows[3].replace(b'"id"', b'"\\u001b[2J"')]))
     assert all(fault.reason.isprintable() for fault in salvage(pack)[1])

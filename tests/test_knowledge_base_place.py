@@ -29,7 +29,7 @@ def test_a_place_says_what_it_is_and_how_its_collections_begin(text: str, served
     assert str(Place(place)) == text
 
 
-def test_the_catalogue_of_a_server_is_in_the_cache_one_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_of_a_server_is_in_the_cache_one_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path))
     one, other = Place("http://host/one").folder, Place("http://host/other").folder
     assert one != other

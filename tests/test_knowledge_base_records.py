@@ -1,4 +1,4 @@
-"""The catalogue answers by id, by kind, domain and status, and by words that are never more than words."""
+"""The records answer by id, by kind, domain and status, and by words that are never more than words."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from samples import SOURCE, record
 
 from bundlewise.domain import Knowledge, KnowledgeKind, KnownSession, Status
-from bundlewise.knowledge_base.database import Change
-from bundlewise.knowledge_base.records import CHUNK, Catalogue
+from bundlewise.knowledge_base.database import Change, Database
+from bundlewise.knowledge_base.records import CHUNK, Records
 
 MANY = [record("rule", f"rule {number}") for number in range(2 * CHUNK + 50)]
 OTHERS = [
@@ -34,17 +34,17 @@ KNOWN = [
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    catalogue = Catalogue(tmp_path_factory.mktemp("many"))
-    catalogue.change(Change("all", [*MANY, *OTHERS], sessions=KNOWN))
-    return catalogue
+def many(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    database = Database(tmp_path_factory.mktemp("many"))
+    database.change(Change("all", [*MANY, *OTHERS], sessions=KNOWN))
+    return Records(database)
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    catalogue = Catalogue(tmp_path_factory.mktemp("words"))
-    catalogue.change(Change("all", list(WORDS.values())))
-    return catalogue
+def words(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    database = Database(tmp_path_factory.mktemp("words"))
+    database.change(Change("all", list(WORDS.values())))
+    return Records(database)
 
 
 @pytest.mark.parametrize("kind", [None, "rule", "pattern", "thought"])
@@ -52,20 +52,20 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 @pytest.mark.parametrize("status", [None, "active", "retired"])
 @pytest.mark.parametrize("limit", [None, 0, 1, CHUNK, CHUNK + 1])
 def test_records_come_in_the_order_of_their_ids_over_all_pages(
-    many: Catalogue, kind: KnowledgeKind | None, domain: str | None, status: Status | None, limit: int | None
+    many: Records, kind: KnowledgeKind | None, domain: str | None, status: Status | None, limit: int | None
 ) -> None:
     wanted = {"kind": kind, "domain": domain, "status": status}
     fit = [r for r in [*MANY, *OTHERS] if all(v in (None, getattr(r, name)) for name, v in wanted.items())]
-    assert list(many.records(kind, domain, status, limit)) == sorted(fit, key=lambda r: r.id)[:limit]
+    assert list(many.select(kind, domain, status, limit)) == sorted(fit, key=lambda r: r.id)[:limit]
 
 
-def test_records_are_read_by_id_whatever_their_status(many: Catalogue) -> None:
+def test_records_are_read_by_id_whatever_their_status(many: Records) -> None:
     keys = [r.id for r in [*MANY, *OTHERS]]
     assert many.get([*keys, "unknown"]) == {r.id: r for r in [*MANY, *OTHERS]}
     assert many.get([]) == {}
 
 
-def test_records_are_counted_by_kind_domain_and_status(many: Catalogue) -> None:
+def test_records_are_counted_by_kind_domain_and_status(many: Records) -> None:
     assert many.counts() == {
         ("rule", "electronics", "active"): len(MANY),
         ("rule", "electronics", "quarantined"): 1,
@@ -76,11 +76,11 @@ def test_records_are_counted_by_kind_domain_and_status(many: Catalogue) -> None:
     }
 
 
-def test_teachers_are_those_of_active_records(many: Catalogue) -> None:
+def test_teachers_are_those_of_active_records(many: Records) -> None:
     assert many.teachers() == ["a-large-model", "grounded"]
 
 
-def test_sessions_are_known_by_id_split_and_item_set(many: Catalogue) -> None:
+def test_sessions_are_known_by_id_split_and_item_set(many: Records) -> None:
     assert many.sessions() == sorted(KNOWN, key=lambda session: session.id)
     assert many.known(["a", "b", "unknown", "a"]) == {"a": KNOWN[1], "b": KNOWN[0]}
     assert many.outside_train() == {"a", "c"}
@@ -114,18 +114,18 @@ def test_sessions_are_known_by_id_split_and_item_set(many: Catalogue) -> None:
     ],
 )
 def test_words_are_found_as_they_are_and_operators_are_words(
-    words: Catalogue, asked: list[str], found: list[str]
+    words: Records, asked: list[str], found: list[str]
 ) -> None:
     assert {key for key, _ in words.lexical(asked, "rule", None, 10)} == {WORDS[name].id for name in found}
 
 
 @given(asked=st.lists(st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=12), max_size=5))
 @example(asked=['"OR"', "NEAR(", "a\0b", "\u2028", "a NOT b"])
-def test_no_words_break_a_search(words: Catalogue, asked: list[str]) -> None:
+def test_no_words_break_a_search(words: Records, asked: list[str]) -> None:
     assert len(words.lexical(asked, "rule", None, 3)) <= 3
 
 
-def test_thousands_of_words_are_one_search(words: Catalogue) -> None:
+def test_thousands_of_words_are_one_search(words: Records) -> None:
     assert len(words.lexical([*(f"w{number}" for number in range(5000)), "mouse"], "rule", None, 3)) == 1
 
 
@@ -137,11 +137,12 @@ def test_a_search_gives_so_many_active_ones_of_a_kind_and_domain_best_first(tmp_
         record("pattern", "mouse"),
         record("rule", "mouse", domain="grocery"),
     ]
-    catalogue = Catalogue(tmp_path)
-    catalogue.change(Change("all", [*ties, once, twice, *hidden, *MANY[:30]]))
-    found = catalogue.lexical(["mouse"], "rule", "electronics", 10)
+    database = Database(tmp_path)
+    held = Records(database)
+    database.change(Change("all", [*ties, once, twice, *hidden, *MANY[:30]]))
+    found = held.lexical(["mouse"], "rule", "electronics", 10)
     assert [key for key, _ in found] == [twice.id, *sorted(tie.id for tie in ties), once.id]
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
-    assert catalogue.lexical(["mouse"], "rule", "electronics", 2) == found[:2]
-    assert catalogue.lexical(["mouse"], "rule", "electronics", 0) == []
-    assert {key for key, _ in catalogue.lexical(["mouse"], "rule", None, 10)} == {*dict(found), hidden[2].id}
+    assert held.lexical(["mouse"], "rule", "electronics", 2) == found[:2]
+    assert held.lexical(["mouse"], "rule", "electronics", 0) == []
+    assert {key for key, _ in held.lexical(["mouse"], "rule", None, 10)} == {*dict(found), hidden[2].id}

@@ -69,7 +69,7 @@ def assert_sound(folder: Path, embedder: str, generation: int) -> KnowledgeStore
     store = KnowledgeStore.open(folder)
     assert verify(store) == []
     assert (store.meta["embedder"], store.meta["fingerprint"], store.generation) == (embedder, embedder, generation)
-    assert len(list(store.catalogue.records(status=None))) == len(store.index.bodies())
+    assert len(list(store.records.select(status=None))) == len(store.index.bodies())
     return store
 
 
@@ -90,7 +90,7 @@ def test_changes_and_their_undoing_go_on_after_reindexing(folder: Path) -> None:
     store.change(Change("more", [record("rule", "one more")]))
     store.undo()
     store.undo()
-    assert list(assert_sound(folder, "mirrored", 2).catalogue.records()) == []
+    assert list(assert_sound(folder, "mirrored", 2).records.select()) == []
 
 
 def test_rolling_back_uses_the_old_vectors_and_embeds_what_has_changed_since(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_rolling_back_uses_the_old_vectors_and_embeds_what_has_changed_since(fol
     assert roll_back(folder) == "bag-of-words"
     store = assert_sound(folder, "bag-of-words", 1)
     wanted = {r.id: r for r in (new, changed, RULES[2], OFF)}
-    assert {r.id: r for r in store.catalogue.records(status=None)} == wanted
+    assert {r.id: r for r in store.records.select(status=None)} == wanted
     assert roll_back(folder) == "mirrored"
     assert_sound(folder, "mirrored", 2)
 

@@ -203,7 +203,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeStore:
     found = KnowledgeStore(tmp_path_factory.mktemp("big"), BagOfWords())
     found.replace([*MANY, FOREIGN], KNOWN)
     # Behind the store's back, which refuses such a change.
-    found.catalogue.change(Change("moved", sessions=[KnownSession(id="v0", split="validation", items="0" * 16)]))
+    found.database.change(Change("moved", sessions=[KnownSession(id="v0", split="validation", items="0" * 16)]))
     return found
 
 

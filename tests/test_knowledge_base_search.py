@@ -10,7 +10,7 @@ from samples import BagOfWords, record
 
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Search
-from bundlewise.knowledge_base.search import find, keys_of, tally
+from bundlewise.knowledge_base.search import counts_by_teacher, find, keys_of
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.knowledge_base.upkeep import retire
 
@@ -106,14 +106,14 @@ def test_searching_by_words_needs_no_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [len("pattern-") + 1, 99])
 def test_an_id_is_known_by_its_beginning(store: KnowledgeStore, length: int) -> None:
-    assert keys_of(store.catalogue, [PAIR.id[:length], PAIR.id]) == [PAIR.id]
-    assert keys_of(store.catalogue, [DESK_THOUGHT.id, PAIR.id]) == [DESK_THOUGHT.id, PAIR.id]
+    assert keys_of(store.database, [PAIR.id[:length], PAIR.id]) == [PAIR.id]
+    assert keys_of(store.database, [DESK_THOUGHT.id, PAIR.id]) == [DESK_THOUGHT.id, PAIR.id]
 
 
 @pytest.mark.parametrize("beginning", ["rule-%", "_ule", "zzz", f"{PAIR.id}0", "RULE"])
 def test_a_beginning_that_no_id_has_is_refused(store: KnowledgeStore, beginning: str) -> None:
     with pytest.raises(UsageError, match="begins with"):
-        keys_of(store.catalogue, [beginning])
+        keys_of(store.database, [beginning])
 
 
 @pytest.mark.parametrize("beginning", ["", "rule"])
@@ -121,12 +121,12 @@ def test_a_beginning_of_several_ids_is_refused_with_some_of_them(store: Knowledg
     with pytest.raises(
         UsageError, match=f"begins several ids .*{min(r.id for r in RECORDS if r.id.startswith(beginning))}"
     ):
-        keys_of(store.catalogue, [beginning])
+        keys_of(store.database, [beginning])
 
 
 def test_records_are_counted_by_kind_domain_teacher_and_status(store: KnowledgeStore) -> None:
     retire(store, [APART.id], "a try")
-    counts = tally(store.catalogue)
+    counts = counts_by_teacher(store.database)
     assert sum(counts.values()) == len(RECORDS)
     assert counts["rule", "electronics", "grounded", "retired"] == 1
     assert list(counts) == sorted(counts)

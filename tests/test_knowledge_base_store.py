@@ -34,7 +34,7 @@ class Other(BagOfWords):
 
 
 def held(store: KnowledgeStore) -> dict[str, Knowledge]:
-    return {found.id: found for found in store.catalogue.records(status=None)}
+    return {found.id: found for found in store.records.select(status=None)}
 
 
 def by_id(*records: Knowledge) -> dict[str, Knowledge]:
@@ -147,7 +147,7 @@ def test_a_missing_store_is_a_usage_error_that_leaves_no_folder(tmp_path: Path) 
     assert not (tmp_path / "none").exists()
 
 
-def test_a_store_of_before_the_catalogue_is_refused(tmp_path: Path) -> None:
+def test_a_store_of_before_the_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chroma.sqlite3").write_bytes(b"")
     with pytest.raises(KnowledgeError, match=r"is of an older version; distil it again"):
         KnowledgeStore.open(tmp_path, BagOfWords())
@@ -178,7 +178,7 @@ def test_a_session_that_is_known_as_something_else_is_refused(store: KnowledgeSt
     store.change(Change("sessions", sessions=[TRAIN]))
     with pytest.raises(KnowledgeError, match=r"session s1 is .* in what is to come, and train .*use another knowledge"):
         store.change(Change("import", RULES[:1], sessions=[TRAIN.model_copy(update=change)]))
-    assert store.catalogue.sessions() == [TRAIN]
+    assert store.records.sessions() == [TRAIN]
 
 
 def test_a_second_writer_is_told_to_wait(store: KnowledgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_second_writer_is_told_to_wait(store: KnowledgeStore, monkeypatch: pyt
 
 @pytest.fixture
 def torn(store: KnowledgeStore, monkeypatch: pytest.MonkeyPatch) -> KnowledgeStore:
-    """Return a store whose change has reached the catalogue and not the vectors."""
+    """Return a store whose change has reached the database and not the vectors."""
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

@@ -32,13 +32,13 @@ def store(tmp_path: Path) -> KnowledgeStore:
 
 
 def held(store: KnowledgeStore) -> dict[str, Knowledge]:
-    return {found.id: found for found in store.catalogue.records(status=None)}
+    return {found.id: found for found in store.records.select(status=None)}
 
 
 def test_a_pack_is_taken_in_once(store: KnowledgeStore) -> None:
     assert held(store) == {r.id: r for r in PACK.records}
-    assert store.catalogue.sessions() == list(KNOWN)
-    assert store.catalogue.history(1)[0].what == "import first.jsonl"
+    assert store.records.sessions() == list(KNOWN)
+    assert store.database.history(1)[0].what == "import first.jsonl"
     assert take_in(store, PACK, "again.jsonl") is None
     assert verify(store) == []
 
@@ -62,7 +62,7 @@ def test_retiring_takes_out_of_retrieval_and_keeps_the_reason(store: KnowledgeSt
     assert held(store)[OFF.id] == OFF
     query = store.embedder.embed([RULES[0].text])
     assert RULES[0].id not in dict(store.index.nearest(query, "rule", None, 9)[0])
-    assert store.catalogue.history(1)[0].what == "retire: harms"
+    assert store.database.history(1)[0].what == "retire: harms"
     assert verify(store) == []
 
 
@@ -111,7 +111,7 @@ def collection(store: KnowledgeStore) -> Any:
 
 
 def edit(store: KnowledgeStore, old: str, new: str) -> None:
-    store.catalogue.db.execute("UPDATE records SET body = replace(body, ?, ?)", (old, new))
+    store.database.db.execute("UPDATE records SET body = replace(body, ?, ?)", (old, new))
 
 
 def replace_vector(store: KnowledgeStore) -> None:
@@ -137,19 +137,19 @@ FAULTS: dict[str, tuple[Callable[[KnowledgeStore], object], str]] = {
     "a number edited": (lambda s: edit(s, '"support":1', '"support":7'), "the digest is not that of the records"),
     "a record cut off": (lambda s: edit(s, "}", ""), "a Knowledge in it is damaged"),
     "a session moved to test": (
-        lambda s: s.catalogue.db.execute("UPDATE sessions SET body = replace(body, 'train', 'test')"),
+        lambda s: s.database.db.execute("UPDATE sessions SET body = replace(body, 'train', 'test')"),
         "its source s1 is a test session",
     ),
     "a session forgotten": (
-        lambda s: s.catalogue.db.execute("DELETE FROM sessions"),
+        lambda s: s.database.db.execute("DELETE FROM sessions"),
         "its source s1 is not among the known sessions",
     ),
-    "a row of the catalogue gone": (
-        lambda s: s.catalogue.db.execute("DELETE FROM records WHERE id = ?", (RULES[0].id,)),
+    "a row of the database gone": (
+        lambda s: s.database.db.execute("DELETE FROM records WHERE id = ?", (RULES[0].id,)),
         f"there is a vector of {RULES[0].id}, which is no record",
     ),
     "a change that has not arrived": (
-        lambda s: s.catalogue.change(Change("more", [record("rule", "new")])),
+        lambda s: s.database.change(Change("more", [record("rule", "new")])),
         "a change has not reached the vectors",
     ),
     "vectors of nobody": (lambda s: (s.folder / "index-9").mkdir(), "index-9 is used by nobody; delete it"),

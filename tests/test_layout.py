@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_imports_point_downwards_only(module: str) -> None:
 def test_no_module_imports_itself_by_detours() -> None:
     graph = {name: imports(path) & MODULES.keys() - {"bundlewise", name} for name, path in MODULES.items()}
     assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES) - 1
+
+
+def public_classes(path: Path) -> list[str]:
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    return [node.name for node in nodes if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    counts = Counter(name for path in MODULES.values() for name in public_classes(path))
+    assert not {name for name, count in counts.items() if count > 1}
 
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *sorted((ROOT / "tests").glob("*.py"))], ids=lambda p: p.name)

@@ -15,6 +15,8 @@ import httpx2
 import openai
 import pytest
 from experiment_samples import small
+from hypothesis import given
+from hypothesis import strategies as st
 from keyed_server import KeyedServer
 from samples import session
 
@@ -24,7 +26,7 @@ from bundlewise.cli import main
 from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Retrieved
 from bundlewise.errors import BundlewiseError, ModelError, UsageError
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.teachers import teacher_row
 from bundlewise.finetune.adapters import Manifest, identity_of, write_manifest
 from bundlewise.finetune.students import open_model
@@ -243,8 +245,8 @@ def teacher(spec: str, place: Path, student: Path) -> str:
 def experiment(spec: str, place: Path, student: Path) -> str:
     teachers = [{"name": "large", "endpoint": spec}]
     payment = {"patience": 3.0}
-    workshop = Workshop(small(place, student, teachers=teachers, payment=payment), place / "cache")
-    teacher_row(workshop, workshop.experiment.teachers[0])
+    maker = Maker(small(place, student, teachers=teachers, payment=payment), place / "cache")
+    teacher_row(maker, maker.inputs.experiment.teachers[0])
     return ""
 
 
@@ -435,6 +437,24 @@ def test_every_sort_of_redirect_to_another_server_is_refused(
 
 
 @pytest.mark.parametrize("user", [teacher, embedder, served, pilot, pilot_awaited])
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_drop_the_question_is_an_error_that_names_the_address(
+    user: User, status: int, opened: Opened, tmp_path: Path, tiny_student: Path
+) -> None:
+    server = opened("/moved/v1/there", status)
+    said = asked_by(user, f"openai:lab@{server.url}", tmp_path, tiny_student)
+    assert f"answers {status} and wants to be asked at http://127.0.0.1:{server.server_port}/moved/v1/there" in said
+    assert "name that address behind the @ of the model or in OPENAI_BASE_URL" in said
+    assert {headers["path"].startswith("/moved") for headers in server.heard} == {False}
+
+
+@pytest.mark.parametrize("user", [teacher, embedder, served, pilot])
+def test_a_redirect_of_308_keeps_the_question(user: User, opened: Opened, tmp_path: Path, tiny_student: Path) -> None:
+    server = opened("/moved", 308)
+    assert asked_by(user, f"openai:lab@{server.url}", tmp_path, tiny_student) == ""
+
+
+@pytest.mark.parametrize("user", [teacher, embedder, served, pilot, pilot_awaited])
 def test_a_proxy_carries_questions_to_the_server_named_and_to_no_other(
     user: User, opened: Opened, tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,10 +470,66 @@ def test_a_proxy_carries_questions_to_the_server_named_and_to_no_other(
     assert {headers["host"] for headers in proxy.heard} == {"models.test"}
 
 
-@pytest.mark.parametrize("unit", ["\\", "s", "s ", "s\\n", "&amp;", "%25", KEY[:-1] + "!"])
+HEX = KEY.encode().hex()
+UNITS = {
+    "backslashes": "\\",
+    "letters": "s",
+    "spaced": "s ",
+    "broken": "s\\n",
+    "ampersands": "&amp;",
+    "percents": "%25",
+    "near-matches": KEY[:-1] + "!",
+    "beginnings": KEY[:6],
+    "keys": KEY + " ",
+    "hex": HEX[:-1],
+    "spelt": "".join(f"\\u{ord(c):04x}" for c in KEY[:-1]) + "!",
+    "address": "%73",
+    "HTML": "&#115;",
+    "zero width": "s\u200b",
+    "zeros": "&#0",
+    "words": "word ",
+}
+
+
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 def test_a_long_text_is_masked_in_a_time_that_grows_with_its_length(monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert without_key("s") == "s"
+    text = unit * (1_000_000 // len(unit))
     start = process_time()
-    without_key(unit * (1_000_000 // len(unit)))
+    masked = without_key(text)
     assert process_time() - start < 8
+    assert (masked == text) is (KEY not in unit)
+
+
+@given(st.lists(st.sampled_from([*FORMS.values(), *UNITS.values(), "\\", "%25", "&", "x", "\u0436"]), max_size=6))
+def test_between_texts_that_come_near_it_no_form_of_a_key_is_left(parts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", KEY)
+        masked = without_key(", ".join(parts))
+        assert masked.count("***") >= sum(part in FORMS.values() for part in parts)
+        assert not any(form in masked for form in FORMS.values())
+        assert without_key(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "key", ["token-0123456789", "n-0123456789", "aaaaaaaaaaaa", "\u043a\u043b\u044e\u0447-\u00e9-0123"]
+)
+def test_a_key_is_found_whatever_it_begins_with_and_whatever_stands_before(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for before in ("C:\\dir\\", "%25", "&#1", "\\n", "x "):
+        for form in (key, " ".join(key), key.encode().hex(), quote(key[:3]) + key[3:]):
+            assert key[-6:] not in without_key(f"{before}{form}!"), (before, form)
+            assert "***" in without_key(f"{before}{form}!"), (before, form)
+
+
+def test_the_values_of_headers_from_the_environment_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "X-Api-Key: abc-0123456789\nAuthorization: Bearer def-0123456789\nbad"
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", lines)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-0123456789")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-0123456789")
+    said = without_key("X-Api-Key: abc-0123456789, def-0123456789, org-0123456789 and proj-0123456789")
+    assert said == "X-Api-Key: ***, ***, *** and ***"
+    assert without_key("Bearer def-0123456789") == "Bearer ***"

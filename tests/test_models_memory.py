@@ -13,7 +13,7 @@ from bundlewise.errors import ModelError, UsageError
 from bundlewise.finetune.config import PRESETS, preset_named
 from bundlewise.finetune.lora import with_lora
 from bundlewise.models import memory
-from bundlewise.models.memory import Shape, require_memory, serving_bytes, tuning_bytes
+from bundlewise.models.memory import ModelShape, require_memory, serving_bytes, tuning_bytes
 
 PUBLISHED = {"tiny": 134.5e6, "small": 494e6, "base": 4.02e9, "large": 8.03e9}
 
@@ -25,7 +25,7 @@ def test_the_parameters_of_a_preset_are_those_its_makers_publish(name: str) -> N
 
 def test_a_shape_read_from_a_folder_counts_what_the_loaded_model_has(tiny_student: Path) -> None:
     model, _ = load_causal_lm(tiny_student)
-    shape = Shape.of(tiny_student)
+    shape = ModelShape.of(tiny_student)
     assert shape is not None
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     config = PRESETS["tiny"].config.model_copy(update={"layers": 1, "rank": 4})
@@ -34,14 +34,14 @@ def test_a_shape_read_from_a_folder_counts_what_the_loaded_model_has(tiny_studen
 
 
 def test_the_default_student_has_the_shape_of_the_preset(smollm2: Path) -> None:
-    found = Shape.of(smollm2)
+    found = ModelShape.of(smollm2)
     assert found is not None and found.parameters == PRESETS["tiny"].shape.parameters
 
 
 @pytest.mark.parametrize("config", [{}, "not json", {"hidden_size": 5}])
 def test_a_model_of_unknown_shape_is_let_through(tmp_path: Path, config: object) -> None:
     (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
-    assert Shape.of(tmp_path) is None
+    assert ModelShape.of(tmp_path) is None
     require_memory(tmp_path, "float32")
 
 

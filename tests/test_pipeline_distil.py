@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from samples import BagOfWords, session
 from teacher_server import Handler, TeacherServer, completion
 
+from bundlewise.agents.teacher.caps import CapError
+from bundlewise.agents.teacher.failures import StageError
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.large import LargeTeacher
-from bundlewise.agents.teacher.outcomes import StageError
 from bundlewise.agents.teacher.recorded import RecordedTeacher
-from bundlewise.agents.teacher.room import CapError
 from bundlewise.agents.teacher.samplers import SAMPLERS
 from bundlewise.data.sessions import starter_pack_path, write_sessions
 from bundlewise.domain import SPLITS, Session
@@ -353,8 +353,8 @@ def test_only_the_formats_wanted_are_paid_for(place: Lab, formats: str, stages: 
         dials=dials_of("random", 1.0, 0, formats),
         payment=Payment(ledger=place.folder / "calls.sqlite"),
     )
-    assert {row["stage"] for row in found.run.stages if row["calls"]} - {"probe"} == stages
-    assert {record.kind for record in found.run.records} <= {name.strip("s") for name in formats.split(",")}
+    assert {row["stage"] for row in found.stages if row["calls"]} - {"probe"} == stages
+    assert {record.kind for record in found.records} <= {name.strip("s") for name in formats.split(",")}
 
 
 def test_an_edited_template_is_paid_for_again_with_what_builds_on_it_and_nothing_else(
@@ -413,6 +413,27 @@ def test_dials_out_of_range_are_named(dials: Any, told: str) -> None:
         dials_of(*dials)
 
 
+def test_formalising_is_told_of_while_it_runs_and_its_lessons_are_counted(
+    place: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(_: Handler, body: dict[str, Any]) -> bool:
+        if stage_of(body) == "formalise":
+            time.sleep(0.5)
+        return False
+
+    monkeypatch.setattr("bundlewise.progress.EVERY", 0.05)
+    place.server.fault = slow
+    place.run(lab(6))
+    assert "formalise: 0 of 6\n" in capsys.readouterr().err
+    (told,) = (
+        row for row in read_rows(place.folder / "log.jsonl") if row["event"] == "stage" and row["stage"] == "formalise"
+    )
+    done = [
+        row for row in read_rows(place.folder / "log.jsonl") if row["event"] == "done" and row["stage"] == "formalise"
+    ]
+    assert (told["total"], len(done)) == (6, 6)
+
+
 def refusing(*stages: str) -> Callable[[Handler, dict[str, Any]], bool]:
     """Refuse every question of some stages."""
 
@@ -430,14 +451,14 @@ def test_a_stage_that_fails_as_a_whole_ends_the_run_and_leaves_knowledge_base_an
 ) -> None:
     before = place.run(lab(6))
     store = KnowledgeStore.open(place.folder / "a", BagOfWords())
-    held = [record.id for record in store.catalogue.records(status=None)]
+    held = [record.id for record in store.records.select(status=None)]
     (place.folder / "calls.sqlite").unlink()
     place.server.fault = refusing(stage)
     with pytest.raises(StageError, match=f"stage {stage} failed for .* all of it") as raised:
         place.run(lab(6), repairs=0)
     assert "x refused (400): no such parameter (such as " in str(raised.value)
     assert (place.folder / "a.jsonl").read_bytes() == before
-    assert [record.id for record in store.catalogue.records(status=None)] == held
+    assert [record.id for record in store.records.select(status=None)] == held
     place.server.fault = None
     paid = set(place.server.answered)
     place.run(lab(6))
@@ -463,7 +484,7 @@ def test_a_share_of_a_stage_may_fail_and_is_told(place: Lab) -> None:
         embedder=BagOfWords(),
         payment=Payment(ledger=place.folder / "calls.sqlite"),
     )
-    (row,) = found.run.failures["describe"]
+    (row,) = found.failures["describe"]
     assert (row["count"], row["example"], row["reason"]) == (2, "s1", "refused (400): no")
 
 
@@ -483,10 +504,10 @@ def test_where_the_pack_cannot_be_written_the_knowledge_base_stays_and_the_other
         with pytest.raises(KnowledgeError):
             distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=pack)
     assert pack.read_bytes() == before
-    held = [record.id for record in KnowledgeStore.open(kb, BagOfWords()).catalogue.records()]
+    held = [record.id for record in KnowledgeStore.open(kb, BagOfWords()).records.select()]
     with pytest.raises(BundlewiseError):
         distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=tmp_path / "kb" / "catalogue.sqlite" / "x")
-    assert [record.id for record in KnowledgeStore.open(kb, BagOfWords()).catalogue.records()] == held
+    assert [record.id for record in KnowledgeStore.open(kb, BagOfWords()).records.select()] == held
 
 
 TITLES = ["Red Mouse", "Mouse Pad", "Wool Rug", "Oat Milk 2 l", "Red Wool Rug", "USB-C Cable"]

@@ -13,6 +13,7 @@ from samples import BagOfWords
 from bundlewise.data.catalogue import read_products
 from bundlewise.domain import Item
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.pipeline import product_search
 from bundlewise.pipeline.product_search import FEW, ProductFinder, indexing, stem
 
 PRODUCTS = [
@@ -108,12 +109,42 @@ def test_the_first_search_finds_what_the_next_one_finds() -> None:
     assert found() == found() and len(found()) > 1
 
 
-def test_a_search_does_not_wait_for_many_vectors() -> None:
-    products = [Item(id=str(n), title=f"Lamp {n}") for n in range(FEW + 1)]
-    finder = ProductFinder(products, Slow())
+def lamps(count: int) -> list[Item]:
+    return [Item(id=str(n), title=f"Lamp {n}") for n in range(count)]
+
+
+def test_a_search_does_not_wait_for_many_vectors_and_the_next_one_finds_the_same() -> None:
+    finder, told = ProductFinder(lamps(FEW + 1), Slow()), list[str]()
     begun = time.monotonic()
+    with indexing(finder, wait=False, tell=told.append):
+        first = finder.search("lamp 7 lamp")
+        assert first and not finder.is_indexed and time.monotonic() - begun < 2
+        while finder.missing():
+            time.sleep(0.05)
+    assert finder.search("lamp 7 lamp") == first
+    assert told == [
+        "513 titles are embedded for the first time; products are found by their words until the next start, and by "
+        "their meaning too from then on"
+    ]
+
+
+def test_many_vectors_are_used_from_the_next_start_on_or_where_they_are_waited_for() -> None:
+    told: list[str] = []
+    for wait in (True, False):
+        finder = ProductFinder(lamps(FEW + 1), BagOfWords())
+        with indexing(finder, wait=wait, tell=told.append):
+            finder.search("lamp 7")
+            assert finder.is_indexed and told == []
+
+
+def test_a_search_that_waited_too_long_and_those_after_it_do_without_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product_search, "PATIENCE", 0.05)
+    finder = ProductFinder(PRODUCTS, Slow())
     with indexing(finder, wait=False):
-        assert finder.search("lamp 7") and not finder.is_indexed and time.monotonic() - begun < 2
+        first = finder.search("wireless keyboard")
+        while finder.missing():
+            time.sleep(0.05)
+    assert finder.search("wireless keyboard") == first and not finder.is_indexed
 
 
 def test_an_embedder_that_fails_keeps_no_search_waiting() -> None:

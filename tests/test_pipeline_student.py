@@ -10,13 +10,13 @@ from samples import BagOfWords, record, session, thought
 from bundlewise.agents.student.limits import Limits
 from bundlewise.agents.student.reading import Reading, cohesion
 from bundlewise.data.sessions import write_sessions
-from bundlewise.domain import KnownSession
+from bundlewise.domain import KnownSession, Prediction, Session
 from bundlewise.errors import UsageError
 from bundlewise.graphs.student import StudentState, build_student_graph
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.calibration import Calibration
+from bundlewise.pipeline.calibration import CalibratedReading
 from bundlewise.pipeline.student import Student
 
 TITLES = ["glide mouse", "foam pad", "wool rug"]
@@ -59,7 +59,7 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     assert found.reading == fresh.reading != Student.open(student=str(tiny_student)).reading
     assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
     asked: list[object] = []
-    calibration = Calibration(reading=fresh.reading, score=score)
+    calibration = CalibratedReading(reading=fresh.reading, score=score)
     monkeypatch.setattr(Student, "_fitted", lambda *given: asked.append(given) or calibration)
     again = Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
     assert again.reading == fresh.reading and told[0] == told[1] and asked == []
@@ -135,3 +135,36 @@ def test_about_tells_one_student_from_another(knowing: Student, plain: Student) 
 def test_a_mode_that_the_parts_do_not_make_is_refused(tiny_student: Path) -> None:
     with pytest.raises(UsageError, match="add --kb"):
         Student.open(student=str(tiny_student), mode="icl")
+
+
+def test_one_session_is_bundled_from_titles_products_or_a_session(knowing: Student) -> None:
+    first, *others = knowing.bundle(NEW.titles)
+    (predicted,) = knowing.answer([Session.of(NEW.titles)])
+    assert [first.intent, first.confidence] == [predicted.bundles[0].intent, predicted.bundles[0].confidence]
+    assert first.titles == [NEW.titles[number - 1] for number in predicted.bundles[0].items]
+    assert len(others) == len(predicted.bundles) - 1
+    assert str(first) == f"{first.intent} ({first.confidence:.0%}): {', '.join(first.titles)}"
+    products = [item.model_copy(update={"price": 5.0}) for item in NEW.items]
+    assert [bundle.titles for bundle in knowing.bundle(products)] == [bundle.titles for bundle in knowing.bundle(NEW)]
+    assert {item.price for bundle in knowing.bundle(products) for item in bundle.items} == {5.0}
+
+
+def test_a_session_without_bundles_is_an_empty_list(plain: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    none = Prediction(session_id="given", bundles=(), outcome="failed", reason="no two products go together")
+    monkeypatch.setattr(plain, "answer", lambda sessions: [none])
+    assert plain.bundle(NEW.titles) == []
+
+
+UNREADABLE = [(["mouse"], "has 1 products"), (["mouse", " "], "title 2: title is empty")]
+
+
+@pytest.mark.parametrize(("titles", "said"), UNREADABLE)
+def test_what_the_student_cannot_read_is_refused(plain: Student, titles: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plain.bundle(titles)
+
+
+def test_a_session_too_long_for_the_student_is_refused(plain: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain.model.engine.model.config, "max_position_embeddings", 4)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="the prompt is longer than the student can read"):
+        plain.bundle(NEW.titles)

@@ -9,8 +9,8 @@ from samples import session
 
 from bundlewise.errors import DataError, UsageError
 from bundlewise.prompts import render as module
-from bundlewise.prompts.catalogue import catalogue
 from bundlewise.prompts.library import SHIPPED, shipped, using
+from bundlewise.prompts.overview import overview
 from bundlewise.prompts.render import TEMPLATES, fingerprint, render
 
 FOLDER = Path(module.__file__).parent
@@ -67,8 +67,8 @@ def test_every_template_file_is_known_by_name() -> None:
     assert {path.stem for path in FOLDER.glob("*.jinja")} == set(TEMPLATES) == set(VARIABLES)
 
 
-def test_the_catalogue_is_what_the_front_matters_say() -> None:
-    assert (FOLDER / "README.md").read_text(encoding="utf-8") == catalogue()
+def test_the_overview_is_what_the_front_matters_say() -> None:
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == overview()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from server_samples import KEY, OTHER_KEY, TITLES, WordStudent, app_of
 
 from bundlewise.errors import UsageError
 from bundlewise.server.keys import Keys
-from bundlewise.server.limits import Buckets, Limits
+from bundlewise.server.limits import Buckets, ServerLimits
 
 BODY = {"items": TITLES}
 
@@ -102,7 +102,7 @@ def test_no_key_and_no_title_stands_in_the_log(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("length", [True, False])
 def test_a_body_too_long_is_refused_whether_it_says_so_or_not(length: bool) -> None:
-    with TestClient(app_of(limits=Limits(body=1000))) as client:
+    with TestClient(app_of(limits=ServerLimits(body=1000))) as client:
         body = b"x" * 5000
         content: Any = body if length else iter([body[n : n + 100] for n in range(0, 5000, 100)])
         found = client.post("/v1/bundles", content=content, headers={"Content-Type": "application/json"})
@@ -111,7 +111,7 @@ def test_a_body_too_long_is_refused_whether_it_says_so_or_not(length: bool) -> N
 
 
 def test_a_client_above_its_rate_is_told_when_to_come_again_and_others_are_not_touched() -> None:
-    app = app_of(keys=Keys([KEY, OTHER_KEY]), limits=Limits(rate=60, burst=3))
+    app = app_of(keys=Keys([KEY, OTHER_KEY]), limits=ServerLimits(rate=60, burst=3))
     with TestClient(app) as client:
         found = [client.post("/v1/bundles", json=BODY, headers=bearer(KEY)) for _ in range(4)]
         other = client.post("/v1/bundles", json=BODY, headers=bearer(OTHER_KEY))
@@ -121,7 +121,7 @@ def test_a_client_above_its_rate_is_told_when_to_come_again_and_others_are_not_t
 
 
 def test_what_only_reads_counts_a_tenth() -> None:
-    with TestClient(app_of(limits=Limits(rate=1, burst=3))) as client:
+    with TestClient(app_of(limits=ServerLimits(rate=1, burst=3))) as client:
         found = [client.get("/v1/models").status_code for _ in range(20)]
         assert found == [200] * 20
         assert client.post("/v1/bundles", json=BODY).status_code == 200
@@ -129,7 +129,7 @@ def test_what_only_reads_counts_a_tenth() -> None:
 
 
 def test_every_session_of_a_batch_counts() -> None:
-    with TestClient(app_of(limits=Limits(rate=60, burst=3))) as client:
+    with TestClient(app_of(limits=ServerLimits(rate=60, burst=3))) as client:
         found = client.post("/v1/bundles", json={"sessions": [BODY] * 4})
         assert found.status_code == 413 and "above the limit of 3" in found.json()["error"]["message"]
         assert client.post("/v1/bundles", json={"sessions": [BODY] * 2}).status_code == 200
@@ -147,7 +147,7 @@ def test_a_bucket_fills_at_its_rate_and_no_higher_than_its_burst() -> None:
 
 
 def test_more_requests_at_once_than_there_are_places_are_sent_away() -> None:
-    app = app_of(WordStudent(delay=0.5), limits=Limits(concurrent=2))
+    app = app_of(WordStudent(delay=0.5), limits=ServerLimits(concurrent=2))
     with TestClient(app) as client, ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: client.post("/v1/bundles", json=BODY), range(6)))
     counts = sorted(each.status_code for each in found)

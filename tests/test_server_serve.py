@@ -25,11 +25,11 @@ from server_samples import KEY, TITLES, WordStudent, app_of, served
 from bundlewise.cli import root
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.serve import is_loopback, refuse_open, refuse_taken
 
 BODY = {"items": TITLES}
-SLOW = Limits(read_seconds=0.5, body=10_000)
+SLOW = ServerLimits(read_seconds=0.5, body=10_000)
 
 
 @pytest.fixture

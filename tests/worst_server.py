@@ -112,11 +112,11 @@ def main(port: int, student: Path, folder: Path) -> None:
     from page_samples import app_with, knowing
 
     from bundlewise.prompts.library import current
-    from bundlewise.server.limits import Limits
+    from bundlewise.server.limits import ServerLimits
     from bundlewise.server.serve import serve
 
     live = knowing(student, folder / "kb")
-    serve(app_with(live, folder, prompts=current().folder), "127.0.0.1", port, Limits())
+    serve(app_with(live, folder, prompts=current().folder), "127.0.0.1", port, ServerLimits())
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from threading import Event, Lock
 from time import monotonic
 from typing import Any
 
-from bundlewise.agents.chat.completions import Asked, tokens_of
+from bundlewise.agents.chat.completions import QuestionSize, tokens_of
 from bundlewise.agents.chat.dialect import LENGTHS, Dialect, Mode
-from bundlewise.agents.chat.exchanges import REMEDIES, Barred, Fault, Outcome, Refusal, outcome
+from bundlewise.agents.chat.exchanges import REMEDIES, Barred, EndpointRefusal, Outcome, PassingFault, outcome
 from bundlewise.agents.chat.line import Line
-from bundlewise.agents.chat.pace import Pace, Trial
+from bundlewise.agents.chat.pace import Attempts, Pace
 from bundlewise.agents.ledger.calls import Reply
 from bundlewise.errors import ModelError, StoppedError, UsageError
 from bundlewise.models.endpoints import Endpoint
@@ -110,8 +110,8 @@ class ChatEndpoint:
             RefusedError: the server refuses this call, or answers others and not this one.
             StoppedError: the run was stopped.
         """
-        asked = Asked(tokens_of(messages)[1], limit or self.max_output, self.dialect.is_bounded)
-        trial, form = Trial(self.patience), mode
+        asked = QuestionSize(tokens_of(messages)[1], limit or self.max_output, self.dialect.is_bounded)
+        trial, form = Attempts(self.patience), mode
         while True:
             self._keep_pace(trial, asked.tokens + asked.most)
             body = self._body(messages, schema, self.dialect.mode(form), asked.most)
@@ -125,7 +125,7 @@ class ChatEndpoint:
             self.wait(0.0)
             if isinstance(found, Barred):
                 raise self._barred(found)
-            if isinstance(found, Refusal):
+            if isinstance(found, EndpointRefusal):
                 if not self.dialect.learn(body, found.said, found.about, exact=exact):
                     form = self._other_form(found, trial, None if exact else self.dialect.lower(body, found.said))
             elif not self.dialect.blames(body, found.reason, exact=exact):
@@ -141,7 +141,7 @@ class ChatEndpoint:
             return ModelError(f"{self._place} cannot be reached ({refusal.said}); {refusal.remedy}")
         return ModelError(f"{self._place} refused ({refusal.status}): {refusal.said}; {refusal.remedy}")
 
-    def _other_form(self, refusal: Refusal, trial: Trial, less: Mode | None) -> Mode:
+    def _other_form(self, refusal: EndpointRefusal, trial: Attempts, less: Mode | None) -> Mode:
         """Return the form in which a refused call is tried next; without one, the first refusal stands."""
         trial.refusal = trial.refusal or str(refusal)
         if less is None:
@@ -154,7 +154,7 @@ class ChatEndpoint:
         Raises:
             SilentError: it does not.
         """
-        asked = Asked(tokens_of(messages)[1], self.max_output, self.dialect.is_bounded)
+        asked = QuestionSize(tokens_of(messages)[1], self.max_output, self.dialect.is_bounded)
         body = self._body(messages, None, "plain", self.max_output)
         found = self._once(body, idempotency, asked, min(SIGN_OF_LIFE, self.timeout))
         if not isinstance(found, Reply):
@@ -185,7 +185,7 @@ class ChatEndpoint:
         """Say whether the server has answered anybody since a moment of the monotonic clock."""
         return self._answered >= moment
 
-    def _keep_pace(self, trial: Trial, tokens: int) -> None:
+    def _keep_pace(self, trial: Attempts, tokens: int) -> None:
         """Wait as long as the pace demands: our own limits cost no patience, a server's pauses do."""
         self.wait(0.0)
         while True:
@@ -197,7 +197,7 @@ class ChatEndpoint:
             else:
                 return
 
-    def _bear(self, fault: Fault, trial: Trial) -> None:
+    def _bear(self, fault: PassingFault, trial: Attempts) -> None:
         """Wait until a call may be tried again after a fault, or give it up where it was tried for long enough."""
         self._reached |= not fault.away
         trial.patience = self.patience if self._reached else min(FIRST_CONTACT, self.patience)
@@ -211,7 +211,7 @@ class ChatEndpoint:
         trial.fail()
         self.wait(min(pause, trial.left))
 
-    def _given_up(self, fault: Fault, trial: Trial) -> Exception:
+    def _given_up(self, fault: PassingFault, trial: Attempts) -> Exception:
         if not self._reached:
             remedy = "start it, or correct the address: behind the @ of the name, or in OPENAI_BASE_URL"
             return ModelError(f"{self._place} cannot be reached ({fault}); {remedy}")
@@ -235,7 +235,7 @@ class ChatEndpoint:
         given = {name: most if name in LENGTHS else value for name, value in self.parameters.items()}
         return {"messages": self.dialect.messages(messages), **self.dialect.spoken(given), **_format(schema, mode)}
 
-    def _once(self, body: dict[str, Any], idempotency: str, asked: Asked, limit: float | None = None) -> Outcome:
+    def _once(self, body: dict[str, Any], idempotency: str, asked: QuestionSize, limit: float | None = None) -> Outcome:
         """Send a body once, and return what comes of it within the limit in seconds."""
         start = monotonic()
         headers = {"Idempotency-Key": idempotency} if idempotency else {}

@@ -32,7 +32,7 @@ UNUSABLE: tuple[Verdict, ...] = ("empty", "refused", "tools", "unreadable")
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSize:
     """The size of a question, in tokens at most, and the tokens its answer may have.
 
     `is_capped` says that a cap rests on what the answer is said to have cost, so that no estimate may be too low.
@@ -58,7 +58,7 @@ def tokens_of(messages: Messages) -> tuple[int, int]:
     return round(size / CHARACTERS[1]), round(size / CHARACTERS[0])
 
 
-def read_completion(content: bytes, seconds: float, asked: Asked) -> Reply | NoCompletion:
+def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
     """Read a whole answer; one that was billed is a reply with a verdict, whatever it holds."""
     try:
         text, is_broken = _decoded(content)
@@ -80,7 +80,7 @@ def read_completion(content: bytes, seconds: float, asked: Asked) -> Reply | NoC
     return Reply(without_key(text), finish, read, written, round(seconds, 3), verdict, is_estimated)
 
 
-def _broken(text: str, what: str, seconds: float, asked: Asked) -> Reply | NoCompletion:
+def _broken(text: str, what: str, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
     """Return what a body comes to that is no completion as a whole: one that a model has written is billed."""
     if not WRITTEN.search(text):
         return NoCompletion(f"what came is {what}: {in_short(text)}")
@@ -176,7 +176,7 @@ def _is_billed(usage: dict[str, Any]) -> bool:
     return any(usage.get(name) for names in COUNTS for name in names)
 
 
-def _counted(usage: dict[str, Any], text: str, finish: str, asked: Asked) -> tuple[int, int, bool]:
+def _counted(usage: dict[str, Any], text: str, finish: str, asked: QuestionSize) -> tuple[int, int, bool]:
     """Return the tokens read and written, and whether they are estimated: the server's counts are absurd or missing.
 
     Under a cap an answer is taken for as long as it may be, unless it is longer.

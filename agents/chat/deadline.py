@@ -6,14 +6,17 @@ An HTTP library limits each wait by itself, so a server that sends a byte now an
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Lock, local
+from threading import Lock, Thread, local
 from time import monotonic
 from typing import Any
 
 import httpcore2
 
+STEP = 0.05
+"""Seconds after which a connection that is being opened looks whether it is still wanted."""
 CHUNK = 16384
 """Bytes that are written within one wait."""
 
@@ -81,7 +84,13 @@ class Clock:
         return left if timeout is None else min(left, timeout)
 
 
-class Stream(httpcore2.NetworkStream):
+def _close(opening: "Future[httpcore2.NetworkStream]") -> None:
+    """Close a connection that nobody waits for any more."""
+    if opening.exception() is None:
+        opening.result().close()
+
+
+class TimedStream(httpcore2.NetworkStream):
     """A connection whose waits have what is left to them."""
 
     def __init__(self, stream: httpcore2.NetworkStream, clock: Clock) -> None:
@@ -103,10 +112,10 @@ class Stream(httpcore2.NetworkStream):
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "Stream":
+    ) -> "TimedStream":
         """Return the connection with TLS on it."""
         left = self._clock.left(timeout, httpcore2.ConnectTimeout, self._stream)
-        return Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
+        return TimedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what is known of the connection."""
@@ -126,7 +135,23 @@ class Backend(httpcore2.NetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Any = None,
-    ) -> Stream:
+    ) -> TimedStream:
         """Open a connection."""
         left = self._clock.left(timeout, httpcore2.ConnectTimeout)
-        return Stream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._clock)
+        opening: Future[httpcore2.NetworkStream] = Future()
+
+        def open_it() -> None:
+            try:
+                opening.set_result(self._network.connect_tcp(host, port, left, local_address, socket_options))
+            except BaseException as error:  # It is raised where the connection is waited for.
+                opening.set_exception(error)
+
+        # The system's own wait for a name or a connection cannot be ended: whoever hangs up leaves it behind.
+        Thread(target=open_it, daemon=True, name="connecting").start()
+        while not wait([opening], STEP).done:
+            try:
+                self._clock.left(timeout, httpcore2.ConnectTimeout)
+            except httpcore2.ConnectTimeout:
+                opening.add_done_callback(_close)
+                raise
+        return TimedStream(opening.result(), self._clock)

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from bundlewise.agents.chat.completions import Asked, complaint, read_completion
+from bundlewise.agents.chat.completions import QuestionSize, complaint, read_completion
 from bundlewise.agents.chat.line import LARGEST, Heard, Silence
 from bundlewise.agents.chat.pace import asked_pause
 from bundlewise.agents.ledger.calls import Reply
@@ -37,7 +37,7 @@ RATE = re.compile(r"per.?(?:second|minute|hour|day)|retry|try again|rate.?limit|
 
 
 @dataclass(frozen=True)
-class Fault:
+class PassingFault:
     """A fault that may pass: the call is tried again, after what the server asked for."""
 
     reason: str
@@ -52,7 +52,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class EndpointRefusal:
     """A call that the server takes for wrong by itself; `about` is the parameter that it names, if it names one."""
 
     status: int
@@ -65,21 +65,21 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Barred(Refusal):
+class Barred(EndpointRefusal):
     """A refusal of whoever asks: every other call would be refused too; `remedy` is what the user can do."""
 
     remedy: str = ""
 
 
-Outcome = Reply | Fault | Refusal
+Outcome = Reply | PassingFault | EndpointRefusal
 
 
-def outcome(heard: Heard | Silence, seconds: float, asked: Asked) -> Outcome:
+def outcome(heard: Heard | Silence, seconds: float, asked: QuestionSize) -> Outcome:
     """Return what an exchange comes to; an error in the body of a success counts as what it says of itself."""
     if isinstance(heard, Silence):
         if heard.lost:
             return Barred(0, heard.reason, remedy="correct the address: give the one where the model itself answers")
-        return Fault(heard.reason, away=heard.away)
+        return PassingFault(heard.reason, away=heard.away)
     if not 200 <= heard.status < 300:
         return _refusal(heard.status, *_words(heard.content), heard)
     found = read_completion(heard.content, seconds, asked)
@@ -87,7 +87,7 @@ def outcome(heard: Heard | Silence, seconds: float, asked: Asked) -> Outcome:
         return found
     if found.status:
         return _refusal(found.status, found.reason, found.about, heard)
-    return Fault(found.reason if heard.is_whole else f"its answer has more than {LARGEST:,} bytes")
+    return PassingFault(found.reason if heard.is_whole else f"its answer has more than {LARGEST:,} bytes")
 
 
 def _refusal(status: int, said: str, about: str, heard: Heard) -> Outcome:
@@ -96,8 +96,8 @@ def _refusal(status: int, said: str, about: str, heard: Heard) -> Outcome:
     if status in REMEDIES:
         return Barred(status, said, about, REMEDIES[status])
     if status in PASSES or status >= 500:
-        return Fault(f"{status}: {said}", asked_pause(heard.retry_after), status=status)
-    return Refusal(status, said, about)
+        return PassingFault(f"{status}: {said}", asked_pause(heard.retry_after), status=status)
+    return EndpointRefusal(status, said, about)
 
 
 def _is_unpaid(heard: Heard) -> bool:

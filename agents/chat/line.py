@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from bundlewise.extras import require
 from bundlewise.models.endpoints import Endpoint, reason_of
 
 CONNECT = 10.0
@@ -90,6 +91,7 @@ class _Opened:
     """The client, and the exchanges that are under way."""
 
     def __init__(self, endpoint: Endpoint, timeout: float, connections: int) -> None:
+        require("teacher", endpoint.spec)
         import httpx2
 
         from bundlewise.agents.chat.deadline import Backend, Clock
@@ -98,9 +100,8 @@ class _Opened:
         self.clock = Clock()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
-        hooks: Any = {"request": [endpoint.guard()]}
         self._client = httpx2.Client(
-            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=hooks
+            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=endpoint.hooks()
         )
         # The library has no other place for a network of one's own beside its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]

@@ -67,7 +67,7 @@ def _until(date: str) -> float:
 
 
 @dataclass
-class Trial:
+class Attempts:
     """How long one call has been tried; what it waits for by the user's own limits costs it no patience."""
 
     patience: float

@@ -6,17 +6,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bundlewise.agents.student import intent_form
+from bundlewise.agents.student.intent_form import CLASSES, INTENT
 from bundlewise.domain import Grouping, PredictedBundle, Session
 
 LABELS = string.ascii_uppercase
 OUTSIDE = "-"
 INTENT_TOKENS = 10
-INTENT = r"[a-z][a-z'-]{1,14}( [a-z0-9'-]{1,15}){1,5}"
+"""Tokens of an intent in plain letters, which a tokenizer mostly knows as whole words."""
+OTHER_TOKENS = 40
+"""Tokens of an intent about products in other letters: of these, most tokenizers read each by itself or in pieces."""
 
 _LINE = re.compile(r"([0-9]{1,3}): ([A-Z-])")
 _INTENT_LINE = re.compile(r"([A-Z]) = (.+)")
 _RULE = re.compile(r"(?P<name>\w+)(\[.*?\])?: (?P<body>.*)")
 _PATTERN = re.compile(r"/(.+)/")
+_TOKENS = re.compile(r"intent\[max_tokens=([0-9]+)\]")
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,26 @@ def answer_grammar(products: int) -> str:
     return f"start: {numbered} {intents}\nLABEL: /[{labels}{OUTSIDE}]/\nINTENT: /{INTENT}/\n"
 
 
-def intent_grammar() -> str:
-    """Return the Lark grammar of one intent: two to six short lower-case words on a line."""
-    return f'start: " " intent "\\n"\nintent[max_tokens={INTENT_TOKENS}]: /{INTENT}/\n'
+def intent_grammar(asked: str = "") -> str:
+    """Return the Lark grammar of one intent on a line; letters beyond ASCII in what asks for it take more tokens."""
+    tokens = INTENT_TOKENS if asked.isascii() else OTHER_TOKENS
+    return f'start: " " intent "\\n"\nintent[max_tokens={tokens}]: /{INTENT}/\n'
+
+
+def intent_tokens(grammar: str) -> int | None:
+    """Return how many tokens a grammar gives to the one intent it admits; None for a grammar of another text."""
+    found = _TOKENS.search(grammar)
+    return int(found[1]) if found else None
 
 
 def gbnf(grammar: str) -> str:
-    """Return one of the grammars above in GBNF, as vLLM and llama.cpp read it; limits of tokens are not in it."""
-    return "\n".join(_gbnf_rule(line) for line in grammar.splitlines())
+    """Return one of the grammars above in GBNF, as vLLM and llama.cpp read it; limits of tokens are not in it.
+
+    Letters of a script are ranges there, a rule each. They are the same but for characters that Unicode leaves free.
+    """
+    rules = [_gbnf_rule(line) for line in grammar.splitlines()]
+    named = [name for name, letters in CLASSES.items() if letters in grammar]
+    return "\n".join([*rules, *(f"{name} ::= {intent_form.ranges(name)}" for name in named)])
 
 
 def _gbnf_rule(line: str) -> str:
@@ -83,8 +100,11 @@ def _gbnf_rule(line: str) -> str:
 
 
 def _spaced(pattern: re.Match[str]) -> str:
-    """Return a regular expression as GBNF, where a space says nothing unless it is quoted."""
-    return pattern[1].replace(" ", ' " " ')
+    """Return a regular expression as GBNF, where a space says nothing unless it is quoted, and sets have names."""
+    found = pattern[1].replace(" ", ' " " ')
+    for name, letters in CLASSES.items():
+        found = found.replace(letters, f" {name} ")
+    return found
 
 
 def parse(text: str, products: int) -> Answer:
@@ -103,7 +123,7 @@ def parse(text: str, products: int) -> Answer:
         elif found := _INTENT_LINE.fullmatch(row):
             if found[1] in intents:
                 faults.append(f"label {found[1]} has two intents")
-            intents[found[1]] = found[2].strip()
+            intents[found[1]] = intent_form.said(found[2])
         else:
             faults.append(f"line {row[:40]!r} is neither a label nor an intent")
     faults += [f"product {number} has no label" for number in range(1, products + 1) if number not in labels]

@@ -265,6 +265,7 @@ class StudentEngine:
             text = self.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             if not whole:  # Half a line would read like a whole one.
                 text = text[: text.rfind("\n") + 1]
+            text = text.replace("\ufffd", "")  # No grammar admits it: tokens ended within a letter.
             written.append(Written(text, len(row), len(new)))
         return written
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.extras import require
 from bundlewise.models.memory import Format, require_memory
 
 
@@ -46,12 +47,9 @@ def four_bit_settings(device: str) -> Any:
     Raises:
         UsageError: there is no GPU, or no bitsandbytes.
     """
-    from importlib.util import find_spec
-
     if device != "cuda":
         raise UsageError("four bits need a GPU, this machine has none; leave out --four-bit, or choose preset tiny")
-    if find_spec("bitsandbytes") is None:
-        raise UsageError("four bits need bitsandbytes, which is not installed; run `pip install bitsandbytes`")
+    require("four-bit", "holding a model in four bits")
     import torch
     from transformers import BitsAndBytesConfig
 

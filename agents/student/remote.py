@@ -4,14 +4,14 @@ Question k of a prompt is asked with all the text before it, as the local studen
 the same; a server with a prefix cache computes each text once. Needs token probabilities in `/v1/completions`.
 """
 
-import re
 from collections.abc import Sequence
 from math import exp, log
 from typing import Any
 
 import numpy as np
 
-from bundlewise.agents.student.answers import INTENT, INTENT_TOKENS, gbnf, intent_grammar
+from bundlewise.agents.student import intent_form
+from bundlewise.agents.student.answers import gbnf, intent_tokens
 from bundlewise.agents.student.compose import JudgePrompt
 from bundlewise.agents.student.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
 from bundlewise.errors import ModelError
@@ -24,9 +24,6 @@ TOP = 20
 """Alternatives asked for at each place; servers cap it there."""
 UNSEEN = -1.0
 """How much less likely than the last alternative a word is taken to be that is not among them."""
-LINE = re.compile(rf" ?({INTENT})")
-CUT = re.compile(r" ?([a-z][a-z'-]{1,14})")
-"""What the local student has written of an intent when its tokens end within the first word."""
 
 
 class RemoteStudent:
@@ -74,15 +71,16 @@ class RemoteStudent:
         found = []
         for prompt, grammar in zip(prompts, grammars, strict=True):
             go_on()
-            one_line = grammar == intent_grammar()
+            tokens = intent_tokens(grammar)
             reply = self._constrained(
                 gbnf(grammar),
                 [self.opening + prompt],
-                max_tokens=INTENT_TOKENS if one_line else MAX_NEW_TOKENS,
-                stop=["\n"] if one_line else None,
+                max_tokens=tokens or MAX_NEW_TOKENS,
+                stop=["\n"] if tokens else None,
             )
             (choice,), usage = reply.choices, reply.usage
-            text = _intent(choice.text, cut=choice.finish_reason == "length") if one_line else choice.text
+            is_cut = choice.finish_reason == "length"
+            text = intent_form.admitted(choice.text, is_cut) if tokens else choice.text
             found.append(Written(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0))
             if progress:
                 progress(1)
@@ -115,12 +113,6 @@ class RemoteStudent:
         except OpenAIError as error:
             remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
             raise ModelError(f"the server of {self.model} does not answer: {in_short(str(error))}; {remedy}") from error
-
-
-def _intent(text: str, cut: bool) -> str:
-    """Return what the intent's grammar admits of a text, which may have been cut at its last token."""
-    admitted = LINE.match(text) or (CUT.fullmatch(text) if cut else None)
-    return admitted[1] if admitted else ""
 
 
 def _log_odds(logprobs: Any) -> float:

@@ -12,6 +12,7 @@ from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.engine import Engine, Judgement, Progress, Written
+from bundlewise.agents.student.intent_form import said
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Judged, Reading, affinity_of, fit_reading
 from bundlewise.domain import BlindSession, Retrieved, Session
@@ -22,7 +23,7 @@ NO_BOUNDS: Mapping[str, Bounds] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
-class Reply:
+class StudentReply:
     """The answer to one session, what the model wrote for it, and what it cost in tokens.
 
     `likely` is how probably two products go together, n x n, where pairs were judged.
@@ -43,7 +44,7 @@ def reply_by_pairs(
     reading: Reading,
     progress: Progress | None = None,
     bounds: Mapping[str, Bounds] = NO_BOUNDS,
-) -> list[Reply]:
+) -> list[StudentReply]:
     """Ask about every pair, read the answers as bundles within a session's bounds, then ask for the intents."""
     judged = judge_as_read(engine, prompts, reading, progress)
     known = [affinity_of(found, len(session.items)) for session, found in zip(sessions, retrieved, strict=True)]
@@ -59,16 +60,17 @@ def reply_by_pairs(
         # One token, yes or no, answers each question that was asked.
         answered = len(prompts[number].questions) if judgement.tokens_in else 0
         spent = answered + sum(text.tokens_out for text in mine)
-        answer = Answer.of(zip(groups[number], (text.text.strip() for text in mine), strict=True))
+        answer = Answer.of(zip(groups[number], (said(text.text) for text in mine), strict=True))
         raw, read = "".join(text.text for text in mine), judgement.tokens_in + sum(text.tokens_in for text in mine)
-        replies.append(Reply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
+        replies.append(StudentReply(answer, raw, read, spent, reading.likely(judgement.log_odds, known[number])))
     return replies
 
 
 def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
     """Return the intents that the student writes; none for a prompt that it cannot read."""
     places = [place for place, prompt in enumerate(prompts) if engine.fits(prompt)]
-    written = engine.write([prompts[place] for place in places], [intent_grammar()] * len(places))
+    asked = [prompts[place] for place in places]
+    written = engine.write(asked, [intent_grammar(prompt) for prompt in asked])
     found = dict(zip(places, written, strict=True))
     return [found.get(place, Written("", 0, 0)) for place in range(len(prompts))]
 
@@ -123,8 +125,10 @@ def fit_student(
 
 def reply_by_labels(
     engine: Engine, sessions: Sequence[BlindSession], prompts: Sequence[str], progress: Progress | None = None
-) -> list[Reply]:
+) -> list[StudentReply]:
     """Let the student write the whole answer under the grammar of the session's products."""
     sizes = [len(session.items) for session in sessions]
     written = engine.write(prompts, [answer_grammar(size) for size in sizes], progress)
-    return [Reply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)]
+    return [
+        StudentReply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)
+    ]

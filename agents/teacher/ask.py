@@ -14,10 +14,9 @@ from bundlewise.agents.chat.client import ChatEndpoint, RefusedError, SilentErro
 from bundlewise.agents.chat.completions import UNUSABLE, tokens_of, why_unusable
 from bundlewise.agents.chat.dialect import Mode
 from bundlewise.agents.ledger.calls import Call, CallLedger, Reply, Verdict
-from bundlewise.agents.teacher.contracts import Reply as Typed
-from bundlewise.agents.teacher.contracts import parse, schema_of
+from bundlewise.agents.teacher.caps import Caps, Room
+from bundlewise.agents.teacher.contracts import Typed, parse, schema_of
 from bundlewise.agents.teacher.probe import PROBE, PROBE_SCHEMA, PROBED, keeps
-from bundlewise.agents.teacher.room import Caps, Room
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.errors import KnowledgeError, StoppedError, UsageError
 from bundlewise.prompts.render import Messages, fingerprint, messages, render

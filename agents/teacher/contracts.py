@@ -90,7 +90,7 @@ class Rewrite(Contract):
     template: str = Field(description="the whole new template, in Jinja, without fences")
 
 
-Reply = TypeVar("Reply", bound=Contract)
+Typed = TypeVar("Typed", bound=Contract)
 
 
 @cache
@@ -107,7 +107,7 @@ def schema_of(contract: type[Contract]) -> dict[str, Any]:
     return schema
 
 
-def parse(text: str, contract: type[Reply]) -> tuple[Reply | None, list[str]]:
+def parse(text: str, contract: type[Typed]) -> tuple[Typed | None, list[str]]:
     """Read a reply, in prose or fences if it must be; return it, or what is wrong with it in words for the model."""
     objects = _objects(text)
     if not objects:
@@ -122,7 +122,7 @@ def parse(text: str, contract: type[Reply]) -> tuple[Reply | None, list[str]]:
     return None, faults
 
 
-def _masked(reply: Reply) -> Reply:
+def _masked(reply: Typed) -> Typed:
     """Return a reply whose texts hold no key: escapes that hid one are read by now."""
     said = reply.model_dump_json()
     masked = without_key(said)

@@ -11,7 +11,7 @@ from itertools import combinations
 
 from bundlewise.agents.teacher.conditions import RELATIONS, Holds, Relation, noun, trial
 from bundlewise.agents.teacher.contracts import Lesson
-from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought, bundled_pairs
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought, bundled_pairs
 from bundlewise.agents.teacher.trials import THRESHOLD_SESSIONS
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.evaluation import baselines
@@ -62,7 +62,9 @@ class GroundedTeacher:
         """Return nothing: it counts discrepancies instead of wording them."""
         return ()
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
         """Induce rules on each half of the sessions and test them on the other half.
 
         A rule's sources are the sessions of the half it was drawn from, so that no session ever meets

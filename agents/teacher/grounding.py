@@ -3,12 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.kind_neighbours import Kinds, settled
 from bundlewise.agents.teacher.protocol import Pattern, Rule, Thought
+from bundlewise.agents.teacher.sentences import trimmed
 from bundlewise.domain import Knowledge, Provenance, Session
 from bundlewise.prompts.render import render
 from bundlewise.text import kind as kind_of
+from bundlewise.text import short
 
 MAX_CHARACTERS = 1200
 NO_CASE = "its condition meets no training session, so that nothing can have taught it"
@@ -17,11 +21,12 @@ _THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Something a teacher said that did not become knowledge, and why."""
+class RefusedKnowledge:
+    """Something a teacher said that did not become knowledge, and why: a record, a sentence of one, or a kind."""
 
     text: str
     reason: str
+    what: Literal["record", "sentence", "kind"] = "record"
 
 
 def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Knowledge:
@@ -108,7 +113,8 @@ def _vocabulary(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -
     kinds = {kind for record in thoughts for kind in record.kinds}
     if 2 * len(thoughts) < len(sessions):
         kinds |= {kind_of(title) for session in sessions.values() for title in session.titles}
-    return Vocabulary.of(kinds)
+    titled = [pair for record in thoughts for pair in zip(record.kinds, record.titles, strict=True)]
+    return Vocabulary.of(kinds, titled)
 
 
 def _single_session(record: Knowledge) -> str:
@@ -119,15 +125,53 @@ def _single_session(record: Knowledge) -> str:
     return f"it speaks of a single session ({found[0]})" if found else ""
 
 
-def check(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> tuple[list[Knowledge], list[Refusal]]:
-    """Split records into the grounded ones, each content once, and the refused ones with their reasons."""
-    kept: dict[str, Knowledge] = {}
-    refused = []
+def check(
+    records: Sequence[Knowledge], sessions: Mapping[str, Session]
+) -> tuple[list[Knowledge], list[RefusedKnowledge]]:
+    """Split records into the grounded ones, each content once, and what is refused, with the reasons.
+
+    Sentences of a thought that speak of products which its session does not hold are left out of it, and kinds that do
+    not fit their titles give way to the titles' own.
+    """
     vocabulary = _vocabulary(records, sessions)
+    records, refused = _with_settled_kinds(records)
+    kept: dict[str, Knowledge] = {}
     for record in records:
         reason = fault(record, sessions, vocabulary)
-        if reason:
-            refused.append(Refusal(record.text, reason))
+        whole, left = (record, []) if reason or record.kind != "thought" else _trimmed(record, sessions, vocabulary)
+        if reason or whole is None:
+            refused.append(RefusedKnowledge(record.text, reason or left[0].reason))
         else:
-            kept[record.id] = record
+            kept[whole.id] = whole
+            refused += left
     return list(kept.values()), refused
+
+
+def settled_kinds(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], list[RefusedKnowledge]]:
+    """Return the kinds of every session, the title's own where one does not fit, and which do not."""
+    found, misfits = settled(titles, kinds)
+    reason = "it has no word of its title, nor of the kinds of titles like it; the title's own words take its place"
+    return found, [RefusedKnowledge(f"{each.kind} (of {short(each.title)})", reason, "kind") for each in misfits]
+
+
+def _with_settled_kinds(records: Sequence[Knowledge]) -> tuple[list[Knowledge], list[RefusedKnowledge]]:
+    thoughts = {record.id: record for record in records if record.kind == "thought"}
+    titles = {key: record.titles for key, record in thoughts.items()}
+    kinds, refused = settled_kinds(titles, {key: record.kinds for key, record in thoughts.items()})
+    return [
+        record.model_copy(update={"kinds": kinds[record.id]}) if record.id in kinds else record for record in records
+    ], refused
+
+
+def _trimmed(
+    record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabulary
+) -> tuple[Knowledge | None, list[RefusedKnowledge]]:
+    """Return a thought without its sentences about strange products, None where it has no other, and these."""
+    session = sessions[record.source_session_ids[0]]
+    text, found = trimmed(record.text, lambda said: strangers(said, session, record.kinds, vocabulary))
+    reason = "it speaks of {}, which no title or kind of its session holds"
+    left = [RefusedKnowledge(sentence, reason.format(named), "sentence") for sentence, named in found]
+    if not left:
+        return record, left
+    key = Knowledge.content_id(record.kind, record.domain, text, record.source_session_ids)
+    return (record.model_copy(update={"text": text, "id": key}) if text else None), left

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log
 
 from bundlewise.agents.teacher.contracts import MAX_FAULTS, as_kind, kinds_faults
-from bundlewise.agents.teacher.plain_words import FREE
+from bundlewise.agents.teacher.word_lists import FREE, same_root
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, short, words
 from bundlewise.text import kind as kind_of
@@ -14,18 +14,16 @@ NEIGHBOURS = 20
 COMMON = 0.02
 """Share of all titles that hold a word above which it makes no two of them alike."""
 FEW = 5
-ROOT = 5
-"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
 WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
 """Words for the people that a product is for; they do not name the product."""
 
 
-class TitleWords:
+class AlikeTitles:
     """The words of all titles of a run, to tell which titles are alike."""
 
     def __init__(self, sessions: Sequence[Session] = ()) -> None:
         titles = sorted({title for session in sessions for title in session.titles})
-        self._stems = [_stems(title) for title in titles]
+        self._stems = [stems_of(title) for title in titles]
         counts = Counter(stem for stems in self._stems for stem in stems)
         most = max(FEW, round(COMMON * len(titles)))
         self._holding: dict[str, list[int]] = {}
@@ -40,10 +38,10 @@ class TitleWords:
 
         Where the last word could be said of anything, as in `camera accessory`, the words before it count as well.
         """
-        named = [stem for word in words(kind) if (stem := _stem(word)) not in WEARERS] or [_stem(kind)]
+        named = [stem for word in words(kind) if (stem := stem_of(word)) not in WEARERS] or [stem_of(kind)]
         asked = named if named[-1] in FREE else named[-1:]
-        own = _stems(title) | {head_noun(kind_of(title))}
-        return any(_alike(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
+        own = stems_of(title) | {head_noun(kind_of(title))}
+        return any(same_root(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
 
     def _like(self, own: frozenset[str]) -> set[str]:
         """Return the words of the titles that share the rarest words with a title."""
@@ -61,7 +59,7 @@ class KindsCheck:
     One that insists is believed where most of its kinds fit; those that do not give way to what the title says.
     """
 
-    def __init__(self, session: Session, titles: TitleWords) -> None:
+    def __init__(self, session: Session, titles: AlikeTitles) -> None:
         self._session, self._titles = session, titles
         self._told = False
 
@@ -83,15 +81,11 @@ class KindsCheck:
         return tuple(as_kind(kind) if self._titles.fits(kind, title) else kind_of(title) for kind, title in pairs)
 
 
-def _alike(one: str, other: str) -> bool:
-    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
-    short, long = sorted((one, other), key=len)
-    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
+def stems_of(title: str) -> frozenset[str]:
+    """Return the words of a title in the singular."""
+    return frozenset(stem_of(word) for word in words(title))
 
 
-def _stems(title: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in words(title))
-
-
-def _stem(word: str) -> str:
+def stem_of(word: str) -> str:
+    """Return a word in the singular, without an apostrophe at its end."""
     return head_noun(word.removesuffix("'s").removesuffix("s'"))

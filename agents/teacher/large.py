@@ -18,10 +18,10 @@ from bundlewise.agents.teacher.contracts import (
     proposal_faults,
     rules_faults,
 )
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.grounded import GroundedTeacher
-from bundlewise.agents.teacher.kind_fit import KindsCheck, TitleWords
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
-from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.agents.teacher.kind_fit import AlikeTitles, KindsCheck
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
 from bundlewise.prompts.render import render
@@ -43,14 +43,15 @@ class LargeTeacher:
     def __init__(self, asker: Asks) -> None:
         self._asker = asker
         self._grounded = GroundedTeacher()
-        self._titles = TitleWords()
-        self._named: set[str] = set()
+        self._titles = AlikeTitles()
+        self._named: dict[str, list[tuple[str, str]]] = {}
+        self._vocabulary: Vocabulary | None = None
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
         """Read the titles of all sessions, to tell which are alike."""
-        self._titles = TitleWords(sessions)
-        self._named = set()
+        self._titles = AlikeTitles(sessions)
+        self._named, self._vocabulary = {}, None
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
         """Return the kind of every product, or None where the model gave none; see `KindsCheck`."""
@@ -67,7 +68,8 @@ class LargeTeacher:
         if found is None:
             return None
         kinds = check.settled(found.kinds)
-        self._named |= {*kinds}
+        self._named[session.session_id] = [*zip(kinds, session.titles, strict=True)]
+        self._vocabulary = None
         return kinds
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
@@ -105,12 +107,18 @@ class LargeTeacher:
         )
         return tuple(found.lessons) if found else ()
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
         """Return rules drawn from the lessons, some forty at a time; their sources are the sessions of these."""
         taught = [(lesson, r.session.session_id) for r in reflections for lesson in r.lessons]
         rules: list[Rule] = []
         for start in range(0, len(taught), LESSONS_A_CALL):
-            rules += self._draw(taught[start : start + LESSONS_A_CALL], patterns)
+            part = taught[start : start + LESSONS_A_CALL]
+            rules += self._draw(part, patterns)
+            if seen:
+                for _, name in part:
+                    seen(name)
         return rules
 
     def _draw(self, taught: Sequence[tuple[Lesson, str]], patterns: Sequence[Pattern]) -> list[Rule]:
@@ -132,7 +140,7 @@ class LargeTeacher:
     ) -> Thought | None:
         """Return the model's chain of thought about one session."""
         inside = {place for group in session.groups for place in group}
-        check = KindsCheck(session, self._titles)
+        check, said = KindsCheck(session, self._titles), _ThoughtCheck(session, self._known())
         # A rule is no news to a session it was drawn from; one that harmed, or that nothing tested, is no help.
         shown = [r.text for r in rules if session.session_id not in r.sources and r.gain is not None and r.gain >= 0]
         found = self._asker.ask(
@@ -140,7 +148,7 @@ class LargeTeacher:
             session.session_id,
             "teacher_think",
             Reasoning,
-            lambda reply: [*check.faults(reply.kinds), *self._strange(reply, session)],
+            lambda reply: [*check.faults(reply.kinds), *said.faults(reply)],
             lambda: Reasoning(kinds=[*kinds], products=FEW_WORDS, together=FEW_WORDS, left_out="", lesson=FEW_WORDS),
             titles=session.titles,
             annotated=_annotated(session),
@@ -151,14 +159,31 @@ class LargeTeacher:
             return None
         return Thought(_worded_thought(found), check.settled(found.kinds))
 
-    def _strange(self, reply: Reasoning, session: Session) -> list[str]:
+    def _known(self) -> Vocabulary:
+        """Return the product words of the kinds named so far, and of their titles."""
+        if self._vocabulary is None:
+            titled = [pair for pairs in self._named.values() for pair in pairs]
+            self._vocabulary = Vocabulary.of((kind for kind, _ in titled), titled)
+        return self._vocabulary
+
+
+class _ThoughtCheck:
+    """The check of the thought about one session: a teacher is told once of products that are merely mentioned.
+
+    The sentences of one that insists are left out of the record later.
+    """
+
+    def __init__(self, session: Session, vocabulary: Vocabulary) -> None:
+        self._session, self._vocabulary, self._told = session, vocabulary, False
+
+    def faults(self, reply: Reasoning) -> list[str]:
         """Return what a thought says of products that its session does not hold, in words for the teacher."""
-        text, known = _worded_thought(reply), Vocabulary.of(self._named)
-        if wrong := foreign(text, session, reply.kinds, known):
+        text = _worded_thought(reply)
+        if wrong := foreign(text, self._session, reply.kinds, self._vocabulary):
             return [f"{wrong}; speak of this session's products alone"]
-        if named := strangers(text, session, reply.kinds, known):
-            return [f"it speaks of {named}, which no title or kind of this session holds; leave that out"]
-        return []
+        named = "" if self._told else strangers(text, self._session, reply.kinds, self._vocabulary)
+        self._told = True
+        return [f"it speaks of {named}, which no title or kind of this session holds; leave that out"] if named else []
 
 
 def _worded_thought(reply: Reasoning) -> str:

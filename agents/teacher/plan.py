@@ -7,14 +7,13 @@ from typing import Any
 from bundlewise.agents.chat.completions import CHARACTERS, tokens_of
 from bundlewise.agents.ledger.calls import Call, Reply, Verdict
 from bundlewise.agents.teacher.ask import Asks
-from bundlewise.agents.teacher.contracts import Contract
-from bundlewise.agents.teacher.contracts import Reply as Typed
+from bundlewise.agents.teacher.contracts import Contract, Typed
 from bundlewise.models.prices import Price
 from bundlewise.prompts.render import Messages
 
 
 @dataclass
-class Planned:
+class PlannedStage:
     """What a stage would take: calls kept already, calls to make, tokens low and high, and why there are any.
 
     `failed` counts kept answers that could not be used, apart from `cached`.
@@ -37,7 +36,7 @@ class Planner(Asks):
     """
 
     retry_failed: bool = False
-    stages: dict[str, Planned] = field(default_factory=dict)
+    stages: dict[str, PlannedStage] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _counted: set[str] = field(default_factory=set)
     _unjudged: set[str] = field(default_factory=set)
@@ -56,7 +55,7 @@ class Planner(Asks):
         if reply is None or (self.retry_failed and (reply.verdict != "good" or call.key in self._unjudged)):
             return None
         with self._lock:
-            stage = self.stages.setdefault(call.stage, Planned())
+            stage = self.stages.setdefault(call.stage, PlannedStage())
             if reply.verdict == "good":
                 stage.cached += 1
             else:
@@ -94,7 +93,7 @@ class Planner(Asks):
         else:
             why = "template changed" if call.template not in known else "what it builds on changed"
         with self._lock:
-            stage = self.stages.setdefault(call.stage, Planned())
+            stage = self.stages.setdefault(call.stage, PlannedStage())
             if call.key in self._counted:
                 # Sessions of equal titles are one question: the ledger will have its answer by then.
                 stage.cached += 1

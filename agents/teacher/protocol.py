@@ -1,6 +1,6 @@
 """What a teacher does, whoever it is: the seam between the teacher graph and its teachers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -8,6 +8,8 @@ from typing import Protocol
 from bundlewise.agents.teacher.conditions import Testable
 from bundlewise.agents.teacher.contracts import Lesson
 from bundlewise.domain import Grouping, KnowledgeKind, Session
+
+Seen = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,13 @@ class Teacher(Protocol):
     def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
         """Return what caused the discrepancies, and what they teach."""
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
-        """Return rules drawn from the discrepancies and the patterns of one domain."""
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
+        """Return rules drawn from the discrepancies and the patterns of one domain.
+
+        `seen` hears of each lesson that is dealt with, by its session's id.
+        """
 
     def think(
         self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]

@@ -1,5 +1,6 @@
 """The recorded teacher: what a large language model wrote about training sessions, read from a file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from pydantic import ValidationError
 
 from bundlewise.agents.teacher.conditions import Condition
 from bundlewise.agents.teacher.grounded import GroundedTeacher
-from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Thought
+from bundlewise.agents.teacher.grounding import RefusedKnowledge
+from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import KnowledgeKind, Session
 from bundlewise.errors import DataError
 from bundlewise.files import numbered_rows
+from bundlewise.inputs import GZIP
 
 ANY = {"first": (), "second": (), "relation": "any", "least": 2, "most": 99}
 """What a condition says that says nothing."""
@@ -24,26 +27,50 @@ class RecordedTeacher(GroundedTeacher):
     A recording is JSON lines: `{"kind": "rule", "text": ...}` and `{"kind": "thought",
     "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`. A rule that also says `"together":
     true | false` and `"condition": {...}`, any fields of a `Condition`, is tested; without them it stays untested:
-    what a program would make of its words is another rule.
+    what a program would make of its words is another rule. `refused` holds what cannot be taught with these sessions: a
+    rule of a domain that they are not of, an earlier thought about one session, a thought about one without bundles.
     """
 
     worded_by: Mapping[KnowledgeKind, str] = {}
 
     def __init__(self, path: Path, sessions: Sequence[Session]) -> None:
         super().__init__()
-        self.name = f"recorded:{path.stem}"
-        known = {session.session_id: session for session in sessions}
+        self.name = f"recorded:{Path(path.name.removesuffix(GZIP)).stem}"
+        self.refused: list[RefusedKnowledge] = []
         self._rules: list[Rule] = []
         self._thoughts: dict[str, Thought] = {}
-        for number, row in numbered_rows(path):
-            where = f"{path}:{number}"
+        known = {session.session_id: session for session in sessions}
+        domains = sorted({session.domain for session in sessions if session.split == "train" and session.bundles})
+        for where, row in _rows(path):
             if row.get("kind") == "rule":
-                self._rules.append(_rule(row, where))
+                self._take_rule(_rule(row, where), domains)
             elif row.get("kind") == "thought":
-                source = _text(row, "source_session", where)
-                self._thoughts[source] = self._read_thought(row, where, known.get(source))
+                session = known.get(_text(row, "source_session", where))
+                self._take_thought(self._read_thought(row, where, session), session)
             else:
                 raise DataError(f"{where}: kind must be rule or thought, got {row.get('kind')!r}")
+        if self.refused and not self._rules and not self._thoughts:
+            raise DataError(f"{path}: nothing of it can be taught: {self.refused[0].reason}; give the data it is about")
+
+    def _take_rule(self, rule: Rule, domains: Sequence[str]) -> None:
+        # Sessions that say no domain may be of any.
+        if rule.domain and domains and domains != [""] and rule.domain not in domains:
+            reason = f"its domain {rule.domain[:60]} is not that of the sessions, {', '.join(domains)}"
+            self.refused.append(RefusedKnowledge(rule.text, reason))
+        else:
+            self._rules.append(rule)
+
+    def _take_thought(self, thought: Thought, session: Session | None) -> None:
+        assert session is not None
+        key = session.session_id
+        if not session.bundles:
+            self.refused.append(RefusedKnowledge(thought.text, f"its source {key} has no annotated bundles"))
+            return
+        if key in self._thoughts:
+            self.refused.append(
+                RefusedKnowledge(self._thoughts[key].text, f"a later thought is about its source {key} too")
+            )
+        self._thoughts[key] = thought
 
     @staticmethod
     def _read_thought(row: dict[str, Any], where: str, session: Session | None) -> Thought:
@@ -65,7 +92,9 @@ class RecordedTeacher(GroundedTeacher):
         thought = self._thoughts.get(session.session_id)
         return thought.kinds if thought else super().kinds(session)
 
-    def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
+    def formalise(
+        self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
+    ) -> list[Rule]:
         """Return the recorded rules; they are general and name no source sessions."""
         return self._rules
 
@@ -74,6 +103,23 @@ class RecordedTeacher(GroundedTeacher):
     ) -> Thought | None:
         """Return the recorded thought, or None for a session that was not recorded."""
         return self._thoughts.get(session.session_id)
+
+
+def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Read the lines of a recording, each with where it stands; a pack, or a part of one, is none."""
+    rows = [(f"{path}:{number}", row) for number, row in numbered_rows(path)]
+    if not rows:
+        raise DataError(f"{path}: empty; give a file with a rule or a thought a line")
+    for where, row in rows:
+        if "bundlewise_pack" in row:
+            raise DataError(f"{where}: this is a pack; take it in: bundlewise kb import KB {path}")
+        if "id" in row and "provenance" in row:
+            raise DataError(f"{where}: a record of a pack without its manifest; export the pack again")
+        try:
+            json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:
+            raise DataError(f"{where}: not portable JSON ({error}); correct or remove the line") from error
+    return rows
 
 
 def _rule(row: dict[str, Any], where: str) -> Rule:

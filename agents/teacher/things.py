@@ -7,13 +7,12 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
-from bundlewise.agents.teacher.plain_words import AT_LARGE, FREE, ORDINARY, set_of
+from bundlewise.agents.teacher.word_lists import AT_LARGE, FREE, ORDINARY, QUALIFIERS, same_root, set_of
 from bundlewise.text import UNITS, head_noun
 
-ROOT = 5
-"""Letters with which two words begin alike that are of one root."""
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_][\w'\u2019-]*|[^\s\"'`\u2018-\u201f\u00ab\u00bb]")
 _BRITISH = (("our", "or"), ("ellery", "elry"), ("tre", "ter"), ("fibre", "fiber"), ("ise", "ize"))
+_THE = set_of("the this that these those")
 _JOINERS = set_of(", & + / and plus")
 _WITH = set_of("with alongside beside")
 _DETERMINERS = set_of("""
@@ -36,8 +35,10 @@ _ABSTRACT = set_of("""
     theme thing two type unit use variety version way work
 """)
 """Words behind a thing that make it no thing, as in a scarf theme."""
+_LOOSE = _ABSTRACT - set_of("accessory assortment blend collection mix part set setup")
 _PAIRS, _PAIRED = set_of("pair pairs match matches"), set_of("with well together nicely")
 """These words are verbs before those; elsewhere they are as often nouns."""
+_ADVERBS = set_of("alone apart aside away elsewhere here instead later next outside there together")
 _IS = set_of("is are was were")
 _TAKES = set_of("""
     want wants buy buys buying take takes taking add adds adding get gets pick picks choose chooses purchase
@@ -73,7 +74,7 @@ _TOLD = re.compile(f"HI(?P<list>{_LIST})")
 _TAKEN = re.compile(f"T(?P<list>{_LIST}(?:F?W{_LIST})*)")
 _ALONE = re.compile(f"^(?P<list>{_LIST})E?$")
 _UNKNOWN = re.compile("DO*(?P<list>O)(?=F{0,2}[Vv]|E|$)")
-_MENTIONED = re.compile(f"(?<![DPOSXxQ])(?P<list>{_LIST})")
+_BEFORE = re.compile("D{0,2}[OSXx]*$")
 _HEAD = re.compile("[Xx](?!N?[SXxO])")
 
 
@@ -88,6 +89,13 @@ def _is_plain(stem: str) -> bool:
     return stem in FREE or stem in AT_LARGE or stem in UNITS or any(character.isdigit() for character in stem)
 
 
+def _is_verb(word: str, after: str) -> bool:
+    """Say whether a word behind one thing is what the thing does, as in `looks alike`, and not its second half."""
+    return word.endswith("ly") or (
+        word.endswith("s") and not word.endswith("ss") and after[:1].isalpha() and after not in _JOINERS
+    )
+
+
 def _spelled(stem: str) -> str:
     """Return a word as it is spelled in America, to compare it."""
     for british, american in _BRITISH:
@@ -100,12 +108,9 @@ def is_own(stem: str, own: frozenset[str]) -> bool:
     if stem in own or not own.isdisjoint((f"{stem}s", stem.removesuffix("e"), stem.removesuffix("se"))):
         return True
     parts = stem.split("-")
-    return (len(parts) > 1 and own.issuperset(parts)) or any(_alike(_spelled(stem), _spelled(other)) for other in own)
-
-
-def _alike(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
+    return (len(parts) > 1 and own.issuperset(parts)) or any(
+        same_root(_spelled(stem), _spelled(other)) for other in own
+    )
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,14 @@ class Spoken:
     S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner,
     J joins two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a
     form of "to be", H is "there", T says what a shopper takes, Q denies, F is another word of grammar, O any
-    other word, and E a mark.
+    other word, and E a mark. Words of `akin` are other words for the session's products, those of `goods` are things
+    beside those of the list; with them the sentence is read more strictly.
     """
 
     text: str
     own: frozenset[str]
+    akin: frozenset[str] = frozenset()
+    goods: frozenset[str] = frozenset()
 
     @cached_property
     def words(self) -> list[tuple[str, str]]:
@@ -130,13 +138,27 @@ class Spoken:
             stem = head_noun(word.removesuffix("'s"))
             before = found[-1][0] if found else ""
             sign = self._sign(word, stem, before, after)
-            if before == "X" and sign == "O" and stem in FREE - _ABSTRACT:
+            if (before == "X" and sign == "O" and stem in FREE - (_LOOSE if self.goods else _ABSTRACT)) or (
+                before == "O" and sign == "O" and self._is_compound(found[-1][1], stem)
+            ):
                 found[-1] = ("X", f"{found[-1][1]} {stem}")
             elif before == "I" and word in _STATES:
                 found[-1] = ("V", word)
             else:
                 found.append((self._counted(sign, word, stem), stem))
         return found
+
+    def _is_joined(self, last: list[tuple[str, str]], sign: str, stem: str) -> bool:
+        """Say whether a plain word and the word before it name one thing."""
+        if not last or sign != "O":
+            return False
+        if last[0][0] == "X":
+            return stem in FREE - (_LOOSE if self.goods else _ABSTRACT)
+        return last[0][0] == "O" and self._is_compound(last[0][1], stem)
+
+    def _is_compound(self, one: str, other: str) -> bool:
+        """Say whether two plain words name a product together, as in `phone case`."""
+        return bool(self.goods) and {one, other} <= FREE - QUALIFIERS and not is_own(one, self.own)
 
     def _counted(self, sign: str, word: str, stem: str) -> str:
         """Return the sign of a thing that the session does not hold by whether there is one of it or are several."""
@@ -150,12 +172,16 @@ class Spoken:
                 return sign
         if not word[0].isalpha():
             return "N" if word[0].isdigit() else "E"
-        if stem in self.own:
+        if stem in self.own or stem in self.akin:
             return "S"
+        if self.goods and before in ("N", "S", "x") and after in _DETERMINERS:
+            return "v"
         if before in ("S", "X") and (word.endswith("ed") or (after in _DETERMINERS and word.endswith("s"))):
             return "V"
-        if stem in things() and not is_own(stem, self.own):
+        if (stem in self.goods or word in self.goods or stem in things()) and not is_own(stem, self.own):
             return "X"
+        if self.goods and before == "X" and (word in _ADVERBS or _is_verb(word, after)):
+            return "F"
         return "F" if stem in ORDINARY else "O"
 
     @cached_property
@@ -176,8 +202,30 @@ class Spoken:
         return [self.words[place][1] for place in found if not self._is_named(place)]
 
     def mentioned(self) -> list[str]:
-        """Return the things that it speaks of, but for what stands behind a preposition, as in `for a tent`."""
-        return [self.words[place][1] for place in self._heads(_MENTIONED)]
+        """Return the things that it speaks of, but for those that a thing is for or that it denies.
+
+        What stands behind a preposition, as in `for a tent and a stove`, is so, and what has the number of a product.
+        """
+        found, spared = [], -1
+        for head in _HEAD.finditer(self.signs):
+            place = head.start()
+            if self._is_spared(self._start(place), spared):
+                spared = place
+            elif self.signs[place + 1 : place + 2] != "N":
+                found.append(self.words[place][1])
+        return found
+
+    def _is_spared(self, start: int, spared: int) -> bool:
+        """Say whether the phrase that begins at a place is denied, a purpose, or listed behind one that is spared."""
+        before, word = self.words[start - 1] if start else ("", "")
+        if before == "J" or word == "or":
+            return 0 <= spared == start - 2
+        return before in ("P", "Q") and self.words[start][1] not in _THE
+
+    def _start(self, place: int) -> int:
+        """Return where the phrase of a thing begins."""
+        before = _BEFORE.search(self.signs, 0, place)
+        return before.start() if before else place
 
     def unknown(self) -> list[str]:
         """Return the words behind an article that do something or end the sentence, and that are nobody's."""

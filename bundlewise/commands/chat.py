@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands.options import (
+    FILE,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from bundlewise.agents.assistant.conversation import Event
     from bundlewise.pipeline.assistant import Assistant, Events
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 THREADS = "bundlewise-threads.sqlite"
 FEEDBACK = Path("bundlewise-feedback.jsonl")
 OWNER = "terminal"

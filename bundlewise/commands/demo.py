@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import experiment as experiments
+from bundlewise.commands.options import note
 from bundlewise.commands.outputs import force_option, guard_folder
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: i
     folder = output or experiments.HOME / f"demo-{domain}"
     guard_folder(folder, (BEGUN,), force)
     again = shlex.join(experiments.run_again(folder))
-    made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", experiments.say, command=again)
+    made = Run(experiments.opened("demo", changes), folder, folder.parent / "cache", note, command=again)
     experiments.make_and_tell(made, locally)
-    experiments.say(f"try next: {_program()} generate {_serving(made)}")
+    note(f"try next: {_program()} generate {_serving(made)}")
 
 
 def _program() -> str:
@@ -51,7 +52,7 @@ def _program() -> str:
 
 def _serving(run: "Run") -> str:
     """Return the options that answer with the student tuned on the large model's knowledge."""
-    workshop, test = run.workshop, run.workshop.scored[0]
+    maker, test = run.maker, run.maker.inputs.scored[0]
     cell = next(one.cell for one in run.planned if one.cell.is_tuned and one.cell.teacher == "recorded")
     titles = " ".join(shlex.quote(title) for title in test.titles[:4])
-    return f"--adapter {workshop.adapter(cell)} --kb {workshop.knowledge(cell)} --items {titles}"
+    return f"--adapter {maker.adapter(cell)} --kb {maker.knowledge.of(cell).folder} --items {titles}"

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
+from bundlewise.terminal import one_line
 
 if TYPE_CHECKING:
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.domain import Knowledge, Session
-    from bundlewise.pipeline.knowledge_base import Distilled
+    from bundlewise.pipeline.distil import Distilled
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN = 20
+"""Reasons that are told."""
 
 
 @click.command()
@@ -35,7 +39,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--sampler", default="random", show_default=True, help="random, length, diversity or difficulty.")
 @click.option("--ratio", default=1.0, show_default=True, help="Share of the training sessions to read.")
 @click.option("--seed", default=0, show_default=True, help="Determines which sessions are read.")
-@click.option("--dry-run", "--status", "dry_run", is_flag=True, help="Make no call; print the plan.")
+@click.option("--dry-run", "--status", "dry_run", is_flag=True, help="Write nothing, call nobody; print the plan.")
 @click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
 @click.option("--max-tokens", type=click.IntRange(min=0), help="Stop before more tokens than this are spent.")
 @click.option("--ledger", type=FILE, help="Paid calls.  [default: bundlewise-calls.sqlite]")
@@ -84,8 +88,9 @@ def command(
 ) -> None:
     """Let a teacher distil knowledge from the training sessions of DATA.
 
-    The grounded teacher is built in and needs no key; it is not a language model. A recorded teacher reads rules and
-    thoughts that a large language model wrote about these sessions. openai:MODEL asks one, at OPENAI_BASE_URL or the
+    What KB holds of their domains is replaced, other domains stay. The grounded teacher is built in and needs no key;
+    it is not a language model. A recorded teacher reads rules and thoughts that a large language model wrote about
+    these sessions; FILE may be - or packed (.gz). openai:MODEL asks one, at OPENAI_BASE_URL or the
     URL given, with OPENAI_API_KEY: every answer is kept in the ledger and never paid for twice.
     """
     if draw is not None:
@@ -123,23 +128,24 @@ def command(
         said := language_note(embedder or "minilm", [title for session in sessions for title in session.titles])
     ):
         click.echo(f"note: {said}", err=True)
-    if dry_run:
+    if dry_run and is_served(teacher):
         _say_plan(plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return
-    assert kb is not None
     found = distil(
         sessions,
         teacher,
-        kb,
+        None if dry_run else kb,
         embedder=vectors,
-        pack=pack,
+        pack=None if dry_run else pack,
         dials=dials,
         payment=payment,
         log=log_json,
         remarks=remarks,
     )
-    _say(found.run, teacher, as_json)
-    if not as_json:
+    _say(found, teacher, as_json)
+    if dry_run:
+        click.echo("a dry run: nothing was written", err=True)
+    elif not as_json:
         click.echo(f"knowledge base in {kb}; next: bundlewise finetune --data {data[0]} --kb {kb} -o adapter", err=True)
 
 
@@ -172,15 +178,38 @@ def _say_plan(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     click.echo(json.dumps({"plan": rows}) if as_json else "\n".join(plan_lines(rows)))
 
 
+PARTS = {"sentence": "sentences left out of thoughts", "kind": "kinds gave way to their titles"}
+
+
+def _counts(refused: "Sequence[RefusedKnowledge]") -> dict[str, int]:
+    """Count what is refused: whole records, sentences left out of thoughts, and kinds that gave way to their titles."""
+    counts = Counter(refusal.what for refusal in refused)
+    return {"refused": counts["record"], "left_out": counts["sentence"], "kinds_replaced": counts["kind"]}
+
+
+def _say_refused(refused: "Sequence[RefusedKnowledge]") -> None:
+    """Tell why something was refused, the most frequent reasons first, each with the first text that it befell."""
+    whole = [refusal for refusal in refused if refusal.what == "record"]
+    reasons, texts = Counter(refusal.reason for refusal in whole), {r.reason: r.text for r in reversed(whole)}
+    for reason, number in reasons.most_common(SHOWN):
+        click.echo(one_line(f"{number:6,} refused: {reason}: {texts[reason]}")[:300], err=True)
+    if len(reasons) > SHOWN:
+        click.echo(f"{len(whole):6,} refused in all; --json lists them", err=True)
+    for what, told in PARTS.items():
+        if parts := [refusal for refusal in refused if refusal.what == what]:
+            click.echo(one_line(f"{len(parts):6,} {told}, as {parts[0].text!r}: {parts[0].reason}")[:300], err=True)
+
+
 def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
-    from bundlewise.agents.teacher.outcomes import lines_of
+    from bundlewise.agents.teacher.failures import lines_of
     from bundlewise.models.prices import in_dollars
 
     counts = Counter((record.kind, record.status) for record in found.records)
     if as_json:
         name = found.records[0].provenance.teacher if found.records else teacher
         rows = [{"kind": kind, "status": status, "records": n} for (kind, status), n in sorted(counts.items())]
-        told = {"teacher": name, "records": rows, "refused": len(found.refused), "stages": found.stages}
+        told = {"teacher": name, "records": rows, **_counts(found.refused), "stages": found.stages}
+        told |= {"refusals": [vars(refusal) for refusal in found.refused]}
         told |= {"failures": found.failures, "cut": found.cut}
         click.echo(json.dumps(told))
         return
@@ -188,8 +217,7 @@ def _say(found: "Distilled", teacher: str, as_json: bool) -> None:
         click.echo(f"{number:6,} {kind}s{'' if status == 'active' else f' ({status})'}")
     if untested := sum(record.kind == "rule" and record.gain is None for record in found.records):
         click.echo(f"{untested:6,} rules untested: no condition, or no validation session meets it", err=True)
-    for reason, number in Counter(refusal.reason for refusal in found.refused).most_common(5):
-        click.echo(f"{number:6,} refused: {reason}", err=True)
+    _say_refused(found.refused)
     for what in found.cut:
         click.echo(f"patterns: {what}", err=True)
     for row in found.stages:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bundlewise.extras import EXTRAS, missing_from
 from bundlewise.models.folders import KNOWN, MULTILINGUAL, OTHER_CACHE, KnownModel, is_cached
 from bundlewise.settings import cache_folder, quiet_libraries
 from bundlewise.terminal import styled
@@ -41,6 +42,7 @@ def diagnose() -> list[Check]:
     quiet_libraries()
     checks: list[Callable[[], list[Check]]]
     checks = [check_python, check_torch, check_memory, check_presets, check_disk, check_models, check_key, check_chroma]
+    checks.append(check_extras)
     return [finding for check in checks for finding in check()]
 
 
@@ -190,6 +192,15 @@ def nearest_in_new_store(chromadb: Any) -> str:
         found = collection.query(query_embeddings=[[0.9, 0.1]], n_results=1)
         client.close()
     return str(found["ids"][0][0])
+
+
+def check_extras() -> list[Check]:
+    """Tell which extras are installed, and how to install the others."""
+    absent = [extra for extra in EXTRAS if missing_from(extra)]
+    found = f"installed: {', '.join(extra for extra in EXTRAS if extra not in absent) or 'none'}"
+    if not absent:
+        return [Check("extras", "ok", found)]
+    return [Check("extras", "warn", found, f'for more, run `pip install "bundlewise[{",".join(absent)}]"`')]
 
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

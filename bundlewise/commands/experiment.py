@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE, note
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
+from bundlewise.extras import require
 
 if TYPE_CHECKING:
     from bundlewise.experiment.file import Experiment
     from bundlewise.experiment.run import Run
-    from bundlewise.experiment.workers import Engine
+    from bundlewise.experiment.workers import Workers
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
 HOME = Path("experiments")
 
 
@@ -122,11 +123,11 @@ def validate(file: str, **options: Any) -> None:
     from bundlewise.experiment.run import Run
 
     experiment = opened(file, options)
-    made = Run(experiment, HOME / experiment.name, HOME / "cache", say)
+    made = Run(experiment, HOME / experiment.name, HOME / "cache", note)
     made.check()
     for one in made.planned:
         click.echo(one.name)
-    say(f"{len(made.planned)} cells, {len(made.workshop.scored)} sessions to score, no leak found")
+    note(f"{len(made.planned)} cells, {len(made.maker.inputs.scored)} sessions to score, no leak found")
 
 
 @command.command()
@@ -156,24 +157,26 @@ def run(
     Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
     """
     from bundlewise.experiment.run import BEGUN, Run
-    from bundlewise.experiment.workers import engine_named
+    from bundlewise.experiment.workers import workers_named
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
+    if mlflow:
+        require("mlflow", "--mlflow")
     experiment = opened(file, options)
     folder = output or HOME / experiment.name
     if not dry_run:
         outputs.guard_folder(folder, (BEGUN,), force)
     again = shlex.join(["bundlewise", *sys.argv[1:]] if "experiment" in sys.argv else run_again(folder))
-    made = Run(experiment, folder, cache or folder.parent / "cache", say, only, again)
-    where = engine_named(engine, made.workshop, made.planned)
+    made = Run(experiment, folder, cache or folder.parent / "cache", note, only, again)
+    workers = workers_named(engine, made.maker, made.planned)
     if dry_run:
         _say_plan(made, as_json)
         return
-    make_and_tell(made, where, mlflow=mlflow, as_json=as_json)
+    make_and_tell(made, workers, mlflow=mlflow, as_json=as_json)
 
 
-def make_and_tell(run: "Run", engine: "Engine", *, mlflow: str | None = None, as_json: bool = False) -> None:
+def make_and_tell(run: "Run", workers: "Workers", *, mlflow: str | None = None, as_json: bool = False) -> None:
     """Make what is planned, write the reports and print the table.
 
     Raises:
@@ -182,12 +185,12 @@ def make_and_tell(run: "Run", engine: "Engine", *, mlflow: str | None = None, as
     from bundlewise.experiment.compare import log_to_mlflow
     from bundlewise.experiment.report import write_reports
 
-    results = run.run(engine)
+    results = run.run(workers)
     html, markdown = write_reports(results, run.folder)
     if mlflow:
-        say(f"{log_to_mlflow(results, run.folder, mlflow)} runs logged to {mlflow}")
+        note(f"{log_to_mlflow(results, run.folder, mlflow)} runs logged to {mlflow}")
     click.echo(results.model_dump_json() if as_json else _summary(results))
-    say(f"report: {html} and {markdown}")
+    note(f"report: {html} and {markdown}")
     if results.failures:
         names = "; ".join(f"{failure.name}: {failure.reason}" for failure in results.failures)
         raise FailedCellsError(f"{len(results.failures)} failed, the rest is in the report. {names}")
@@ -198,15 +201,10 @@ def run_again(folder: Path) -> list[str]:
     return ["bundlewise", "experiment", "run", str(folder / "experiment.yaml"), "-o", str(folder)]
 
 
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    click.echo(text, err=True)
-
-
 def _say_plan(run: Any, as_json: bool) -> None:
     from bundlewise.experiment.run import plan
 
-    rows, rests_on = plan(run.workshop, run.planned)
+    rows, rests_on = plan(run.maker, run.planned)
     total = sum(row["minutes"] for row in rows)
     if as_json:
         click.echo(json.dumps({"cells": rows, "minutes": round(total, 1), "rests_on": rests_on}))

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
+from bundlewise.extras import require
 from bundlewise.finetune.config import PRESETS
 
 PRESET_NAMES = list(PRESETS)
@@ -56,10 +57,11 @@ def command(
     from bundlewise.pipeline.tune import finetune
     from bundlewise.settings import quiet_libraries
 
+    require("train", "finetune")
     quiet_libraries()
     guard_folder(output, (MANIFEST, CHECKPOINT), force)
     dials = dials_of(options, kb)
-    manifest = finetune(load(data), kb, output, dials=dials, **options).manifest
+    manifest = finetune(load(data), kb, output, dials=dials, note=note, **options).manifest
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
     if as_json:

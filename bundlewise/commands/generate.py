@@ -8,7 +8,7 @@ import click
 from bundlewise.agents.student.modes import UTILISATIONS
 from bundlewise.commands import outputs
 from bundlewise.commands.arguments import TakesTexts
-from bundlewise.commands.options import dials_of, knowledge_option, note, policy_options, student_option
+from bundlewise.commands.options import FILE, dials_of, knowledge_option, note, policy_options, student_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @click.option("--items", is_flag=True, help="The arguments are the titles of one session.")
 @click.argument("titles", nargs=-1)
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File for the predictions.")
+@click.option("-o", "--output", type=FILE, help="File for the predictions.")
 @force_option
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
 @knowledge_option

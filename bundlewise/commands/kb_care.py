@@ -37,7 +37,7 @@ def retire(kb: str, ids: tuple[str, ...], reason: str) -> None:
     from bundlewise.knowledge_base.search import keys_of
     from bundlewise.knowledge_base.upkeep import retire
 
-    keys = keys_of(store.catalogue, ids)
+    keys = keys_of(store.database, ids)
     done = retire(store, keys, reason)
     for record in done:
         click.echo(clipped(f"retired {headline(record)} {record.text}"))
@@ -121,7 +121,7 @@ def history(kb: str, limit: int, as_json: bool) -> None:
 
     The latest comes first.
     """
-    done = opened(kb).catalogue.history(limit)
+    done = opened(kb).database.history(limit)
     if as_json:
         for operation in done:
             print_json(vars(operation))
@@ -139,7 +139,7 @@ def undo(kb: str) -> None:
     store = opened(kb)
     from bundlewise.progress import progress
 
-    last = store.catalogue.history(1)
+    last = store.database.history(1)
     with progress("embed", last[0].records if last else 0) as advance:
         operation = store.undo(advance)
     click.echo(folded(f"taken back: {operation.what} ({_counted(operation.records, 'record')}, {operation.at})"))

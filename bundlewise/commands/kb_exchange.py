@@ -17,21 +17,19 @@ from bundlewise.commands.kb_shared import (
     place_of,
     print_json,
 )
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
-from bundlewise.errors import DataError, UsageError
+from bundlewise.errors import DataError
 from bundlewise.files import is_special
 from bundlewise.inputs import is_input, is_plain
 
 if TYPE_CHECKING:
-    from bundlewise.knowledge_base.checks import Edit
+    from bundlewise.knowledge_base.checks import ChangedRecord
     from bundlewise.knowledge_base.embedding import Embedder, Vectors
-    from bundlewise.knowledge_base.packs import Fault, Pack
+    from bundlewise.knowledge_base.packs import Pack, PackFault
     from bundlewise.knowledge_base.place import Place
     from bundlewise.knowledge_base.store import KnowledgeStore
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-SHOWN = 20
 
 
 @click.command()
@@ -47,7 +45,7 @@ def export(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.knowledge_base.packs import write_pack
 
-    records, sessions = list(store.catalogue.records(status=None)), store.catalogue.sessions()
+    records, sessions = list(store.records.select(status=None)), store.records.sessions()
     write_pack(output, records, sessions)
     click.echo(f"{output}: {len(records):,} records, {len(sessions):,} known sessions", err=is_special(output))
 
@@ -55,23 +53,21 @@ def export(kb: str, output: Path, force: bool) -> None:
 @click.command("import")
 @kb_argument
 @click.argument("file", type=FILE)
-@click.option("--data", help="For a recording: the sessions it is about, a file or electronics, clothing, grocery.")
-@click.option("--salvage", is_flag=True, help="Take a pack's good lines; write the others to FILE.refused.jsonl.")
+@click.option("--salvage", is_flag=True, help="Take the good lines; write the others to FILE.refused.jsonl.")
 @click.option("--embedder", help="For a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
 @force_option
-def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str | None, force: bool) -> None:
-    """Take the records of FILE, a pack or a recording, into KB, a new one too.
+def import_(kb: str, file: Path, salvage: bool, embedder: str | None, force: bool) -> None:
+    """Take the records of FILE, a pack, into KB, a new one too.
 
     Needs no teacher, only the embedder. What was retired in KB stays retired. A pack with faults is
-    refused whole, unless --salvage is given. A recording is what a large language model wrote about
-    training sessions, without a manifest: give these sessions with --data. What is not grounded in
-    them is refused, and told. Stopped, the same command goes on.
+    refused whole, unless --salvage is given. Stopped, the same command goes on. What a language model
+    wrote is no pack: bundlewise distil --teacher recorded:FILE reads it.
     """
     place = place_of(kb)
     guard_knowledge(kb, force)
     if salvage:
         outputs.guard_file(_refused_of(file), outputs.refused_lines, force)
-    content = _content(kb, file, data, salvage)
+    content = _salvaged(file) if salvage else _read(file)
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.knowledge_base.upkeep import take_in
     from bundlewise.progress import progress
@@ -79,51 +75,8 @@ def import_(kb: str, file: Path, data: str | None, salvage: bool, embedder: str 
     store = KnowledgeStore.create(kb, _embedder(place, embedder))
     with progress("embed", len(content.records)) as advance:
         number = take_in(store, content, file.name, advance)
-    new = store.catalogue.history(1)[0].records if number is not None else 0
+    new = store.database.history(1)[0].records if number is not None else 0
     click.echo(f"{kb}: {new:,} records taken in, {len(content.records) - new:,} left as they were")
-
-
-def _content(kb: str, file: Path, data: str | None, salvage: bool) -> "Pack":
-    """Read a pack, or a recording beside its sessions.
-
-    Raises:
-        UsageError: an option is missing or does not go with what the file is.
-    """
-    from bundlewise.pipeline.recordings import form_of
-
-    form = form_of(file)
-    if data is None and form == "recording":
-        raise UsageError(
-            f"{file} is a recording, which names its sessions only by id; give them: "
-            f"bundlewise kb import {kb} {file} --data SESSIONS"
-        )
-    if data is None:
-        return _salvaged(file) if salvage else _read(file)
-    if form == "pack":
-        raise UsageError(f"{file} is a pack, which says itself what its sessions are; leave --data out")
-    if salvage:
-        raise UsageError(f"--salvage is for packs; leave it out, and correct the line of {file} that is then named")
-    return _recorded(file, data)
-
-
-def _recorded(file: Path, data: str) -> "Pack":
-    """Make records of a recording, and tell what is refused.
-
-    Raises:
-        DataError: all of it is.
-    """
-    from bundlewise.data.sessions import load
-    from bundlewise.pipeline.recordings import read_recording
-
-    pack, refused = read_recording(file, load(data))
-    for refusal in refused[:SHOWN]:
-        click.echo(clipped(f"refused: {refusal.reason}: {refusal.text}"[:300]), err=True)
-    if refused:
-        shown = f", {SHOWN} of them shown" if len(refused) > SHOWN else ""
-        click.echo(f"{len(refused):,} of {len(pack.records) + len(refused):,} refused{shown}", err=True)
-    if not pack.records:
-        raise DataError(f"no record of {file} can be taken in; see why above, and correct it")
-    return pack
 
 
 def _read(path: Path) -> "Pack":
@@ -156,16 +109,16 @@ def _refused_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
 
 
-def _lines(faults: "Sequence[Fault]") -> str:
+def _lines(faults: "Sequence[PackFault]") -> str:
     return "1 fault, refused:" if len(faults) == 1 else f"{len(faults):,} faults, refused:"
 
 
 def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
     """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
-    from bundlewise.knowledge_base.database import FILE as CATALOGUE
+    from bundlewise.knowledge_base.database import FILE as DATABASE
     from bundlewise.knowledge_base.embedding import Embedder
 
-    if spec is None and (place.is_server or (place.folder / CATALOGUE).is_file()):
+    if spec is None and (place.is_server or (place.folder / DATABASE).is_file()):
         return None
     found = Embedder.named(spec or "minilm")
     # A model that does not answer is told before anything is made.
@@ -205,10 +158,10 @@ def _records(name: str) -> Sequence[Knowledge]:
     path = Path(name)
     if is_input(path):
         return _read(path).records
-    return list(opened(name).catalogue.records(status=None))
+    return list(opened(name).records.select(status=None))
 
 
-def _changes(edit: "Edit") -> dict[str, tuple[Any, Any]]:
+def _changes(edit: "ChangedRecord") -> dict[str, tuple[Any, Any]]:
     before, after = (record.model_dump(mode="json") for record in (edit.before, edit.after))
     return {name: (before[name], after[name]) for name in edit.fields}
 
@@ -227,7 +180,7 @@ def report(kb: str, output: Path, force: bool) -> None:
     store = opened(kb)
     from bundlewise.reports.knowledge import write_report
 
-    records, meta = list(store.catalogue.records(status=None)), store.meta
+    records, meta = list(store.records.select(status=None)), store.meta
     about = {"knowledge base": kb, "records": f"{len(records):,}", "revision": meta["revision"]}
     about |= {"vectors of": f"{meta['embedder']} ({meta['fingerprint']})"} if records else {}
     write_report(output, records, _vectors(store, records), about)

@@ -63,14 +63,14 @@ def stats(kb: str, as_json: bool) -> None:
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.knowledge_base.kind_reader import tuned_state
-    from bundlewise.knowledge_base.search import tally
+    from bundlewise.knowledge_base.search import counts_by_teacher
     from bundlewise.models.folders import MULTILINGUAL
 
     thoughts = store.thoughts()
     titles = [title for thought in thoughts for title in thought.titles]
     remedy = f"change it: bundlewise kb reindex {store.place} --embedder {MULTILINGUAL}"
-    meta, rows = store.meta, tally(store.catalogue).items()
-    splits = Counter(session.split for session in store.catalogue.sessions())
+    meta, rows = store.meta, counts_by_teacher(store.database).items()
+    splits = Counter(session.split for session in store.records.sessions())
     columns = ("kind", "domain", "teacher", "status")
     return {
         "place": str(store.place),
@@ -81,11 +81,11 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
         "revision": meta["revision"],
         "digest": meta["digest"],
         "settled": store.is_settled,
-        "pending": store.catalogue.pending_count(),
+        "pending": store.database.pending_count(),
         "kinds": tuned_state(store.vectors_folder, thoughts, store.embedder),
         "bytes": sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
         "sessions": {split: splits[split] for split in SPLITS},
-        "untested": sum(record.is_untested for record in store.catalogue.records("rule")),
+        "untested": sum(record.is_untested for record in store.records.select("rule")),
         "records": [dict(zip(columns, key, strict=True)) | {"records": number} for key, number in rows],
     }
 
@@ -125,12 +125,12 @@ def search(
         click.echo(folded(verdict.record.text, 8))
         click.echo(folded(sources(verdict.record), 8))
     if not found:
-        _say_none(store, kind, domain)
+        _say_none(store, kind)
 
 
-def _say_none(store: "KnowledgeStore", kind: str | None = None, domain: str | None = None) -> None:
+def _say_none(store: "KnowledgeStore", kind: str | None) -> None:
     """Say that nothing was found, and what domains there are."""
-    there = ", ".join(sorted({name for _, name, _ in store.catalogue.counts()})) or "none"
+    there = ", ".join(sorted({name for _, name, _ in store.records.counts()})) or "none"
     click.echo(folded(f"no such {kind or 'record'} in {store.place}; its domains: {there}"), err=True)
 
 
@@ -142,9 +142,9 @@ def show(kb: str, ids: tuple[str, ...], as_json: bool) -> None:
     """Show whole records of KB; the beginning of an ID will do."""
     from bundlewise.knowledge_base.search import keys_of
 
-    catalogue = opened(kb).catalogue
-    keys = keys_of(catalogue, ids)
-    records = catalogue.get(keys)
+    store = opened(kb)
+    keys = keys_of(store.database, ids)
+    records = store.records.get(keys)
     for key in keys:
         if as_json:
             print_json(records[key])
@@ -194,7 +194,7 @@ def list_(
     store = opened(kb)
     wanted = (
         record
-        for record in store.catalogue.records(kind, domain, status)
+        for record in store.records.select(kind, domain, status)
         if teacher in (None, record.provenance.teacher) and (source is None or source in record.source_session_ids)
     )
     found = False
@@ -205,4 +205,4 @@ def list_(
         else:
             click.echo(clipped(f"{headline(record)} {record.text}"))
     if not found:
-        _say_none(store, kind, domain)
+        _say_none(store, kind)

@@ -23,7 +23,7 @@ def verify(ctx: click.Context, kb: str, as_json: bool) -> None:
     store = opened(kb)
     from bundlewise.knowledge_base.upkeep import verify
 
-    faults, number = verify(store), sum(store.catalogue.counts().values())
+    faults, number = verify(store), sum(store.records.counts().values())
     if as_json:
         print_json({"sound": not faults, "records": number, "faults": faults})
     else:
@@ -55,7 +55,7 @@ def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
         return
     store = KnowledgeStore(kb)
     chosen = Embedder.named(embedder or store.meta.get("embedder", "minilm"))
-    with progress("embed", sum(store.catalogue.counts().values())) as advance:
+    with progress("embed", sum(store.records.counts().values())) as advance:
         number = reindex.reindex(place, chosen, advance)
     click.echo(f"{kb}: {number:,} records have vectors of {chosen.name}; take it back: --roll-back")
 
@@ -80,9 +80,9 @@ def _existing(kb: str) -> "Place":
 @click.command()
 @kb_argument
 def recover(kb: str) -> None:
-    """Make the catalogue of KB anew from its vectors.
+    """Make the database of KB anew from its vectors.
 
-    They hold the records too. For a catalogue that is damaged or lost. What was done before can then
+    They hold the records too. For a database that is damaged or lost. What was done before can then
     no longer be taken back.
     """
     place = place_of(kb)
@@ -94,21 +94,21 @@ def recover(kb: str) -> None:
 
 
 def _refuse_sound(place: "Place") -> None:
-    """Spare a catalogue that is whole, for its journal would be lost."""
+    """Spare a database that is whole, for its journal would be lost."""
     from bundlewise.errors import KnowledgeError
-    from bundlewise.knowledge_base.database import FILE
-    from bundlewise.knowledge_base.records import Catalogue
+    from bundlewise.knowledge_base.database import FILE, Database
+    from bundlewise.knowledge_base.records import Records
 
     if not (place.folder / FILE).is_file():
         return
     try:
-        catalogue = Catalogue(place.folder)
-        sound = bool(catalogue.counts()) and not catalogue.faults()
-        catalogue.close()
+        database = Database(place.folder)
+        sound = bool(Records(database).counts()) and not database.faults()
+        database.close()
     except KnowledgeError:
         return
     if sound:
-        raise UsageError(f"nothing to recover: the catalogue of {place} is sound")
+        raise UsageError(f"nothing to recover: the database of {place} is sound")
 
 
 def _newest(place: "Place") -> int:

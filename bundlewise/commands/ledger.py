@@ -11,11 +11,11 @@ import click
 
 from bundlewise.agents.ledger.rows import VERDICTS
 from bundlewise.commands import outputs
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import UsageError
 from bundlewise.files import is_special
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 FAILED = "failed"
 Row = dict[str, Any]
 ledger_option = click.option(
@@ -41,7 +41,7 @@ def _moment(context: click.Context, parameter: click.Parameter, value: datetime 
 def command() -> None:
     """Look at the paid calls of large teachers, forget some, and take them to another machine.
 
-    A recording that was exported here and imported there answers the same `bundlewise distil` without a network.
+    With the answers of another machine imported, the same `bundlewise distil` runs here without a network.
     """
 
 

@@ -77,7 +77,8 @@ class Sections(click.Group):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
 
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""The type of an option or argument that names a file."""
 
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bundlewise.errors import UsageError
+from bundlewise.extras import require
 from bundlewise.files import is_special
 
 ROW_LIMIT = 2**22
@@ -176,6 +177,7 @@ def begins_with(*texts: bytes) -> Known:
 def _is_table(path: Path) -> bool:
     """Know the table of an experiment by its columns."""
     if path.suffix.lower() == ".parquet":
+        require("parquet", f"{path}, a Parquet file,")
         from pyarrow.lib import ArrowException
         from pyarrow.parquet import read_schema
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import FILE, data_option, dials_of, knowledge_option, policy_options, student_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.domain import SPLITS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bundlewise.workbench.compare import Comparison
     from bundlewise.workbench.opening import Opening
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 Command = Callable[..., Any]
 
 

@@ -11,7 +11,7 @@ from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.preview import Part, Rendered
+    from bundlewise.workbench.preview import PromptPart, Rendered
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DIM = {"dim": True}
@@ -154,7 +154,7 @@ def tokens_line(prompt: "Rendered") -> str:
     return f"{about}{prompt.tokens} tokens: {' + '.join([*opening, *parts])}; knowledge: {known} characters"
 
 
-def _highlighted(part: "Part") -> list[tuple[str, dict[str, Any]]]:
+def _highlighted(part: "PromptPart") -> list[tuple[str, dict[str, Any]]]:
     pieces: list[tuple[str, dict[str, Any]]] = []
     place = 0
     for start, end in part.knowledge:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import data_option, own_folder
+from bundlewise.commands.options import FILE, data_option, own_folder
 from bundlewise.commands.outputs import force_option
-from bundlewise.commands.prompts_compare import FILE, answering_options, opening_of
+from bundlewise.commands.prompts_compare import answering_options, opening_of
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bundlewise.commands.options import (
+    FILE,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -38,7 +39,7 @@ from bundlewise.commands.options import (
 @click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what shoppers say.")
 @click.option(
     "--feedback",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     default=Path("bundlewise-feedback.jsonl"),
     show_default=True,
     help="File for ratings.",
@@ -48,7 +49,7 @@ from bundlewise.commands.options import (
 )
 @click.option(
     "--keys",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
 )
 @click.option("--insecure-no-keys", is_flag=True, help="Open the server to others without a key.")
@@ -78,12 +79,12 @@ def command(
     Clients, limits and what the answers look like: docs/api.md.
     """
     from bundlewise.server.keys import Keys
-    from bundlewise.server.limits import Limits
+    from bundlewise.server.limits import ServerLimits
     from bundlewise.server.serve import LOCAL, is_loopback, refuse_open, refuse_taken, serve
     from bundlewise.settings import quiet_libraries
 
     given = dials_of(options, kb)
-    limits = Limits(**{name: value for name, value in options.items() if value is not None})
+    limits = ServerLimits(**{name: value for name, value in options.items() if value is not None})
     known = Keys.read(keys)
     refuse_open(host, bool(known), insecure_no_keys)
     refuse_taken(host, port)

@@ -117,7 +117,7 @@ Doubt = Literal["", "least", "measure", "unknown"]
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenAmount:
     """A price as it is written: its figures, its currency where there is one, and what was passed over.
 
     `doubt` is `least` where a text names a least price or a span, `measure` where the price is of a kilogram, say,
@@ -135,22 +135,22 @@ class Written:
         return round(found / 100, 4) if found is not None and self.in_cents else found
 
 
-def written(text: str) -> Written | None:
+def written(text: str) -> WrittenAmount | None:
     """Return the price that a text is, as it is written; None where it is none."""
     said = _SHARE.sub(r"\1", _CENTS_BEHIND.sub(r"\1 \3 \2", plain(text)))
     if said.casefold() in UNKNOWN:
-        return Written("", doubt="unknown")
+        return WrittenAmount("", doubt="unknown")
     if said.casefold() in FREE:
-        return Written("0")
+        return WrittenAmount("0")
     if len(said) > LONGEST:
         return None
     if _SCIENTIFIC.fullmatch(said):
-        return Written(f"{float(said.replace(',', '.')):.2f}")
+        return WrittenAmount(f"{float(said.replace(',', '.')):.2f}")
     measured = _MEASURE.sub("", said)
     return _framed(measured, "measure" if measured != said else "")
 
 
-def _framed(said: str, doubt: Doubt) -> Written | None:
+def _framed(said: str, doubt: Doubt) -> WrittenAmount | None:
     """Return the price in a text of one or two amounts; of a former and a present one, the present one."""
     figures = _FIGURES.findall(said)
     if not 0 < len(figures) <= 2 or len(figures[0]) > MOST_FIGURES:
@@ -167,7 +167,7 @@ def _framed(said: str, doubt: Doubt) -> Written | None:
     currency, least, in_cents = found
     if in_cents and not figures[place].isdecimal():
         return None
-    return Written(figures[place], currency, least or doubt, in_cents)
+    return WrittenAmount(figures[place], currency, least or doubt, in_cents)
 
 
 def plain(text: str) -> str:
@@ -272,9 +272,3 @@ def proves(figures: str, currency: str = "") -> Mark | None:
             return last
         return other if currency in GROUPED_BY[last] else None
     return other if marks.count(last) > 1 else last
-
-
-def amount_of(text: str) -> float | None:
-    """Return the price that a text is: `12.99`, `$1,299.00`, `12,99 €`; thousands where it reads both ways."""
-    found = written(text)
-    return found.value(proves(found.figures, found.currency)) if found else None

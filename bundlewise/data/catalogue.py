@@ -14,6 +14,7 @@ from bundlewise.data.price_column import READ, PriceColumn, price_in, refuse_twi
 from bundlewise.data.sessions import STARTERS, load
 from bundlewise.domain import Item
 from bundlewise.errors import DataError, UsageError
+from bundlewise.extras import require
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
 from bundlewise.titles import title_fault
@@ -31,11 +32,12 @@ Row = tuple[str, Mapping[str, Any]]
 """Where a row stands, for messages, and its fields."""
 
 
-def _on_stderr(said: str) -> None:
+def on_stderr(said: str) -> None:
+    """Print what whoever opens a catalogue should know."""
     click.echo(said, err=True)
 
 
-def read_products(name_or_path: str, tell: Callable[[str], None] = _on_stderr) -> list[Item]:
+def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) -> list[Item]:
     """Read the products of a file, a pipe, or a starter domain, each id once.
 
     Args:
@@ -167,6 +169,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
+    require("parquet", f"reading {path}")
     import pyarrow
     from pyarrow import parquet
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache, cached_property
 
-from bundlewise.data.amounts import MARKS, Mark, Written, currency_of, is_open, proves, value_of, written
+from bundlewise.data.amounts import MARKS, Mark, WrittenAmount, currency_of, is_open, proves, value_of, written
 from bundlewise.errors import DataError
 
 REMEDY = "write a number like 12.99, or leave it empty"
@@ -29,7 +29,7 @@ class _Cell:
 
     where: str
     text: str
-    price: Written
+    price: WrittenAmount
 
     @property
     def proof(self) -> Mark | None:

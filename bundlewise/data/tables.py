@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bundlewise.data.amounts import amount_of
+from bundlewise.data.amounts import proves, written
 from bundlewise.data.sessions import explain, problems
 from bundlewise.domain import SPLITS, Bundle, Item, Session
 from bundlewise.errors import DataError, UsageError
@@ -159,7 +159,8 @@ class _Cells:
         if isinstance(value, int | float) and not isinstance(value, bool) and not _is_missing(value):
             return float(value)
         text = self.text("price")
-        value = amount_of(text) if text else None
+        found = written(text) if text else None
+        value = found.value(proves(found.figures, found.currency)) if found else None
         if text and value is None:
             raise self.fault("price", f"must be a number, got {text[:40]!r}; leave unknown prices empty")
         return value

@@ -1,5 +1,7 @@
 """Two runs of an experiment beside each other, and results as tables for other programs."""
 
+import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,12 @@ from typing import Any
 from bundlewise.errors import UsageError
 from bundlewise.experiment.report import cell, interval, probability
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.rows import Difference, Row
-from bundlewise.files import atomic_writer
+from bundlewise.experiment.rows import GjsDifference, Row
+from bundlewise.extras import require
+from bundlewise.files import atomic_writer, write_text
 
 
-def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Difference]]:
+def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, GjsDifference]]:
     """Return the rows that both runs have, with the paired difference in GJS, second less first.
 
     Raises:
@@ -28,7 +31,7 @@ def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, Differe
     pairs = [(row, known[row.name]) for row in ours.rows if row.name in known]
     if not pairs:
         raise UsageError("the runs have no row in common; compare two runs of one experiment")
-    return [(a.name, a, b, Difference.between(b, a)) for a, b in pairs]
+    return [(a.name, a, b, GjsDifference.between(b, a)) for a, b in pairs]
 
 
 def comparison(ours: Results, theirs: Results) -> str:
@@ -83,17 +86,22 @@ def export(results: Results, path: Path) -> None:
     Raises:
         UsageError: the name ends with neither.
     """
-    import pandas as pd
-
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise UsageError(f"{path} must end with .csv or .parquet")
-    table = pd.DataFrame(list(flat(results)))
+    records = list(flat(results))
+    if kind == ".csv":
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(records)
+        write_text(path, text.getvalue())
+        return
+    require("parquet", f"writing {path}")
+    from pyarrow import Table, parquet
+
     with atomic_writer(path) as stream:
-        if kind == ".csv":
-            table.to_csv(stream, index=False)
-        else:
-            table.to_parquet(stream, index=False)
+        parquet.write_table(Table.from_pylist(records), stream)
 
 
 def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
@@ -102,11 +110,10 @@ def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
     Raises:
         UsageError: MLflow is not installed, or cannot write there.
     """
-    try:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-    except ImportError as error:
-        raise UsageError("MLflow is not installed; pip install 'bundlewise[mlflow]'") from error
+    require("mlflow", "logging to MLflow")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     try:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(f"bundlewise-{results.experiment.name}")
@@ -115,7 +122,7 @@ def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
         said = " ".join(str(error).split())[:160]
         raise UsageError(
             f"MLflow cannot write to {uri} ({said}...); give a server's http address, set MLFLOW_ALLOW_FILE_STORE=true "
-            "for a folder, or pip install sqlalchemy alembic for sqlite:///"
+            'for a folder; sqlite:/// needs pip install "bundlewise[mlflow]"'
         ) from error
 
 

@@ -1,25 +1,25 @@
-"""The sessions that tell most: where the rows of an experiment differ, with what each answered and was given."""
+"""The sessions where the rows of an experiment differ most, with what each row answered and was given."""
 
 from collections.abc import Mapping, Sequence
 from statistics import pvariance
 
 from bundlewise.domain import Knowledge, Prediction, Record, Session
-from bundlewise.experiment.grid import Planned
-from bundlewise.experiment.maker import Made, Workshop
+from bundlewise.experiment.grid import PlannedCell
+from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.rows import Row
 
 COUNT = 10
 RECORDS_SHOWN = 4
 
 
-class Named(Record):
+class NumberedBundle(Record):
     """A bundle by the numbers of its products, counted from 1, and its intent."""
 
     numbers: tuple[int, ...]
     intent: str = ""
 
 
-class Given(Record):
+class RecordUsed(Record):
     """A knowledge record that reached an answer, with its score (for a thought: its share in the hints)."""
 
     kind: str
@@ -27,41 +27,41 @@ class Given(Record):
     text: str
 
 
-class Answer(Record):
+class RowAnswer(Record):
     """What one row answered to a session."""
 
     name: str
     gjs: float
-    bundles: tuple[Named, ...]
-    knowledge: tuple[Given, ...] = ()
+    bundles: tuple[NumberedBundle, ...]
+    knowledge: tuple[RecordUsed, ...] = ()
 
 
-class Telling(Record):
+class Contrast(Record):
     """A session with its annotation and what every row made of it."""
 
     session_id: str
     titles: tuple[str, ...]
-    annotated: tuple[Named, ...]
-    answers: tuple[Answer, ...]
+    annotated: tuple[NumberedBundle, ...]
+    answers: tuple[RowAnswer, ...]
 
 
-def telling_sessions(
-    workshop: Workshop, rows: Sequence[Row], planned: Sequence[Planned], made: Mapping[str, Made]
-) -> list[Telling]:
+def contrasts(
+    maker: Maker, rows: Sequence[Row], planned: Sequence[PlannedCell], made: Mapping[str, Made]
+) -> list[Contrast]:
     """Return the ten sessions on which the cells' GJS varies most, the first of equals first."""
     cells = [row for row in rows if row.role == "cell"]
     spread = [pvariance(scores) for scores in zip(*(row.by_session for row in cells), strict=True)]
     places = sorted(range(len(spread)), key=lambda place: (-spread[place], place))[:COUNT]
-    answers = {row.name: _answers(workshop, row, planned, made) for row in cells}
-    return [_told(workshop.scored[place], place, cells, answers) for place in places if spread[place] > 0]
+    answers = {row.name: _answers(maker, row, planned, made) for row in cells}
+    return [_told(maker.inputs.scored[place], place, cells, answers) for place in places if spread[place] > 0]
 
 
 def _answers(
-    workshop: Workshop, row: Row, planned: Sequence[Planned], made: Mapping[str, Made]
+    maker: Maker, row: Row, planned: Sequence[PlannedCell], made: Mapping[str, Made]
 ) -> tuple[list[Prediction], dict[str, Knowledge]]:
     """Return the answers of a row's first seed, and the records of its knowledge base."""
     cell = next(one.cell for one in planned if one.label == row.name and one.cell.key in made)
-    return workshop.predictions(made[cell.key]), workshop.records(cell)
+    return maker.predictions(made[cell.key]), maker.knowledge.records(cell)
 
 
 def _told(
@@ -69,22 +69,22 @@ def _told(
     place: int,
     cells: Sequence[Row],
     answers: Mapping[str, tuple[list[Prediction], dict[str, Knowledge]]],
-) -> Telling:
+) -> Contrast:
     told = []
     for row in cells:
         predictions, records = answers[row.name]
         prediction = predictions[place]
         used = [(records[use.id], use.score) for use in prediction.knowledge if use.id in records][:RECORDS_SHOWN]
         told.append(
-            Answer(
+            RowAnswer(
                 name=row.name,
                 gjs=row.by_session[place],
-                bundles=tuple(Named(numbers=b.items, intent=b.intent) for b in prediction.bundles),
-                knowledge=tuple(Given(kind=r.kind, score=round(score, 2), text=r.text) for r, score in used),
+                bundles=tuple(NumberedBundle(numbers=b.items, intent=b.intent) for b in prediction.bundles),
+                knowledge=tuple(RecordUsed(kind=r.kind, score=round(score, 2), text=r.text) for r, score in used),
             )
         )
     truth = zip(session.groups, session.bundles, strict=True)
-    annotated = tuple(Named(numbers=tuple(n + 1 for n in group), intent=b.intent) for group, b in truth)
-    return Telling(
+    annotated = tuple(NumberedBundle(numbers=tuple(n + 1 for n in group), intent=b.intent) for group, b in truth)
+    return Contrast(
         session_id=session.session_id, titles=tuple(session.titles), annotated=annotated, answers=tuple(told)
     )

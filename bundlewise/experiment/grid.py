@@ -17,7 +17,7 @@ GRID_LIMIT = 2_000
 """Cells a grid may have; more are a slip of the pen."""
 
 
-class Planned(Record):
+class PlannedCell(Record):
     """A cell with the label of its row; cells of one label differ in their seed only."""
 
     label: str
@@ -29,20 +29,22 @@ class Planned(Record):
         return f"{self.label}, seed {self.cell.seed}" if self.cell.seed else self.label
 
 
-def cells_of(experiment: Experiment) -> list[Planned]:
+def cells_of(experiment: Experiment) -> list[PlannedCell]:
     """Return every cell once, the plain student first; seeds of one cell stand together.
 
     Raises:
         UsageError: a setting is unknown or impossible; the message names it and its place.
     """
-    found: dict[str, Planned] = {}
+    found: dict[str, PlannedCell] = {}
     taken: dict[str, str] = {}
     for where, values, told in _combinations(experiment):
         for seed in experiment.seeds:
             given = _cell(experiment, where, {**values, "seed": seed})
             cell = given.canonical()
             if cell.key not in found:
-                found[cell.key] = Planned(label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell)
+                found[cell.key] = PlannedCell(
+                    label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell
+                )
     if twice := [teacher.name for teacher in experiment.teachers if teacher.name in taken]:
         raise UsageError(f"a cell and a teacher would both be called {twice[0]!r}; give the teacher another name")
     return _grouped(found.values())
@@ -144,8 +146,8 @@ def _unused(label: str, cell: Cell, taken: dict[str, str]) -> str:
     return name
 
 
-def _grouped(planned: Iterable[Planned]) -> list[Planned]:
-    groups: dict[str, list[Planned]] = {}
+def _grouped(planned: Iterable[PlannedCell]) -> list[PlannedCell]:
+    groups: dict[str, list[PlannedCell]] = {}
     for one in planned:
         groups.setdefault(one.label, []).append(one)
     return [one for group in groups.values() for one in group]

@@ -28,7 +28,7 @@ DECIDING = ("torch", "transformers", "peft")
 """Libraries whose version may change a number."""
 
 
-class Material:
+class Inputs:
     """An experiment's data, read once; what is read is named by its hash."""
 
     def __init__(self, experiment: Experiment) -> None:
@@ -40,6 +40,15 @@ class Material:
         """The sessions of every domain."""
         return {domain: load(name) for domain, name in self.experiment.data.items()}
 
+    @property
+    def target(self) -> list[Session]:
+        """The sessions of the first domain, which is the one that is scored."""
+        return self.data[self.experiment.target]
+
+    def annotated(self, domain: str, split: str) -> list[Session]:
+        """Return the annotated sessions of a domain's split."""
+        return [s for s in self.data[domain] if s.split == split and s.bundles]
+
     @cached_property
     def scored(self) -> list[Session]:
         """The annotated sessions that are scored, in their order.
@@ -48,7 +57,7 @@ class Material:
             UsageError: the split has none.
         """
         target, split, limit = self.experiment.target, self.experiment.split, self.experiment.limit
-        found = [s for s in self.data[target] if s.split == split and s.bundles]
+        found = self.annotated(target, split)
         if not found:
             raise UsageError(f"{self.experiment.data[target]} has no annotated sessions in split {split!r} to score")
         if limit is None or limit >= len(found):
@@ -64,9 +73,9 @@ class Material:
         """
         target = self.experiment.target
         _ = self.scored  # It refuses a split without annotated sessions.
-        used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self._domains(cell))
+        used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self.domains(cell))
         for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
-            if not any(s.split == split and s.bundles for s in self.data[domain]):
+            if not self.annotated(domain, split):
                 name = self.experiment.data[domain]
                 raise UsageError(
                     f"{name} has no annotated sessions in split {split!r}; annotate some, or choose others"
@@ -105,20 +114,21 @@ class Material:
         return Embedder.named()
 
     @cached_property
-    def _code(self) -> list[Any]:
+    def code(self) -> list[Any]:
+        """What of the program determines an answer: its code, prompts, models and libraries."""
         prompts = [templates_fingerprint(*TEMPLATES), student_fingerprints()]
         return [code_fingerprint(), prompts, MINILM.sha256, [version(name) for name in DECIDING]]
 
     @cached_property
     def scored_or_not(self) -> list[Session]:
         """All sessions of the split that is scored, where predictions may be of all of them."""
-        return [s for s in self.data[self.experiment.target] if s.split == self.experiment.split]
+        return [s for s in self.target if s.split == self.experiment.split]
 
     @cached_property
     def baselines_key(self) -> str:
         """A hash of all that determines the baselines: the first domain's data, and what is scored."""
         target = self.experiment.target
-        return fingerprint([self._code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
+        return fingerprint([self.code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
 
     def teaching(self, cell: Cell) -> list[Session]:
         """Return the training sessions that teach in a cell: of each domain its sample."""
@@ -127,13 +137,14 @@ class Material:
             self._teaching[key] = self._sampled(cell)
         return self._teaching[key]
 
-    def _domains(self, cell: Cell) -> tuple[str, ...]:
+    def domains(self, cell: Cell) -> tuple[str, ...]:
+        """Return the domains that a cell learns from."""
         return cell.domains or (self.experiment.target,)
 
     def _sampled(self, cell: Cell) -> list[Session]:
         chosen: list[Session] = []
-        for domain in self._domains(cell):
-            training = [s for s in self.data[domain] if s.split == "train" and s.bundles]
+        for domain in self.domains(cell):
+            training = self.annotated(domain, "train")
             chosen += samplers.sample(training, cell.sampler, cell.ratio, cell.seed, embed=self._embed)
         return chosen
 
@@ -142,5 +153,4 @@ class Material:
 
     def sessions(self, cell: Cell) -> list[Session]:
         """Return all sessions a cell knows of: those that teach, and those of the first domain to choose and score."""
-        held = [s for s in self.data[self.experiment.target] if s.split != "train"]
-        return [*self.teaching(cell), *held]
+        return [*self.teaching(cell), *(s for s in self.target if s.split != "train")]

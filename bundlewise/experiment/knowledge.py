@@ -7,19 +7,19 @@ from shutil import copytree
 from time import perf_counter
 from typing import Any
 
+from bundlewise.agents.teacher.failures import StageError
 from bundlewise.domain import Knowledge
 from bundlewise.experiment.cells import Cell
-from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.inputs import Material
-from bundlewise.experiment.payment import Purse
-from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl
+from bundlewise.experiment.inputs import Inputs
+from bundlewise.experiment.payment import RunPayment
+from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl, write_text
 from bundlewise.pipeline.distil import distil
 from bundlewise.pipeline.kind_readers import tune_readers
 from bundlewise.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
-class KnowledgeBase:
+class DistilledKnowledge:
     """A distilled knowledge base: where it is, what it holds, and what distilling took.
 
     Tokens are a large teacher's; `failed` counts its questions that got no answer of use, of dollars None is unknown.
@@ -33,17 +33,16 @@ class KnowledgeBase:
     failed: int = 0
 
 
-class KnowledgeBases(Material):
-    """An experiment's data with a cache folder, where knowledge is distilled by its teachers."""
+class KnowledgeBases:
+    """The knowledge bases that an experiment's teachers distil from its inputs, in a cache folder."""
 
-    def __init__(self, experiment: Experiment, cache: Path) -> None:
-        super().__init__(experiment)
-        self.cache = cache
-        self.purse = Purse(experiment, cache / "calls.sqlite")
+    def __init__(self, inputs: Inputs, payment: RunPayment, cache: Path) -> None:
+        self.inputs, self.payment, self.cache = inputs, payment, cache
         self._known: dict[str, str] = {}
+        self._failed: dict[str, StageError] = {}
         self._records: dict[str, dict[str, Knowledge]] = {}
 
-    def _knowledge_key(self, cell: Cell) -> str:
+    def key(self, cell: Cell) -> str:
         """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
         if not cell.knows and not cell.is_tuned:
             return ""
@@ -52,30 +51,34 @@ class KnowledgeBases(Material):
         return self._known[cell.key]
 
     def _fingerprint_of_knowledge(self, cell: Cell) -> str:
-        sessions = [session.model_dump() for session in self.sessions(cell)]
+        sessions = [session.model_dump() for session in self.inputs.sessions(cell)]
         told: list[Any] = [cell.teacher] if cell.knows else []
         if cell.is_paid:
-            told.append(self.experiment.asking)
+            told.append(self.inputs.experiment.asking)
         if cell.knows and cell.teacher == "recorded":
             # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
-            told += [self.hashes[f"pack {domain}"] for domain in self._domains(cell) if domain in self.packs]
+            domains, packs = self.inputs.domains(cell), self.inputs.packs
+            told += [self.inputs.hashes[f"pack {domain}"] for domain in domains if domain in packs]
             told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
-        return fingerprint([self._code, sessions, told])
+        return fingerprint([self.inputs.code, sessions, told])
 
     def is_distilled(self, cell: Cell) -> bool:
         """Say whether the knowledge that a cell needs is in the cache."""
         return self._summary(cell).is_file()
 
     def _summary(self, cell: Cell) -> Path:
-        return self.cache / "kb" / f"{self._knowledge_key(cell)}.json"
+        return self.cache / "kb" / f"{self.key(cell)}.json"
 
-    def _distilled(self, cell: Cell) -> KnowledgeBase:
-        key = self._knowledge_key(cell)
+    def of(self, cell: Cell) -> DistilledKnowledge:
+        """Return the knowledge of a cell; it is distilled where it is missing."""
+        key = self.key(cell)
+        if failed := self._failed.get(key):
+            raise StageError(*failed.lines)
         folder = self.cache / "kb" / key
-        found = KnowledgeBase(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
+        found = DistilledKnowledge(folder, **made_once(self._summary(cell), lambda: self._distil(cell, key, folder)))
         return self._with_readers(found, cell.seed) if cell.has_readers else found
 
-    def _with_readers(self, known: KnowledgeBase, seed: int) -> KnowledgeBase:
+    def _with_readers(self, known: DistilledKnowledge, seed: int) -> DistilledKnowledge:
         """Return a copy of a knowledge base that has readers tuned with a seed; seconds count both."""
         folder = known.folder.with_name(f"{known.folder.name}-readers-{seed}")
         took = made_once(folder.with_suffix(".json"), lambda: self._tune_readers(known.folder, folder, seed))
@@ -89,16 +92,27 @@ class KnowledgeBases(Material):
         if not folder.is_dir():
             with scratch_folder(folder) as work:
                 copytree(source, work / "whole").rename(folder)
-        tune_readers(KnowledgeStore.open(folder, self.embedder), KindConfig(seed=seed))
+        tune_readers(KnowledgeStore.open(folder, self.inputs.embedder), KindConfig(seed=seed))
         return {"seconds": round(perf_counter() - started, 2)}
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
-        """Distil a cell's knowledge into a folder, and return what it holds and took."""
-        started = perf_counter()
-        sessions, teacher = self.sessions(cell), self._teacher(cell, key)
-        with self.purse.paying() as (payment, bill):
-            found = distil(sessions, teacher, folder, embedder=self.embedder, payment=payment, tally=bill.tally)
-        active = [record.kind for record in found.run.records if record.status == "active"]
+        """Distil a cell's knowledge into a folder, and return what it holds and took.
+
+        Of a run in which a stage failed nothing is kept but the answers, and the next run asks for the bad ones again.
+        """
+        started, failed = perf_counter(), folder.with_suffix(".failed")
+        sessions, teacher = self.inputs.sessions(cell), self._teacher(cell, key)
+        with self.payment.paying() as (payment, bill):
+            payment = replace(payment, retry_failed=payment.retry_failed or failed.is_file())
+            try:
+                embedder = self.inputs.embedder
+                found = distil(sessions, teacher, folder, embedder=embedder, payment=payment, tally=bill.tally)
+            except StageError as error:
+                self._failed[key] = error
+                write_text(failed, f"{error}\n")
+                raise
+        failed.unlink(missing_ok=True)
+        active = [record.kind for record in found.records if record.status == "active"]
         counts = {kind: active.count(kind) for kind in sorted(set(active))}
         took = {"tokens": bill.tokens_in + bill.tokens_out, "dollars": bill.dollars, "failed": bill.failed}
         return {"counts": counts, "seconds": round(perf_counter() - started, 2), **took}
@@ -107,11 +121,11 @@ class KnowledgeBases(Material):
         """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
         if cell.teacher != "recorded":
             return cell.teacher
-        domains = self._domains(cell)
-        known = {session.session_id for session in self.teaching(cell)}
+        domains = self.inputs.domains(cell)
+        known = {session.session_id for session in self.inputs.teaching(cell)}
         rows: list[dict[str, Any]] = []
         for domain in domains:
-            pack = read_rows(self.packs[domain])
+            pack = read_rows(self.inputs.packs[domain])
             rules = [row for row in pack if row.get("kind") == "rule"]
             # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
             share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
@@ -125,12 +139,12 @@ class KnowledgeBases(Material):
         """Return the records that a cell's student could be given, by id; none where it reads none."""
         if not cell.reads:
             return {}
-        return self._records_of(self._distilled(cell).folder)
+        return self._records_of(self.of(cell).folder)
 
     def _records_of(self, kb: Path) -> dict[str, Knowledge]:
         from bundlewise.knowledge_base.store import KnowledgeStore
 
         if str(kb) not in self._records:
-            store = KnowledgeStore.open(kb, self.embedder)
-            self._records[str(kb)] = {record.id: record for record in store.catalogue.records()}
+            store = KnowledgeStore.open(kb, self.inputs.embedder)
+            self._records[str(kb)] = {record.id: record for record in store.records.select()}
         return self._records[str(kb)]

@@ -1,10 +1,9 @@
-"""The workshop where cells are made: what they share is made once, named by everything that determines it."""
+"""The maker of cells: what they share is made once, named by everything that determines it."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -12,18 +11,21 @@ from bundlewise.domain import Prediction, Record
 from bundlewise.errors import DataError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
-from bundlewise.experiment.knowledge import KnowledgeBase, KnowledgeBases
-from bundlewise.files import cost_path, fingerprint, only_process, read_rows, write_json
+from bundlewise.experiment.inputs import Inputs
+from bundlewise.experiment.knowledge import DistilledKnowledge, KnowledgeBases
+from bundlewise.experiment.payment import RunPayment
+from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import fingerprint_of, resolve, token_counter
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
 from bundlewise.pipeline.distil import FORMATS
 from bundlewise.pipeline.knowledge import lessons
+from bundlewise.pipeline.predictions import cost_of
 
 if TYPE_CHECKING:
-    from bundlewise.agents.student.reading import Reading
     from bundlewise.finetune.adapters import Manifest
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.pipeline.student import Student
 
 
 class Made(Record):
@@ -57,24 +59,26 @@ class Made(Record):
     cached: bool = False
 
 
-class Workshop(KnowledgeBases):
-    """One process's tools over an experiment's data and a cache folder that several may share."""
+class Maker:
+    """Makes the cells of an experiment in one process; several may share the cache folder."""
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
-        super().__init__(experiment, cache)
+        self.inputs, self.cache = Inputs(experiment), cache
+        self.payment = RunPayment(experiment, cache / "calls.sqlite")
+        self.knowledge = KnowledgeBases(self.inputs, self.payment, cache)
         self._latest: tuple[str, Retriever] | None = None
         self._students: dict[str, str] = {}
         self._answers: dict[str, list[Prediction]] = {}
 
     def key(self, cell: Cell) -> str:
         """Return the name of a cell's predictions: a hash of all that determines them."""
-        asked = [session.session_id for session in self.scored]
-        told = [cell.model_dump(), self._knowledge_key(cell), self._student_key(cell), self._held]
-        return fingerprint([self._code, *told, asked])
+        asked = [session.session_id for session in self.inputs.scored]
+        told = [cell.model_dump(), self.knowledge.key(cell), self._student_key(cell), self._held]
+        return fingerprint([self.inputs.code, *told, asked])
 
     @cached_property
     def _held(self) -> str:
-        return fingerprint([s.model_dump() for s in self.data[self.experiment.target] if s.split != "train"])
+        return fingerprint([s.model_dump() for s in self.inputs.target if s.split != "train"])
 
     def _student_key(self, cell: Cell) -> str:
         if cell.student not in self._students:
@@ -111,12 +115,12 @@ class Workshop(KnowledgeBases):
         return made
 
     def _make(self, cell: Cell) -> Made:
-        known = self._distilled(cell) if cell.knows else KnowledgeBase(Path())
+        known = self.knowledge.of(cell) if cell.knows else DistilledKnowledge(Path())
         retriever = self.retriever(cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
-        predictions, reading, score = self._answered(cell, retriever, adapter, manifest)
-        told = json.loads(cost_path(predictions).read_text("utf-8"))
-        cost = {name: told[name] for name in ("sessions", "tokens_in", "tokens_out", "seconds")}
+        student, score = self._student(cell, retriever, adapter, manifest)
+        output = self._predictions(self.key(cell))
+        cost: dict[str, Any] = cost_of(student.answer_to_file(self.inputs.scored, output))
         tuned = {
             "trainable_parameters": manifest.trainable_parameters,
             "tuned_sessions": manifest.sessions,
@@ -124,15 +128,15 @@ class Workshop(KnowledgeBases):
             "tuning_tokens": manifest.tokens,
         } if manifest else {}  # fmt: skip
         return Made(
-            predictions=predictions.name,
+            predictions=output.name,
             validation_gjs=score,
-            student_weight=reading.student,
-            chooser=reading.chooser is not None,
+            student_weight=student.reading.student,
+            chooser=student.reading.chooser is not None,
             distil_seconds=known.seconds,
             distil_tokens=known.tokens,
             distil_dollars=known.dollars,
             distil_failed=known.failed,
-            teaching_sessions=len(self.teaching(cell)) if cell.knows or cell.is_tuned else 0,
+            teaching_sessions=len(self.inputs.teaching(cell)) if cell.knows or cell.is_tuned else 0,
             knowledge=known.counts,
             **cost,
             **tuned,
@@ -143,55 +147,50 @@ class Workshop(KnowledgeBases):
         from bundlewise.knowledge_base.retrieval import Retriever
         from bundlewise.knowledge_base.store import KnowledgeStore
 
-        kb = self._distilled(cell).folder
+        kb = self.knowledge.of(cell).folder
         name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
         if self._latest is None or self._latest[0] != name:
             # One at a time: the evidence of a large knowledge base takes memory.
             self._latest = None
             budget = cell.policy.budget is not None
             count = token_counter(resolve(cell.student)) if budget else None
-            self._latest = name, Retriever(KnowledgeStore.open(kb, self.embedder), cell.policy, count)
+            self._latest = name, Retriever(KnowledgeStore.open(kb, self.inputs.embedder), cell.policy, count)
         return self._latest[1]
 
-    def _tuned(self, cell: Cell, retriever: "Retriever | None", known: KnowledgeBase) -> "tuple[Path, Manifest]":
+    def _tuned(self, cell: Cell, retriever: "Retriever | None", known: DistilledKnowledge) -> "tuple[Path, Manifest]":
         from bundlewise.finetune.tuning import Tuning
 
         folder = self.adapter(cell)
         kinds = [FORMATS[name] for name in cell.taught]
-        words = lessons(known.folder, kinds, self.embedder) if kinds else []
-        tuning = Tuning(self.sessions(cell), folder, cell.config, cell.student, retriever, cell.tuned, lessons=words)
+        words = lessons(known.folder, kinds, self.inputs.embedder) if kinds else []
+        sessions = self.inputs.sessions(cell)
+        tuning = Tuning(sessions, folder, cell.config, cell.student, retriever, cell.tuned, lessons=words)
         manifest = tuning.run()
         release_memory()
         return folder, manifest
 
     def adapter(self, cell: Cell) -> Path:
         """Return the folder of a tuned cell's adapter."""
-        wanted = [self._code, self._knowledge_key(cell), cell.policy.model_dump(), cell.config.model_dump()]
+        wanted = [self.inputs.code, self.knowledge.key(cell), cell.policy.model_dump(), cell.config.model_dump()]
         # The manifest names its base, so one base under two names has two adapters.
         key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
         return self.cache / "adapters" / key
 
-    def knowledge(self, cell: Cell) -> Path:
-        """Return the folder of a cell's knowledge base; it is distilled where it is missing."""
-        return self._distilled(cell).folder
-
     def evidence_key(self, cell: Cell) -> str:
         """Return a hash of all that determines what a cell's evidence answers by itself."""
         seed = cell.seed if cell.has_readers else None
-        return fingerprint([self.baselines_key, self._knowledge_key(cell), cell.policy.model_dump(), seed])
+        return fingerprint([self.inputs.baselines_key, self.knowledge.key(cell), cell.policy.model_dump(), seed])
 
-    def _answered(
+    def _student(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
-    ) -> "tuple[Path, Reading, float | None]":
+    ) -> "tuple[Student, float | None]":
+        """Return a cell's student, and the mean GJS that it reached on validation."""
         from bundlewise.finetune.students import open_model
         from bundlewise.pipeline.student import Student
 
-        # The retriever is the workshop's, which tuning has read by too: a large one is not opened twice.
+        # The retriever is the maker's, which tuning has read by too: a large one is not opened twice.
         student = Student(open_model(cell.student, adapter, manifest), retriever)
-        score = manifest.validation_gjs if manifest else round(student.fit(self.sessions(cell)), 4)
-        output = self._predictions(self.key(cell))
-        student.answer_to_file(self.scored, output)
-        return output, student.reading, score
+        return student, manifest.validation_gjs if manifest else round(student.fit(self.inputs.sessions(cell)), 4)
 
     def predictions(self, made: Made) -> list[Prediction]:
         """Return a cell's predictions, in the order of the scored sessions.
@@ -202,7 +201,7 @@ class Workshop(KnowledgeBases):
         if made.predictions not in self._answers:
             path = self.cache / "predictions" / made.predictions
             rows = [Prediction.model_validate(row) for row in read_rows(path)]
-            if [row.session_id for row in rows] != [session.session_id for session in self.scored]:
+            if [row.session_id for row in rows] != [session.session_id for session in self.inputs.scored]:
                 raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
             self._answers[made.predictions] = rows
         return self._answers[made.predictions]

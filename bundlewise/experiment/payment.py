@@ -1,4 +1,4 @@
-"""The purse of a run: what its large teachers were paid, and what the caps leave for the next one."""
+"""The payment of a run: what its large teachers were paid, and what the caps leave for the next one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.experiment.file import Experiment
 from bundlewise.models.endpoints import model_of
@@ -45,11 +45,11 @@ class Bill:
             self.tokens_in, self.tokens_out = self.tokens_in + read, self.tokens_out + written
 
 
-class Purse:
+class RunPayment:
     """Pays the large teachers of a run; its caps hold over all of them together."""
 
     def __init__(self, experiment: Experiment, ledger: Path) -> None:
-        self.payment = TypeAdapter(Payment).validate_python({"ledger": ledger, **experiment.payment})
+        self.given = TypeAdapter(Payment).validate_python({"ledger": ledger, **experiment.payment})
         self._tallies: list[Tally] = []
 
     @contextmanager
@@ -71,11 +71,11 @@ class Purse:
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or of an endpoint's model `openai:MODEL[@URL]`; None where it is unknown."""
-        return price_of(model_of(model), self.payment.prices)
+        return price_of(model_of(model), self.given.prices)
 
     def _left(self) -> Payment:
         """Return the payment with its caps less what this run has paid."""
-        given, (cost, tokens, calls) = self.payment, self._spent()
+        given, (cost, tokens, calls) = self.given, self._spent()
         return replace(
             given,
             max_cost=None if given.max_cost is None else max(0.0, given.max_cost - cost),
@@ -89,7 +89,7 @@ class Purse:
         return sum(t.cost() or 0.0 for t in tallies), sum(t.tokens for t in tallies), sum(t.calls for t in tallies)
 
     def _caps(self) -> str:
-        caps = {name: getattr(self.payment, name) for name in ("max_cost", "max_tokens", "max_calls")}
+        caps = {name: getattr(self.given, name) for name in ("max_cost", "max_tokens", "max_calls")}
         return ", ".join(f"{name} {cap:g}" for name, cap in caps.items() if cap is not None)
 
     def _told(self) -> str:

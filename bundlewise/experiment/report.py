@@ -1,20 +1,18 @@
 """An experiment's report: one self-contained HTML page and the same as Markdown."""
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from bundlewise.evaluation.scores import decimal
 from bundlewise.experiment import plots
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import PLAIN, written
 from bundlewise.experiment.results import Results
-from bundlewise.experiment.rows import Difference, Estimate, Row
+from bundlewise.experiment.rows import Estimate, GjsDifference, Row
 from bundlewise.files import write_text
 from bundlewise.models.prices import in_dollars
+from bundlewise.reports.page import filled
 
 HTML, MARKDOWN = "report.html", "report.md"
 
@@ -22,15 +20,9 @@ HTML, MARKDOWN = "report.html", "report.md"
 def write_reports(results: Results, folder: Path) -> list[Path]:
     """Write both reports into a folder; return their paths."""
     told = _told(results)
-    paths = []
-    for name, escape in ((HTML, True), (MARKDOWN, False)):
-        spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-        environment = Environment(autoescape=escape, undefined=StrictUndefined, **spaces)
-        environment.filters |= {"cell": cell, "decimal": decimal}
-        source = files("bundlewise.experiment").joinpath(f"{name}.jinja").read_text("utf-8")
-        write_text(folder / name, environment.from_string(source).render(told))
-        paths.append(folder / name)
-    return paths
+    for name in (HTML, MARKDOWN):
+        write_text(folder / name, filled("bundlewise.experiment", name, told, cell=cell, decimal=decimal))
+    return [folder / HTML, folder / MARKDOWN]
 
 
 def _told(results: Results) -> dict[str, Any]:
@@ -114,7 +106,7 @@ def interval(estimate: Estimate, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _p(difference: Difference | None) -> str:
+def _p(difference: GjsDifference | None) -> str:
     if difference is None:
         return ""
     corrected = "" if difference.holm is None else f" ({probability(difference.holm)})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bundlewise.domain import Record
 from bundlewise.errors import DataError, UsageError
-from bundlewise.experiment.contrasts import Telling
+from bundlewise.experiment.contrasts import Contrast
 from bundlewise.experiment.file import PLAIN, Experiment
 from bundlewise.experiment.rows import Row
 
@@ -31,7 +31,7 @@ class Results(Record):
     failures: tuple[Failure, ...] = ()
     reference: str = PLAIN
     teacher: str | None = None
-    telling: tuple[Telling, ...] = ()
+    telling: tuple[Contrast, ...] = ()
     hashes: dict[str, str]
     machine: str
     versions: dict[str, str]

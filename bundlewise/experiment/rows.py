@@ -24,7 +24,7 @@ class Estimate(Record):
         return cls(value=round(value, 4), low=round(interval[0], 4), high=round(interval[1], 4))
 
 
-class Difference(Estimate):
+class GjsDifference(Estimate):
     """A paired difference in GJS to another row; `holm` is corrected for all cells of the experiment."""
 
     p: float
@@ -78,7 +78,7 @@ class Row(Record):
     intent: float | None = None
     validation_gjs: float | None = None
     cost: Cost = Cost()
-    difference: Difference | None = None
+    difference: GjsDifference | None = None
     retention: Estimate | None = None
     cost_reduction: float | None = None
     knowledge: Mapping[str, int] = {}
@@ -143,7 +143,7 @@ def compared(rows: Sequence[Row], reference: str, teacher: str | None, planned: 
 def _against(row: Row, base: Row | None, teacher: Row | None) -> Row:
     changes: dict[str, Any] = {}
     if base is not None and row.name != base.name:
-        changes["difference"] = Difference.between(row, base)
+        changes["difference"] = GjsDifference.between(row, base)
     if teacher is not None and row.role != "teacher":
         changes["retention"] = Estimate.of(*ratio(row.by_session, teacher.by_session))
         if row.role == "cell" and row.cost.dollars is not None and teacher.cost.dollars:

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.student.chooser import FEWEST
-from bundlewise.agents.teacher.room import CapError
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.errors import BundlewiseError, DataError, UsageError, describe
 from bundlewise.evaluation.intents import intent_similarity
 from bundlewise.experiment.audit import audit, require_clean
 from bundlewise.experiment.cells import Cell
-from bundlewise.experiment.contrasts import telling_sessions
+from bundlewise.experiment.contrasts import contrasts
 from bundlewise.experiment.file import PLAIN, Experiment, written
-from bundlewise.experiment.grid import Planned, cells_of
-from bundlewise.experiment.maker import Made, Workshop
+from bundlewise.experiment.grid import PlannedCell, cells_of
+from bundlewise.experiment.maker import Made, Maker
 from bundlewise.experiment.results import RESULTS, Failure, Results, machine, versions
 from bundlewise.experiment.rows import Cost, Row, compared, failures_of, row_of
 from bundlewise.experiment.teachers import PER, baseline_rows, evidence_cells, evidence_row, teacher_row
-from bundlewise.experiment.workers import Engine, Say
+from bundlewise.experiment.workers import Say, Workers
+from bundlewise.extras import require
 from bundlewise.files import only_process, write_json, write_text
 from bundlewise.models.endpoints import is_served
 
@@ -30,25 +31,25 @@ READERS = 0.4
 """Seconds a session that teaches to tune the readers of titles."""
 
 
-def plan(workshop: Workshop, planned: Sequence[Planned]) -> tuple[list[dict[str, Any]], str]:
+def plan(maker: Maker, planned: Sequence[PlannedCell]) -> tuple[list[dict[str, Any]], str]:
     """Return a row for each cell with estimated minutes (0 where cached), and what the estimate rests on."""
-    made = [Made.model_validate_json(path.read_text("utf-8")) for path in workshop.cache.glob("cells/*.json")]
+    made = [Made.model_validate_json(path.read_text("utf-8")) for path in maker.cache.glob("cells/*.json")]
     tuning = _mean([one.tuning_seconds / one.tuned_sessions for one in made if one.tuned_sessions], TUNING)
     answering = _mean([one.seconds / one.sessions for one in made if one.sessions], ANSWERING)
     rests_on = f"{len(made)} cells made before" if made else "a guess, as no cell has been made yet"
-    return [_row(workshop, one, tuning, answering) for one in planned], rests_on
+    return [_row(maker, one, tuning, answering) for one in planned], rests_on
 
 
-def _row(workshop: Workshop, planned: Planned, tuning: float, answering: float) -> dict[str, Any]:
+def _row(maker: Maker, planned: PlannedCell, tuning: float, answering: float) -> dict[str, Any]:
     cell, problem = planned.cell, ""
     try:
-        cached = workshop.is_made(cell)
+        cached = maker.is_made(cell)
     except BundlewiseError as error:  # Such as a student that cannot be found: the other cells are not touched by it.
         cached, problem = False, str(error)
-    teaching = len(workshop.teaching(cell)) if cell.knows or cell.is_tuned else 0
+    teaching = len(maker.inputs.teaching(cell)) if cell.knows or cell.is_tuned else 0
     tuned = min(cell.tuned or teaching, teaching) if cell.is_tuned else 0
-    validation = sum(s.split == "validation" for s in workshop.data[workshop.experiment.target])
-    read = len(workshop.scored) + validation
+    validation = sum(s.split == "validation" for s in maker.inputs.target)
+    read = len(maker.inputs.scored) + validation
     work = LOADING + tuned * cell.config.epochs * tuning + read * answering + teaching * READERS * cell.has_readers
     seconds = 0.0 if cached or problem else work
     return {
@@ -84,13 +85,13 @@ class Run:
     failures: list[Failure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.workshop = Workshop(self.experiment, self.cache)
+        self.maker = Maker(self.experiment, self.cache)
         planned = cells_of(self.experiment)
         self.planned = chosen(planned, self.only)
         # What is compared with the plain student, left out by `only` or not: chance has as many tries.
         self.compared = len({one.label for one in planned} - {PLAIN})
 
-    def run(self, engine: Engine) -> Results:
+    def run(self, workers: Workers) -> Results:
         """Make every cell, score them beside the baselines and teachers, and write the results.
 
         A cell that cannot be made is recorded and the rest goes on.
@@ -101,13 +102,14 @@ class Run:
             UsageError: the data have not what the cells need.
             DataError: the data leak, or a file has changed since the run began.
         """
+        require("experiment", "running an experiment")
         with only_process(self.folder):
             hashes = self._unchanged()
             self.check()
             write_json(self.folder / BEGUN, hashes)
             write_text(self.folder / FILE, written(self.experiment))
-            baselines = baseline_rows(self.workshop)
-            for planned, outcome in engine(self.workshop, self.planned, self.say):
+            baselines = baseline_rows(self.maker)
+            for planned, outcome in workers(self.maker, self.planned, self.say):
                 self._note(planned, outcome)
             results = self._results(baselines)
             write_text(self.folder / RESULTS, results.model_dump_json(indent=1) + "\n")
@@ -115,7 +117,7 @@ class Run:
 
     def _unchanged(self) -> dict[str, str]:
         """Return the hashes of all files read, after holding them against those when the run began."""
-        path, hashes = self.folder / BEGUN, self.workshop.hashes
+        path, hashes = self.folder / BEGUN, self.maker.inputs.hashes
         begun = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         for name in sorted(begun.keys() & hashes.keys()):
             if begun[name] != hashes[name]:
@@ -128,11 +130,11 @@ class Run:
     def check(self) -> None:
         """Look whether the data have what the cells need, and whether they leak."""
         cells = [planned.cell for planned in self.planned]
-        self.workshop.check(cells)
-        packs = self.workshop.packs if any(cell.knows for cell in cells) else {}
-        require_clean(audit(self.workshop.data, self.experiment.target, packs))
+        self.maker.inputs.check(cells)
+        packs = self.maker.inputs.packs if any(cell.knows for cell in cells) else {}
+        require_clean(audit(self.maker.inputs.data, self.experiment.target, packs))
 
-    def _note(self, planned: Planned, outcome: Made | str) -> None:
+    def _note(self, planned: PlannedCell, outcome: Made | str) -> None:
         if isinstance(outcome, Made):
             self.made[planned.cell.key] = outcome
         else:
@@ -143,12 +145,12 @@ class Run:
         evidence = [
             row
             for name, cell in evidence_cells(made).items()
-            for row in self._beside(name, partial(evidence_row, self.workshop, name, cell))
+            for row in self._beside(name, partial(evidence_row, self.maker, name, cell))
         ]
         teachers = [
             row
             for teacher in self.experiment.teachers
-            for row in self._beside(teacher.name, partial(teacher_row, self.workshop, teacher))
+            for row in self._beside(teacher.name, partial(teacher_row, self.maker, teacher))
         ]
         wanted = next((teacher.name for teacher in self.experiment.teachers if teacher.retention), None)
         against = next((row.name for row in teachers if wanted in (None, row.name)), None)
@@ -158,8 +160,8 @@ class Run:
             rows=tuple(rows),
             failures=tuple(self.failures),
             teacher=against,
-            telling=tuple(telling_sessions(self.workshop, rows, self.planned, self.made)),
-            hashes=self.workshop.hashes,
+            telling=tuple(contrasts(self.maker, rows, self.planned, self.made)),
+            hashes=self.maker.inputs.hashes,
             machine=machine(),
             versions=versions(),
             command=self.command,
@@ -184,14 +186,14 @@ class Run:
 
     def _row(self, label: str, cells: Sequence[Cell]) -> Row:
         made = [self.made[cell.key] for cell in cells]
-        answers = [self.workshop.predictions(one) for one in made]
+        answers = [self.maker.predictions(one) for one in made]
         scores = [one.validation_gjs for one in made if one.validation_gjs is not None]
-        similarity = [intent_similarity(a, self.workshop.scored, self.workshop.embedder) for a in answers]
+        similarity = [intent_similarity(a, self.maker.inputs.scored, self.maker.inputs.embedder) for a in answers]
         return row_of(
             label,
             "cell",
             [[answer.groups for answer in repeat] for repeat in answers],
-            self.workshop.scored,
+            self.maker.inputs.scored,
             **failures_of(answers),
             intent=round(sum(similarity) / len(similarity), 4),
             note=note_of(cells, made),
@@ -221,7 +223,7 @@ class Run:
     def _dollars(self, student: str, read: float, written: float, seconds: float) -> float | None:
         """Return what a session costs: this machine's time, or of a student on a server its tokens."""
         if is_served(student):
-            price = self.workshop.purse.price_of(student)
+            price = self.maker.payment.price_of(student)
             return price.cost(read, written) if price else None
         hourly = self.experiment.machine.dollars_per_hour
         return None if hourly is None else seconds * hourly / 3600
@@ -246,7 +248,7 @@ def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:
     return "; ".join(notes)
 
 
-def chosen(planned: Sequence[Planned], only: str | None) -> list[Planned]:
+def chosen(planned: Sequence[PlannedCell], only: str | None) -> list[PlannedCell]:
     """Return the cells whose label holds a text, and the plain student that they are compared with.
 
     Raises:

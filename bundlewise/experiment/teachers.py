@@ -13,7 +13,7 @@ from bundlewise.domain import Grouping, Session, Split
 from bundlewise.evaluation.scores import read_predictions
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import TeacherRow
-from bundlewise.experiment.maker import Workshop
+from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.references import EVIDENCE, Reference, References
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.files import fingerprint, made_once
@@ -25,25 +25,27 @@ PER = 1_000
 """Sessions that money is told for."""
 
 
-def baseline_rows(workshop: Workshop) -> list[Row]:
+def baseline_rows(maker: Maker) -> list[Row]:
     """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
-    kept = workshop.cache / "baselines" / f"{workshop.baselines_key}.json"
-    rows = made_once(kept, lambda: [[one.name, one.note, one.groups] for one in _baselines(workshop)])
-    return [row_of(name, "baseline", [_grouping(groups)], workshop.scored, note=note) for name, note, groups in rows]
+    kept = maker.cache / "baselines" / f"{maker.inputs.baselines_key}.json"
+    rows = made_once(kept, lambda: [[one.name, one.note, one.groups] for one in _baselines(maker)])
+    return [
+        row_of(name, "baseline", [_grouping(groups)], maker.inputs.scored, note=note) for name, note, groups in rows
+    ]
 
 
-def _baselines(workshop: Workshop) -> list[Reference]:
-    training, references = _annotated(workshop, "train"), _references(workshop)
-    found = [references.whole_session(), references.lexical(), references.embedding(workshop.embedder)]
-    return [*found, *([references.nearest(training, workshop.embedder)] if training else [])]
+def _baselines(maker: Maker) -> list[Reference]:
+    training, references = _annotated(maker, "train"), _references(maker)
+    found = [references.whole_session(), references.lexical(), references.embedding(maker.inputs.embedder)]
+    return [*found, *([references.nearest(training, maker.inputs.embedder)] if training else [])]
 
 
-def _references(workshop: Workshop) -> References:
-    return References(_annotated(workshop, "validation"), [session.blind() for session in workshop.scored])
+def _references(maker: Maker) -> References:
+    return References(_annotated(maker, "validation"), [session.blind() for session in maker.inputs.scored])
 
 
-def _annotated(workshop: Workshop, split: Split) -> list[Session]:
-    return [s for s in workshop.data[workshop.experiment.target] if s.split == split and s.bundles]
+def _annotated(maker: Maker, split: Split) -> list[Session]:
+    return maker.inputs.annotated(maker.inputs.experiment.target, split)
 
 
 def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
@@ -61,22 +63,22 @@ def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
     return {f"{EVIDENCE}, teacher {teacher}" if several else EVIDENCE: cell for teacher, cell in best.items()}
 
 
-def evidence_row(workshop: Workshop, name: str, cell: Cell) -> Row:
+def evidence_row(maker: Maker, name: str, cell: Cell) -> Row:
     """Return the row of a cell's evidence, decoded without a student: the hardest baseline of a student that reads it.
 
     Raises:
         BundlewiseError: the knowledge base cannot be opened.
     """
-    kept = workshop.cache / "baselines" / f"{workshop.evidence_key(cell)}.json"
-    groups = made_once(kept, lambda: _references(workshop).pair_classifier(workshop.retriever(cell)).groups)
-    return row_of(name, "baseline", [_grouping(groups)], workshop.scored)
+    kept = maker.cache / "baselines" / f"{maker.evidence_key(cell)}.json"
+    groups = made_once(kept, lambda: _references(maker).pair_classifier(maker.retriever(cell)).groups)
+    return row_of(name, "baseline", [_grouping(groups)], maker.inputs.scored)
 
 
 def _grouping(groups: Sequence[Any]) -> list[Grouping]:
     return [tuple(tuple(group) for group in one) for one in groups]
 
 
-def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
+def teacher_row(maker: Maker, teacher: TeacherRow) -> Row:
     """Return a teacher's row from its predictions, or asked now; what was paid for is kept in the ledger.
 
     Raises:
@@ -84,27 +86,27 @@ def teacher_row(workshop: Workshop, teacher: TeacherRow) -> Row:
         ModelError: the endpoint cannot be used.
     """
     if teacher.predictions is not None:
-        found = read_predictions(Path(teacher.predictions), workshop.scored_or_not)
-        groups = [found.get(session.session_id, ()) for session in workshop.scored]
+        found = read_predictions(Path(teacher.predictions), maker.inputs.scored_or_not)
+        groups = [found.get(session.session_id, ()) for session in maker.inputs.scored]
         answers = [json.dumps([[place + 1 for place in group] for group in one]) for one in groups]
         count = token_counter(resolve(SMOLLM2.name))
-        read = sum(map(count, (_question(session) for session in workshop.scored)))
+        read = sum(map(count, (_question(session) for session in maker.inputs.scored)))
         tokens = (read, sum(map(count, answers)))
         note = "predictions from a file, tokens estimated from titles and bundles alone"
     else:
-        groups, tokens, note = *_asked(workshop, str(teacher.endpoint)), "asked, zero-shot"
+        groups, tokens, note = *_asked(maker, str(teacher.endpoint)), "asked, zero-shot"
     return row_of(
         teacher.name,
         "teacher",
         [groups],
-        workshop.scored,
-        cost=_cost(workshop, teacher, tokens, len(groups)),
+        maker.inputs.scored,
+        cost=_cost(maker, teacher, tokens, len(groups)),
         note=note,
     )
 
 
-def _cost(workshop: Workshop, teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
-    price = workshop.purse.price_of(teacher.price or teacher.endpoint or "")
+def _cost(maker: Maker, teacher: TeacherRow, tokens: tuple[int, int], sessions: int) -> Cost:
+    price = maker.payment.price_of(teacher.price or teacher.endpoint or "")
     dollars = round(price.cost(*tokens) / sessions * PER, 6) if price else None
     return Cost(tokens_in=round(tokens[0] / sessions, 1), tokens_out=round(tokens[1] / sessions, 1), dollars=dollars)
 
@@ -114,27 +116,27 @@ def _question(session: Session) -> str:
     return "\n".join(message["content"] for message in messages)
 
 
-def _asked(workshop: Workshop, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
+def _asked(maker: Maker, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
     """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
-    found = made_once(_kept(workshop, endpoint), lambda: _answers(workshop, endpoint))
+    found = made_once(_kept(maker, endpoint), lambda: _answers(maker, endpoint))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
 
 
-def _kept(workshop: Workshop, endpoint: str) -> Path:
-    ids = [session.session_id for session in workshop.scored]
-    key = fingerprint([endpoint, workshop.experiment.asking, workshop.baselines_key, ids])
-    return workshop.cache / "teachers" / f"{key}.json"
+def _kept(maker: Maker, endpoint: str) -> Path:
+    ids = [session.session_id for session in maker.inputs.scored]
+    key = fingerprint([endpoint, maker.inputs.experiment.asking, maker.inputs.baselines_key, ids])
+    return maker.cache / "teachers" / f"{key}.json"
 
 
-def is_asked(workshop: Workshop, teacher: TeacherRow) -> bool:
+def is_asked(maker: Maker, teacher: TeacherRow) -> bool:
     """Say whether a live teacher's answers to all scored sessions are in the cache."""
-    return _kept(workshop, str(teacher.endpoint)).is_file()
+    return _kept(maker, str(teacher.endpoint)).is_file()
 
 
-def _answers(workshop: Workshop, endpoint: str) -> dict[str, Any]:
-    with workshop.purse.paying() as (payment, bill), asking(endpoint, payment, bill.tally) as asker:
-        groups = _proposed(LargeTeacher(asker), workshop.scored, payment.concurrency)
+def _answers(maker: Maker, endpoint: str) -> dict[str, Any]:
+    with maker.payment.paying() as (payment, bill), asking(endpoint, payment, bill.tally) as asker:
+        groups = _proposed(LargeTeacher(asker), maker.inputs.scored, payment.concurrency)
     # What the answers cost is what all of them took, paid now or before.
     return {"groups": groups, "tokens": [bill.tokens_in, bill.tokens_out]}
 

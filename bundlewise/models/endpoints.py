@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.extras import require
 from bundlewise.masking import MASK, without_key
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ REMEDIES: Mapping[int, str] = {
     403: "set OPENAI_API_KEY to a key that may use the model",
 }
 """What helps where a server refuses the key."""
+DROPPING = {301, 302, 303}
+"""Redirects after which HTTP clients ask without the content of a question."""
 HEAD = 20_000
 """Characters of a long text that are masked where only its first ones are shown."""
 
@@ -128,6 +131,7 @@ class Endpoint:
 
     def client(self, **settings: Any) -> "openai.OpenAI":
         """Return a client of OpenAI's library for this server alone; `settings` are timeout and retries."""
+        require("teacher", self.spec)
         import openai
 
         http = self.http_client()
@@ -137,20 +141,25 @@ class Endpoint:
 
     def http_client(self) -> "httpx2.Client":
         """Return an HTTP client, set as OpenAI's library sets its own, that reaches this server alone."""
+        require("teacher", self.spec)
         import openai
 
-        return openai.DefaultHttpxClient(event_hooks={"request": [self.guard()]})
+        return openai.DefaultHttpxClient(event_hooks=self.hooks())
 
     def async_http_client(self) -> "httpx2.AsyncClient":
         """Return the like of `http_client` for callers that are asynchronous."""
+        require("teacher", self.spec)
         import openai
 
-        guard = self.guard()
+        guard, keeper = self.guard(), self.keeper()
 
         async def check(request: "httpx2.Request") -> None:
             guard(request)
 
-        return openai.DefaultAsyncHttpxClient(event_hooks={"request": [check]})
+        async def keep(response: "httpx2.Response") -> None:
+            keeper(response)
+
+        return openai.DefaultAsyncHttpxClient(event_hooks={"request": [check], "response": [keep]})
 
     def headers(self) -> dict[str, str]:
         """Return the headers that say who asks, as OpenAI's library sends them."""
@@ -158,11 +167,43 @@ class Endpoint:
             given = {**known.default_headers, **known.auth_headers}
         return {name: value for name, value in given.items() if isinstance(value, str)}
 
+    def hooks(self) -> dict[str, list[Any]]:
+        """Return the hooks of HTTP clients that keep a question and its key on this server."""
+        return {"request": [self.guard()], "response": [self.keeper()]}
+
+    def keeper(self) -> "Callable[[httpx2.Response], None]":
+        """Return a hook for HTTP clients: a redirect on this server that would drop a question is a ModelError.
+
+        After 301, 302 and 303 a POST is asked again as a GET, without its content; 307 and 308 keep it.
+        """
+        import httpx2
+
+        named = httpx2.URL(self.address)
+
+        def keep(response: "httpx2.Response") -> None:
+            if not response.has_redirect_location or response.status_code not in DROPPING:
+                return
+            if response.request.method != "POST":
+                return
+            try:
+                to = response.url.join(response.headers.get("location", ""))
+            except httpx2.InvalidURL:
+                return
+            if _is_same(named, to):
+                raise ModelError(
+                    f"{self.model} at {named} answers {response.status_code} and wants to be asked at "
+                    f"{_shown(str(to))}; name that address behind the @ of the model or in {BASE_URL}, up to where "
+                    f"{response.request.url.path.removeprefix(named.path.rstrip('/'))} follows"
+                )
+
+        return keep
+
     def guard(self) -> "Callable[[httpx2.Request], None]":
         """Return a hook for HTTP clients: a request that a redirect makes to another server is a ModelError.
 
         The same host may ask for https in place of http, on the same port or on the usual ones.
         """
+        require("teacher", self.spec)
         import httpx2
 
         named = httpx2.URL(self.address)

@@ -24,7 +24,7 @@ ACTIVATIONS = 30
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What the size of a Llama-like model follows from."""
 
     hidden: int
@@ -38,7 +38,7 @@ class Shape:
     """Size of a head; 0 is the hidden size dealt out over the heads."""
 
     @classmethod
-    def of(cls, folder: Path) -> "Shape | None":
+    def of(cls, folder: Path) -> "ModelShape | None":
         """Read the shape from a model's config.json; None when it names no such sizes."""
         try:
             config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
@@ -80,14 +80,14 @@ class Shape:
         return rank * ends * (layers or self.layers)
 
 
-def serving_bytes(shape: Shape, weights: Format, batch_tokens: int = 2048) -> float:
+def serving_bytes(shape: ModelShape, weights: Format, batch_tokens: int = 2048) -> float:
     """Estimate the memory of answering: the program, the weights, and one batch on its way."""
     batch = batch_tokens * (shape.hidden * ACTIVATIONS + shape.layers * shape.hidden) * 4
     return PROGRAM + shape.parameters * BYTES[weights] + batch
 
 
 def tuning_bytes(
-    shape: Shape, weights: Format, *, rank: int, layers: int, batch_tokens: int, checkpointing: bool = False
+    shape: ModelShape, weights: Format, *, rank: int, layers: int, batch_tokens: int, checkpointing: bool = False
 ) -> float:
     """Estimate the memory of LoRA training: the model, the trained weights with their moments, what backward needs."""
     tuned = 1 if checkpointing else layers or shape.layers
@@ -113,7 +113,7 @@ def require_memory(folder: Path, weights: Format, device: str = "cpu") -> None:
     Raises:
         ModelError: it needs more than is free.
     """
-    shape = Shape.of(folder)
+    shape = ModelShape.of(folder)
     if shape is None:
         return
     needed, free = shape.parameters * BYTES[weights], free_bytes(device)

@@ -18,7 +18,7 @@ from bundlewise.agents.assistant.conversation import (
 )
 from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.assistant.wording import words_of
-from bundlewise.data.catalogue import read_products, whole
+from bundlewise.data.catalogue import on_stderr, read_products, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
 from bundlewise.errors import UsageError
@@ -78,7 +78,7 @@ class Assistant:
             feedback: the file for ratings.
             embedder: for the meaning of titles; MiniLM by default.
             wait: whether to embed the catalogue now, or beside the conversation; a search waits for few titles, and
-                finds by words until many are embedded.
+                many are embedded for the next start, until which products are found by words.
 
         Raises:
             UsageError: there is no such catalogue, model or place.
@@ -90,7 +90,7 @@ class Assistant:
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback)
-        found._open.enter_context(indexing(finder, wait))
+        found._open.enter_context(indexing(finder, wait, on_stderr))
         return found
 
     def close(self) -> None:

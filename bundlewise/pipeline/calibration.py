@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
-class Calibration(Record):
+class CalibratedReading(Record):
     """A reading, and the mean GJS it reached on validation."""
 
     reading: Reading
@@ -47,18 +47,18 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
 
 def fitted(
     engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
-) -> Calibration:
+) -> CalibratedReading:
     """Choose the reading of the best mean GJS on validation; a chooser among groupings learns from training."""
     known, seen = _retrieved(retriever, training), _retrieved(retriever, validation)
     reading, score = fit_student(engine, validation, seen, learn_chooser(training, known))
-    return Calibration(reading=reading, score=score)
+    return CalibratedReading(reading=reading, score=score)
 
 
-def kept(key: object, fit: Callable[[], Calibration]) -> Calibration:
+def kept(key: object, fit: Callable[[], CalibratedReading]) -> CalibratedReading:
     """Return a calibration from the cache, or found out now and kept under all that it depends on."""
     path = cache_folder() / f"reading-{fingerprint([__version__, to_jsonable_python(key)])}.json"
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        return CalibratedReading.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         found = fit()
         write_text(path, found.model_dump_json())

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.teacher.outcomes import MAX_FAILED
+from bundlewise.agents.teacher.failures import MAX_FAILED
 from bundlewise.agents.teacher.samplers import SAMPLERS, Sampler
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, KnowledgeKind, KnownSession, Session
 from bundlewise.errors import UsageError
@@ -16,11 +16,11 @@ from bundlewise.stopping import stoppable
 if TYPE_CHECKING:
     from bundlewise.agents.chat.client import ChatEndpoint
     from bundlewise.agents.teacher.ask import Asker, Asks
+    from bundlewise.agents.teacher.grounding import RefusedKnowledge
     from bundlewise.agents.teacher.protocol import Teacher
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.graphs.teacher_state import Dials
     from bundlewise.knowledge_base.embedding import Embedder
-    from bundlewise.pipeline.knowledge_base import KnowledgeBase
 
 TEACHERS = "grounded, recorded:FILE, or openai:MODEL[@URL] for an OpenAI-compatible endpoint"
 LEDGER = Path("bundlewise-calls.sqlite")
@@ -54,6 +54,20 @@ class Payment:
     repairs: int = 2
     max_failed: float = MAX_FAILED
     retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took.
+
+    `failures` holds a stage's reasons by their number, `cut` says which patterns were left out where there are many.
+    """
+
+    records: list[Knowledge]
+    refused: "list[RefusedKnowledge]"
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
 
 
 def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dials":
@@ -124,8 +138,8 @@ def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" =
 
 def distil(
     sessions: Sequence[Session],
-    teacher: str = "grounded",
-    path: Path | str = "kb",
+    teacher: str,
+    kb: Path | str | None,
     *,
     embedder: "Embedder | None" = None,
     pack: Path | None = None,
@@ -134,23 +148,14 @@ def distil(
     tally: "Tally | None" = None,
     log: Path | None = None,
     remarks: Sequence[Knowledge] = (),
-) -> "KnowledgeBase":
+) -> Distilled:
     """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
 
-    Answers of a large teacher go through the ledger: stopped or killed, the same call goes on without paying twice.
-    Knowledge base and pack are replaced at the end of a run that succeeded, and stay as they are otherwise.
-
-    Args:
-        sessions: those of the training split teach, those of validation test rules.
-        teacher: `grounded`, `recorded:FILE` or `openai:MODEL[@URL]`.
-        path: the knowledge base, a folder or a Chroma server's URL.
-        embedder: of a new knowledge base; MiniLM without.
-        pack: a file that the records are written to also.
-        dials: which sessions are read, and which kinds of knowledge are made.
-        payment: how a large teacher is asked and paid.
-        tally: what is done and paid is noted on it, for one who looks on.
-        log: a file that events are added to.
-        remarks: records that are kept beside what the teacher distils.
+    A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
+    ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
+    What is done and paid is noted on `tally`, for one who looks on. Knowledge base and pack are replaced at the end of
+    a run that succeeded, and stay as they are otherwise. Without a knowledge base nothing is kept of a run but what it
+    returns.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
@@ -158,10 +163,11 @@ def distil(
         ModelError: the endpoint cannot be used.
         StageError: more of a stage failed than may.
     """
-    from bundlewise.agents.teacher.outcomes import Outcomes
+    from bundlewise.agents.teacher.failures import Outcomes
+    from bundlewise.agents.teacher.recorded import RecordedTeacher
     from bundlewise.agents.teacher.tally import Tally
+    from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.knowledge_base.store import KnowledgeStore
-    from bundlewise.pipeline.knowledge_base import Distilled, KnowledgeBase
     from bundlewise.pipeline.watch import watching
 
     payment, tally = payment or Payment(), tally or Tally()
@@ -171,16 +177,17 @@ def distil(
             with stoppable(asker):
                 asker.probe()
         who = teacher_named(teacher, sessions, asker)
-        store = KnowledgeStore.create(path, embedder)
+        store = KnowledgeStore.create(kb, embedder) if kb is not None else None
+        model = lambda: store.embedder if store else embedder or Embedder.named()  # noqa: E731
         with stoppable(asker) if asker else nullcontext():
             places: dict[str, Any] = {"store": store, "pack": pack, "remarks": remarks, "outcomes": outcomes}
             try:
-                found = _run(who, sessions, dials, payment, tally, lambda: store.embedder, **places)
+                found = _run(who, sessions, dials, payment, tally, model, **places)
             finally:
                 tally.sum_up()
     failures = {name: stage.rows for name, stage in outcomes.stages.items() if stage.reasons}
-    run = Distilled([*found["records"], *remarks], found["refused"], tally.rows(), failures, found["cut"])
-    return KnowledgeBase(store, run)
+    refused = [*(who.refused if isinstance(who, RecordedTeacher) else ()), *found["refused"]]
+    return Distilled([*found["records"], *remarks], refused, tally.rows(), failures, found["cut"])
 
 
 def plan(
@@ -248,7 +255,7 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
     """Open the ledger of a large teacher and look up its price; others need nothing of it."""
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.teacher.ask import Asker
-    from bundlewise.agents.teacher.room import Caps
+    from bundlewise.agents.teacher.caps import Caps
     from bundlewise.models.prices import price_of
 
     if not is_served(teacher):

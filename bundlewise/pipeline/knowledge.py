@@ -30,7 +30,7 @@ def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder 
     """Return the active records of some kinds, for a student that learns their words."""
     from bundlewise.knowledge_base.store import KnowledgeStore
 
-    records = KnowledgeStore.open(kb, embedder).catalogue.records()
+    records = KnowledgeStore.open(kb, embedder).records.select()
     return [record for record in records if record.kind in kinds and record.status == "active"]
 
 

@@ -3,8 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Retrieved, Session, Status
@@ -13,25 +13,13 @@ from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.search import find
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.notebook import first, table
+from bundlewise.pipeline.distil import Distilled, Payment
+from bundlewise.pipeline.distil import distil as run_teacher
 
 if TYPE_CHECKING:
-    from bundlewise.agents.teacher.grounding import Refusal
+    from bundlewise.graphs.teacher_state import Dials
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.langchain.retriever import KnowledgeRetriever
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took.
-
-    `failures` holds a stage's reasons by their number, `cut` says which patterns were left out where there are many.
-    """
-
-    records: list[Knowledge]
-    refused: "list[Refusal]"
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    cut: list[str] = field(default_factory=list)
 
 
 class KnowledgeBase:
@@ -62,7 +50,7 @@ class KnowledgeBase:
     def counts(self) -> dict[KnowledgeKind, int]:
         """The number of active records of each kind."""
         found: Counter[KnowledgeKind] = Counter()
-        for (kind, _, status), number in self.store.catalogue.counts().items():
+        for (kind, _, status), number in self.store.records.counts().items():
             found[kind] += number if status == "active" else 0
         return dict(sorted(found.items()))
 
@@ -74,7 +62,7 @@ class KnowledgeBase:
         self, kind: KnowledgeKind | None = None, domain: str | None = None, status: Status | None = "active"
     ) -> list[Knowledge]:
         """Return records in the order of their ids; None admits any kind, domain or status."""
-        return list(self.store.catalogue.records(kind, domain, status))
+        return list(self.store.records.select(kind, domain, status))
 
     def search(
         self,
@@ -111,5 +99,45 @@ class KnowledgeBase:
         return f"KnowledgeBase({self.store.place}: {told or 'empty'})"
 
     def _repr_html_(self) -> str:
-        rows = [(each.kind, each.domain, each.text) for each in first(self.store.catalogue.records())]
+        rows = [(each.kind, each.domain, each.text) for each in first(self.store.records.select())]
         return table(repr(self), ("kind", "domain", "text"), rows, len(self))
+
+
+def distil(
+    sessions: Sequence[Session],
+    teacher: str = "grounded",
+    path: str | os.PathLike[str] = "kb",
+    *,
+    embedder: "Embedder | None" = None,
+    pack: Path | None = None,
+    dials: "Dials | None" = None,
+    payment: Payment | None = None,
+    log: Path | None = None,
+    remarks: Sequence[Knowledge] = (),
+) -> KnowledgeBase:
+    """Let a teacher distil the training sessions among these into a knowledge base.
+
+    Answers of a large teacher go through the ledger: stopped or killed, the same call goes on without paying twice.
+    The knowledge base is replaced at the end of a run that succeeded, and stays as it is otherwise.
+
+    Args:
+        sessions: those of the training split teach, those of validation test rules.
+        teacher: `grounded`, `recorded:FILE` or `openai:MODEL[@URL]`.
+        path: the knowledge base, a folder or a Chroma server's URL.
+        embedder: of a new knowledge base; MiniLM without.
+        pack: a file that the records are written to also.
+        dials: which sessions are read, and which kinds of knowledge are made.
+        payment: how a large teacher is asked and paid.
+        log: a file that events are added to.
+        remarks: records that are kept beside what the teacher distils.
+
+    Raises:
+        UsageError: there is no such teacher, or nothing to learn from.
+        CapError: a cap was reached; what was paid for is in the ledger.
+        ModelError: the endpoint cannot be used.
+        StageError: more of a stage failed than may.
+    """
+    place = os.fspath(path)
+    settings: dict[str, Any] = {"embedder": embedder, "pack": pack, "dials": dials, "payment": payment}
+    run = run_teacher(sessions, teacher, place, log=log, remarks=remarks, **settings)
+    return KnowledgeBase(KnowledgeStore.open(place, embedder), run)

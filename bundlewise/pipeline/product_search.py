@@ -3,11 +3,11 @@
 import io
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,10 @@ MEANING = 0.5
 CHUNK = 64
 """Titles embedded at once: what a stop waits for."""
 FEW = 512
-"""Titles whose vectors a search waits for: what is found does not depend on how far they are."""
+"""Titles whose vectors a search waits for; where more are to be made, they are made for the next start."""
 PATIENCE = 30.0
-"""Seconds that a search waits for them at most."""
+"""Seconds that a search waits for them at most; then they are for the next start too."""
+BY_WORDS = "products are found by their words until the next start, and by their meaning too from then on"
 SAVED = 16
 """Chunks between one write of the vectors and the next."""
 
@@ -66,6 +67,7 @@ class ProductFinder:
         self._vectors: Vectors | None = None
         self._settled = Event()
         self._settled.set()
+        self._by_words, self._choice = False, Lock()
 
     def _invert(self) -> dict[str, Places]:
         found: dict[str, set[int]] = defaultdict(set)
@@ -92,11 +94,8 @@ class ProductFinder:
             stop: set, it ends the work early; the next call goes on from there.
         """
         titles = [product.title for product in self.products]
-        path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
-        parts = [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
+        path, parts = self._kept(titles)
         done = sum(map(len, parts))
-        if len(titles) - done > FEW:
-            self._settled.set()
         if advance and done:
             advance(done)
         for start in range(done, len(titles), CHUNK):
@@ -106,12 +105,31 @@ class ProductFinder:
                 _save(path, parts)
             if stopped:
                 return self
-        self._vectors = np.concatenate(parts)
+        with self._choice:
+            if not self._by_words:
+                self._vectors = np.concatenate(parts)
         return self
+
+    def _kept(self, titles: Sequence[str]) -> tuple[Path, list[Vectors]]:
+        """Return the file of the titles' vectors, and those that it holds: of the first titles."""
+        path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
+        return path, [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
+
+    def missing(self) -> int:
+        """Return how many titles have no vector yet, neither here nor in the cache folder."""
+        if self._vectors is not None:
+            return 0
+        return len(self.products) - sum(map(len, self._kept([product.title for product in self.products])[1]))
+
+    def keep_to_words(self) -> bool:
+        """Find products by words from now on, also once there are vectors; say whether it was not too late."""
+        with self._choice:
+            self._by_words = self._vectors is None
+            return self._by_words
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Let searches wait for the vectors while the block makes them, unless there are many to make."""
+        """Let searches wait for the vectors while the block makes them."""
         self._settled.clear()
         try:
             yield
@@ -129,10 +147,11 @@ class ProductFinder:
         """Return the products that are meant by a text, best first, with a score; those within prices only.
 
         An empty text means any product, the cheapest first. Of a long text the first words count. Where few vectors
-        are still to be made, the search waits for them, so that the same words find the same products.
+        are still to be made, the search waits for them; where that takes too long, it and those after it do without,
+        so that the same words find the same products.
         """
-        if text.strip():
-            self._settled.wait(PATIENCE)
+        if text.strip() and not self._by_words and not self._settled.wait(PATIENCE):
+            self.keep_to_words()
         within = np.ones(len(self.products), bool)
         if least is not None or most is not None:
             within = (self._prices >= (least or 0)) & (self._prices <= (np.inf if most is None else most))
@@ -206,13 +225,21 @@ class ProductFinder:
 
 
 @contextmanager
-def indexing(finder: ProductFinder, wait: bool) -> Iterator[None]:
-    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time."""
+def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time.
+
+    Beside other work, many vectors are made for the next time alone, which `tell` hears of: what a search finds does
+    not change while the block runs.
+    """
     stop, begun = Event(), Event()
 
     def work() -> None:
         with finder.awaited():
-            begun.set()
+            try:
+                if not wait and (many := finder.missing()) > FEW and finder.keep_to_words():
+                    tell(f"{many:,} titles are embedded for the first time; {BY_WORDS}")
+            finally:
+                begun.set()
             finder.index(stop=stop)
 
     worker = Thread(target=work, name="catalogue", daemon=True)

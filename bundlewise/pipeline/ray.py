@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlewise.domain import Prediction, Session
-from bundlewise.errors import BundlewiseError, UsageError
+from bundlewise.errors import BundlewiseError
+from bundlewise.extras import require
 from bundlewise.settings import quiet_libraries
 
 if TYPE_CHECKING:
@@ -17,17 +18,9 @@ RETRIES = 3
 """Times a piece of work is begun again after its worker died."""
 
 
-def require_ray() -> None:
-    """Raise a UsageError that names the remedy where Ray is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("ray") is None:
-        raise UsageError("the ray engine is not installed; pip install 'bundlewise[ray]', or choose --engine local")
-
-
 def connected() -> Any:
     """Return Ray, joined to the cluster at RAY_ADDRESS, or to one started on this machine."""
-    require_ray()
+    require("ray", "--engine ray")
     # Worker processes inherit these: one device is no reason for Ray to hide it, nor usage for a report.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

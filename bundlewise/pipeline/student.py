@@ -27,11 +27,12 @@ from bundlewise.domain import (
 )
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import StudentModel, manifest_for, open_model
-from bundlewise.pipeline.calibration import Calibration, annotated, fitted, kept, sessions_of
+from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
+from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -120,7 +121,7 @@ class Student:
         self.reading = found.reading
         return found.score
 
-    def _fitted(self, sessions: Sequence[Session]) -> Calibration:
+    def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
         training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
         if not validation:
             raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
@@ -148,7 +149,7 @@ class Student:
             UsageError: the student cannot read the session: its number of products, or a title.
         """
         session = products if isinstance(products, Session) else Session.of(products)
-        if reason := unreadable(session):
+        if reason := titles_fault(session.titles) or unreadable(session):
             raise UsageError(reason)
         (found,) = self.answer([session])
         if found.reason == TOO_LONG:
@@ -217,7 +218,7 @@ class Student:
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name; this waits for no other call."""
-        return self.retriever.store.catalogue.get(ids) if self.retriever else {}
+        return self.retriever.store.records.get(ids) if self.retriever else {}
 
     def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
         """Return the records that fit words best, with their score.

@@ -14,7 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from bundlewise.agents.student.replies import NO_BOUNDS, Form
-from bundlewise.agents.teacher.outcomes import Outcomes
+from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
 from bundlewise.domain import BlindSession, Knowledge, Prediction, Session
@@ -181,7 +181,7 @@ class Bundled:
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistilledSessions:
     """What the teacher makes of the sessions that the form names; nothing goes in."""
 
     sessions: list[Session] = field(default_factory=list)
@@ -192,7 +192,7 @@ def _read_carts(state: Carts) -> dict[str, list[BlindSession]]:
     return {"sessions": [Session.of(titles, f"cart-{n}").blind() for n, titles in enumerate(state.carts, 1)]}
 
 
-def _read_data(state: Distilled, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
+def _read_data(state: DistilledSessions, runtime: Runtime[TeacherForm]) -> dict[str, list[Session]]:
     return {"sessions": runtime.context.sessions}
 
 
@@ -210,5 +210,5 @@ def _whole(
 
 
 student = _whole(StudentForm, Carts, Bundled, "student", _read_carts, build_student_graph())
-teacher = _whole(TeacherForm, Distilled, Distilled, "teacher", _read_data, build_teacher_graph())
+teacher = _whole(TeacherForm, DistilledSessions, DistilledSessions, "teacher", _read_data, build_teacher_graph())
 assistant = build_assistant_graph(context_schema=AssistantForm)

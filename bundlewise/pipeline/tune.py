@@ -1,13 +1,14 @@
 """Tuning as a function: a student's LoRA adapter from sessions, with the knowledge in its prompts."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.domain import Knowledge, Session
 from bundlewise.errors import UsageError
+from bundlewise.extras import require
 from bundlewise.finetune.adapters import Adapter
 from bundlewise.finetune.config import TrainingConfig, preset_named
 from bundlewise.knowledge_base.policy import Policy
@@ -28,6 +29,7 @@ def finetune(
     teach: str | None = None,
     limit: int | None = None,
     max_minutes: float | None = None,
+    note: Callable[[str], None] | None = None,
     **training: Any,
 ) -> Adapter:
     """Tune a student by LoRA on the training sessions among these, and calibrate it on validation.
@@ -46,12 +48,14 @@ def finetune(
         teach: formats whose words are tuned on too, such as `rules,thoughts`.
         limit: train on this many sessions, chosen by seed.
         max_minutes: stop then, and keep the best so far.
+        note: hears what is worth saying.
         **training: settings of `TrainingConfig` in place of the preset's, such as `epochs`.
 
     Raises:
         UsageError: there is nothing to train on, or the folder holds another adapter.
         AdapterError: the time is over before the first step.
     """
+    require("train", "finetune")
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.reports.loss import plot_loss
 
@@ -64,7 +68,10 @@ def finetune(
     require_utilisation(mode, knowledge=reads, tuned=True)
     retriever = open_retriever(place, policy, resolve(student)) if place and reads else None
     taught = _taught(place, teach)
-    manifest = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught).run()
+    tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught)
+    if note and (left := tuning.left_out):
+        note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
+    manifest = tuning.run()
     plot_loss(folder)
     return Adapter(folder, manifest)
 

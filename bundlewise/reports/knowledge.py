@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bundlewise.domain import KNOWLEDGE_KINDS, Knowledge, Status
 from bundlewise.files import write_text
 from bundlewise.knowledge_base.embedding import Vectors
+from bundlewise.reports.page import filled
 from bundlewise.reports.pictures import GRAPH_PATTERNS, MAP_RECORDS, graph_of, map_of, names_of, sample, strongest
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -41,26 +41,21 @@ def write_report(path: Path, records: Sequence[Knowledge], vectors: Vectors, abo
         "domains": sorted({record.domain for record in shown}),
         "graphs": _graphs(shown),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(_resource("knowledge.html.jinja")).render(
-        about={name: str(value) for name, value in about.items()},
-        counts=counts(records),
-        totals={kind: sum(record.kind == kind for record in records) for kind in KNOWLEDGE_KINDS},
-        columns={kind: _statuses(r for r in records if r.kind == kind) or ["active"] for kind in KNOWLEDGE_KINDS},
-        statuses=_statuses(records),
-        total=len(records),
-        shown=len(shown),
-        mapped=len(mapped),
-        strongest=GRAPH_PATTERNS,
-        cut=PAGE_SOURCES if any(len(record.source_session_ids) > PAGE_SOURCES for record in shown) else 0,
-        script=Markup(_resource("knowledge.js")),
-        data=inline_json(data),
-    )
-    write_text(path, text)
-
-
-def _resource(name: str) -> str:
-    return files("bundlewise.reports").joinpath(name).read_text(encoding="utf-8")
+    told = {
+        "about": {name: str(value) for name, value in about.items()},
+        "counts": counts(records),
+        "totals": {kind: sum(record.kind == kind for record in records) for kind in KNOWLEDGE_KINDS},
+        "columns": {kind: _statuses(r for r in records if r.kind == kind) or ["active"] for kind in KNOWLEDGE_KINDS},
+        "statuses": _statuses(records),
+        "total": len(records),
+        "shown": len(shown),
+        "mapped": len(mapped),
+        "strongest": GRAPH_PATTERNS,
+        "cut": PAGE_SOURCES if any(len(record.source_session_ids) > PAGE_SOURCES for record in shown) else 0,
+        "script": Markup(files("bundlewise.reports").joinpath("knowledge.js").read_text("utf-8")),
+        "data": inline_json(data),
+    }
+    write_text(path, filled("bundlewise.reports", "knowledge.html", told))
 
 
 def inline_json(value: Any) -> Markup:

@@ -3,11 +3,13 @@
 import io
 from pathlib import Path
 
+from bundlewise.extras import require
 from bundlewise.files import read_rows, write_bytes
 
 
 def plot_loss(folder: Path, window: int = 10) -> Path:
     """Draw `loss.jsonl` of an adapter's folder as `loss.png`, with its running mean; return the picture's path."""
+    require("train", "the loss curve")
     from matplotlib.figure import Figure
 
     losses = [row["loss"] for row in read_rows(folder / "loss.jsonl")]

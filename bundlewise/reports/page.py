@@ -1,12 +1,32 @@
-"""Figures of reports: plain axes, and a picture as data that a page carries in itself."""
+"""Pages of reports: a template filled in, plain axes, and a picture as data that a page carries in itself."""
 
 import base64
 import io
+from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from bundlewise.extras import require
+
+
+def filled(package: str, name: str, variables: dict[str, Any], **filters: Callable[..., str]) -> str:
+    """Return the template `NAME.jinja` of a package with its variables filled in; HTML has them escaped."""
+    environment = Environment(
+        autoescape=name.endswith(".html"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.from_string(files(package).joinpath(f"{name}.jinja").read_text("utf-8")).render(variables)
 
 
 def new_figure(height: float) -> tuple[Any, Any]:
     """Return a figure of a page's width and so many inches high, and its axes without a box."""
+    require("experiment", "the report of an experiment")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, height), layout="constrained")

@@ -19,7 +19,7 @@ from bundlewise.server import assistant_api, bundles, completions, health, knowl
 from bundlewise.server.cookies import Seal
 from bundlewise.server.gate import Gate, is_closed
 from bundlewise.server.keys import Keys
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queued import QueuedStudent
 from bundlewise.server.refusals import refuse, refuse_invalid
@@ -36,7 +36,7 @@ def create_app(
     student: KnowingBundler,
     *,
     keys: Keys | None = None,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     hosts: Collection[str] | None = None,
     assistant: Callable[[Bundler], Assistant] = Assistant.open,
     playground: Playground | None = None,
@@ -53,7 +53,7 @@ def create_app(
         playground: where prompts are edited; None closes it, as on a server that anybody can use.
         page: folder with the page's files; served at / if it holds an index.html.
     """
-    meters, limits = Meters(), limits or Limits()
+    meters, limits = Meters(), limits or ServerLimits()
     service = Service(student, limits, meters)
 
     @asynccontextmanager

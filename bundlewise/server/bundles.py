@@ -11,11 +11,11 @@ from bundlewise.domain import Knowledge, Prediction, Reason, Session
 from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (
+    AnsweredBundle,
     BundledItem,
     BundledSession,
     BundlesRequest,
     BundlesResponse,
-    FoundBundle,
     Usage,
     Why,
     sessions_of,
@@ -54,7 +54,7 @@ def told(
 ) -> BundledSession:
     """Return the answer to a session as clients see it; `records` are those that the prediction names."""
     bundles = [
-        FoundBundle(
+        AnsweredBundle(
             items=[item_of(session, number) for number in bundle.items],
             intent=bundle.intent,
             confidence=bundle.confidence,

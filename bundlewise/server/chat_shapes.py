@@ -183,7 +183,7 @@ class ChatRequest(Chat):
 Finish = Literal["stop", "length"]
 
 
-class Reply(BaseModel):
+class AssistantMessage(BaseModel):
     """The assistant's message."""
 
     role: Literal["assistant"] = "assistant"
@@ -195,7 +195,7 @@ class Choice(BaseModel):
     """The one answer."""
 
     index: int = 0
-    message: Reply
+    message: AssistantMessage
     logprobs: None = None
     finish_reason: Finish
 

@@ -16,6 +16,7 @@ from bundlewise.agents.assistant.listed import is_list
 from bundlewise.agents.assistant.wording import words_of
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.chat_shapes import (
+    AssistantMessage,
     ChatRequest,
     ChatResponse,
     Choice,
@@ -25,7 +26,6 @@ from bundlewise.server.chat_shapes import (
     Finish,
     Model,
     Models,
-    Reply,
 )
 from bundlewise.server.refusals import Refusal, error_body, shown
 from bundlewise.server.routes import STRICT
@@ -88,7 +88,7 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
         raise Refusal(400, found, code="invalid_value", param=f"messages.{len(asked.messages) - 1}.role")
     if asked.stream_options is not None and asked.stream_options.include_usage and not asked.stream:
         raise Refusal(400, "stream_options needs stream: true", code="invalid_value", param="stream_options")
-    answer = Answer(
+    answer = ChatAnswer(
         service_of(request), request.app.state.assistant, asked, caller_of(request), request.state.request_id
     )
     if asked.stream:
@@ -98,7 +98,7 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
     return await while_there(request, answer.whole())
 
 
-class Answer:
+class ChatAnswer:
     """One reply on its way, as a whole or as events."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Answer:
         """Return the whole answer."""
         async with aclosing(self._pieces):
             parts = [self._reply.take(piece) async for piece in self._pieces]
-        choice = Choice(message=Reply(content="".join(parts)), finish_reason=self._reply.finish)
+        choice = Choice(message=AssistantMessage(content="".join(parts)), finish_reason=self._reply.finish)
         return ChatResponse(choices=[choice], usage=self._usage(), **self._head)
 
     async def stream(self) -> AsyncIterator[str]:

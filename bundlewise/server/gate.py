@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundlewise.server.keys import Keys
-from bundlewise.server.limits import Buckets, Limits
+from bundlewise.server.limits import Buckets, ServerLimits
 from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal, response_to, shown
 
@@ -40,7 +40,7 @@ class Gate:
     """The outermost handler of the server: nothing that is raised inside leaves as more than a number."""
 
     def __init__(
-        self, app: ASGIApp, *, keys: Keys, limits: Limits, meters: Meters, hosts: Collection[str] | None = None
+        self, app: ASGIApp, *, keys: Keys, limits: ServerLimits, meters: Meters, hosts: Collection[str] | None = None
     ) -> None:
         """Guard an app; `hosts` are the names it answers to, None any."""
         self.app, self.keys, self.limits, self.meters, self.hosts = app, keys, limits, meters, hosts
@@ -172,7 +172,7 @@ def host_of(headers: Headers) -> str:
     return re.sub(r":\d+$", "", headers.get("host", "")).lower()
 
 
-async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limits: ServerLimits) -> bytes:
     """Read a whole body within its limits.
 
     Raises:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from bundlewise import __version__
 from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Status
-from bundlewise.knowledge_base.records import Catalogue
+from bundlewise.knowledge_base.records import Records
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.pipeline.student import Student
 from bundlewise.server.assistant_api import Threads
@@ -66,10 +66,10 @@ async def browse_knowledge(
     limit: Annotated[int, Query(ge=1, le=50)] = 20,
 ) -> Shelf:
     """Browse the distilled knowledge in the order of ids, or search its active records by words, best first."""
-    catalogue = catalogue_of(request)
+    held = records_of(request)
     if not q.strip():
         empty = Shelf(records=[], total=0)
-        return await run_sync(lambda: _page(catalogue, kind, domain, status, offset, limit) if catalogue else empty)
+        return await run_sync(lambda: _page(held, kind, domain, status, offset, limit) if held else empty)
     student, most = service_of(request).student, min(offset + limit + 1, MOST)
     found = (await alone(request, lambda: student.find(q, kind, domain, most)))[offset:]
     rows = found[:limit]
@@ -79,8 +79,8 @@ async def browse_knowledge(
 @router.get("/knowledge/{key}")
 async def show_knowledge(request: Request, key: str) -> Knowledge:
     """Show a record whole, whatever its status."""
-    catalogue = catalogue_of(request)
-    found = await run_sync(lambda: catalogue.get([key]) if catalogue else {})
+    held = records_of(request)
+    found = await run_sync(lambda: held.get([key]) if held else {})
     if key not in found:
         raise Refusal(404, "no such record in the knowledge base; look for it by words", code="not_found")
     return found[key]
@@ -89,9 +89,9 @@ async def show_knowledge(request: Request, key: str) -> Knowledge:
 @router.get("/about")
 async def show_about(request: Request, assistant: Threads) -> About:
     """Say what is open here."""
-    catalogue, student = catalogue_of(request), service_of(request).student
+    held, student = records_of(request), service_of(request).student
     playground: Playground | None = request.app.state.playground
-    counts = await run_sync(catalogue.counts) if catalogue else {}
+    counts = await run_sync(held.counts) if held else {}
     about = student.about
     return About(
         version=__version__,
@@ -106,20 +106,20 @@ async def show_about(request: Request, assistant: Threads) -> About:
     )
 
 
-def catalogue_of(request: Request) -> Catalogue | None:
+def records_of(request: Request) -> Records | None:
     """Return the records of the student's knowledge base, if it has one."""
     student = service_of(request).student
-    return student.retriever.store.catalogue if isinstance(student, Student) and student.retriever else None
+    return student.retriever.store.records if isinstance(student, Student) and student.retriever else None
 
 
 def _page(
-    catalogue: Catalogue, kind: KnowledgeKind | None, domain: str, status: Status | None, offset: int, limit: int
+    held: Records, kind: KnowledgeKind | None, domain: str, status: Status | None, offset: int, limit: int
 ) -> Shelf:
-    records = list(islice(catalogue.records(kind, domain or None, status, offset + limit), offset, None))
+    records = list(islice(held.select(kind, domain or None, status, offset + limit), offset, None))
     kinds: dict[str, int] = {}
     domains: dict[str, int] = {}
     total = 0
-    for (of_kind, of_domain, of_status), number in catalogue.counts().items():
+    for (of_kind, of_domain, of_status), number in held.counts().items():
         if of_status == status or status is None:
             in_kind, in_domain = kind in (None, of_kind), domain in ("", of_domain)
             kinds[of_kind] = kinds.get(of_kind, 0) + number * in_domain

@@ -9,7 +9,7 @@ from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.domain import Record
 from bundlewise.titles import MAX_TITLE
 
-__all__ = ["MAX_ITEMS", "MAX_SESSIONS", "MAX_TITLE", "Buckets", "Limits"]
+__all__ = ["MAX_ITEMS", "MAX_SESSIONS", "MAX_TITLE", "Buckets", "ServerLimits"]
 
 MAX_ITEMS = MAX_PRODUCTS
 MAX_SESSIONS = 64
@@ -17,7 +17,7 @@ REMEMBERED = 10_000
 """Clients whose buckets are kept; a client that is forgotten starts with a full one."""
 
 
-class Limits(Record):
+class ServerLimits(Record):
     """The dials that protect a server; sizes in bytes, times in seconds."""
 
     body: int = Field(default=2**20, ge=1, description="bytes of a request's body")

@@ -23,7 +23,7 @@ Work = Callable[[], Any]
 Result = TypeVar("Result")
 
 
-class Asked(NamedTuple):
+class QueuedSession(NamedTuple):
     """A session to bundle, and what its bundles may be."""
 
     session: Session
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 class Job:
     """A session to bundle, or other work for the student, and who waits for it."""
 
-    def __init__(self, work: Asked | Work, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: QueuedSession | Work, loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         self.done: asyncio.Future[Any] = loop.create_future()
         self.since = time.perf_counter()
@@ -78,7 +78,7 @@ class BatchQueue:
         Raises:
             Refusal: 503, too much waits already.
         """
-        return await self._wait_for(client, [Asked(each, limits.get(each.session_id)) for each in sessions])
+        return await self._wait_for(client, [QueuedSession(each, limits.get(each.session_id)) for each in sessions])
 
     async def do(self, client: str, work: Callable[[], Result]) -> Result:
         """Run other work for the student in the client's turn.
@@ -89,7 +89,7 @@ class BatchQueue:
         (result,) = await self._wait_for(client, [work])
         return result  # type: ignore[no-any-return]
 
-    async def _wait_for(self, client: str, works: Sequence[Asked | Work]) -> list[Any]:
+    async def _wait_for(self, client: str, works: Sequence[QueuedSession | Work]) -> list[Any]:
         waiting = self.waiting
         if waiting + len(works) > self._limit:
             found = (
@@ -138,9 +138,9 @@ class BatchQueue:
             self._meters.waiting.set(self.waiting)
             for job in jobs:
                 self._meters.queued.observe(time.perf_counter() - job.since)
-            await self._answer([job for job in jobs if isinstance(job.work, Asked)])
+            await self._answer([job for job in jobs if isinstance(job.work, QueuedSession)])
             for job in jobs:
-                if not isinstance(job.work, Asked):
+                if not isinstance(job.work, QueuedSession):
                     await self._settle([job], partial(_alone, job.work))
 
     async def _answer(self, jobs: list[Job]) -> None:
@@ -198,15 +198,15 @@ def _stepwise(work: Callable[[], list[Any]], is_wanted: Callable[[], bool]) -> l
         return work()
 
 
-def _asked(jobs: Sequence[Job]) -> list[Asked]:
-    return [job.work for job in jobs if isinstance(job.work, Asked)]
+def _asked(jobs: Sequence[Job]) -> list[QueuedSession]:
+    return [job.work for job in jobs if isinstance(job.work, QueuedSession)]
 
 
 def _alone(work: Work) -> list[Any]:
     return [work()]
 
 
-def answered_once(bundle: Bundle, asked: Sequence[Asked]) -> list[Prediction]:
+def answered_once(bundle: Bundle, asked: Sequence[QueuedSession]) -> list[Prediction]:
     """Bundle sessions of many clients under ids of our own, equal ones once.
 
     Clients' ids may be equal among each other, or those of sessions that the knowledge comes from.
@@ -222,7 +222,7 @@ def answered_once(bundle: Bundle, asked: Sequence[Asked]) -> list[Prediction]:
     return [theirs(found[row], each.session) for row, each in zip(rows, asked, strict=True)]
 
 
-def _likeness(asked: Asked) -> str:
+def _likeness(asked: QueuedSession) -> str:
     """Return what two questions share that have one answer; prices count where limits do."""
     session, limits = asked
     prices = [item.price for item in session.items] if limits else []

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bundlewise.errors import UsageError
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.refusals import error_body
 
 READ_AT_ONCE = 8192
@@ -130,7 +130,7 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
+def serve(app: FastAPI, host: str, port: int, limits: ServerLimits) -> None:
     """Serve until a signal; open requests then have time to finish."""
     log_to_stderr()
     config = uvicorn.Config(

@@ -17,7 +17,7 @@ from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.student.limits import NO_LIMITS
 from bundlewise.agents.student.limits import Limits as BundleLimits
 from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
-from bundlewise.server.limits import Limits
+from bundlewise.server.limits import ServerLimits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queues import BatchQueue
 from bundlewise.server.refusals import plainly
@@ -74,7 +74,7 @@ CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
 class Service:
     """One student, served; started and stopped with the app."""
 
-    def __init__(self, student: KnowingBundler, limits: Limits, meters: Meters) -> None:
+    def __init__(self, student: KnowingBundler, limits: ServerLimits, meters: Meters) -> None:
         self.student, self.meters = student, meters
         self.queue = BatchQueue(student.answer, meters, limits.waiting)
         self.threads = CapacityLimiter(limits.concurrent)

@@ -210,7 +210,7 @@ class FoundKnowledge(BaseModel):
         return cls(records=[Why(id=r.id, kind=r.kind, domain=r.domain, text=r.text, score=score) for r, score in found])
 
 
-class FoundBundle(BaseModel):
+class AnsweredBundle(BaseModel):
     """Products that belong together, the shopper's intent, and how sure the student is of its pairs, 0 to 1."""
 
     items: list[BundledItem]
@@ -230,7 +230,7 @@ class BundledSession(BaseModel):
     outcome: Outcome
     reason: str
     cut: str
-    bundles: list[FoundBundle]
+    bundles: list[AnsweredBundle]
     left_out: list[BundledItem]
     knowledge: list[Why]
     usage: Usage

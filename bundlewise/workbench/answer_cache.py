@@ -102,9 +102,9 @@ class Bench:
             todo = [place for place, value in enumerate(kept) if value is None]
             found = student.answer([sessions[place] for place in todo], form=self.form, repairs=self.repairs)
         self.asked += len(todo)
-        new = {place: prediction.model_dump_json() for place, prediction in zip(todo, found, strict=True)}
-        self.cache.keep([(keys[place], value) for place, value in new.items()])
-        return [Prediction.model_validate_json(new.get(place) or str(value)) for place, value in enumerate(kept)]
+        new = dict(zip(todo, found, strict=True))
+        self.cache.keep([(keys[place], prediction.model_dump_json()) for place, prediction in new.items()])
+        return [new.get(place) or Prediction.model_validate_json(str(value)) for place, value in enumerate(kept)]
 
     def calibrate(self, library: Library, sessions: Sequence[Session]) -> Reading:
         """Find out on annotated training sessions how the student is to be read under these prompts; kept too.

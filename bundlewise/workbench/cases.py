@@ -15,6 +15,7 @@ from bundlewise.errors import BundlewiseError, DataError
 from bundlewise.evaluation.metrics import gjs
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.strictly import read_yaml
+from bundlewise.text import tokens
 from bundlewise.titles import titles_fault
 from bundlewise.workbench.preview import World, rendered
 from bundlewise.workbench.questions import as_object
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 ENDING = ".test.yaml"
 
 
-class Given(Record):
+class CaseSession(Record):
     """A session written out: titles, and bundles by product numbers; or one of a dataset, by its id."""
 
     titles: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class Text(Record):
     most_tokens: int | None = None
 
 
-class Answer(Record):
+class ExpectedAnswer(Record):
     """What must hold of the answer of a model, where one is given: bundles by product numbers, or a least GJS."""
 
     answered: bool | None = None
@@ -60,12 +61,12 @@ class Case(Record):
     """A case: what is given, and what must hold."""
 
     name: str
-    session: Given | None = None
+    session: CaseSession | None = None
     variables: dict[str, Any] | None = None
     knowledge: tuple[str, ...] = ()
     hints: dict[str, str] = Field(default={}, description="'1+2': often")
     rendered: Text = Text()
-    answer: Answer | None = None
+    answer: ExpectedAnswer | None = None
 
 
 class Answers(Protocol):
@@ -160,7 +161,7 @@ def _rendered(template: str, case: Case, world: World) -> tuple[str, Session | N
     return "\n".join(prompt.text.rstrip("\n") for prompt in prompts), session, retrieved
 
 
-def _session(given: Given) -> Session:
+def _session(given: CaseSession) -> Session:
     if given.data:
         known = {session.session_id: session for session in load(given.data)}
         if given.id not in known:
@@ -204,7 +205,7 @@ def _text_faults(wanted: Text, text: str, world: World) -> Iterator[str]:
         yield f"{tokens:,} tokens, more than {wanted.most_tokens:,}"
 
 
-def _answer_faults(wanted: Answer, session: Session, found: "Prediction") -> Iterator[str]:
+def _answer_faults(wanted: ExpectedAnswer, session: Session, found: "Prediction") -> Iterator[str]:
     groups, said = found.groups, [list(bundle.items) for bundle in found.bundles]
     if wanted.answered is not None and bool(groups) != wanted.answered:
         yield f"answered {said or 'nothing'} ({found.reason or found.outcome})"
@@ -215,5 +216,6 @@ def _answer_faults(wanted: Answer, session: Session, found: "Prediction") -> Ite
     if wanted.intent_words is not None:
         low, high = wanted.intent_words
         for bundle in found.bundles:
-            if not low <= len(bundle.intent.split()) <= high:
-                yield f"intent {bundle.intent!r} has {len(bundle.intent.split())} words, not {low} to {high}"
+            count = len(bundle.intent.split() if bundle.intent.isascii() else tokens(bundle.intent))
+            if not low <= count <= high:
+                yield f"intent {bundle.intent!r} has {count} words, not {low} to {high}"

@@ -10,7 +10,7 @@ from bundlewise.workbench.preview import Rendered, World, rendered
 from bundlewise.workbench.variants import Variant
 
 
-class Difference(Record):
+class TemplateDifference(Record):
     """A template whose prompts differ: for how many of the sessions, by how many tokens a prompt, and the lines."""
 
     template: str
@@ -22,7 +22,7 @@ class Difference(Record):
 
 def differences(
     a: Variant, b: Variant, sessions: Sequence[Session], worlds: Sequence[World], shown: int
-) -> list[Difference]:
+) -> list[TemplateDifference]:
     """Return for each template that is not the same in both what it renders differently over the sessions.
 
     `samples` holds for the first few sessions that differ what they are about, and a unified diff.
@@ -34,7 +34,7 @@ def differences(
         samples = tuple((y[0].about if y else x[0].about, _diff(a, b, x, y)) for x, y in differ[:shown])
         deltas = [_tokens(y) - _tokens(x) for x, y in pairs if x and None not in (_tokens(x), _tokens(y))]  # type: ignore[operator]
         mean = round(sum(deltas) / len(deltas), 1) if deltas else None
-        found.append(Difference(template=name, differ=len(differ), of=len(pairs), tokens=mean, samples=samples))
+        found.append(TemplateDifference(template=name, differ=len(differ), of=len(pairs), tokens=mean, samples=samples))
     return found
 
 

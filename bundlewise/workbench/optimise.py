@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from bundlewise.agents.teacher.ask import Asks
+from bundlewise.agents.teacher.caps import CapError
 from bundlewise.agents.teacher.contracts import Rewrite
-from bundlewise.agents.teacher.room import CapError
 from bundlewise.domain import Grouping, Prediction, Record, Session
 from bundlewise.errors import DataError, PromptError, UsageError
 from bundlewise.evaluation.metrics import gjs

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from difflib import unified_diff
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from bundlewise.domain import Prediction, Session
 from bundlewise.evaluation.metrics import SessionScore
 from bundlewise.evaluation.scores import decimal
 from bundlewise.files import write_text
 from bundlewise.prompts.library import using
+from bundlewise.reports.page import filled
 from bundlewise.workbench.compare import Comparison, Entry
 from bundlewise.workbench.preview import Rendered, World, rendered
 from bundlewise.workbench.variants import Variant
@@ -30,21 +28,19 @@ def write_page(path: Path, comparison: Comparison, worlds: Sequence[World], abou
         worlds: what the prompts of its sessions depend on, in the same order.
         about: what the header says of it, by name.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = files("bundlewise.workbench").joinpath("compare.html.jinja").read_text(encoding="utf-8")
     first, *others = comparison.entries
     places = list(dict.fromkeys(place for entry in others for place in comparison.flips(entry)))
-    page = environment.from_string(text).render(
-        about=about,
-        names=[entry.variant.name for entry in comparison.entries],
-        rows=[_row(entry, comparison) for entry in comparison.entries],
-        charts=[{"name": entry.variant.name, "svg": _chart(entry)} for entry in others],
-        sources=[_source(first.variant, entry.variant) for entry in others],
-        flipped=len(places),
-        seen=comparison.seen,
-        flips=[_flip(comparison, place, worlds[place]) for place in places[:FLIPS]],
-    )
-    write_text(path, page)
+    told = {
+        "about": about,
+        "names": [entry.variant.name for entry in comparison.entries],
+        "rows": [_row(entry, comparison) for entry in comparison.entries],
+        "charts": [{"name": entry.variant.name, "svg": _chart(entry)} for entry in others],
+        "sources": [_source(first.variant, entry.variant) for entry in others],
+        "flipped": len(places),
+        "seen": comparison.seen,
+        "flips": [_flip(comparison, place, worlds[place]) for place in places[:FLIPS]],
+    }
+    write_text(path, filled("bundlewise.workbench", "compare.html", told))
 
 
 def _row(entry: Entry, comparison: Comparison) -> dict[str, str]:

@@ -24,7 +24,7 @@ SCORES = ("gjs", "v2_precision", "v2_recall", "v2_coverage", "exact_precision", 
 _LINE = re.compile(r"line (\d+)")
 
 
-class Fault(Record):
+class TemplateFault(Record):
     """What is wrong with a template as it was edited, and in which line, where one is known."""
 
     message: str
@@ -59,7 +59,7 @@ class Shown(Record):
     fingerprint: str = ""
     prompts: tuple[Rendered, ...] = ()
     note: str = ""
-    fault: Fault | None = None
+    fault: TemplateFault | None = None
 
 
 class Answered(Record):
@@ -78,7 +78,7 @@ class Tried(Record):
     before: Answered | None = None
     after: Answered | None = None
     warning: str = ""
-    fault: Fault | None = None
+    fault: TemplateFault | None = None
 
 
 class Playground:
@@ -155,7 +155,7 @@ class Playground:
             except UsageError as error:  # The template is sound; this session is nothing that it is asked about.
                 return Shown(fingerprint=library.fingerprint(name), note=str(error))
 
-    def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> Fault | None:
+    def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> TemplateFault | None:
         """Return what is wrong with an edited template before the student is kept by it, if anything is."""
         check_name(name)
         with rendering_outside(), allowance():
@@ -221,10 +221,10 @@ class Playground:
         return f"the student was tuned on another {what}; what it loses may be habit and not wording" if changed else ""
 
 
-def fault_of(error: BundlewiseError) -> Fault:
+def fault_of(error: BundlewiseError) -> TemplateFault:
     """Return an error about a template with the line that it names."""
     found = _LINE.search(str(error))
-    return Fault(message=str(error), line=int(found[1]) if found else None)
+    return TemplateFault(message=str(error), line=int(found[1]) if found else None)
 
 
 def _of_student(library: Library) -> str:

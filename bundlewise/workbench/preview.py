@@ -23,7 +23,7 @@ Span = tuple[int, int]
 Prompt = TypeVar("Prompt", JudgePrompt, str)
 
 
-class Part(Record):
+class PromptPart(Record):
     """A piece of a prompt: who says it (text, system, user, assistant), and where knowledge stands in it."""
 
     template: str
@@ -43,7 +43,7 @@ class Rendered(Record):
     template: str
     fingerprint: str
     about: str
-    parts: tuple[Part, ...]
+    parts: tuple[PromptPart, ...]
     cut: str = ""
     opening: int = 0
     estimated: bool = False
@@ -249,15 +249,15 @@ def _asked(question: Question, world: World) -> Rendered:
     )
 
 
-def _part(template: str, text: str, plain: str | None, world: World) -> Part:
+def _part(template: str, text: str, plain: str | None, world: World) -> PromptPart:
     spans = added(plain, text) if plain is not None else ()
-    return Part(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
+    return PromptPart(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
 
 
-def _estimated(template: str, message: dict[str, str], plain: str | None) -> Part:
+def _estimated(template: str, message: dict[str, str], plain: str | None) -> PromptPart:
     text = message["content"]
     spans = added(plain, text) if plain is not None else ()
-    return Part(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
+    return PromptPart(template=template, role=message["role"], text=text, tokens=estimate(text), knowledge=spans)
 
 
 def estimate(text: str) -> int:

@@ -9,8 +9,7 @@ from bundlewise.agents.chat.client import ChatEndpoint
 from bundlewise.agents.ledger.calls import CallLedger, Reply
 from bundlewise.agents.teacher import contracts
 from bundlewise.agents.teacher.ask import Asks, messages_of, repaired
-from bundlewise.agents.teacher.contracts import Kinds, schema_of
-from bundlewise.agents.teacher.contracts import Reply as Typed
+from bundlewise.agents.teacher.contracts import Kinds, Typed, schema_of
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.large import LargeTeacher
 from bundlewise.agents.teacher.patterns import mine
@@ -53,7 +52,7 @@ class Question:
         return [front.system, self.template] if front.system else [self.template]
 
 
-class Overheard(Asks):
+class QuestionRecorder(Asks):
     """Asks nobody: notes what is asked and goes on with a stand-in of the usual size."""
 
     def __init__(self) -> None:
@@ -122,7 +121,7 @@ def _records(retrieved: Retrieved) -> list[Any]:
 
 
 def _heard(ask: Callable[[LargeTeacher], object]) -> list[Question]:
-    asker = Overheard()
+    asker = QuestionRecorder()
     ask(LargeTeacher(asker))
     return asker.heard
 
@@ -146,7 +145,7 @@ def _reflected(session: Session, _: Retrieved, known: Sequence[Session]) -> list
 
 def _drawn(session: Session, _: Retrieved, known: Sequence[Session]) -> list[Question]:
     """Ask about what a few sessions taught, this one first where it taught something."""
-    teacher = LargeTeacher(Overheard())
+    teacher = LargeTeacher(QuestionRecorder())
     others = [s for s in known if s.split == "train" and s.bundles and s.session_id != session.session_id]
     reflections, propose = [], _proposer(session, known)
     for each in [_annotated(session, "teacher_rules"), *others[:SESSIONS_OF_LESSONS]]:

@@ -1,6 +1,6 @@
-"""The catalogue of the templates, README.md, written from their front matter.
+"""The overview of the templates, README.md, written from their front matter.
 
-After a change of front matter: `python -m bundlewise.prompts.catalogue`.
+After a change of front matter: `python -m bundlewise.prompts.overview`.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from bundlewise.prompts.template import FrontMatter
 
 HEAD = """# The prompts
 
-Written from the templates' front matter: `python -m bundlewise.prompts.catalogue`.
+Written from the templates' front matter: `python -m bundlewise.prompts.overview`.
 
 One file a template: front matter in YAML, then a Jinja body, rendered strictly in a sandbox. A missing variable is an
 error, and a title or record cannot leave its line. `bundlewise prompts` lists their fingerprints, which are of bodies
@@ -24,8 +24,8 @@ cases of a template, for `bundlewise prompts test`.
 """
 
 
-def catalogue() -> str:
-    """Return the catalogue as Markdown."""
+def overview() -> str:
+    """Return the overview as Markdown."""
     return HEAD + "".join(_row(SHIPPED.front(name)) for name in TEMPLATES)
 
 
@@ -45,4 +45,4 @@ def _answer(front: FrontMatter) -> str:
 
 
 if __name__ == "__main__":
-    write_text(Path(__file__).with_name("README.md"), catalogue())
+    write_text(Path(__file__).with_name("README.md"), overview())

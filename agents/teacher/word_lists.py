@@ -1,9 +1,18 @@
 """Plain words: those that speak of products at large or mean much else, and ordinary English about shopping."""
 
+ROOT = 5
+"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
+
 
 def set_of(text: str) -> frozenset[str]:
     """Return the words of a text."""
     return frozenset(text.split())
+
+
+def same_root(one: str, other: str) -> bool:
+    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
+    short, long = sorted((one, other), key=len)
+    return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
 
 
 FREE = set_of("""
@@ -23,10 +32,21 @@ FREE = set_of("""
 """Words for products at large, and words that mean something else as well: no text names a product by them alone."""
 
 SHELVES = set_of("""
-    beverage bottle bread cake camera candy chocolate condiment dessert dish dress fruit laptop meat phone pouch sauce
-    seasoning shirt shoe snack sugar sweetener tablet toy tv vegetable
+    bag beverage bottle bread cake camera candy chocolate computer costume dessert desktop dress drink
+    fruit hosiery jewelry laptop lingerie meat nut pc phone pouch protector sauce seafood seasoning seed shirt shoe
+    sleepwear snack spice sugar supplement sweetener swimwear tablet toy tv underwear vegetable
 """)
 """Those of the words above that mean certain products and nothing else: strange where the data hold none of them."""
+
+QUALIFIERS = set_of("""
+    accessory apparel assortment base bite blend board body brand bulk bundle care clear clothing collection color
+    colour component device display electronic equipment fit flavor flavour food form gear group home household
+    ingredient item kind kit kitchen label light line link match material media mix model module network office one
+    other pack pair part peripheral photo piece plain point power product protection purpose range ready session set
+    setup side size sound sport staple storage style supply sweet system theme thing topping treat treatment two type
+    unit use variety version way work
+""")
+"""Words that say how or for what a product is, and name no product with another word."""
 
 ORDINARY = set_of("""
     about after all also although and annotation another any are as at be because before both but buyer by cents
@@ -49,3 +69,14 @@ AT_LARGE = set_of("""
     wall wardrobe water wearable wiring workwear
 """)
 """Words of things that stand for whole shelves of products, or for how products are made, worn and used."""
+
+GOODS = set_of("""
+    adjuster album amp backdrop battery biscotti bodysuit booster bracket brush calibrator cami caramel cereal
+    chestnut chip choker chopper cooktop dehumidifier deodorizer dongle earbud enclosure extender farro frother
+    ginger goggle gochujang handset headset heatsink hoodie jean jegging jerky jersey keycap keychain kimchi
+    kombucha laminator lehenga loafer matcha mic microphone monitor motherboard mouthguard multimeter necktie
+    olive onesie organizer pajama pedalboard pendant player polo printer quinoa remote romper scanner scrunchy
+    shapewear shaver siren skort smartphone smartwatch soundbar speaker splitter ssd subwoofer sweatpant t-shirt
+    shorts tee teleprompter tights touchpad trackpad tracksuit transceiver transmitter turntable wetsuit
+""")
+"""Words for goods that a list of things lacks, as they are new or mean something else first."""

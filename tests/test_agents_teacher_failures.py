@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundlewise.agents.teacher.outcomes import Outcomes, StageError, remedy_for
+from bundlewise.agents.teacher.failures import Outcomes, StageError, remedy_for
 from bundlewise.agents.teacher.tally import Tally
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from samples import session
 
-from bundlewise.agents.teacher.mentions import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.data.sessions import load
 
 DESK = session("desk", ["Glide 11 Mouse", "Foam Pad", "Wool Rug"], ((0, 1),))
@@ -117,7 +117,18 @@ def test_a_thing_that_no_data_holds_is_refused_where_it_is_spoken_of_as_there(te
     assert foreign(f"A mouse 1 and a pad 2 on a rug 3. {text}", DESK, KINDS, KNOWN).startswith("it speaks of ")
 
 
-@pytest.mark.parametrize("text", ["The mouse works best beside the trampoline.", "With the mouse, guitars."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The mouse works best beside the trampoline.",
+        "With the mouse, guitars.",
+        "I keep the guitar with the mouse.",
+        "The mouse goes into the canoe.",
+        "A guitar looks odd.",
+        "The hoodie looks good with the mouse.",
+        "The phone case is odd beside the mouse.",
+    ],
+)
 def test_a_thing_that_is_merely_mentioned_is_told_to_a_teacher(text: str) -> None:
     assert foreign(text, DESK, KINDS, KNOWN) == ""
     assert strangers(text, DESK, KINDS, KNOWN)
@@ -132,6 +143,8 @@ def test_a_thing_that_is_merely_mentioned_is_told_to_a_teacher(text: str) -> Non
         "The mousepads and the rugs go together.",
         "There is no trampoline.",
         "The mouse has a scarf theme.",
+        "The mouse is for a tent and a canoe.",
+        "The trampoline 1 is odd.",
     ],
 )
 def test_things_at_large_purposes_and_words_of_one_root_are_fine(text: str) -> None:
@@ -178,3 +191,10 @@ def test_a_shelf_that_the_data_do_not_hold_is_strange_and_a_word_for_products_at
     assert strangers(f"A mouse and a pad. {text}", DESK, KINDS, KNOWN) == told
     shops = Vocabulary.of([*KINDS, "running shoe", "linen shirt"])
     assert strangers(f"A mouse and a pad. {text}", DESK, KINDS, shops) == ""
+
+
+def test_other_words_that_titles_of_the_same_kind_share_are_no_strangers() -> None:
+    text = "A mouse and a pad. I keep the trackball here."
+    assert strangers(text, DESK, KINDS, KNOWN) == "trackball"
+    titled = [("mouse", f"Klang Trackball {n}") for n in range(2)]
+    assert strangers(text, DESK, KINDS, Vocabulary.of(KINDS, titled)) == ""

@@ -1,4 +1,4 @@
-"""The room under the caps of a run: what a call may take is put aside before it is sent, so that no cap is passed.
+"""The caps on what a teacher may take: the room that is left under them, for all threads of a run.
 
 What a call takes at most is far more than what it usually takes. So a call that does not fit waits for those that are
 on their way, whose room comes free. Near a cap it is sent with a shorter greatest length, as answers so far need.
@@ -56,7 +56,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Part:
+class Reservation:
     """What is put aside for one call, in tokens; `limit` is the greatest length of its answer, None the usual one."""
 
     read: int
@@ -73,7 +73,7 @@ class Room:
     most: int
     wait: Callable[[float], None]
     _changed: Condition = field(default_factory=Condition)
-    _taken: list[Part] = field(default_factory=list)
+    _taken: list[Reservation] = field(default_factory=list)
     _sizes: dict[str, Sizes] = field(default_factory=dict)
     _over: str = ""
     _beyond: int = 0
@@ -117,7 +117,7 @@ class Room:
             with self._changed:
                 self._beyond = max(self._beyond, reply.tokens_out)
 
-    def _take(self, stage: str, estimate: int) -> Part:
+    def _take(self, stage: str, estimate: int) -> Reservation:
         with self._changed:
             while True:
                 self.wait(0.0)
@@ -134,17 +134,17 @@ class Room:
                 else:
                     self._changed.wait(POLL)
 
-    def _fitting(self, stage: str, estimate: int) -> tuple[Part | None, str]:
+    def _fitting(self, stage: str, estimate: int) -> tuple[Reservation | None, str]:
         """Return the part that fits, a whole one or one as the answers so far need it, or the cap in the way."""
         read, longest = self._usual(stage, estimate)
-        whole = Part(max(estimate, read), max(self.most, longest, ceil(TIGHT * self._beyond)))
+        whole = Reservation(max(estimate, read), max(self.most, longest, ceil(TIGHT * self._beyond)))
         cap = self._reached(whole)
         if not cap or self._beyond:
             return (None if cap else whole), cap
         limit = min(self.most, ceil(AMPLE * longest))
         if not self._taken:
             limit = min(limit, self._left(read))
-        part = Part(read, limit, limit)
+        part = Reservation(read, limit, limit)
         is_enough = longest and limit >= min(self.most, ceil(TIGHT * longest))
         return (part if is_enough and not self._reached(part) else None), cap
 
@@ -157,7 +157,7 @@ class Room:
             return ceil(READ * anywhere.share * estimate), ceil(ELSEWHERE * anywhere.written)
         return estimate, 0
 
-    def _reached(self, part: Part) -> str:
+    def _reached(self, part: Reservation) -> str:
         """Return the option of the cap that a part more could pass; nothing where it fits."""
         caps, parts = self.caps, [*self._taken, part]
         if caps.cost is not None:

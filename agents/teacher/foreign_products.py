@@ -1,14 +1,16 @@
 """Checks of a text about a session: its product numbers, quoted phrases and product words must be the session's."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 
-from bundlewise.agents.teacher.counting import foreign_number
-from bundlewise.agents.teacher.plain_words import FREE, ORDINARY, SHELVES
+from bundlewise.agents.teacher.contracts import as_kind
+from bundlewise.agents.teacher.product_numbers import foreign_number
 from bundlewise.agents.teacher.things import Spoken
+from bundlewise.agents.teacher.word_lists import AT_LARGE, FREE, GOODS, ORDINARY, SHELVES
 from bundlewise.domain import Session
 from bundlewise.text import head_noun, words
 
@@ -18,6 +20,8 @@ _QUOTED = re.compile(
     r"(?<=\w)['\u2019\u2018\u203a`](?!\w)"
 )
 _SENTENCE = re.compile(r"(?<=[.;:!?])\s+")
+SHARE = 0.05
+"""Share of the titles of a kind that hold a word which makes it another word for the kind."""
 _ABSENT = re.compile(r"\b(?:missing|absent|lacks?|without)\b", re.IGNORECASE)
 _PREDICATES = ("is", "are", "was", "be", "as", "like", "to", "for", "of", "not", "really", "from", "into", "than", "on")
 _BEFORE = "".join(rf"(?<!\b{word} )" for word in _PREDICATES)
@@ -54,14 +58,19 @@ class Vocabulary:
     nouns: frozenset[str] = frozenset()
     phrases: frozenset[str] = frozenset()
     known: frozenset[str] = frozenset()
+    akin: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, kinds: Iterable[str]) -> "Vocabulary":
-        """Return the words of kinds."""
+    def of(cls, kinds: Iterable[str], titled: Iterable[tuple[str, str]] = ()) -> "Vocabulary":
+        """Return the words of kinds, and those that several titles of a kind share, of kinds beside titles."""
         named = [stems for each in set(kinds) if (stems := _stems(each))]
         phrases = {" ".join(stems[-2:]) for stems in named if len(stems) > 1 and not FREE.intersection(stems[-2:])}
         known = frozenset(stem for stems in named for stem in stems)
-        return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases), known)
+        return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases), known, _akin(titled))
+
+    def like(self, kinds: Sequence[str]) -> frozenset[str]:
+        """Return the words of titles of the same kinds: other words for the same products."""
+        return frozenset[str]().union(*(self.akin.get(as_kind(kind), frozenset()) for kind in kinds))
 
 
 def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
@@ -76,18 +85,12 @@ def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Voc
     This is stricter than `foreign`: a word that is merely mentioned counts too, unless its sentence says that it is
     missing. It serves for telling a teacher, who can put the thought in other words.
     """
-    said = _Said(text, session, tuple(kinds), vocabulary)
-    sentences = [_Sentence(part, said.own, vocabulary) for part in _SENTENCE.split(text)]
-    there = [each for each in sentences if not _ABSENT.search(each.text)]
+    said, akin = _Said(text, session, tuple(kinds), vocabulary), vocabulary.like(kinds)
     # A word such as "shoe" speaks of products at large where the data hold shoes, and of a strange one elsewhere.
-    shelves = SHELVES - vocabulary.known - said.own if vocabulary.known else frozenset()
-    return _listed(
-        [
-            noun
-            for each in there
-            for noun in (*each.strange, *each.spoken.mentioned(), *(stem for stem in each.stems if stem in shelves))
-        ]
-    )
+    shelves = SHELVES - vocabulary.known if vocabulary.known else frozenset[str]()
+    goods = (vocabulary.nouns - AT_LARGE) | GOODS | shelves
+    there = [Spoken(part, said.own, akin, goods) for part in _SENTENCE.split(text) if not _ABSENT.search(part)]
+    return _listed([noun for each in there for noun in each.mentioned()])
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,18 @@ class _Sentence:
             form.format(some=some, product=each) for form in forms for some, each in ((_SOME, one), (_THE, one + "e?s"))
         )
         return any(re.search(each, self.text, re.IGNORECASE) for each in named)
+
+
+def _akin(titled: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """Return for every kind the words that at least two of its titles hold, and one of twenty."""
+    titles: dict[str, set[str]] = {}
+    for kind, title in titled:
+        titles.setdefault(as_kind(kind), set()).add(title)
+    found = {}
+    for kind, those in titles.items():
+        counts = Counter(stem for title in those for stem in set(_stems(title)))
+        found[kind] = frozenset(stem for stem, count in counts.items() if count >= max(2, SHARE * len(those)))
+    return found
 
 
 def _stems(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bundlewise.agents.ledger.calls import Reply
-from bundlewise.agents.teacher.room import CapError, Caps, Room
+from bundlewise.agents.teacher.caps import CapError, Caps, Room
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.errors import StoppedError
 from bundlewise.models.prices import Price

@@ -1,0 +1,144 @@
+"""Kinds held against their titles and the kinds of titles like them; one that does not fit gives way to the title."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+
+from bundlewise.agents.teacher.kind_fit import FEW, WEARERS, stem_of, stems_of
+from bundlewise.agents.teacher.word_lists import same_root, set_of
+from bundlewise.text import head_noun, words
+from bundlewise.text import kind as kind_of
+
+NEIGHBOURS = 80
+COMMON = 0.1
+"""Share of all titles that hold a word above which it makes no two of them alike."""
+RARE = 0.02
+"""Share of all titles that hold a word up to which it tells what a product is for, as in `drone part`."""
+LIFT = 1.5
+"""How many times as often as among all titles a kind stands among those like a title that it fits."""
+_LOOSE = set_of("""
+    accessory assortment bundle collection component device equipment gear item kit pack part piece product set supply
+""")
+"""Last words of kinds that could be said of anything: the words before them count as well."""
+Kinds = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A kind that fits neither its title nor the kinds of titles like it, and what takes its place."""
+
+    kind: str
+    title: str
+    instead: str
+
+
+def settled(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], list[Misfit]]:
+    """Return the kinds of every session, those of its title where one does not fit, and which do not."""
+    around, found, misfits = KindsAround(titles, kinds), dict[str, tuple[str, ...]](), list[Misfit]()
+    for key, named in kinds.items():
+        right = []
+        for kind, title in zip(named, titles[key], strict=True):
+            right.append(kind if around.fits(kind, title, key) else kind_of(title))
+            if right[-1] != kind:
+                misfits.append(Misfit(kind, title, right[-1]))
+        found[key] = tuple(right)
+    return found, misfits
+
+
+class KindsAround:
+    """All titles with the kinds that they have in their sessions."""
+
+    def __init__(self, titles: Kinds, kinds: Kinds) -> None:
+        self._kinds: dict[str, list[tuple[str, str]]] = {}
+        for key, named in kinds.items():
+            for kind, title in zip(named, titles[key], strict=True):
+                self._kinds.setdefault(title, []).append((key, _head(kind)))
+        self._near: dict[tuple[str, str], dict[str, float]] = {}
+
+    @cached_property
+    def _titles(self) -> list[tuple[str, frozenset[str]]]:
+        return [(title, stems_of(title)) for title in sorted(self._kinds)]
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(stem for _, stems in self._titles for stem in stems)
+
+    @cached_property
+    def _holding(self) -> dict[str, list[int]]:
+        """The places of the titles that hold a word, but for words that most hold."""
+        found, most = dict[str, list[int]](), max(FEW, round(COMMON * len(self._titles)))
+        for place, (_, stems) in enumerate(self._titles):
+            for stem in sorted(stems):
+                if self._counts[stem] <= most:
+                    found.setdefault(stem, []).append(place)
+        return found
+
+    @cached_property
+    def _sessions(self) -> dict[str, set[str]]:
+        """The sessions with a kind, by its last word."""
+        found = dict[str, set[str]]()
+        for key, head in (pair for pairs in self._kinds.values() for pair in pairs):
+            found.setdefault(head, set()).add(key)
+        return found
+
+    @cached_property
+    def _usual(self) -> Counter[str]:
+        """How many titles have a kind, by its last word."""
+        return Counter(head for pairs in self._kinds.values() for head in {head for _, head in pairs})
+
+    def fits(self, kind: str, title: str, key: str) -> bool:
+        """Say whether a kind of a session fits its title.
+
+        Its last word is of one root with a word of the title, or the last word of more kinds of titles like it than
+        is usual. A kind that other sessions know is believed where the title names no other kind of those like it.
+        """
+        named = [stem for word in words(kind) if (stem := stem_of(word)) not in WEARERS] or [stem_of(kind)]
+        own = stems_of(title) | {head_noun(kind_of(title))}
+        asked = named if named[-1] in _LOOSE else named[-1:]
+        if any(same_root(one, other) for one in asked for other in own) or self._qualifies(named[:-1], own):
+            return True
+        near = self._heads_near(title, own, key)
+        if self._is_frequent(named[-1], near):
+            return True
+        known = self._sessions.get(named[-1], set()) - {key}
+        others = (head for head in near if head in own and len(self._sessions[head] - {key}) > 1)
+        return bool(known) and not any(self._is_frequent(head, near) for head in others)
+
+    def _qualifies(self, named: Sequence[str], own: frozenset[str]) -> bool:
+        """Say whether a word before the last is of one root with a rare word of the title."""
+        most = max(FEW, RARE * len(self._titles))
+        rare = [stem for stem in own if self._counts[stem] <= most and stem not in WEARERS]
+        return any(same_root(one, other) for one in named for other in rare)
+
+    def _is_frequent(self, head: str, near: Mapping[str, float]) -> bool:
+        return near.get(head, 0.0) * len(self._titles) > LIFT * self._usual[head] > 0
+
+    def _heads_near(self, title: str, own: frozenset[str], key: str) -> dict[str, float]:
+        """Return the last words of the kinds that other sessions give titles like this one, with their shares."""
+        if (title, key) not in self._near:
+            shared, found, number = self._shared(own), dict[str, float](), 0
+            for place in sorted(shared, key=lambda place: (-shared[place], place)):
+                heads = {head: None for other, head in self._kinds[self._titles[place][0]] if other != key}
+                for head in heads:
+                    found[head] = found.get(head, 0.0) + shared[place]
+                if (number := number + len(heads)) >= NEIGHBOURS:
+                    break
+            whole = sum(found.values())
+            self._near[title, key] = {head: weight / whole for head, weight in found.items()}
+        return self._near[title, key]
+
+    def _shared(self, own: frozenset[str]) -> dict[int, float]:
+        """Return how much titles share with a title, by their places; rare words weigh more."""
+        shared = dict[int, float]()
+        for stem in sorted(own & self._holding.keys()):
+            weight = log(1 + len(self._titles) / self._counts[stem])
+            for place in self._holding[stem]:
+                shared[place] = shared.get(place, 0.0) + weight
+        return shared
+
+
+def _head(kind: str) -> str:
+    found = words(kind)
+    return stem_of(found[-1]) if found else ""
