@@ -122,10 +122,7 @@ class Student:
         return found.score
 
     def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
-        training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
-        if not validation:
-            raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-        return fitted(self.model.engine, self.retriever, training, validation)
+        return fitted(self.model.engine, self.retriever, sessions)
 
     @property
     def about(self) -> dict[str, Any]:
