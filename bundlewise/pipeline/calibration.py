@@ -45,8 +45,8 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
     return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
 
 
-def fitted(engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session]) -> CalibratedReading:
-    """Choose the reading of the best mean GJS on validation; a chooser among groupings learns from training.
+def fitted_by_split(engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session]) -> CalibratedReading:
+    """Choose the reading on the annotated validation sessions among these.
 
     Raises:
         UsageError: no annotated validation session can be read.
@@ -54,6 +54,13 @@ def fitted(engine: Engine, retriever: "Retriever | None", sessions: Sequence[Ses
     training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
     if not validation:
         raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
+    return fitted(engine, retriever, training, validation)
+
+
+def fitted(
+    engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
+) -> CalibratedReading:
+    """Choose the reading of the best mean GJS on validation; a chooser among groupings learns from training."""
     known, seen = _retrieved(retriever, training), _retrieved(retriever, validation)
     reading, score = fit_student(engine, validation, seen, learn_chooser(training, known))
     return CalibratedReading(reading=reading, score=score)
