@@ -152,7 +152,7 @@ def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
     engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.model.config, "max_position_embeddings", 100)
-    wordy = held("wordy", ["x" * 1500, "y" * 1500])
+    wordy = held("wordy", ["x" * 900, "y" * 900])
     assert not engine.fits(judge_prompt(wordy, Retrieved()))
     counting = Counting(engine)
     student = of(counting)

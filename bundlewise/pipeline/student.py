@@ -7,13 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
+from bundlewise.agents.student.compose import fitting, judge_prompt, refusal
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
 from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
 from bundlewise.bundles import FoundBundle
+from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import (
     BlindSession,
     Grouping,
@@ -32,7 +33,6 @@ from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
-from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -145,12 +145,10 @@ class Student:
         Raises:
             UsageError: the student cannot read the session: its number of products, or a title.
         """
-        session = products if isinstance(products, Session) else Session.of(products)
-        if reason := titles_fault(session.titles) or unreadable(session):
-            raise UsageError(reason)
+        session = Session.of(products)
         (found,) = self.answer([session])
-        if found.reason == TOO_LONG:
-            raise UsageError(found.reason)
+        if reason := refusal(session, found):
+            raise UsageError(reason)
         return [FoundBundle.of(bundle, session) for bundle in found.bundles]
 
     def answer(
@@ -166,10 +164,11 @@ class Student:
 
         Limits hold by session id. In a notebook a bar shows how far it is.
         """
+        seen = _blind(sessions)
         # Prices are for limits alone, and go beside the sessions.
         bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock, in_notebook("generate", len(sessions), advance) as told:
-            return answer(_blind(sessions), self.context(form, repairs, told, bounds))
+            return answer(seen, self.context(form, repairs, told, bounds))
 
     def as_runnable(self) -> "StudentRunnable":
         """Return it as LangChain's `Runnable`: a session or titles in, bundles out."""
@@ -290,6 +289,7 @@ class Student:
 
 def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
     """Return sessions as the student sees them: this is its door."""
+    require_sessions(sessions)
     return [session.blind() for session in sessions]
 
 
