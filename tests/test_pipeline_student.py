@@ -69,6 +69,9 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held[:1]])
     Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
     assert len(asked) == 2
+    monkeypatch.setattr("bundlewise.pipeline.calibration.code_fingerprint", lambda: "other code")
+    Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    assert len(asked) == 3
     write_sessions(tmp_path / "d.jsonl", KNOWN)
     with pytest.raises(UsageError, match=r"no validation session of .*d\.jsonl is annotated; leave out --calibrate"):
         Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))

@@ -33,6 +33,7 @@ from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
+from bundlewise.source import code_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -205,8 +206,8 @@ class Student:
     ) -> list[Prediction]:
         """Answer sessions into a file; the same call after a stop goes on. `spread` answers elsewhere."""
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
-        prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
-        key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
+        made_by = [code_fingerprint(), fingerprint(*TEMPLATES), student_fingerprints()]
+        key = [self.model.fingerprint, made_by, manifest and manifest.model_dump(), known, form, repairs]
         key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
         dials: dict[str, Any] = {"form": form, "repairs": repairs}
         there = spread and partial(spread, reading=self.reading, settings=dials)
