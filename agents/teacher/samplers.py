@@ -36,7 +36,6 @@ def sample(
     seed: int,
     *,
     embed: Embed | None = None,
-    scores: Sequence[float] | None = None,
 ) -> list[Session]:
     """Return max(1, round(len(sessions) * ratio)) sessions in their original order.
 
@@ -46,12 +45,11 @@ def sample(
         ratio: share to choose, above 0 and at most 1.
         seed: determines what the sampler leaves to chance.
         embed: titles to unit rows, for diversity.
-        scores: quality already reached on each session, for difficulty.
 
     Raises:
-        UsageError: the ratio or sampler is none, diversity has no embedder, or not each session has a score.
+        UsageError: the ratio or sampler is none, or diversity has no embedder.
     """
-    _check(len(sessions), sampler, ratio, scores)
+    _check(sampler, ratio)
     if not sessions or ratio == 1:
         return list(sessions)
     count = max(1, round(len(sessions) * ratio))
@@ -65,17 +63,15 @@ def sample(
                 raise UsageError("sampler 'diversity' has no embedder; give one, or choose another sampler")
             places = by_diversity(sessions, count, seed, embed)
         case "difficulty":
-            places = by_difficulty(sessions, count, seed, scores)
+            places = by_difficulty(_lexical_scores(sessions), count, seed)
     return [sessions[place] for place in sorted(places)]
 
 
-def _check(n: int, sampler: str, ratio: float, scores: Sequence[float] | None) -> None:
+def _check(sampler: str, ratio: float) -> None:
     if sampler not in SAMPLERS:
         raise UsageError(f"no sampler {sampler!r}; choose from {', '.join(SAMPLERS)}")
     if not 0 < ratio <= 1:
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}; 0.5 reads half of the sessions")
-    if scores is not None and len(scores) != n:
-        raise UsageError(f"difficulty needs a score for each session, got {len(scores)} for {n}; score these very ones")
 
 
 def at_random(n: int, count: int, seed: int) -> list[int]:
@@ -129,20 +125,14 @@ def _embedded(sessions: Sequence[Session], embed: Embed) -> Rows:
     return np.concatenate(blocks)
 
 
-def by_difficulty(
-    sessions: Sequence[Session], count: int, seed: int, scores: Sequence[float] | None = None
-) -> list[int]:
-    """Take the hardest: the sessions with the lowest scores, ties shuffled by seed.
-
-    A score is the GJS that something plain reaches on the session. Without scores that is word-overlap
-    clusters, their threshold chosen on these very sessions.
-    """
-    reached = _lexical_scores(sessions) if scores is None else scores
-    shuffled = Random(seed).sample(range(len(sessions)), len(sessions))
-    return sorted(shuffled, key=lambda place: reached[place])[:count]
+def by_difficulty(scores: Sequence[float], count: int, seed: int) -> list[int]:
+    """Take the hardest: the sessions with the lowest scores, ties shuffled by seed."""
+    shuffled = Random(seed).sample(range(len(scores)), len(scores))
+    return sorted(shuffled, key=lambda place: scores[place])[:count]
 
 
 def _lexical_scores(sessions: Sequence[Session]) -> list[float]:
+    """Return the GJS of word-overlap clusters on each session, their threshold chosen on these very sessions."""
     similarity = [baselines.overlap(session.titles) for session in sessions]
     truths = [session.groups for session in sessions]
     threshold = baselines.choose_threshold(similarity, truths)
