@@ -89,11 +89,6 @@ calibrate_option = click.option(
 )
 
 
-def note(said: str) -> None:
-    """Say on stderr what is worth saying: stdout is for data."""
-    click.echo(said, err=True)
-
-
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of retrieval; what is not given keeps its default."""
     for name, field in reversed(Policy.model_fields.items()):
