@@ -97,7 +97,7 @@ class Student:
             found.calibrate(sessions, note)
         return found
 
-    def calibrate(self, sessions: Sequence[Session], note: Note) -> None:
+    def calibrate(self, sessions: Sequence[Session], note: Note = lambda _: None) -> None:
         """Find out on the annotated validation sessions among these how to read the student, and read it so.
 
         What was found out is kept in the cache under all that it depends on, so only the first start takes minutes.
