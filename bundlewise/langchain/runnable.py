@@ -14,7 +14,7 @@ Products = Session | Sequence[str | Item]
 """A session, or its products as titles or items."""
 
 
-class AnswersSessions(Protocol):
+class Answers(Protocol):
     """What is needed of a student."""
 
     def answer(self, sessions: Sequence[Session]) -> list[Prediction]:
@@ -24,7 +24,7 @@ class AnswersSessions(Protocol):
 class StudentRunnable(Runnable[Products, list[FoundBundle]]):
     """A student that can be composed: `student.as_runnable() | ...`; a batch is answered at once."""
 
-    def __init__(self, student: AnswersSessions) -> None:
+    def __init__(self, student: Answers) -> None:
         self.student = student
 
     def invoke(self, input: Products, config: RunnableConfig | None = None, **_: Any) -> list[FoundBundle]:

@@ -281,8 +281,11 @@ class Student:
     def _probabilities(self, sessions: Sequence[BlindSession], retrieved: Sequence[Retrieved]) -> list[Matrix]:
         engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
         prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in rows]
-        likely, judged = self.reading.likely, zip(rows, judge_as_read(engine, prompts, self.reading), strict=True)
-        return [likely(each.log_odds, affinity_of(known, len(session.items))) for (session, known), each in judged]
+        judged = judge_as_read(engine, prompts, self.reading)
+        found = []
+        for (session, known), judgement in zip(rows, judged, strict=True):
+            found.append(self.reading.likely(judgement.log_odds, affinity_of(known, len(session.items))))
+        return found
 
 
 def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
