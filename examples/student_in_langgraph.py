@@ -8,15 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from bundlewise.settings import quiet_libraries
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 
-quiet_libraries()
-
-from langgraph.graph import END, START, StateGraph  # noqa: E402
-from langgraph.runtime import Runtime  # noqa: E402
-
-from bundlewise.domain import Item, Session  # noqa: E402
-from bundlewise.pipeline.student import Student  # noqa: E402
+from bundlewise import Item, Session, Student
 
 ORDERS = {
     "order-1": [("Padmoor Glide 11 Tablet", 219.99), ("Folio Case for Glide 11", 27.99), ("AA Batteries, 48", 15.49)],

@@ -102,6 +102,14 @@ def lines_of(event: Event) -> Iterator[str]:
             return
 
 
+def words_of(event: Event) -> str:
+    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
+    if isinstance(event, TextEvent):
+        return event.text
+    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
+    return "\n" + "\n".join(rows) + "\n" if rows else ""
+
+
 def money(price: float | None) -> str:
     """Return a price, or that it is not known."""
     return "no price" if price is None else f"{price:,.2f}"
