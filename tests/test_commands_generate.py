@@ -167,7 +167,7 @@ def test_the_labels_form_answers_too_or_says_why_not(generate: Generate, data: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--mode", "sft"), "mode sft does not fit what was given, which makes plain: add --adapter"),
+        (("--mode", "sft"), "mode sft does not match the given options, which make mode plain: add --adapter"),
         (("--mode", "icl+sft"), "which makes plain: add --kb and add --adapter"),
     ],
 )
