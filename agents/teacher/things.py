@@ -138,9 +138,7 @@ class Spoken:
             stem = head_noun(word.removesuffix("'s"))
             before = found[-1][0] if found else ""
             sign = self._sign(word, stem, before, after)
-            if (before == "X" and sign == "O" and stem in FREE - (_LOOSE if self.goods else _ABSTRACT)) or (
-                before == "O" and sign == "O" and self._is_compound(found[-1][1], stem)
-            ):
+            if self._is_joined(found[-1:], sign, stem):
                 found[-1] = ("X", f"{found[-1][1]} {stem}")
             elif before == "I" and word in _STATES:
                 found[-1] = ("V", word)
