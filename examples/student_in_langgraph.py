@@ -21,7 +21,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Shop:
-    """What lives as long as the application does."""
+    """The objects that live as long as the application."""
 
     student: Student
     discount: float = 0.1
@@ -29,14 +29,14 @@ class Shop:
 
 @dataclass(frozen=True)
 class Orders:
-    """What flows: sessions in, offers out."""
+    """The state of the graph: sessions come in, offers go out."""
 
     sessions: list[Session]
     offers: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Change(TypedDict, total=False):
-    """What a node changes."""
+    """The part of the state that a node changes."""
 
     offers: list[dict[str, Any]]
 
