@@ -1,3 +1,3 @@
-"""Product bundles from a shopper's session, by a small model that has learnt a large model's know-how."""
+"""Find product bundles in a shopper's session with a small model that uses the knowledge of a large one."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line every ten seconds; and an end to work nobody waits for."""
+"""Show progress on stderr (a bar on a terminal, else a line every ten seconds), and end work that is not wanted."""
 
 import sys
 import threading
@@ -12,18 +12,18 @@ from bundlewise.terminal import console, one_line
 
 Advance = Callable[..., None]
 EVERY = 10.0
-"""Seconds between two lines; work that takes less says nothing."""
+"""Seconds between two lines; shorter work prints no line."""
 _RUNNING: "list[_Lines]" = []
 _WANTED: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: True)
 
 
 class Unwanted(Exception):
-    """Nobody waits for the work any more."""
+    """The caller no longer waits for the work."""
 
 
 @contextmanager
 def while_wanted(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """Let the work in the block end at its next step once it is not wanted."""
+    """End the work in the block at its next step when `is_wanted` returns false."""
     token = _WANTED.set(is_wanted)
     try:
         yield
@@ -32,10 +32,10 @@ def while_wanted(is_wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def go_on() -> None:
-    """Take a step of long work.
+    """Check between two steps of long work whether to go on.
 
     Raises:
-        Unwanted: nobody waits for it any more.
+        Unwanted: the caller no longer waits for the work.
     """
     if not _WANTED.get()():
         raise Unwanted
@@ -43,7 +43,7 @@ def go_on() -> None:
 
 @contextmanager
 def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
-    """Let `look` end the work of a model, by raising, within each of its layers and not only after a whole pass."""
+    """Call `look` before each part of each layer of a model, so that it can end a forward pass by an exception."""
     layers = getattr(model.get_decoder(), "layers", ())
     # The attention of one layer over thousands of tokens takes half a second.
     parts = [part for layer in layers for part in layer.children() if next(part.children(), None) is not None]
@@ -57,9 +57,9 @@ def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show how far the block is; call what it yields with the number of steps done (default 1).
+    """Show the progress of the block; it yields a function to call with the number of steps done (default 1).
 
-    `advance(1, "loss 0.61")` also changes the note that goes with it.
+    `advance(1, "loss 0.61")` also changes the note that is shown.
     """
     if not total:
         yield lambda *_: None
@@ -93,7 +93,7 @@ def _lines(title: str, total: int) -> Iterator[Advance]:
     lines = _Lines(title, total)
     _RUNNING.append(lines)
     try:
-        # Of works within each other the innermost is told of.
+        # Of nested work, only the innermost prints its progress.
         with told_now_and_then(lambda: lines.now() if _RUNNING[-1:] == [lines] else ""):
             yield lines.advance
     finally:
@@ -111,7 +111,7 @@ def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
                 sys.stderr.write(f"{said}\n")
                 sys.stderr.flush()
 
-    # A thread of its own tells that the work goes on while one step takes long.
+    # A separate thread can print while one step takes long.
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
@@ -122,7 +122,7 @@ def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
 
 
 class _Lines:
-    """How far a piece of work is, told as lines."""
+    """The progress of a piece of work, as lines of text."""
 
     def __init__(self, title: str, total: int) -> None:
         self.title, self.total, self.done, self.note = title, total, 0, ""
@@ -132,18 +132,18 @@ class _Lines:
         self.done, self.note = self.done + steps, note
 
     def now(self) -> str:
-        """Return what is done by now."""
+        """Return the line for this moment."""
         return self.line(time.monotonic() - self.started)
 
     def line(self, seconds: float) -> str:
-        """Return what is done after so many seconds, with the note and the time that is left."""
+        """Return the steps done after so many seconds, with the note and the estimated time left."""
         note = f", {self.note}" if self.note else ""
         left = f", about {duration(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
         return one_line(f"{self.title}: {self.done:,} of {self.total:,}{note}{left if self.done < self.total else ''}")
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: `40 s`, `7 min` or `2.5 h`."""
+    """Return a time in a readable unit: `40 s`, `7 min` or `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
