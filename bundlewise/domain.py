@@ -204,7 +204,7 @@ class Reason(Record):
     """A knowledge record that influenced a bundle.
 
     `score` is the record's cosine, or its share of the evidence for the bundle. `effect` is how much the mean
-    probability of the bundle's pairs falls without the record; a negative effect speaks against the bundle.
+    probability of the bundle's pairs falls without the record; it is negative if the record speaks against the bundle.
     """
 
     id: str

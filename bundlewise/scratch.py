@@ -34,7 +34,7 @@ def follow_umask(folder: Path) -> None:
 
 @contextmanager
 def scratch_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Make a hidden file beside a target, to be renamed to it; the file is removed if the block fails."""
+    """Make a hidden file beside a target, to be renamed to it; otherwise the file is removed after the block."""
     _sweep(target.parent)
     with ExitStack() as cleaning:
         with signals_wait():
@@ -46,7 +46,7 @@ def scratch_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """Make a hidden folder beside a target, to be renamed to it; the folder is removed if the block fails."""
+    """Make a hidden folder beside a target to prepare the target in; the folder is removed after the block."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     with ExitStack() as cleaning:

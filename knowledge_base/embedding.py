@@ -116,7 +116,7 @@ class Embedder(ABC):
         return fingerprint == self.fingerprint
 
     def embed(self, texts: Sequence[str], advance: Advance | None = None) -> Vectors:
-        """Return one unit vector per text, shape (len(texts), dimension); call `advance` with the number of texts done."""
+        """Return one unit vector per text, shape (len(texts), dimension); `advance` is called with the texts done."""
         counts = Counter(texts)
         found = {text: self._known[text] for text in counts if text in self._known}
         if advance and found:

@@ -24,7 +24,7 @@ DIGITS = 6
 """Scores are rounded to so many digits; equal scores are a tie."""
 SPARE = 8
 SYNC, SHARE = 1000, 100
-"""Chroma writes a collection's search graph after so many changes, or after each hundredth of a larger number."""
+"""Chroma writes the search graph of a collection after SYNC changes, or after 1 / SHARE of a large filling."""
 
 Found = list[tuple[str, float]]
 Placed = Knowledge | Pending
@@ -73,7 +73,7 @@ class VectorIndex:
         return self._collections[name]
 
     def put(self, records: Sequence[Knowledge], vectors: Vectors) -> None:
-        """Put these records with their vectors into the collections of their status, and remove them from others."""
+        """Put records with their vectors into the collections of their status, and remove them from the others."""
         places: dict[tuple[str, str, str], list[int]] = {}
         for row, record in enumerate(records):
             home, active = self._name(record.kind, record.domain), record.status == "active"
@@ -102,7 +102,7 @@ class VectorIndex:
                 self._collections[name].delete(ids=list(keys[start : start + BATCH]))
 
     def flush(self) -> None:
-        """Make Chroma write its search graphs to disk; otherwise every opening repeats the changes since the last time."""
+        """Make Chroma write its search graphs to disk, because every opening repeats the changes not yet written."""
         for name, collection in self._collections.items():
             every = collection.configuration_json["hnsw"]["sync_threshold"]
             # Chroma counts the deletion of an unknown id as a change.
@@ -127,7 +127,7 @@ class VectorIndex:
         return [self._collections[name] for name in names if name in self._collections]
 
     def nearest(self, vectors: Vectors, kind: KnowledgeKind, domain: str | None, count: int) -> list[Found]:
-        """Return for each vector the nearest active records with their cosine, best first; ties by smaller id.
+        """Return for each vector the nearest active records with their cosine, best first; ties go by id.
 
         These are `count` records, if there are so many, and every record that ties with the last of them.
         """
@@ -204,7 +204,7 @@ def _to_the_last_tie(hits: Found, count: int) -> Found:
 
 
 HEADER = struct.Struct("<iQQQQ")
-"""The beginning of hnswlib's header: version, offset of the first level, row capacity, number of rows, bytes per row."""
+"""The start of hnswlib's header: version, offset of the first level, row capacity, number of rows, bytes per row."""
 LENGTH = 4
 
 

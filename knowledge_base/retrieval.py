@@ -138,7 +138,7 @@ class Retriever:
         return [self._hinted(s, tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
 
     def explain(self, sessions: Sequence[BlindSession]) -> list[Explanation]:
-        """Return for each session every candidate with its rank, the parts of its score, and the reason of its verdict."""
+        """Return for each session every candidate with its rank, the parts of its score, and the reason why."""
         asked = [query_of(session) for session in sessions]
         kinds = [kind for kind in KNOWLEDGE_KINDS if self.policy.quota(kind)]
         vectors = self.store.embedder.embed(asked if kinds else [])

@@ -1,6 +1,6 @@
-"""The overview of the templates, README.md, written from their front matter.
+"""Write README.md, the overview of the templates, from their front matter.
 
-After a change of front matter: `python -m bundlewise.prompts.overview`.
+Run `python -m bundlewise.prompts.overview` after a change of front matter.
 """
 
 from pathlib import Path
@@ -11,13 +11,13 @@ from bundlewise.prompts.template import FrontMatter
 
 HEAD = """# The prompts
 
-Written from the templates' front matter: `python -m bundlewise.prompts.overview`.
+This page is written from the templates' front matter by `python -m bundlewise.prompts.overview`.
 
-One file a template: front matter in YAML, then a Jinja body, rendered strictly in a sandbox. A missing variable is an
-error, and a title or record cannot leave its line. `bundlewise prompts` lists their fingerprints, which are of bodies
-alone; an adapter carries those of `judge`, `pair` and `name`, a record that of the template that worded it. A folder of
-your own is laid over these by `--prompts DIR` or `BUNDLEWISE_PROMPTS`: `docs/prompts.md`. `NAME.test.yaml` holds the
-cases of a template, for `bundlewise prompts test`.
+Each template is one file: front matter in YAML, then a Jinja body, which is rendered strictly in a sandbox. A missing
+variable is an error, and a title or record always stays on its line. `bundlewise prompts` lists the fingerprints, which
+depend only on the bodies; an adapter holds those of `judge`, `pair` and `name`, a record that of the template that
+worded it. Templates in your own folder (`--prompts DIR` or `BUNDLEWISE_PROMPTS`) replace these: see `docs/prompts.md`.
+`NAME.test.yaml` holds the cases of a template for `bundlewise prompts test`.
 
 | template | what for | variables | answer | used by |
 |---|---|---|---|---|
@@ -38,7 +38,7 @@ def _row(front: FrontMatter) -> str:
 def _answer(front: FrontMatter) -> str:
     output = front.output
     if output is None:
-        return {"wording": "a record's text", "partial": "part of others", "system": "opens a chat"}.get(front.role, "")
+        return {"wording": "a record's text", "partial": "part of others", "system": "system text"}.get(front.role, "")
     if "contract" in output:
         return f"`{output['contract']}`"
     return f"{output.get('description') or 'yes or no'}{', held to it' if front.held else ''}"
