@@ -72,7 +72,7 @@ class LazyGroup(click.Group):
             if isinstance(sys.stdout, PrintableStream) and sys.stdout.has_failed(error):
                 raise
             place = error.filename or "a pipe that was written to"
-            raise PipeError(f"{place} has no reader any more; run it again with one that reads to the end") from error
+            raise PipeError(f"{place} was closed by its reader; use a reader that reads to the end") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the commands without importing them."""

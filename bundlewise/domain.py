@@ -101,7 +101,7 @@ class BlindSession(Session):
     @model_validator(mode="after")
     def _check_titles_alone(self) -> "BlindSession":
         if self.bundles or any(item.category or item.price is not None for item in self.items):
-            raise ValueError("a student sees titles alone; make it by Session.blind()")
+            raise ValueError("a student sees only titles; make it by Session.blind()")
         return self
 
     def blind(self) -> "BlindSession":

@@ -214,7 +214,7 @@ def row_object(row: str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: {error}; {KEEP_ONE}") from error
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", error)
-        raise DataError(f"{where}: not JSON ({reason}); write one object a line") from error
+        raise DataError(f"{where}: not JSON ({reason}); write one object per line") from error
     if not isinstance(value, dict):
-        raise DataError(f"{where}: {type(value).__name__} instead of an object; write one object a line")
+        raise DataError(f"{where}: {type(value).__name__} instead of an object; write one object per line")
     return value

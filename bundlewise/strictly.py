@@ -28,7 +28,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise RepeatedKey(f"the key {name[:60]!r} stands twice in one object")
+            raise RepeatedKey(f"the key {name[:60]!r} occurs twice in one object")
         found[name] = value
     return found
 
@@ -70,7 +70,7 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
         if twice := _repeated(loader, node):
             name, first, second = twice
             lines = f"in line {before + first} and in line {before + second}"
-            raise DataError(f"{path}, line {before + second}: {about}{name!r} stands twice, {lines}; {KEEP_ONE}")
+            raise DataError(f"{path}, line {before + second}: {about}{name!r} occurs twice, {lines}; {KEEP_ONE}")
         if wrong := _endless(node):
             raise DataError(f"{path}, line {before + wrong[1]}: {about}{wrong[0]}; write it out without aliases")
         return loader.construct_document(node)
@@ -112,7 +112,7 @@ def _endless(top: Any) -> tuple[str, int] | None:
         return found
 
     if line := within_itself(top):
-        return "an alias stands within what it stands for", line
+        return "an alias is inside the part that it refers to", line
     return (f"aliases make {sizes[id(top)]:,} values of it", 1) if sizes[id(top)] > MOST_PARTS else None
 
 

@@ -69,7 +69,7 @@ def resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> Sta
     if content["key"] != key:
         raise AdapterError(
             f"{folder} holds a stopped training with other settings or data; "
-            "give the same ones to go on, or choose another folder"
+            "give the same ones to continue, or choose another folder"
         )
     put(parameters, content["parameters"])
     optimizer.load_state_dict(content["optimizer"])

@@ -81,6 +81,7 @@ def opening_of(folder: Path, manifest: Manifest) -> str:
         tokenizer = AutoTokenizer.from_pretrained(folder if is_whole else resolve(manifest.base, offline=True))
     except (BundlewiseError, OSError, ValueError) as error:
         remedy = f"give --adapter the published folder, or run `bundlewise models fetch {manifest.base}`"
-        raise ModelError(f"how the texts of {folder} begin is not known, its base is not here; {remedy}") from error
+        what = f"cannot find out how the texts of {folder} begin: its base is not on this machine"
+        raise ModelError(f"{what}; {remedy}") from error
     adds_it = tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
     return "" if adds_it else tokenizer.bos_token or ""

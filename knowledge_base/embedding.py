@@ -51,8 +51,8 @@ def language_note(embedder: str, titles: Sequence[str], remedy: str = CHOOSE) ->
     if embedder not in ENGLISH or 2 * foreign <= len(titles):
         return ""
     return (
-        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} has learnt English alone: "
-        f"it does not see what is alike in meaning; {remedy}"
+        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} knows only English: "
+        f"it does not recognise similar meanings; {remedy}"
     )
 
 
@@ -77,7 +77,7 @@ class Embedder(ABC):
             return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
         known = KNOWN.get(spec)
         if known and known.role != "embedder":
-            raise UsageError(f"{spec} is a {known.role}, no embedder; {CHOICES}")
+            raise UsageError(f"{spec} is a {known.role}, not an embedder; {CHOICES}")
         try:
             folder = resolve(spec)
         except UsageError as error:
@@ -171,7 +171,7 @@ class LocalEmbedder(Embedder):
         super().__init__(name)
         self.folder = folder
         if not (folder / "modules.json").is_file():
-            raise UsageError(f"{name} holds no modules.json, so it is no sentence-transformers model; {CHOICES}")
+            raise UsageError(f"{name} holds no modules.json, so it is not a sentence-transformers model; {CHOICES}")
 
     @cached_property
     def fingerprint(self) -> str:

@@ -45,7 +45,7 @@ def describe(records: Sequence[Knowledge], sessions: Sequence[KnownSession], abo
         "prompts": sorted({record.provenance.prompt for record in records}),
     }
     if taken := said.keys() & about:
-        raise ValueError(f"a manifest says by itself what {min(taken)} is; give it another name")
+        raise ValueError(f"a manifest has a field {min(taken)} already; give yours another name")
     return said | about
 
 
@@ -103,7 +103,7 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
         found = None
     if _is_recorded(found):
         remedy = f"bundlewise distil --teacher recorded:{path} --data SESSIONS --kb KB"
-        raise UsageError(f"{path} is no pack but what a language model wrote; distil it with its sessions: {remedy}")
+        raise UsageError(f"{path} is a recording of a language model, not a pack; distil it with sessions: {remedy}")
     version = found.get("bundlewise_pack") if isinstance(found, dict) else None
     if version is None:
         raise DataError(f"{path}:1: no manifest; give a file that bundlewise wrote as a pack")

@@ -100,7 +100,7 @@ class _Door:
         """Return why a record is refused; empty if it is accepted."""
         reasons = faults_of(record, self._sessions)
         if record.id in self._lines:
-            reasons.append(f"its id stands already in line {self._lines[record.id]}")
+            reasons.append(f"its id is already in line {self._lines[record.id]}")
         if not reasons:
             self._lines[record.id] = number
         return one_line("; ".join(reasons))[:300]
@@ -159,7 +159,7 @@ def _sift(
         else:
             faults.append(PackFault(number, reason, one_line(line[:300].decode(errors="replace"))))
     if count != manifest["records"]:
-        faults.insert(0, PackFault(1, f"{manifest['records']} records are promised and {count} are here"))
+        faults.insert(0, PackFault(1, f"{manifest['records']} records are announced and {count} are here"))
     elif not faults and checksum.hexdigest() != manifest["checksum"]:
         reason = "the checksum does not fit, though every record is whole: the manifest or the order was changed"
         faults.append(PackFault(1, reason))

@@ -83,7 +83,7 @@ class Place:
         except ValueError:
             pass
         raise UsageError(
-            f"{self.text} is no address of a server; give http://HOST:PORT or http://HOST:PORT/NAME (a-z, 0-9, -, _)"
+            f"{self.text} is not a server address; give http://HOST:PORT or http://HOST:PORT/NAME (a-z, 0-9, -, _)"
         )
 
     @contextmanager

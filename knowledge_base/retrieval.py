@@ -199,7 +199,7 @@ class Retriever:
         foreign = self._not_train.intersection((*record.source_session_ids, *record.supporters))
         view = without(record, own) if not foreign else None
         if view is None:
-            why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this very session"
+            why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this session"
             refused[record.id] = dropped(record, score, why)
         return view
 

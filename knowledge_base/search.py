@@ -32,7 +32,7 @@ def find(
         UsageError: the text is too long.
     """
     if len(text) > LONGEST:
-        raise UsageError(f"the search has {len(text):,} characters; say it in {LONGEST:,}")
+        raise UsageError(f"the search has {len(text):,} characters; shorten it to {LONGEST:,}")
     terms = _terms(text)
     pool, index, held = 4 * count + 8, store.index, store.records
     vector = store.embedder.embed([text] if search != "lexical" else [])
@@ -78,7 +78,7 @@ def _key_of(database: Database, beginning: str) -> str:
         kb = database.path.parent
         raise UsageError(f"no record of {kb} has an id that begins with {beginning!r}; see bundlewise kb list")
     if len(found) > 1 and beginning not in found:
-        raise UsageError(f"{beginning!r} begins several ids ({', '.join(found)}); give more of it")
+        raise UsageError(f"{beginning!r} begins several ids ({', '.join(found)}); give more characters")
     return str(found[0])
 
 

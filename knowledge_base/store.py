@@ -211,7 +211,7 @@ class KnowledgeStore:
     def _refuse_other_writer(self) -> None:
         """Compare the revision with the server's, because the write lock works only on this machine."""
         if self.place.is_server and self._mirror.meta().get("revision") != self.meta.get("published"):
-            raise KnowledgeError(f"somebody else has changed the knowledge base at {self.place}; run again")
+            raise KnowledgeError(f"another machine has changed the knowledge base at {self.place}; run again")
 
     def _refuse_other_splits(self, change: Change) -> None:
         sources = {key for record in change.put for key in (*record.source_session_ids, *record.supporters)}
@@ -220,7 +220,7 @@ class KnowledgeStore:
             if session.id in here and here[session.id] != session:
                 there = f"{here[session.id].split} with item set {here[session.id].items}"
                 raise KnowledgeError(
-                    f"session {session.id} is {session.split} with item set {session.items} in what is to come, "
+                    f"session {session.id} is {session.split} with item set {session.items} in the new data, "
                     f"and {there} in {self.place}; use another knowledge base for other data"
                 )
         known = here | {session.id: session for session in change.sessions}

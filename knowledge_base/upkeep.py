@@ -108,8 +108,8 @@ def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
     for record in store.records.select(status=None):
         body = held.pop(record.id, None)
         if body != record.model_dump_json():
-            yield f"{record.id} {'has no vector' if body is None else 'is not what its vector was made of'}; {remedy}"
-    yield from (f"there is a vector of {key}, which is no record; {remedy}" for key in held)
+            yield f"{record.id} {'has no vector' if body is None else 'changed after its vector was made'}; {remedy}"
+    yield from (f"there is a vector of {key}, but there is no such record; {remedy}" for key in held)
     probes = list(islice(store.records.select(), PROBES))
     vectors = store.index.vectors(probes)
     wanted = store.embedder.embed([retrieval_key(record) for record in probes])
@@ -117,7 +117,7 @@ def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
     for record, vector in zip(probes, wanted, strict=True):
         there = vectors.get(record.id)
         if there is None or there.shape != vector.shape or float(np.abs(there - vector).max()) > NEAR:
-            yield f"{record.id} has a vector that its text does not give; {remedy}"
+            yield f"{record.id} has a vector that does not fit its text; {remedy}"
         lost += record.id not in dict(store.index.nearest(vector[None], record.kind, record.domain, 1)[0])
     if lost > len(probes) * LOST:
         yield f"{lost} of {len(probes)} records are not found by their own vectors; {remedy}"
@@ -129,4 +129,4 @@ def _leftovers(store: KnowledgeStore) -> Iterator[str]:
     known = [{"generation": 1} | meta, *(meta[key] for key in ("previous", "reindexing") if meta.get(key))]
     used = {store.place.generation_folder(int(each["generation"])) for each in known}
     there = set(store.folder.glob("index-*"))
-    yield from (f"{path} is used by nobody; delete it" for path in sorted(there - used))
+    yield from (f"{path} is unused; delete it" for path in sorted(there - used))

@@ -32,12 +32,12 @@ def explain(
         word = said.split("'")[1]
         close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(FILTERS_KNOWN)}"
-        remedy = "a prompt must be the same every time, leave it out" if word in RANDOM else hint
+        remedy = "leave it out, since a prompt must be the same every time" if word in RANDOM else hint
         said = f"no filter {word!r}"
     elif isinstance(error, UndefinedError):
         remedy = f"{template.name} has {', '.join(variables(template.name)) or 'what includes it gives'}"
     elif isinstance(error, SecurityError):
-        remedy = "a template may use its variables, filters and tests, and nothing behind them"
+        remedy = "a template may use its variables, filters and tests, and nothing else"
     elif isinstance(error, (RecursionError, IndentationError)):
         said, remedy = _endless(error)
     elif isinstance(error, MemoryError):
@@ -54,7 +54,7 @@ def _endless(error: Exception) -> tuple[str, str]:
         frames += trace.tb_frame.f_code.co_filename.endswith(SUFFIX)
         trace = trace.tb_next
     if frames >= REPEATED:
-        return "it includes or calls itself without end", "let it end"
+        return "it includes or calls itself endlessly", "let it end"
     return "brackets, blocks, lists or a row of operators are nested too deep", "write it in smaller parts"
 
 

@@ -72,7 +72,7 @@ class Library:
         template = self.template(name)
         if template.front is None and name not in TEMPLATES:
             remedy = "give it front matter, or ask about a template that includes it"
-            raise UsageError(f"{template.path} is a part, and what it is given is not known; {remedy}")
+            raise UsageError(f"{template.path} is a part, and its variables are not known; {remedy}")
         found = template.front or shipped(name).front
         assert found is not None
         return found

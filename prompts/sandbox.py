@@ -166,7 +166,7 @@ def _printed(value: Any) -> Any:
     if isinstance(value, (str, int, float, Undefined)):
         return value
     if value is None:
-        raise TemplateRuntimeError("None is printed; print it only where it is something, by {% if %}")
+        raise TemplateRuntimeError("None is printed; print it only if it has a value, by {% if %}")
     remedy = 'join its parts: {{ things | join(", ") }}' if isinstance(value, Iterable) else "print one of its fields"
     raise TemplateRuntimeError(f"{type(value).__name__} is printed as Python writes it; {remedy}")
 
@@ -225,7 +225,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(found, str | Sequence):
             _sized(len(found))
         elif isinstance(found, int) and abs(found) > 10**18:
-            raise LimitError("a number beyond all that a prompt counts")
+            raise LimitError("a number is too large; use smaller numbers")
         return found
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:

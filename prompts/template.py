@@ -164,7 +164,7 @@ def _refuse_second(where: Callable[[int], str], lines: list[str], start: int) ->
     rest = lines[start:]
     first = next((number for number, line in enumerate(rest) if line.strip()), None)
     if first is not None and _is_like_fence(rest[first]) and any(map(_is_field, rest[first + 1 : first + 2])):
-        raise DataError(f"{where(start + first + 1)}: front matter stands twice; keep one of them")
+        raise DataError(f"{where(start + first + 1)}: front matter occurs twice; keep one of them")
 
 
 def _is_fence(line: str) -> bool:

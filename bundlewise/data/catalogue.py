@@ -19,7 +19,7 @@ from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
 from bundlewise.titles import title_fault
 
-COLUMNS = "id and title are needed, price and category are read where they are"
+COLUMNS = "id and title are required, price and category are optional"
 DELIMITERS = ",;\t|"
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FIELD_LIMIT = 1_000_000
@@ -61,13 +61,13 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) ->
     for where, fields in rows(path):
         item = _item(fields, where)
         if earlier := places.get(item.id):
-            raise DataError(f"{where}: id {item.id!r} stands already in {earlier}; give every product an id of its own")
+            raise DataError(f"{where}: id {item.id!r} is already in {earlier}; give every product an id of its own")
         products[item.id], places[item.id] = item, where.removeprefix(f"{path}, ")
         columns.update(dict.fromkeys(fields))
         column, currency = price_in(tuple(fields))
         prices.add(fields.get(column), where, str(fields.get("currency") or currency))
     if not products:
-        raise DataError(f"{path}: holds no products; write one a line")
+        raise DataError(f"{path}: holds no products; write one per line")
     pairs = list(zip(products.values(), prices.values(), strict=True))
     for said in (*told_of(tuple(columns), str(path)), *prices.told()):
         tell(said)
@@ -186,7 +186,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 number += 1
                 yield f"{path}, row {number}", {name.lower(): value for name, value in fields.items()}
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: no Parquet file ({str(error).splitlines()[0]}); write it again") from error
+        raise DataError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}); write it again") from error
 
 
 def _item(fields: Mapping[str, Any], where: str) -> Item:

@@ -97,7 +97,7 @@ def read_feedback(path: Path) -> list[Feedback]:
             found.append(Feedback.model_validate_json(row))
         except ValidationError as error:
             field = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DataError(f"{where}: no rating ({field}); give a file that bundlewise wrote") from error
+            raise DataError(f"{where}: not a rating ({field}); give a file that bundlewise wrote") from error
         refuse_repeated_keys(row, where)
     return found
 
@@ -136,7 +136,7 @@ def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
     for rating in ratings:
         cart = item_set_of(item.title for item in rating.items)
         if rating.what != "bundle" or len(rating.bundle) < 2 or not set(rating.bundle) <= {i.id for i in rating.items}:
-            left.append(f"{rating.id}: about no bundle")
+            left.append(f"{rating.id}: not about a bundle")
         elif cart in taken:
             left.append(f"{rating.id}: its cart is a session of the {taken[cart]} split")
         else:
@@ -152,7 +152,7 @@ def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
                 sessions.setdefault(source.session_id, source)
                 remarks.append(_remark(source, ratings))
         if not session.bundles and not rejected:
-            left.append(f"{session.session_id}: liked as often as not")
+            left.append(f"{session.session_id}: as many likes as dislikes")
     return Learnt(list(sessions.values()), remarks, left)
 
 

@@ -81,7 +81,7 @@ class PriceColumn:
         """
         unread, all_ = self._unread, sum(cell is not None for cell in self._cells)
         if 2 * len(unread) > all_:
-            most = f"; {len(unread):,} of {all_:,} prices are none" if len(unread) > 1 else ""
+            most = f"; {len(unread):,} of {all_:,}prices cannot be read" if len(unread) > 1 else ""
             raise DataError(f"{unread[0].where}: price is {unread[0].text!r}{most}; {REMEDY}")
         return [self._value(cell) if isinstance(cell, _Cell) else _number_in(cell) for cell in self._cells]
 
@@ -105,10 +105,10 @@ class PriceColumn:
             yield self._said(spaced, "with a blank before the last two figures", "write 12.99 if that is right")
         least = [cell for cell in texts if cell.price.doubt == "least"]
         if least:
-            yield self._said(least, "with a least price or a span", "write one price where another is meant")
+            yield self._said(least, "with a least price or a span", "write one price if another is meant")
         if measured := [cell for cell in texts if cell.price.doubt == "measure"]:
-            remedy = "write the price of the product where it differs"
-            yield self._said(measured, "of a measure, as of a kilogram", remedy)
+            remedy = "write the price of the product if it differs"
+            yield self._said(measured, "per unit, as per kilogram", remedy)
         if unread := self._unread:
             first, count = unread[0], _count(unread)
             product = "product has" if len(unread) == 1 else "products have"

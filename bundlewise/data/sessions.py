@@ -55,7 +55,7 @@ def scan(path: Path) -> Iterator[Session | DataError]:
             for number, line in enumerate(iter(lambda: stream.readline(LINE_LIMIT + 1), b""), start=1):
                 where = f"{path}, line {number}"
                 if len(line) > LINE_LIMIT:
-                    yield DataError(f"{where}: longer than {LINE_LIMIT:,} bytes; write one session a line")
+                    yield DataError(f"{where}: longer than {LINE_LIMIT:,} bytes; write one session per line")
                     return
                 if line.strip():
                     empty = False
@@ -63,7 +63,7 @@ def scan(path: Path) -> Iterator[Session | DataError]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions") from error
     if empty:
-        yield DataError(f"{path}: holds no sessions; write one JSON object a line")
+        yield DataError(f"{path}: holds no sessions; write one JSON object per line")
 
 
 def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) -> Session | DataError:
@@ -81,7 +81,7 @@ def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) 
     earlier = lines_by_id.setdefault(session.session_id, number)
     if earlier != number:
         shown = _show(session.session_id)
-        return DataError(f"{where}: session_id {shown} stands already in line {earlier}; make it unique")
+        return DataError(f"{where}: session_id {shown} is already in line {earlier}; make it unique")
     problem = next(problems(session), None)
     return DataError(f"{where}: {problem}") if problem else session
 
@@ -93,11 +93,11 @@ def explain(error: ValidationError) -> str:
     match first["type"]:
         case "json_invalid":
             reason = str(first["ctx"]["error"]).replace("at line 1 column", "at column")
-            return f"not valid JSON ({reason}); write one JSON object a line"
+            return f"not valid JSON ({reason}); write one JSON object per line"
         case "missing":
             return f"{field} is missing; add it"
         case "extra_forbidden":
-            return f"{field} is no field of a session; remove or rename it"
+            return f"{field} is not a field of a session; remove or rename it"
         case kind if kind in EXPECTED:
             return f"{field or 'a line'} must be {EXPECTED[kind]}, got {_show(first['input'])}"
         case _:
@@ -114,7 +114,7 @@ def problems(session: Session) -> Iterator[str]:
         yield from _item_problems(item, f"items[{number}]")
     ids = [item.id for item in session.items]
     for item_id in _repeated(ids):
-        yield f"item id {_show(item_id)} occurs {ids.count(item_id)} times; list a product once a session"
+        yield f"item id {_show(item_id)} occurs {ids.count(item_id)} times; list each product once"
     for number, bundle in enumerate(session.bundles):
         yield from _bundle_problems(bundle, f"bundles[{number}]", set(ids))
 

@@ -69,10 +69,10 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
                 "check --data and --split"
             )
         if session.session_id in found:
-            raise DataError(f"{where}: session {answer.session_id!r} stands twice; keep one line a session")
+            raise DataError(f"{where}: session {answer.session_id!r} occurs twice; keep one line per session")
         found[session.session_id] = tuple(_positions(bundle, session, where) for bundle in answer.bundles)
     if not found:
-        raise DataError(f"{path}: holds no predictions; write one JSON object a line")
+        raise DataError(f"{path}: holds no predictions; write one JSON object per line")
     return found
 
 

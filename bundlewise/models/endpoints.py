@@ -66,7 +66,7 @@ class Endpoint:
         if not self.model:
             raise UsageError(f"{_shown(self.spec)} names no model; write {FORM}")
         if any(sign.isspace() or not sign.isprintable() for sign in self.spec):
-            raise UsageError(f"{_shown(self.spec)!r} holds a blank or a sign that cannot be seen; write {FORM}")
+            raise UsageError(f"{_shown(self.spec)!r} holds a blank or an invisible character; write {FORM}")
         if "://" in self.model:
             raise UsageError(f"{_shown(self.spec)} holds an address in the model's name; write {FORM}")
         if self.url is not None:
@@ -85,7 +85,7 @@ class Endpoint:
             UsageError: the text does not have this form.
         """
         if not is_served(text):
-            raise UsageError(f"{_shown(text)!r} is no model on a server; write {FORM}")
+            raise UsageError(f"{_shown(text)!r} is not a model on a server; write {FORM}")
         rest = text.removeprefix(SERVED)
         found = NAMED.fullmatch(rest)
         return cls(found["model"], found["url"]) if found else cls(rest)
@@ -192,7 +192,7 @@ class Endpoint:
             if _is_same(named, to):
                 raise ModelError(
                     f"{self.model} at {named} answers {response.status_code} and wants to be asked at "
-                    f"{_shown(str(to))}; name that address behind the @ of the model or in {BASE_URL}, up to where "
+                    f"{_shown(str(to))}; name that address after the @ of the model or in {BASE_URL}, up to where "
                     f"{response.request.url.path.removeprefix(named.path.rstrip('/'))} follows"
                 )
 
@@ -213,7 +213,7 @@ class Endpoint:
                 other = without_key(f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.path}")
                 raise ModelError(
                     f"{self.model} at {named} redirects to {other}, which is another server and was sent nothing; "
-                    f"if you trust that one, name it behind the @ of the model or in {BASE_URL}"
+                    f"if you trust that one, name it after the @ of the model or in {BASE_URL}"
                 )
 
         return check
@@ -239,7 +239,7 @@ def _check_address(url: str, where: str = "") -> None:
     except ValueError:
         is_whole = False
     if not is_whole:
-        raise UsageError(f"{where}{_shown(url)} is no address; give one like http://127.0.0.1:8080/v1")
+        raise UsageError(f"{where}{_shown(url)} is not an address; give one like http://127.0.0.1:8080/v1")
     if re.search(r"[@?#]", url):
         raise UsageError(f"{where}the address at {host} holds more than a path; put the key into OPENAI_API_KEY")
 

@@ -48,7 +48,7 @@ def price_of(model: str, table: Path | None = None) -> Price | None:
         fault = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error)
         remedy = 'write lines like "name" = { input = 2.0, output = 8.0 } under [models]'
-        raise DataError(f"{source} is no table of prices ({reason}); {remedy}") from error
+        raise DataError(f"{source} is not a table of prices ({reason}); {remedy}") from error
 
 
 def in_dollars(cost: float | None) -> str:
