@@ -117,7 +117,7 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.jsonl", '{"id": "a", "title": "x", "price": NaN}\n', "line 1: price is 'nan'"),
         ("c.jsonl", '{"id": "a", "title": "x", "category": 3}\n', "line 1: category is '3'"),
         ("c.jsonl", f'{{"id": "a", "title": "{"x" * 3000}"}}\n', "title has 3,000 characters"),
-        ("c.parquet", "no parquet", "no Parquet file"),
+        ("c.parquet", "no parquet", "not a Parquet file"),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_the_remedy(

@@ -101,7 +101,7 @@ def test_a_line_torn_by_a_kill_spoils_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ['{"session_id": "s"}\n', "id,title,price\na,Mouse,3\n", "\x00\x01", "[1]\n"])
 def test_a_file_that_is_something_else_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "f.jsonl").write_text(content)
-    with pytest.raises(DataError, match="line 1: no rating"):
+    with pytest.raises(DataError, match="line 1: not a rating"):
         read_feedback(tmp_path / "f.jsonl")
     with pytest.raises(UsageError, match="no feedback file"):
         read_feedback(tmp_path / "none.jsonl")

@@ -64,7 +64,7 @@ BAD_SESSIONS = {
         "items[3].title has 1,001 characters; shorten it to 1,000 or fewer",
     ),
     "empty item id": (with_item(id=""), "items[3].id is empty; give every product an id"),
-    "duplicate item id": (with_item(id="a"), 'item id "a" occurs 2 times; list a product once'),
+    "duplicate item id": (with_item(id="a"), 'item id "a" occurs 2 times; list each product once'),
     "negative price": (with_item(price=-1), "items[3].price must be a number of at least 0, got -1.0"),
     "price that is not a number": (
         with_item(price=float("nan")),

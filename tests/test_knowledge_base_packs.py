@@ -106,7 +106,7 @@ def test_line_ends_of_another_system_change_nothing(pack: Path) -> None:
 
 
 def test_what_is_said_of_a_pack_cannot_overrule_its_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a manifest says by itself what sessions is; give it another name"):
+    with pytest.raises(ValueError, match="a manifest has a field sessions already; give yours another name"):
         write_pack(tmp_path / "a.pack", [], [], {"sessions": []})
 
 
