@@ -256,7 +256,7 @@ def test_a_changed_line_is_named_and_the_others_are_salvaged(
             "PACK:4: the key 'gain' occurs twice in one object",
             2,
         ),
-        (lambda rows: [*rows, rows[1]], "PACK:1: 3 records are announced and 4 are here\nPACK:5: its id stands", 3),
+        (lambda rows: [*rows, rows[1]], "PACK:1: 3 records are announced and 4 are here\nPACK:5: its id is already", 3),
         (lambda rows: [*rows[:3], rows[1]], "PACK:4: its id is already in line 2", 2),
         (lambda rows: [rows[0], rows[2], rows[1], rows[3]], "PACK:1: the checksum does not fit, though", 3),
         (lambda rows: [*rows[:3], rows[3][:50]], "PACK:4: not JSON", 2),
