@@ -8,6 +8,7 @@ from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from bundlewise import notebook
 from bundlewise.titles import clean
 
 Split = Literal["train", "validation", "test"]
@@ -35,6 +36,9 @@ class Record(BaseModel):
     """An immutable record that refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def _repr_html_(self) -> str:
+        return notebook.record(self)
 
 
 class Item(Record):
@@ -84,6 +88,13 @@ class Session(Record):
     def item_set(self) -> str:
         """The digits that all sessions with the same titles share; see `item_set_of`."""
         return item_set_of(self.titles)
+
+    def __str__(self) -> str:
+        """Return its products, one a line."""
+        return "\n".join([f"{self.session_id}:", *(f"  {n}. {title}" for n, title in enumerate(self.titles, 1))])
+
+    def _repr_html_(self) -> str:
+        return notebook.products(f"{self.session_id} ({self.split})", self.items)
 
     def blind(self) -> "BlindSession":
         """Return the session as a student may see it: titles and ids, without categories, prices and annotations."""
@@ -161,6 +172,10 @@ class Knowledge(Record):
     status: Status = "active"
     reason: str = ""
 
+    def __str__(self) -> str:
+        """Return its text, and what it is."""
+        return f"{self.kind} ({self.domain or 'any domain'}): {self.text}"
+
     @property
     def is_untested(self) -> bool:
         """Say whether the record is a rule without a test on held-out sessions, so without gain and harm."""
@@ -226,31 +241,10 @@ class PredictedBundle(Record):
     intent: str = ""
     confidence: float | None = None
 
-
-class FoundBundle(Record):
-    """A bundle that the student found: its products, the intent and the confidence.
-
-    `confidence` is the mean probability (0 to 1) that two of its products go together; None if no pairs were judged.
-    """
-
-    items: tuple[Item, ...]
-    intent: str
-    confidence: float | None = None
-
-    @classmethod
-    def of(cls, bundle: PredictedBundle, session: Session) -> "FoundBundle":
-        """Return a bundle of a prediction with the products of its session."""
-        items = tuple(session.items[number - 1] for number in bundle.items)
-        return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
-
-    @property
-    def titles(self) -> list[str]:
-        """The titles of its products."""
-        return [item.title for item in self.items]
-
     def __str__(self) -> str:
+        """Return its intent and the numbers of its products."""
         sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
-        return f"{self.intent}{sure}: {', '.join(self.titles)}"
+        return f"{self.intent or '(no intent)'}{sure}: products {', '.join(map(str, self.items))}"
 
 
 class Prediction(Record):
@@ -274,3 +268,12 @@ class Prediction(Record):
     def groups(self) -> Grouping:
         """The bundles as positions in the session, from 0."""
         return tuple(tuple(number - 1 for number in bundle.items) for bundle in self.bundles)
+
+    def __str__(self) -> str:
+        """Return its bundles, one a line, or why there are none."""
+        rows = self.bundles or (self.reason or "no bundle",)
+        return "\n".join([f"{self.session_id}:", *(f"  {row}" for row in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = [(each.intent, ", ".join(map(str, each.items)), each.confidence) for each in self.bundles]
+        return notebook.table(f"{self.session_id}: {self.outcome}", ("intent", "products", "confidence"), rows)

@@ -1,4 +1,4 @@
-"""Show progress on stderr (a bar on a terminal, else a line every ten seconds), and end work that is not wanted."""
+"""Progress as a bar on a terminal or in a notebook, elsewhere as lines; and an end to work nobody waits for."""
 
 import sys
 import threading
@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from bundlewise import notebook
 from bundlewise.terminal import console, one_line
 
 Advance = Callable[..., None]
 EVERY = 10.0
-"""Seconds between two lines; shorter work prints no line."""
+"""Seconds between two lines; work that takes less says nothing."""
+SOON = 0.5
+"""Seconds after which a line in a notebook is rewritten."""
 _RUNNING: "list[_Lines]" = []
 _WANTED: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: True)
 
@@ -69,6 +72,16 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 
 @contextmanager
+def in_notebook(title: str, total: int, advance: Advance | None) -> "Iterator[Advance | None]":
+    """Yield what is told of steps: `advance` where there is one, else a bar where this is a notebook."""
+    if advance is None and total > 1 and notebook.is_running():
+        with progress(title, total) as advance:
+            yield advance
+    else:
+        yield advance
+
+
+@contextmanager
 def _bar(title: str, total: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -102,14 +115,18 @@ def _lines(title: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
-    """Print what `line` returns on stderr every ten seconds while the block runs; an empty line is not printed."""
+    """Print what `line` returns on stderr every ten seconds while the block runs; an empty line is not printed.
+
+    In a notebook the line stands in the cell, and is rewritten twice a second.
+    """
     ended = threading.Event()
+    in_cell = notebook.is_running()
+    write, every = (notebook.rewritten(), SOON) if in_cell else (_on_stderr, EVERY)
 
     def tell() -> None:
-        while not ended.wait(EVERY):
+        while not ended.wait(every):
             if said := line():
-                sys.stderr.write(f"{said}\n")
-                sys.stderr.flush()
+                write(said)
 
     # A separate thread can print while one step takes long.
     teller = threading.Thread(target=tell, daemon=True)
@@ -119,6 +136,13 @@ def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
+        if in_cell and (said := line()):
+            write(said)
+
+
+def _on_stderr(said: str) -> None:
+    sys.stderr.write(f"{said}\n")
+    sys.stderr.flush()
 
 
 class _Lines:
@@ -139,7 +163,9 @@ class _Lines:
         """Return the steps done after so many seconds, with the note and the estimated time left."""
         note = f", {self.note}" if self.note else ""
         left = f", about {duration(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
-        return one_line(f"{self.title}: {self.done:,} of {self.total:,}{note}{left if self.done < self.total else ''}")
+        bar = f"{notebook.bar(self.done, self.total)} " if notebook.is_running() else ""
+        left = left if self.done < self.total else ""
+        return one_line(f"{self.title}: {bar}{self.done:,} of {self.total:,}{note}{left}")
 
 
 def duration(seconds: float) -> str:

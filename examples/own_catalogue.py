@@ -7,13 +7,7 @@ python examples/own_catalogue.py products.parquet --kb kb --adapter adapter
 import argparse
 from pathlib import Path
 
-from bundlewise.settings import quiet_libraries
-
-quiet_libraries()
-
-from bundlewise.agents.assistant.wording import lines_of  # noqa: E402
-from bundlewise.pipeline.assistant import Assistant  # noqa: E402
-from bundlewise.pipeline.student import Student  # noqa: E402
+import bundlewise
 
 PRODUCTS = [
     {"id": "lamp", "title": "Clip-on Reading Lamp, USB-C", "price": 18.5, "category": "Home > Lighting"},
@@ -54,15 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not given.catalogue.exists():
         write_catalogue(given.catalogue)
-    student = Student.open(kb=given.kb, adapter=given.adapter, student=given.student)
-    with Assistant.open(student, str(given.catalogue), wait=True) as assistant:
+    student = bundlewise.Student.open(kb=given.kb, adapter=given.adapter, student=given.student)
+    with bundlewise.Assistant.open(student, str(given.catalogue), wait=True) as assistant:
         for message in CONVERSATION:
             print(f"> {message}")
-            for event in assistant.send("example", message):
-                if event.type == "text":
-                    print(event.text.strip())
-                for line in lines_of(event):
-                    print(f"  {line}")
+            print(assistant.say("example", message))
 
 
 if __name__ == "__main__":

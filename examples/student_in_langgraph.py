@@ -8,15 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from bundlewise.settings import quiet_libraries
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 
-quiet_libraries()
-
-from langgraph.graph import END, START, StateGraph  # noqa: E402
-from langgraph.runtime import Runtime  # noqa: E402
-
-from bundlewise.domain import Item, Session  # noqa: E402
-from bundlewise.pipeline.student import Student  # noqa: E402
+from bundlewise import Item, Session, Student
 
 ORDERS = {
     "order-1": [("Padmoor Glide 11 Tablet", 219.99), ("Folio Case for Glide 11", 27.99), ("AA Batteries, 48", 15.49)],
@@ -26,7 +21,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Shop:
-    """What lives as long as the application does."""
+    """The objects that live as long as the application."""
 
     student: Student
     discount: float = 0.1
@@ -34,14 +29,14 @@ class Shop:
 
 @dataclass(frozen=True)
 class Orders:
-    """What flows: sessions in, offers out."""
+    """The state of the graph: sessions come in, offers go out."""
 
     sessions: list[Session]
     offers: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Change(TypedDict, total=False):
-    """What a node changes."""
+    """The part of the state that a node changes."""
 
     offers: list[dict[str, Any]]
 

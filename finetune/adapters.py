@@ -1,5 +1,7 @@
 """Adapters and their manifests: a manifest records what an adapter was made from, and is checked before use."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,39 @@ class Manifest(Record):
     tokens: int
     seconds: float
     final_loss: float
+
+
+@dataclass(frozen=True, repr=False)
+class Adapter:
+    """A tuned student's adapter: its folder, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Adapter":
+        """Read a finished adapter.
+
+        Raises:
+            UsageError: there is none in the folder.
+            AdapterError: its manifest cannot be understood.
+        """
+        return cls(Path(path), read_manifest(Path(path)))
+
+    def __fspath__(self) -> str:
+        """Return its folder: it can be given wherever a path to an adapter can."""
+        return str(self.path)
+
+    @property
+    def validation_gjs(self) -> float | None:
+        """The mean GJS that the tuned student reached on validation; None where there was nothing to validate on."""
+        return self.manifest.validation_gjs
+
+    def __repr__(self) -> str:
+        """Return where it is and how its training went."""
+        told, score = self.manifest, self.validation_gjs
+        reached = "" if score is None else f", validation GJS {score:.3f}"
+        return f"Adapter({self.path}: {told.mode}, {told.sessions} sessions, {told.steps} steps{reached})"
 
 
 def identity_of(base: Path) -> dict[str, Any]:

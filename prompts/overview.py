@@ -11,13 +11,18 @@ from bundlewise.prompts.template import FrontMatter
 
 HEAD = """# The prompts
 
-This page is written from the templates' front matter by `python -m bundlewise.prompts.overview`.
+This page is for prompt engineers: all templates that ship. `python -m bundlewise.prompts.overview` writes it from
+the templates' front matter. How to change, test and compare templates: [docs/prompts.md](../docs/prompts.md).
 
-Each template is one file: front matter in YAML, then a Jinja body, which is rendered strictly in a sandbox. A missing
-variable is an error, and a title or record always stays on its line. `bundlewise prompts` lists the fingerprints, which
-depend only on the bodies; an adapter holds those of `judge`, `pair` and `name`, a record that of the template that
-worded it. Templates in your own folder (`--prompts DIR` or `BUNDLEWISE_PROMPTS`) replace these: see `docs/prompts.md`.
-`NAME.test.yaml` holds the cases of a template for `bundlewise prompts test`.
+    bundlewise prompts                     # list the templates with their fingerprints
+    bundlewise prompts show judge          # print a template
+    bundlewise prompts test                # run the cases in NAME.test.yaml
+
+A template is one file: front matter in YAML, then a body in Jinja, which is rendered in a sandbox. A missing
+variable is an error, and a title or record cannot leave its line. A fingerprint is a short hash of a template's
+body, without the front matter. An adapter carries the fingerprints of `judge`, `pair` and `name`; a knowledge
+record carries that of the template that worded it. `--prompts DIR` or `BUNDLEWISE_PROMPTS` puts a folder of your
+own in front of these templates.
 
 | template | what for | variables | answer | used by |
 |---|---|---|---|---|

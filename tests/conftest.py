@@ -1,14 +1,20 @@
 """What every test shares: no network, quiet libraries, the real models where fetched, a tiny student."""
 
 import os
+import shutil
 import signal
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
+from bundlewise.data.sessions import load, write_sessions
+from bundlewise.domain import Session
 from bundlewise.errors import ModelError
+from bundlewise.finetune.config import PRESETS, TrainingConfig
 from bundlewise.models import folders as models
 from bundlewise.settings import quiet_libraries
 
@@ -117,3 +123,30 @@ def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
     return tokenizer.get_vocab(with_added_tokens=True)
+
+
+def few_sessions(name: str, counts: Mapping[str, int], products: int = 6) -> list[Session]:
+    """Return the first annotated sessions of each split of data that have 3 to so many products."""
+    known = [s for s in load(name) if 3 <= len(s.items) <= products and s.bundles]
+    return [s for split, count in counts.items() for s in [s for s in known if s.split == split][:count]]
+
+
+def make_small_world(folder: Path, student: Path, embedder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let examples run as they stand in a folder: the default student is a tiny one, electronics has few sessions."""
+    cache = folder / "cache" / "models"
+    place = cache / models.SMOLLM2.folder.name
+    shutil.copytree(student, place)
+    (place / models.MANIFEST).write_text('{"fingerprint": "tiny"}', encoding="utf-8")
+    (cache / models.MINILM.folder.name).symlink_to(embedder)
+    write_sessions(folder / "electronics.jsonl", few_sessions("electronics", {"train": 8, "validation": 2, "test": 2}))
+    patch.setenv("BUNDLEWISE_CACHE", str(folder / "cache"))
+    patch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], config=TrainingConfig(layers=1, rank=2)))
+    patch.setattr("bundlewise.data.sessions.starter_path", lambda _: folder / "electronics.jsonl")
+    patch.chdir(folder)
+
+
+@pytest.fixture
+def small_world(tiny_student: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder where examples run as they stand; see `make_small_world`."""
+    make_small_world(tmp_path, tiny_student, minilm, monkeypatch)
+    return tmp_path

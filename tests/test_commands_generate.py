@@ -1,6 +1,7 @@
 """`bundlewise generate`: bundles of a file or of a few titles, by the student that the options name."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,8 @@ def test_the_labels_form_answers_too_or_says_why_not(generate: Generate, data: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--mode", "sft"), "mode sft does not fit what was given, which makes plain: add --adapter"),
-        (("--mode", "icl+sft"), "which makes plain: add --kb and add --adapter"),
+        (("--mode", "sft"), "mode sft does not match the given options, which make mode plain: add --adapter"),
+        (("--mode", "icl+sft"), "which make mode plain: add --kb and add --adapter"),
     ],
 )
 def test_a_mode_that_was_not_given_its_means_is_refused(
@@ -181,9 +182,36 @@ def test_a_mode_that_was_not_given_its_means_is_refused(
 def test_the_mode_an_adapter_makes_is_accepted(generate: Generate, adapter: Path) -> None:
     assert generate("--items", *TITLES, "--adapter", adapter, "--mode", "sft")[0] == 0
     code, _, err = generate("--items", *TITLES, "--adapter", adapter, "--mode", "plain")
-    assert code == 2 and "which makes sft: leave out --adapter" in err
+    assert code == 2 and "which make mode sft: leave out --adapter" in err
 
 
 def test_a_title_that_is_too_long_is_refused_with_its_length(generate: Generate) -> None:
     code, _, err = generate("--items", "Desk Lamp", "x" * 1001)
     assert code == 2 and "title 2: title has 1,001 characters; shorten it to 1,000 or fewer" in err
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """Return a knowledge base of the grounded teacher."""
+    folder = tmp_path_factory.mktemp("known") / "kb"
+    with pytest.raises(SystemExit):
+        main(["distil", "--data", "electronics", "--ratio", "0.1", "--kb", str(folder)])
+    return folder
+
+
+def test_why_prints_the_knowledge_that_a_bundle_rests_on_with_what_it_changes(generate: Generate, known: Path) -> None:
+    plain = generate("--items", *TITLES, "--kb", known)[1].splitlines()
+    code, out, _ = generate("--items", *TITLES, "--kb", known, "--why")
+    reasons = [line.strip() for line in out.splitlines() if " points: " in line]
+    assert code == 0 and [line for line in out.splitlines() if " points: " not in line] == plain
+    assert reasons and all(re.match(r"[+-]\d+\.\d points: (rule|pattern|thought): \w", line) for line in reasons)
+    (row,) = map(json.loads, generate("--items", *TITLES, "--kb", known, "--why", "--json")[1].splitlines())
+    assert len(row["why"]) == len(row["bundles"])
+    effects = [abs(reason["effect"]) for reason in row["why"][0]]
+    assert effects == sorted(effects, reverse=True) and f"{100 * effects[0]:.1f}" in reasons[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--kb", "kb", "-o", "p.jsonl")])
+def test_why_needs_knowledge_and_a_screen(generate: Generate, options: tuple[str, ...]) -> None:
+    code, _, err = generate("--items", *TITLES, "--why", *options)
+    assert code == 2 and "--why prints the knowledge behind each bundle; add --kb, and leave out -o" in err

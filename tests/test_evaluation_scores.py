@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from samples import session as sample
 
 from bundlewise.domain import Bundle, Grouping, Item, PredictedBundle, Prediction, Session
 from bundlewise.errors import DataError, UsageError
-from bundlewise.evaluation.scores import ScoredRow, decimal, read_predictions, score, table, thousands
+from bundlewise.evaluation.scores import Scores, decimal, evaluate, read_predictions, score, table, thousands
 
 
 def session(name: str) -> Session:
@@ -110,19 +111,19 @@ def test_a_path_that_is_no_file_is_a_usage_error(tmp_path: Path, name: str) -> N
 
 
 def test_a_session_without_a_prediction_counts_as_zero() -> None:
-    row = ScoredRow("half", score({"b": ((0, 1),)}, SESSIONS))
+    row = Scores("half", score({"b": ((0, 1),)}, SESSIONS))
     assert (row.summary.n, row.summary.answered, row.summary.gjs) == (2, 1, 0.5)
 
 
 def test_a_row_publishes_metrics_and_intervals_in_one_shape() -> None:
-    published = ScoredRow("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS)).as_dict()
+    published = Scores("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS)).as_dict()
     intervals = published.pop("ci95")
     assert published["gjs"] == 1 and intervals["gjs"] == (1, 1)
     assert intervals["v1"].keys() == published["v1"].keys() == {"precision", "recall", "coverage"}
 
 
-RIGHT = ScoredRow("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS))
-WRONG = ScoredRow("wrong", score({"a": ((2, 3),)}, SESSIONS), tokens_in=1_200, tokens_out=64, seconds=3.25)
+RIGHT = Scores("right", score({"a": ((0, 1),), "b": ((0, 1),)}, SESSIONS))
+WRONG = Scores("wrong", score({"a": ((2, 3),)}, SESSIONS), tokens_in=1_200, tokens_out=64, seconds=3.25)
 
 
 def test_the_two_lines_of_a_row_follow_the_two_lines_of_the_header() -> None:
@@ -171,3 +172,26 @@ def test_decimals_are_written_as_in_papers(value: float, sign: str, text: str) -
 )
 def test_counts_are_short(count: int, text: str) -> None:
     assert thousands(count) == text
+
+
+def test_predictions_of_a_split_are_scored_against_its_annotated_sessions() -> None:
+    known = [
+        sample("a", ["A", "B"], ((0, 1),), split="test"),
+        sample("b", ["A", "B"], ((0, 1),), split="test"),
+        sample("c", ["A", "B"], split="test"),
+        sample("d", ["A", "B"], ((0, 1),)),
+    ]
+    bundle = PredictedBundle(items=(1, 2), item_ids=("a-1", "a-2"))
+    made = Prediction(session_id="a", bundles=(bundle,), tokens_in=5, seconds=0.5)
+    found = evaluate(known, [made])
+    assert (found.gjs, found.summary.n, found.missing, found.tokens_in, found.seconds) == (0.5, 2, 1, 5, 0.5)
+    with pytest.raises(DataError, match="session 'x' is not among the 4 to score"):
+        evaluate(known, [made.model_copy(update={"session_id": "x"})])
+    with pytest.raises(DataError, match="none of the sessions answered has annotated bundles"):
+        evaluate(known[2:3], [made.model_copy(update={"session_id": "c"})])
+
+
+def test_a_file_of_predictions_is_scored_as_the_predictions_are(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"session_id": "a", "bundles": [{"items": [1, 2]}]}\n', encoding="utf-8")
+    assert evaluate([sample("a", ["A", "B"], ((0, 1),))], file).gjs == 1.0

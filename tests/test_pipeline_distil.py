@@ -243,7 +243,10 @@ def test_two_runs_on_one_ledger_share_their_answers(place: Lab, tmp_path: Path) 
     write_sessions(tmp_path / "data.jsonl", lab(12))
     place.server.delay = 0.03
     both = [start(place, "one"), start(place, "two")]
-    assert [run.communicate(timeout=180)[1] for run in both] == ["", ""]
+    told = [run.communicate(timeout=180)[1] for run in both]
+    # A slow machine has time for a line of progress.
+    assert [line for said in told for line in said.splitlines() if " of " not in line] == []
+    assert [run.returncode for run in both] == [0, 0]
     assert set(place.server.answered.values()) == {1}
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
 

@@ -9,7 +9,7 @@ import click
 from bundlewise.data.sessions import load
 from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError
-from bundlewise.evaluation.scores import ScoredRow, read_predictions, score, table
+from bundlewise.evaluation.scores import Scores, evaluate, table
 
 EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
@@ -28,7 +28,7 @@ def command(data: str, split: Split, predictions: tuple[Path, ...], more: tuple[
     first: the paired difference in GJS. All intervals are 95 % bootstraps over the sessions.
     """
     sessions = annotated(load(data, split), f"{data} {split}")
-    rows = [_row(path, sessions) for path in (*predictions, *more)]
+    rows = [_scores(path, sessions) for path in (*predictions, *more)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(_as_dict(row, rows[0]), ensure_ascii=False))
@@ -53,15 +53,14 @@ def annotated(sessions: list[Session], name: str) -> list[Session]:
     return kept
 
 
-def _row(path: Path, sessions: list[Session]) -> ScoredRow:
-    predictions = read_predictions(path, sessions)
-    missing = len(sessions) - len(predictions)
-    if missing:
-        click.echo(f"{path}: {missing} of {len(sessions)} sessions are missing and count as zero", err=True)
-    return ScoredRow(str(path), score(predictions, sessions))
+def _scores(path: Path, sessions: list[Session]) -> Scores:
+    found = evaluate(sessions, path, str(path))
+    if found.missing:
+        click.echo(f"{path}: {found.missing} of {len(sessions)} sessions are missing and count as zero", err=True)
+    return found
 
 
-def _as_dict(row: ScoredRow, first: ScoredRow) -> dict[str, Any]:
+def _as_dict(row: Scores, first: Scores) -> dict[str, Any]:
     published = {"file": row.name, **row.as_dict()}
     if row is not first:
         value, interval = row.difference(first)

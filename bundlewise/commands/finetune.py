@@ -1,19 +1,14 @@
 """bundlewise finetune: LoRA-tune the student, plain or with retrieved knowledge in its prompts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
-from bundlewise.errors import UsageError
 from bundlewise.extras import require
-from bundlewise.finetune.config import PRESETS, preset_named
-from bundlewise.knowledge_base.policy import Policy
-
-if TYPE_CHECKING:
-    from bundlewise.domain import Knowledge
+from bundlewise.finetune.config import PRESETS
 
 PRESET_NAMES = list(PRESETS)
 
@@ -47,12 +42,6 @@ def command(
     output: Path,
     force: bool,
     kb: str | None,
-    student: str | None,
-    preset: str,
-    mode: str | None,
-    teach: str | None,
-    limit: int | None,
-    max_minutes: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -62,34 +51,17 @@ def command(
     (icl+sft); without, the prompts are plain (sft). Stopped, the same command goes on. On several GPUs:
     `accelerate launch -m bundlewise finetune ...`.
     """
-    from bundlewise.agents.student.modes import require_utilisation
     from bundlewise.data.sessions import load
     from bundlewise.finetune.adapters import MANIFEST
     from bundlewise.finetune.checkpoint import CHECKPOINT
-    from bundlewise.finetune.config import TrainingConfig
-    from bundlewise.finetune.tuning import Tuning
-    from bundlewise.models.folders import resolve
-    from bundlewise.pipeline import knowledge
-    from bundlewise.reports.loss import plot_loss
+    from bundlewise.pipeline.tune import finetune
     from bundlewise.settings import quiet_libraries
 
     require("train", "finetune")
     quiet_libraries()
     guard_folder(output, (MANIFEST, CHECKPOINT), force)
-    policy = Policy.of(**dials_of(options, kb))
-    chosen = preset_named(preset)
-    student = student or chosen.student
-    given = {name: value for name, value in options.items() if value is not None}
-    config = TrainingConfig.of(**chosen.config.model_dump() | given)
-    require_utilisation(mode, knowledge=kb is not None and not policy.is_plain, tuned=True)
-    sessions = load(data)
-    retriever = knowledge.open_retriever(kb, policy, resolve(student)) if kb and not policy.is_plain else None
-    lessons = _lessons(kb, teach)
-    tuning = Tuning(sessions, output, config, student, retriever, limit, max_minutes, lessons)
-    if left := tuning.left_out:
-        note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
-    manifest = tuning.run()
-    plot_loss(output)
+    dials = dials_of(options, kb)
+    manifest = finetune(load(data), kb, output, dials=dials, note=note, **options).manifest
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
     if as_json:
@@ -100,23 +72,8 @@ def command(
         f"{manifest.sessions} sessions, {manifest.steps} steps, {manifest.tokens:,} tokens, "
         f"{manifest.seconds:.0f} s, loss {manifest.final_loss:.3f}, validation GJS {score}"
     )
-    where = f" --kb {kb}" if retriever else ""
+    where = f" --kb {kb}" if manifest.policy else ""
     click.echo(
         f"adapter in {output}; next: bundlewise generate --data {data} --adapter {output}{where} -o predictions.jsonl",
         err=True,
     )
-
-
-def _lessons(kb: str | None, teach: str | None) -> "list[Knowledge]":
-    """Return the active records of the formats to teach."""
-    if teach is None:
-        return []
-    if kb is None:
-        raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    from bundlewise.pipeline import knowledge
-    from bundlewise.pipeline.distil import formats_named
-
-    found = knowledge.lessons(kb, formats_named(teach))
-    if not found:
-        raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
-    return found

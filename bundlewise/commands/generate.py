@@ -1,5 +1,6 @@
 """bundlewise generate: the bundles of sessions, or of a few titles."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ from bundlewise.files import cost_path, is_special, partial_path
 from bundlewise.terminal import one_line
 from bundlewise.titles import titles_fault
 
+SHOWN = 3
+"""Records that `--why` prints for a bundle."""
+
 if TYPE_CHECKING:
-    from bundlewise.domain import Prediction
+    from bundlewise.domain import Prediction, Reason
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.pipeline.predictions import Spread
 
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     "--engine", "where", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print predictions as JSON lines.")
+@click.option("--why", is_flag=True, help="Print the knowledge that each bundle rests on, strongest first.")
 def command(
     data: str | None,
     split: str,
@@ -61,6 +66,7 @@ def command(
     calibrate: bool,
     where: str,
     as_json: bool,
+    why: bool,
     **options: Any,
 ) -> None:
     """Find the bundles of the sessions in DATA, or of one session given as titles.
@@ -74,6 +80,8 @@ def command(
     """
     _check_input(data, items, titles, output, calibrate)
     _check_output(output, force)
+    if why and (kb is None or output is not None):
+        raise UsageError("--why prints the knowledge behind each bundle; add --kb, and leave out -o")
     if where == "ray" and output is None:
         raise UsageError("--engine ray spreads many sessions into a file; add --data and -o, or leave it out")
     from bundlewise.agents.student.compose import unreadable
@@ -97,7 +105,8 @@ def command(
     else:
         spread = _spread(student, adapter, kb, live.retriever) if where == "ray" else None
         predictions = live.answer_to_file(sessions, output, spread=spread, **settings)
-    _show(sessions, predictions, output, as_json)
+    reasons = [live.explain(s, p.groups) for s, p in zip(sessions, predictions, strict=True)] if why else []
+    _show(sessions, predictions, reasons, output, as_json)
 
 
 def _check_input(data: str | None, items: bool, titles: tuple[str, ...], output: Path | None, calibrate: bool) -> None:
@@ -130,13 +139,23 @@ def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retr
     return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer
 
 
-def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path | None, as_json: bool) -> None:
+def _show(
+    sessions: list[Session],
+    predictions: "list[Prediction]",
+    reasons: "list[list[list[Reason]]]",
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    whys = reasons or [[[] for _ in prediction.bundles] for prediction in predictions]
+    rows = list(zip(sessions, predictions, whys, strict=True))
     if as_json:
-        for prediction in predictions:
-            click.echo(prediction.model_dump_json(exclude={"seconds"}))
+        for _, prediction, why in rows:
+            row = prediction.model_dump(mode="json", exclude={"seconds"})
+            told = {"why": [[reason.model_dump() for reason in each] for each in why]} if reasons else {}
+            click.echo(json.dumps(row | told, ensure_ascii=False, separators=(",", ":")))
     elif output is None:
-        for session, prediction in zip(sessions, predictions, strict=True):
-            _show_one(session, prediction)
+        for session, prediction, why in rows:
+            _show_one(session, prediction, why)
     failed = [p for p in predictions if p.outcome == "failed"]
     for prediction in failed[:5]:
         click.echo(one_line(f"{prediction.session_id}: no bundle ({prediction.reason})"), err=True)
@@ -146,10 +165,12 @@ def _show(sessions: list[Session], predictions: "list[Prediction]", output: Path
         click.echo(f"{len(predictions)} sessions in {output}, {len(failed)} failed", err=True)
 
 
-def _show_one(session: Session, prediction: "Prediction") -> None:
+def _show_one(session: Session, prediction: "Prediction", why: "list[list[Reason]]") -> None:
     bundles = "1 bundle" if len(prediction.bundles) == 1 else f"{len(prediction.bundles)} bundles"
     click.echo(one_line(f"{session.session_id}: {len(session.items)} products, {bundles}"))
-    for bundle in prediction.bundles:
+    for bundle, reasons in zip(prediction.bundles, why, strict=True):
         click.echo(f"  {one_line(bundle.intent) or '(no intent)'}")
         for number in bundle.items:
             click.echo(f"    {number}. {one_line(session.items[number - 1].title)}")
+        for reason in reasons[:SHOWN]:
+            click.echo(f"    {100 * reason.effect:+.1f} points: {reason.kind}: {one_line(reason.text)}")

@@ -13,7 +13,7 @@ from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.cases import Answers
+    from bundlewise.workbench.cases import AnswersCase
 
 FAILED = 100
 """Exit code of `prompts test` when a case fails: neither a fault of ours nor a wrong option."""
@@ -101,7 +101,7 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
         click.get_current_context().exit(FAILED)
 
 
-def _answers(student: str, adapter: Path | None) -> "Answers":
+def _answers(student: str, adapter: Path | None) -> "AnswersCase":
     """Return the student as what answers a case with the knowledge that the case gives."""
     from bundlewise.finetune.students import manifest_for, open_model
     from bundlewise.workbench.answer_cache import with_knowledge

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bundlewise import notebook
 from bundlewise.data.sessions import explain
-from bundlewise.domain import Grouping, Session
+from bundlewise.domain import Grouping, Prediction, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.evaluation.metrics import (
     Interval,
@@ -113,9 +114,44 @@ def score(predictions: Mapping[str, Grouping], sessions: Sequence[Session]) -> l
     return [score_session(predictions.get(session.session_id, ()), session.groups) for session in sessions]
 
 
-@dataclass(frozen=True)
-class ScoredRow:
-    """The scores of one method to make bundles, with its cost if that is known."""
+def evaluate(
+    sessions: Sequence[Session], predictions: Sequence[Prediction] | Path | str, name: str = "predictions"
+) -> "Scores":
+    """Score predictions, or a file of them, against the annotated bundles.
+
+    The sessions scored are the annotated ones of each split that a prediction is about; one of them without a
+    prediction counts as zero.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: a prediction is about an unknown session or product, or nothing can be scored.
+    """
+    if isinstance(predictions, str | Path):
+        found, cost = read_predictions(Path(predictions), sessions), {}
+    else:
+        found, cost = {each.session_id: each.groups for each in predictions}, _cost_of(predictions)
+    known = {session.session_id: session.split for session in sessions}
+    if foreign := [key for key in found if key not in known]:
+        raise DataError(f"session {foreign[0]!r} is not among the {len(known)} to score; give the sessions answered")
+    splits = {known[key] for key in found}
+    scored = [session for session in sessions if session.bundles and session.split in splits]
+    if not scored:
+        raise DataError("none of the sessions answered has annotated bundles; give predictions of others")
+    missing = sum(session.session_id not in found for session in scored)
+    return Scores(name, score(found, scored), missing=missing, **cost)
+
+
+def _cost_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    return {
+        "tokens_in": sum(each.tokens_in for each in predictions),
+        "tokens_out": sum(each.tokens_out for each in predictions),
+        "seconds": sum(each.seconds for each in predictions),
+    }
+
+
+@dataclass(frozen=True, repr=False)
+class Scores:
+    """A scored way to make bundles, with what it cost where that is known."""
 
     name: str
     scores: Sequence[SessionScore]
@@ -123,6 +159,27 @@ class ScoredRow:
     tokens_out: int | None = None
     seconds: float | None = None
     note: str = ""
+    missing: int = 0
+    """Sessions without a prediction, which count as zero."""
+
+    @property
+    def gjs(self) -> float:
+        """The mean GJS over all sessions."""
+        return self.summary.gjs
+
+    def __str__(self) -> str:
+        """Return the metrics as a table for a terminal."""
+        return table([self])
+
+    def __repr__(self) -> str:
+        """Return the mean GJS with its interval."""
+        low, high = map(decimal, self.ci["gjs"])
+        return f"Scores({self.name}: GJS {decimal(self.gjs)} [{low}, {high}] on {self.summary.n} sessions)"
+
+    def _repr_html_(self) -> str:
+        columns = _columns([self], None)
+        cells = [" ".join(write(self).split("\n")) for write in columns.values()]
+        return notebook.table(repr(self), [" ".join(name.split("\n")) for name in columns], [cells])
 
     @cached_property
     def summary(self) -> Summary:
@@ -134,8 +191,8 @@ class ScoredRow:
         """The 95 % interval of each metric, by the metric's name in `summary`."""
         return intervals(self.scores)
 
-    def difference(self, reference: "ScoredRow") -> tuple[float, Interval]:
-        """Return the difference in GJS to a reference, with the paired 95 % interval."""
+    def difference(self, reference: "Scores") -> tuple[float, Interval]:
+        """Return how much higher the GJS is than the reference's, with the paired 95 % interval."""
         ours, theirs = [[score.gjs for score in row.scores] for row in (self, reference)]
         return self.summary.gjs - reference.summary.gjs, paired_bootstrap(ours, theirs)
 
@@ -144,8 +201,8 @@ class ScoredRow:
         return {**self.summary.as_dict(), "ci95": nested(self.ci)}
 
 
-def table(rows: Sequence[ScoredRow], *, reference: ScoredRow | None = None, width: int | None = None) -> str:
-    """Return rows as a plain text table for a terminal of at least 80 columns, with two lines per row.
+def table(rows: Sequence[Scores], *, reference: Scores | None = None, width: int | None = None) -> str:
+    """Lay rows out as plain text for a terminal of 80 columns or more, two lines each as in the header.
 
     With a reference, a column holds each row's paired difference in GJS to it.
     """
@@ -171,9 +228,9 @@ def table(rows: Sequence[ScoredRow], *, reference: ScoredRow | None = None, widt
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _columns(rows: Sequence[ScoredRow], reference: ScoredRow | None) -> dict[str, Callable[[ScoredRow], str]]:
-    """Return the header of each column of numbers, and the function that writes its cells, with two lines each."""
-    columns: dict[str, Callable[[ScoredRow], str]] = {
+def _columns(rows: Sequence[Scores], reference: Scores | None) -> dict[str, Callable[[Scores], str]]:
+    """Return the header of each column of numbers and what writes its cells, two lines each."""
+    columns: dict[str, Callable[[Scores], str]] = {
         "answered\nof": _answered,
         "v1 P/R/C\nv2 P/R/C": _subset,
         "exact P\nexact R": _exact,
@@ -190,33 +247,33 @@ def _longest_line(cells: Iterable[str]) -> int:
     return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
-def _answered(row: ScoredRow) -> str:
+def _answered(row: Scores) -> str:
     return f"{row.summary.answered}\n{row.summary.n}"
 
 
-def _subset(row: ScoredRow) -> str:
+def _subset(row: Scores) -> str:
     s = row.summary
     lines = (s.v1_precision, s.v1_recall, s.v1_coverage), (s.v2_precision, s.v2_recall, s.v2_coverage)
     return "\n".join("/".join(map(decimal, values)) for values in lines)
 
 
-def _exact(row: ScoredRow) -> str:
+def _exact(row: Scores) -> str:
     return f"{decimal(row.summary.exact_precision)}\n{decimal(row.summary.exact_recall)}"
 
 
-def _gjs(row: ScoredRow) -> str:
+def _gjs(row: Scores) -> str:
     low, high = row.ci["gjs"]
     return f"{decimal(row.summary.gjs)}\n{decimal(low)}-{decimal(high)}"
 
 
-def _difference(row: ScoredRow, reference: ScoredRow) -> str:
+def _difference(row: Scores, reference: Scores) -> str:
     if row is reference:
         return ""
     value, (low, high) = row.difference(reference)
     return f"{decimal(value, '+')}\n{decimal(low, '+')} {decimal(high, '+')}"
 
 
-def _cost(row: ScoredRow) -> str:
+def _cost(row: Scores) -> str:
     tokens = "" if row.tokens_in is None else f"{thousands(row.tokens_in)}+{thousands(row.tokens_out or 0)}"
     return f"{tokens}\n{'' if row.seconds is None else f'{row.seconds:,.1f}'}"
 

@@ -17,6 +17,7 @@ from bundlewise.agents.assistant.conversation import (
     ThreadView,
 )
 from bundlewise.agents.assistant.offers import Bundler
+from bundlewise.agents.assistant.wording import words_of
 from bundlewise.data.catalogue import on_stderr, read_products, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
@@ -113,6 +114,10 @@ class Assistant:
         if len(message) > LONGEST:
             raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
         return self._run(thread, turn(whole(message)), owner)
+
+    def say(self, thread: str, message: str, owner: str = "") -> str:
+        """Say something in a thread as `send` does, and return the whole reply as text."""
+        return "".join(map(words_of, self.send(thread, message, owner))).strip()
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Events:
         """Do what was clicked in a thread; stream what comes of it.

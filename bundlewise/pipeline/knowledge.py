@@ -1,5 +1,6 @@
 """Knowledge bases as students use them: a retriever by a policy, and records to learn by heart."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder 
 
 
 def own_retriever(
-    kb: Path | str | None,
+    where: str | os.PathLike[str] | None,
     given: dict[str, Any],
     manifest: "Manifest | None",
     student: str,
@@ -42,6 +43,7 @@ def own_retriever(
     note: Callable[[str], None],
 ) -> "Retriever | None":
     """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
+    kb = None if where is None else os.fspath(where)
     policy = Policy.of(**given)
     base = None if is_served(student) else resolve(student)
     if manifest and manifest.policy and kb is None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
 from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
+from bundlewise.bundles import FoundBundle
 from bundlewise.domain import (
     BlindSession,
-    FoundBundle,
     Grouping,
     Item,
     Knowledge,
@@ -26,16 +27,18 @@ from bundlewise.domain import (
 )
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import StudentModel, manifest_for, open_model
-from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted, kept, sessions_of
+from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted_by_split, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
-from bundlewise.progress import Advance
+from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
 from bundlewise.titles import titles_fault
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
     from bundlewise.knowledge_base.retrieval import Retriever
+    from bundlewise.langchain.chat_model import ChatBundlewise
+    from bundlewise.langchain.runnable import StudentRunnable
 
 Note = Callable[[str], None]
 DEFAULT = "smollm2-135m"
@@ -57,8 +60,8 @@ class Student:
     def open(
         cls,
         *,
-        kb: Path | str | None = None,
-        adapter: Path | str | None = None,
+        kb: str | PathLike[str] | None = None,
+        adapter: str | PathLike[str] | None = None,
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
         mode: str | None = None,
@@ -69,8 +72,8 @@ class Student:
         """Open a student: an adapter brings its own retrieval policy and reading.
 
         Args:
-            kb: its knowledge base, a folder or a server's URL.
-            adapter: the folder that it was tuned into.
+            kb: its knowledge base, or where it is: a folder or a server's URL.
+            adapter: what it was tuned into, or its folder.
             student: the base by name, hub id, folder, or `openai:MODEL@URL`.
             dials: of retrieval; they replace the adapter's own.
             mode: what `kb` and `adapter` must amount to: plain, icl, sft or icl+sft.
@@ -119,10 +122,7 @@ class Student:
         return found.score
 
     def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
-        training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
-        if not validation:
-            raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-        return fitted(self.model.engine, self.retriever, training, validation)
+        return fitted_by_split(self.model.engine, self.retriever, sessions)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -164,12 +164,24 @@ class Student:
     ) -> list[Prediction]:
         """Return the predictions of sessions by the student graph; one it cannot read is a failed prediction.
 
-        Limits hold by session id.
+        Limits hold by session id. In a notebook a bar shows how far it is.
         """
         # Prices are for limits alone, and go beside the sessions.
         bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
-        with self._lock:
-            return answer(_blind(sessions), self.context(form, repairs, advance, bounds))
+        with self._lock, in_notebook("generate", len(sessions), advance) as told:
+            return answer(_blind(sessions), self.context(form, repairs, told, bounds))
+
+    def as_runnable(self) -> "StudentRunnable":
+        """Return it as LangChain's `Runnable`: a session or titles in, bundles out."""
+        from bundlewise.langchain.runnable import StudentRunnable
+
+        return StudentRunnable(self)
+
+    def as_chat_model(self) -> "ChatBundlewise":
+        """Return it as LangChain's `BaseChatModel`: a message that lists products in, their bundles out."""
+        from bundlewise.langchain.chat_model import ChatBundlewise
+
+        return ChatBundlewise(student=self)
 
     def context(
         self,

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from bundlewise.agents.assistant.conversation import BundlesEvent, CartEvent, Event, TextEvent
-from bundlewise.agents.assistant.router import Seen, understand
-from bundlewise.agents.assistant.wording import lines_of
+from bundlewise.agents.assistant.conversation import BundlesEvent, CartEvent
+from bundlewise.agents.assistant.listed import is_list
+from bundlewise.agents.assistant.wording import words_of
 from bundlewise.pipeline.assistant import Assistant
 from bundlewise.server.chat_shapes import (
     AssistantMessage,
@@ -50,20 +50,6 @@ def spoken(assistant: Assistant, messages: Sequence[Mapping[str, Any]]) -> Itera
         yield "\n"
         for event in assistant.complete([*messages, AND_BUNDLE]):
             yield words_of(event)
-
-
-def is_list(text: str) -> bool:
-    """Say whether a message has several products in it, lines or parts between semicolons, and no orders or talk."""
-    several = sum(bool(part.strip()) for part in text.replace(";", "\n").splitlines()) > 1
-    return several and any(action.name == "paste" for action in understand(text, Seen()))
-
-
-def words_of(event: Event) -> str:
-    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
-    if isinstance(event, TextEvent):
-        return event.text
-    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
-    return "\n" + "\n".join(rows) + "\n" if rows else ""
 
 
 STARTED = int(time.time())

@@ -8,7 +8,7 @@ from hashlib import sha256
 from bundlewise.domain import Prediction, Session
 from bundlewise.errors import UsageError
 from bundlewise.evaluation.metrics import SessionScore, score_session
-from bundlewise.evaluation.scores import ScoredRow
+from bundlewise.evaluation.scores import Scores
 from bundlewise.workbench.answer_cache import Bench
 from bundlewise.workbench.sequential import Look, look_at
 from bundlewise.workbench.variants import Variant
@@ -34,9 +34,9 @@ class Entry:
         return bool(self.looks) and self.looks[-1].decided
 
     @property
-    def row(self) -> ScoredRow:
+    def row(self) -> Scores:
         """Its row in a table."""
-        return ScoredRow(
+        return Scores(
             self.variant.name,
             self.scores,
             tokens_in=sum(prediction.tokens_in for prediction in self.predictions),

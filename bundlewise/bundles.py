@@ -1,0 +1,42 @@
+"""Bundles as people see them: with their products, and not by numbers as in a prediction."""
+
+from bundlewise import notebook
+from bundlewise.domain import Item, PredictedBundle, Record, Session
+
+
+class FoundBundle(Record):
+    """A bundle that the student found: its products, the intent, and how sure the student is.
+
+    `confidence` is the mean probability (0 to 1) that two of its products go together.
+    """
+
+    items: tuple[Item, ...]
+    intent: str
+    confidence: float | None = None
+
+    @classmethod
+    def of(cls, bundle: PredictedBundle, session: Session) -> "FoundBundle":
+        """Return a bundle of a prediction with the products of its session."""
+        items = tuple(session.items[number - 1] for number in bundle.items)
+        return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of its products."""
+        return [item.title for item in self.items]
+
+    @property
+    def _called(self) -> str:
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%})"
+        return f"{self.intent or '(no intent)'}{sure}"
+
+    def __str__(self) -> str:
+        """Return its intent and the titles of its products."""
+        return f"{self._called}: {', '.join(self.titles)}"
+
+    def __repr__(self) -> str:
+        """Return the same, for lists of bundles."""
+        return f"<{self}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.products(self._called, self.items)

@@ -1,0 +1,87 @@
+"""The student as a LangChain Runnable: the products of a session in, its bundles out."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
+
+from bundlewise.agents.student.compose import unreadable
+from bundlewise.bundles import FoundBundle
+from bundlewise.domain import Item, Prediction, Session
+from bundlewise.errors import UsageError
+
+Products = Session | Sequence[str | Item]
+"""A session, or its products as titles or items."""
+
+
+class Answers(Protocol):
+    """What is needed of a student."""
+
+    def answer(self, sessions: Sequence[Session]) -> list[Prediction]:
+        """Return the prediction for each session."""
+
+
+class StudentRunnable(Runnable[Products, list[FoundBundle]]):
+    """A student that can be composed: `student.as_runnable() | ...`; a batch is answered at once."""
+
+    def __init__(self, student: Answers) -> None:
+        self.student = student
+
+    def invoke(self, input: Products, config: RunnableConfig | None = None, **_: Any) -> list[FoundBundle]:
+        """Return the bundles of a session.
+
+        Raises:
+            UsageError: the student cannot read the session.
+        """
+        return self._call_with_config(lambda products: _or_raise(self._found([products])[0]), input, config)
+
+    def batch(
+        self,
+        inputs: list[Products],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **_: Any,
+    ) -> list[list[FoundBundle]]:
+        """Return the bundles of each session; the student reads them side by side."""
+
+        def found(products: list[Products]) -> list[Any]:
+            answers = self._found(products)
+            return [*answers] if return_exceptions else [_or_raise(each) for each in answers]
+
+        return self._batch_with_config(found, inputs, config, return_exceptions=return_exceptions)
+
+    async def abatch(
+        self,
+        inputs: list[Products],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **_: Any,
+    ) -> list[list[FoundBundle]]:
+        """Answer a batch in a thread."""
+        given = config[0] if isinstance(config, list) and config else config
+        work = lambda: self.batch(inputs, config, return_exceptions=return_exceptions)  # noqa: E731
+        return await run_in_executor(given if isinstance(given, dict) else None, work)
+
+    def _found(self, products: Sequence[Products]) -> list[list[FoundBundle] | UsageError]:
+        sessions = [session_of(each, f"given-{number}") for number, each in enumerate(products, 1)]
+        found: list[list[FoundBundle] | UsageError] = []
+        for session, prediction in zip(sessions, self.student.answer(sessions), strict=True):
+            reason = unreadable(session)
+            bundles = [FoundBundle.of(bundle, session) for bundle in prediction.bundles]
+            found.append(UsageError(reason) if reason else bundles)
+        return found
+
+
+def session_of(products: Products, name: str) -> Session:
+    """Return a session under a name of its own, so that two in a batch are not taken for one."""
+    if isinstance(products, Session):
+        return products.model_copy(update={"session_id": name})
+    return Session.of(products, name)
+
+
+def _or_raise(found: list[FoundBundle] | UsageError) -> list[FoundBundle]:
+    if isinstance(found, UsageError):
+        raise found
+    return found

@@ -1,0 +1,88 @@
+"""Tuning as a function: a student's LoRA adapter from sessions, with the knowledge in its prompts."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundlewise.agents.student.modes import require_utilisation
+from bundlewise.domain import Knowledge, Session
+from bundlewise.errors import UsageError
+from bundlewise.extras import require
+from bundlewise.finetune.adapters import Adapter
+from bundlewise.finetune.config import TrainingConfig, preset_named
+from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.folders import resolve
+from bundlewise.pipeline.distil import formats_named
+from bundlewise.pipeline.knowledge import lessons, open_retriever
+
+
+def finetune(
+    sessions: Sequence[Session],
+    kb: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] = "adapter",
+    *,
+    student: str | None = None,
+    preset: str = "tiny",
+    mode: str | None = None,
+    dials: Mapping[str, Any] | None = None,
+    teach: str | None = None,
+    limit: int | None = None,
+    max_minutes: float | None = None,
+    note: Callable[[str], None] | None = None,
+    **training: Any,
+) -> Adapter:
+    """Tune a student by LoRA on the training sessions among these, and calibrate it on validation.
+
+    With a knowledge base every prompt holds what the policy retrieves for it, never the session's own record. Stopped,
+    the same call goes on; finished, it returns at once.
+
+    Args:
+        sessions: annotated ones of the splits train and validation.
+        kb: a knowledge base, or where one is; None tunes on plain prompts.
+        path: the adapter's folder.
+        student: the base by name, hub id or folder; the preset's without.
+        preset: tiny, small, base or large: a base with settings that suit its size.
+        mode: what the knowledge must amount to, `sft` or `icl+sft`.
+        dials: of retrieval, as `Policy` names them.
+        teach: formats whose words are tuned on too, such as `rules,thoughts`.
+        limit: train on this many sessions, chosen by seed.
+        max_minutes: stop then, and keep the best so far.
+        note: hears what is worth saying.
+        **training: settings of `TrainingConfig` in place of the preset's, such as `epochs`.
+
+    Raises:
+        UsageError: there is nothing to train on, or the folder holds another adapter.
+        AdapterError: the time is over before the first step.
+    """
+    require("train", "finetune")
+    from bundlewise.finetune.tuning import Tuning
+    from bundlewise.reports.loss import plot_loss
+
+    policy, chosen, folder = Policy.of(**dials or {}), preset_named(preset), Path(path)
+    student = student or chosen.student
+    given = {name: value for name, value in training.items() if value is not None}
+    config = TrainingConfig.of(**chosen.config.model_dump() | given)
+    place = None if kb is None else os.fspath(kb)
+    reads = place is not None and not policy.is_plain
+    require_utilisation(mode, knowledge=reads, tuned=True)
+    retriever = open_retriever(place, policy, resolve(student)) if place and reads else None
+    taught = _taught(place, teach)
+    tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught)
+    if note and (left := tuning.left_out):
+        note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
+    manifest = tuning.run()
+    plot_loss(folder)
+    return Adapter(folder, manifest)
+
+
+def _taught(kb: str | None, teach: str | None) -> list[Knowledge]:
+    """Return the active records of the formats to teach."""
+    if teach is None:
+        return []
+    if kb is None:
+        raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
+    found = lessons(kb, formats_named(teach))
+    if not found:
+        raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
+    return found
