@@ -1,4 +1,4 @@
-"""Product bundles from a shopper's session, by a small model that has learnt a large model's know-how.
+"""Find product bundles in a shopper's session with a small model that uses the knowledge of a large one.
 
     import bundlewise
 
@@ -10,7 +10,7 @@
         print(bundle)
     print(bundlewise.evaluate(sessions, student.answer(sessions.test)))
 
-What stands in `__all__` is public, and imported when it is first used.
+The names in `__all__` are public; each is imported when it is first used.
 """
 
 import sys

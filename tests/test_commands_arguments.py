@@ -78,7 +78,7 @@ def test_options_may_follow_the_titles_and_keep_their_values(run: Run, tiny_stud
 def test_a_mistyped_option_is_told_of_and_how_to_write_a_text(run: Run) -> None:
     code, _, err = run("generate", "--items", "--limt", "Lamp")
     assert code == 2 and "No such option '--limt'" in err and "--limit" in err
-    assert "A text that begins with - stands behind --, after all options." in err
+    assert "Put a text that begins with - after all options and after --." in err
 
 
 def test_what_stands_behind_two_dashes_is_never_an_option(run: Run, tiny_student: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_session_that_the_knowledge_base_knows_as_a_test_session_teaches_nothi
 @pytest.mark.parametrize("options", [(), ("--salvage",)])
 def test_each_door_names_the_other(distil: Distil, kb: Call, options: tuple[str, ...]) -> None:
     code, out, err = kb("import", "kb", record_to("gpt.jsonl", RULE, THOUGHT), *options)
-    assert (code, out) == (2, "") and "gpt.jsonl is no pack but what a language model wrote" in err
+    assert (code, out) == (2, "") and "gpt.jsonl is a recording of a language model, not a pack" in err
     assert "bundlewise distil --teacher recorded:gpt.jsonl --data SESSIONS --kb KB" in err
     fill(Path("other"))
     kb("export", "other", "-o", "a.jsonl")
