@@ -25,7 +25,7 @@ SILENT = (
     *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
     *(f"knowledge_base/{name}.py" for name in ("mirror", "reindex", "upkeep")),
 )
-"""Code within these folders that does not influence predictions: the assistant, and what stores or describes answers."""
+"""Code within these folders that does not influence predictions: it assists, stores or describes."""
 READ = {".py", ".txt"}
 """Suffixes of the files that count: code and word lists. Templates have fingerprints of their own."""
 UNTOLD = {"ctx", "type_comment", "kind"}
