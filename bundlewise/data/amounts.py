@@ -61,8 +61,10 @@ CENTS |= {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
     ",": ("USD", "GBP", "INR", "JPY", "CNY", "KRW", "AUD", "CAD", "HKD", "SGD", "NZD", "MXN", "KES", "AED", "ILS"),
-    ".": ("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp")
-    + ("ARS", "CLP", "COP", "ISK"),
+    ".": (
+        *("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp"),
+        *("ARS", "CLP", "COP", "ISK"),
+    ),
 }
 """Currencies whose prices have thousands parted by a mark, so that three figures after it are no fraction."""
 FREE = frozenset({"free", "gratis", "kostenlos", "gratuit", "for free", "free of charge"})
@@ -73,12 +75,12 @@ UNKNOWN = frozenset(
 )
 """What stands where there is no price."""
 SHARED = {
-    "$": frozenset("USD AUD CAD HKD MXN NZD SGD TWD ARS CLP COP UYU JMD TTD BBD FJD".split()),
-    "\u00a3": frozenset("GBP EGP LBP GIP FKP".split()),
-    "\u00a5": frozenset("JPY CNY".split()),
-    "kr": frozenset("SEK NOK DKK ISK".split()),
-    "rs": frozenset("INR PKR LKR NPR MUR".split()),
-    "fr": frozenset("CHF".split()),
+    "$": "USD AUD CAD HKD MXN NZD SGD TWD ARS CLP COP UYU JMD TTD BBD FJD",
+    "\u00a3": "GBP EGP LBP GIP FKP",
+    "\u00a5": "JPY CNY",
+    "kr": "SEK NOK DKK ISK",
+    "rs": "INR PKR LKR NPR MUR",
+    "fr": "CHF",
 }
 """Signs of several currencies, which a code beside them tells apart: `$12.99 CAD`."""
 _NAMES = re.compile(r"[^\W\d_]+\.?|[^\w\s]")
@@ -228,8 +230,8 @@ def _currency(names: list[str]) -> str | None:
     signs = {name.casefold().rstrip(".") for name in each} & SHARED.keys()
     if not codes and len(signs) <= 1:
         return currency_of(next(iter(signs))) if signs else ""
-    (code, *others) = codes or {None}
-    return code if not others and all(code in SHARED[sign] for sign in signs) else None
+    code, *others = codes or {None}
+    return code if not others and all(code in SHARED[sign].split() for sign in signs) else None
 
 
 @cache
