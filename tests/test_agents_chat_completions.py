@@ -129,6 +129,8 @@ BROKEN = {
     "cut in the usage": WHOLE[:-10],
     "a stream": b'data: {"id": "x", "choices": [{"delta": {"content": "Hello"}}]}\n\ndata: [DONE]\n',
     "in a list": b"[" + WHOLE + b"]",
+    "in a text": json.dumps(WHOLE.decode()).encode(),
+    "in a text of a gateway": json.dumps({"statusCode": 200, "body": WHOLE.decode()}).encode(),
     "no choices": b'{"choices": null, "usage": {"input_tokens": 100, "output_tokens": 2000}}',
     "of another make": b'{"content": [{"text": "hello"}], "usage": {"input_tokens": 100, "output_tokens": 2000}}',
 }

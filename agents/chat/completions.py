@@ -22,6 +22,8 @@ WRITTEN = re.compile(
     r'"choices"\s*:\s*\[\s*\{|"usage"\s*:\s*\{\s*"|"object"\s*:\s*"chat\.completion|"id"\s*:\s*"chatcmpl', re.IGNORECASE
 )
 """Signs in a broken body that a model has written an answer, which is billed."""
+WITHIN = re.compile(r'\\"choices\\"\s*:\s*\[\s*\{')
+"""Signs of an answer within a text of a body: a gateway that is set up wrongly passes it on as such."""
 MOST_USAGES = 3
 """Counts of tokens that are looked at in a broken body, from its end."""
 DIGITS = 15
@@ -66,7 +68,7 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
     except (ValueError, RecursionError, LookupError) as error:
         text = content.decode(errors="replace")
         return _broken(text, f"no JSON ({type(error).__name__})", seconds, asked)
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or ("choices" not in body and WITHIN.search(text)):
         return _broken(text, "no chat completion", seconds, asked)
     choices, usage = body.get("choices"), _object(body.get("usage"))
     if not (isinstance(choices, list) and choices) and not _is_billed(usage):
@@ -82,7 +84,7 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
 
 def _broken(text: str, what: str, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
     """Return what a body comes to that is no completion as a whole: one that a model has written is billed."""
-    if not WRITTEN.search(text):
+    if not WRITTEN.search(text) and not WITHIN.search(text):
         return NoCompletion(f"what came is {what}: {in_short(text)}")
     # Much of it may be no text of the model.
     likely = text[: math.floor(asked.most * CHARACTERS[0])]
