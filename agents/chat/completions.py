@@ -88,7 +88,9 @@ def _broken(text: str, what: str, seconds: float, asked: QuestionSize) -> Reply 
         return NoCompletion(f"what came is {what}: {in_short(text)}")
     # Much of it may be no text of the model.
     likely = text[: math.floor(asked.most * CHARACTERS[0])]
-    read, written, is_estimated = _counted(_usage_in(text), likely, "stop", asked)
+    read, written, is_estimated = _counted(
+        _usage_in(text) or _usage_in(text.replace('\\"', '"')), likely, "stop", asked
+    )
     return Reply(in_short(text), "stop", read, written, round(seconds, 3), "unreadable", is_estimated)
 
 
