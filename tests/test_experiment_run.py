@@ -105,14 +105,14 @@ def test_a_row_says_how_it_is_read_otherwise_than_others(weight: float, choosers
 def test_even_a_fault_of_ours_in_a_cell_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_student: Path
 ) -> None:
-    real = Maker._answered
+    real = Maker._student
 
     def faulty(self: Maker, cell: Any, *others: Any) -> Any:
         if cell.reads:
             raise ZeroDivisionError("oops")
         return real(self, cell, *others)
 
-    monkeypatch.setattr(Maker, "_answered", faulty)
+    monkeypatch.setattr(Maker, "_student", faulty)
     results = run_here(monkeypatch, tmp_path, small(tmp_path, tiny_student))
     assert [failure.name for failure in results.failures] == ["icl"]
     assert "unexpected ZeroDivisionError: oops" in results.failures[0].reason

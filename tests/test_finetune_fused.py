@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear
 from torch import nn
 
+from bundlewise.agents.student import load
 from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.finetune import fused
 from bundlewise.finetune.config import TrainingConfig
@@ -189,6 +190,13 @@ def shaken(model: Any) -> Any:
     return model.eval()
 
 
+@pytest.fixture
+def exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load in float32 on every machine: bfloat16 rounds more than the tolerances here."""
+    monkeypatch.setattr(load, "preferred_dtype", lambda: torch.float32)
+
+
+@pytest.mark.usefixtures("exactly")
 def test_a_student_is_tuned_by_fused_layers_and_saved_as_any_adapter(tiny_student: Path, tmp_path: Path) -> None:
     config = TrainingConfig(rank=4, layers=1)
     model = shaken(with_lora(load_causal_lm(tiny_student)[0], config))
@@ -200,6 +208,7 @@ def test_a_student_is_tuned_by_fused_layers_and_saved_as_any_adapter(tiny_studen
     torch.testing.assert_close(logits(again.merge_and_unload()), logits(model), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("exactly")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_student_gets_the_gradients_of_peft(
     tiny_student: Path, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
