@@ -163,8 +163,8 @@ def run(
 ) -> None:
     """Run every cell of a grid, and write a report.
 
-    Each cell is scored beside baselines and teachers. If the run is stopped or killed, the same command continues it. If a cell fails, the other cells still run, the
-    report names the failure, and the exit code is 1.
+    Each cell is scored beside baselines and teachers. If the run is stopped or killed, the same command continues it.
+    If a cell fails, the other cells still run, the report names the failure, and the exit code is 1.
     """
     from bundlewise.experiment.run import BEGUN, Run
     from bundlewise.experiment.workers import workers_named

@@ -73,8 +73,8 @@ def print_path(name: str) -> None:
 def publish_student(adapter: Path, output: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
     """Merge ADAPTER into its base as one safetensors model.
 
-    Any server can load the model. The student with its adapter and the merged model answer the same fixed probes. If their tokens (float32) or
-    bundles (bfloat16) differ, nothing is published.
+    Any server can load the model. The student with its adapter and the merged model answer the same fixed probes. If
+    their tokens (float32) or bundles (bfloat16) differ, nothing is published.
     """
     from bundlewise.finetune.publish import publish
     from bundlewise.settings import quiet_libraries
