@@ -111,7 +111,7 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
         (
             ("prompts", "optimise", "rule", "--data", "data.jsonl", "--teacher", "openai:m@http://127.0.0.1:9"),
             2,
-            "a rewrite of rule does not show in a student's answers; choose judge",
+            "a rewrite of rule does not affect a student's answers; choose judge",
         ),
         (("--prompts", "nowhere", "prompts"), 2, "no folder nowhere with prompts; check --prompts"),
     ],

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Made(Record):
     """The result of a cell: its predictions, and their cost. Seconds are of this machine.
 
-    `predictions` is a file's name in the cache. `chooser` says whether a chooser, trained on the sessions that
-    teach, helped to choose the bundles. `seconds` is the time of answering alone; `tuning_seconds` and `distil_seconds` are
+    `predictions` is a file's name in the cache. `chooser` says whether a chooser, trained on the sessions that teach,
+    helped to choose the bundles. `seconds` is the time of answering alone; `tuning_seconds` and `distil_seconds` are
     spent once. `cached` says that the result came from the cache. Memory is the peak of the process in GB.
     """
 
