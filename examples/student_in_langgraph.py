@@ -1,4 +1,4 @@
-"""Put the student into a LangGraph application of your own: orders come in, bundles with prices go out.
+"""Use the student in a LangGraph application of your own, which reads orders and returns bundles with prices.
 
 python examples/student_in_langgraph.py --kb kb --adapter adapter
 """
@@ -21,7 +21,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Shop:
-    """What lives as long as the application does."""
+    """The context of the application: objects that all runs share."""
 
     student: Student
     discount: float = 0.1
@@ -29,14 +29,14 @@ class Shop:
 
 @dataclass(frozen=True)
 class Orders:
-    """What flows: sessions in, offers out."""
+    """The state of a run: it starts with sessions and ends with offers."""
 
     sessions: list[Session]
     offers: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Change(TypedDict, total=False):
-    """What a node changes."""
+    """The fields of the state that a node may change."""
 
     offers: list[dict[str, Any]]
 
