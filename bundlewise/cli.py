@@ -39,7 +39,7 @@ PROMPTED = ("demo", "distil", "finetune", "generate")
 """Commands that take --prompts themselves; it can always stand before the command."""
 
 
-DASHES = " A text that begins with - stands behind --, after all options."
+DASHES = " Put a text that begins with - after --, behind all options."
 
 
 class PipeError(BundlewiseError):
