@@ -64,9 +64,8 @@ def is_running() -> bool:
 
 def rewritten() -> Callable[[str], None]:
     """Put an empty line into the cell, and return a function that replaces its text."""
-    from IPython.display import display
-
-    handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
+    display: Any = sys.modules["IPython.display"]
+    handle = display.display({"text/plain": ""}, raw=True, display_id=True)
     return lambda line: handle.update({"text/plain": line}, raw=True)
 
 

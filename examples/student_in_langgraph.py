@@ -21,7 +21,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Shop:
-    """The context of the application: objects that all runs share."""
+    """The objects that live as long as the application."""
 
     student: Student
     discount: float = 0.1
@@ -29,14 +29,14 @@ class Shop:
 
 @dataclass(frozen=True)
 class Orders:
-    """The state of a run: it starts with sessions and ends with offers."""
+    """The state of the graph: sessions come in, offers go out."""
 
     sessions: list[Session]
     offers: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Change(TypedDict, total=False):
-    """The fields of the state that a node may change."""
+    """The part of the state that a node changes."""
 
     offers: list[dict[str, Any]]
 

@@ -11,13 +11,18 @@ from bundlewise.prompts.template import FrontMatter
 
 HEAD = """# The prompts
 
-Written from the templates' front matter: `python -m bundlewise.prompts.overview`.
+This page is for prompt engineers: all templates that ship. `python -m bundlewise.prompts.overview` writes it from
+the templates' front matter. How to change, test and compare templates: [docs/prompts.md](../docs/prompts.md).
 
-One file a template: front matter in YAML, then a Jinja body, rendered strictly in a sandbox. A missing variable is an
-error, and a title or record cannot leave its line. `bundlewise prompts` lists their fingerprints, which are of bodies
-alone; an adapter carries those of `judge`, `pair` and `name`, a record that of the template that worded it. A folder of
-your own is laid over these by `--prompts DIR` or `BUNDLEWISE_PROMPTS`: `docs/prompts.md`. `NAME.test.yaml` holds the
-cases of a template, for `bundlewise prompts test`.
+    bundlewise prompts                     # list the templates with their fingerprints
+    bundlewise prompts show judge          # print a template
+    bundlewise prompts test                # run the cases in NAME.test.yaml
+
+A template is one file: front matter in YAML, then a body in Jinja, which is rendered in a sandbox. A missing
+variable is an error, and a title or record cannot leave its line. A fingerprint is a short hash of a template's
+body, without the front matter. An adapter carries the fingerprints of `judge`, `pair` and `name`; a knowledge
+record carries that of the template that worded it. `--prompts DIR` or `BUNDLEWISE_PROMPTS` puts a folder of your
+own in front of these templates.
 
 | template | what for | variables | answer | used by |
 |---|---|---|---|---|

@@ -13,7 +13,7 @@ from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
 
 if TYPE_CHECKING:
-    from bundlewise.workbench.cases import Answers
+    from bundlewise.workbench.cases import AnswersCase
 
 FAILED = 100
 """Exit code of `prompts test` when a case fails; 1 and 2 stand for errors and wrong options."""
@@ -102,7 +102,7 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
         click.get_current_context().exit(FAILED)
 
 
-def _answers(student: str, adapter: Path | None) -> "Answers":
+def _answers(student: str, adapter: Path | None) -> "AnswersCase":
     """Return a function by which the student answers a case with the knowledge of the case."""
     from bundlewise.finetune.students import manifest_for, open_model
     from bundlewise.workbench.answer_cache import with_knowledge

@@ -45,6 +45,18 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
     return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
 
 
+def fitted_by_split(engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session]) -> CalibratedReading:
+    """Choose the reading on the annotated validation sessions among these.
+
+    Raises:
+        UsageError: no annotated validation session can be read.
+    """
+    training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
+    if not validation:
+        raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
+    return fitted(engine, retriever, training, validation)
+
+
 def fitted(
     engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
 ) -> CalibratedReading:

@@ -27,7 +27,7 @@ from bundlewise.domain import (
 )
 from bundlewise.errors import UsageError
 from bundlewise.finetune.students import StudentModel, manifest_for, open_model
-from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted, kept, sessions_of
+from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted_by_split, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance, in_notebook
@@ -122,10 +122,7 @@ class Student:
         return found.score
 
     def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
-        training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
-        if not validation:
-            raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-        return fitted(self.model.engine, self.retriever, training, validation)
+        return fitted_by_split(self.model.engine, self.retriever, sessions)
 
     @property
     def about(self) -> dict[str, Any]:

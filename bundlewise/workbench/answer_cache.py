@@ -18,7 +18,7 @@ from bundlewise.pipeline.student import Student
 from bundlewise.prompts import render
 from bundlewise.prompts.library import Library, using
 from bundlewise.settings import cache_folder
-from bundlewise.workbench.cases import Answers
+from bundlewise.workbench.cases import AnswersCase
 
 if TYPE_CHECKING:
     from bundlewise.finetune.students import StudentModel
@@ -149,7 +149,7 @@ class _Given:
         return [self._retrieved for _ in sessions]
 
 
-def with_knowledge(model: "StudentModel") -> Answers:
+def with_knowledge(model: "StudentModel") -> AnswersCase:
     """Return a student as a function of a session and the knowledge for it, under the prompts in force."""
 
     def answer(session: Session, retrieved: Retrieved) -> Prediction:

@@ -69,7 +69,7 @@ class Case(Record):
     answer: ExpectedAnswer | None = None
 
 
-class Answers(Protocol):
+class AnswersCase(Protocol):
     """A student that answers a session with what was retrieved for it."""
 
     def __call__(self, session: Session, retrieved: Retrieved) -> "Prediction":
@@ -135,7 +135,7 @@ def cases_of(names: Sequence[str] = ()) -> Iterator[Cases]:
             raise DataError(f"{resource}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
 
 
-def run(template: str, case: Case, world: World, answers: Answers | None = None) -> Outcome:
+def run(template: str, case: Case, world: World, answers: AnswersCase | None = None) -> Outcome:
     """Render a case and check its text; if a model is given, check its answer too."""
     try:
         text, session, retrieved = _rendered(template, case, world)
