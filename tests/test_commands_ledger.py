@@ -224,7 +224,10 @@ def test_what_would_be_forgotten_is_told_by_stage_and_verdict_with_its_cost(run:
     [
         ([], "no answers are chosen; give --stage, --verdict, --before or --after"),
         (["--dry-run"], "no answers are chosen"),
-        (["--stage", "kind"], "no calls of a stage 'kind' in bundlewise-calls.sqlite; choose from kinds, rules, propose"),
+        (
+            ["--stage", "kind"],
+            "no calls of a stage 'kind' in bundlewise-calls.sqlite; choose from kinds, rules, propose",
+        ),
         (["--verdict", "bad"], "'bad' is not one of"),
         (["--before", "yesterday"], "'yesterday' does not match the format"),
         (["--stage", "kinds", "--ledger", "other"], "no ledger other; name it with --ledger"),
