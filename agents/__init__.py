@@ -1,1 +1,1 @@
-"""The language models' side: student, teachers and assistant, each in a room of its own."""
+"""The agents: the student, the teachers and the assistant, with the chat client and the ledger of paid calls."""

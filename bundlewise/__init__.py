@@ -1,4 +1,4 @@
-"""Find product bundles in a shopper's session with a small model that has learnt from a large one.
+"""Find product bundles in a shopper's session with a small model that uses the knowledge of a large one.
 
     import bundlewise
 

@@ -1,4 +1,4 @@
-"""Run the command line by ``python -m bundlewise``."""
+"""Run the command line with ``python -m bundlewise``."""
 
 from bundlewise.cli import main
 

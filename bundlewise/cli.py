@@ -1,4 +1,4 @@
-"""The command line: one command a module, imported only when it is called."""
+"""The command line: each command is a module, which is imported only when the command is called."""
 
 import importlib
 import sys
@@ -26,7 +26,7 @@ COMMANDS = {
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
     "chat": "Talk to the bundle assistant about a cart and a catalogue.",
-    "serve": "Serve the student over HTTP, to OpenAI's clients too.",
+    "serve": "Serve the student over HTTP; OpenAI clients work too.",
     "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
@@ -36,25 +36,25 @@ COMMANDS = {
 
 
 PROMPTED = ("demo", "distil", "finetune", "generate")
-"""Commands that take --prompts themselves; it can always stand before the command."""
+"""Commands that accept --prompts after their name; every command accepts it before its name."""
 
 
-DASHES = " Put a text that begins with - after --, behind all options."
+DASHES = " Put a text that begins with - after all options and after --."
 
 
 class PipeError(BundlewiseError):
-    """A pipe besides stdout whose reader has gone."""
+    """A pipe other than stdout whose reader has closed it."""
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when that command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the work."""
+        """Return the names of the commands in the order in which users need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command, or give only its help line while the list is printed."""
+        """Import the command and return it; return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"bundlewise.commands.{cmd_name}")
@@ -65,14 +65,14 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; click ends without a word at any closed pipe, which only suits that of stdout."""
+        """Run the command, and report a closed pipe other than stdout: click ends silently at every closed pipe."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             if isinstance(sys.stdout, PrintableStream) and sys.stdout.has_failed(error):
                 raise
             place = error.filename or "a pipe that was written to"
-            raise PipeError(f"{place} has no reader any more; run it again with one that reads to the end") from error
+            raise PipeError(f"{place} was closed by its reader; use a reader that reads to the end") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the commands without importing them."""
@@ -96,7 +96,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
-    """Return the exit code of the command line; whatever goes wrong, the user gets a message and not a traceback."""
+    """Run the command line and return its exit code; each error becomes a message for the user."""
     try:
         code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
         sys.stdout.flush()
@@ -124,13 +124,13 @@ def _usage(error: click.ClickException, debug: bool) -> int:
 
 
 def trace(debug: bool) -> None:
-    """Print the traceback of the error at hand if the user wants it."""
+    """Print the traceback of the current error if the user asked for it."""
     if debug:
         click.echo(without_key(traceback.format_exc()), err=True, nl=False)
 
 
 def fail(*lines: str, code: int) -> int:
-    """Print a message of some lines on stderr, and return the exit code; no text within a line begins another."""
+    """Print the lines of a message on stderr and return the exit code; line feeds within a line are escaped."""
     told = [one_line(without_key(line)) for line in lines] or [""]
     click.echo("\n".join([f"bundlewise: {told[0]}", *told[1:]]), err=True)
     return code

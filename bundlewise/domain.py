@@ -18,18 +18,18 @@ KNOWLEDGE_KINDS: tuple[KnowledgeKind, ...] = ("pattern", "rule", "thought")
 Status = Literal["active", "quarantined", "retired"]
 Outcome = Literal["ok", "repaired", "failed"]
 Grouping = tuple[tuple[int, ...], ...]
-"""Bundles as positions of products in their session, counted from 0."""
+"""Bundles as the positions of their products in the session, counted from 0."""
 
 
 def item_set_of(titles: Iterable[str]) -> str:
-    """Return 16 hex digits of a session's products whatever their order: equal titles, equal digits."""
+    """Return 16 hex digits that are equal for sessions with equal titles, in any order."""
     named = sorted(normalize("NFC", " ".join(title.casefold().split())) for title in titles)
     content = json.dumps(named, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 Cleaned = Annotated[str, AfterValidator(clean)]
-"""A text from outside that is cleaned wherever it comes in, so that training and serving read the same."""
+"""A text from outside; each record cleans it, so that training and serving read the same text."""
 
 
 class Record(BaseModel):
@@ -42,7 +42,7 @@ class Record(BaseModel):
 
 
 class Item(Record):
-    """A product. Category and price are for mining and display, never for prediction."""
+    """A product; only mining and display use its category and price, prediction uses the title alone."""
 
     id: str
     title: Cleaned
@@ -86,7 +86,7 @@ class Session(Record):
 
     @property
     def item_set(self) -> str:
-        """What a session of equal titles shares with this one; see `item_set_of`."""
+        """The digits that all sessions with the same titles share; see `item_set_of`."""
         return item_set_of(self.titles)
 
     def __str__(self) -> str:
@@ -97,22 +97,22 @@ class Session(Record):
         return notebook.products(f"{self.session_id} ({self.split})", self.items)
 
     def blind(self) -> "BlindSession":
-        """Return what a student may see: titles and ids, no category, price or annotation."""
+        """Return the session as a student may see it: titles and ids, without categories, prices and annotations."""
         items = tuple(Item(id=item.id, title=item.title) for item in self.items)
         return BlindSession(session_id=self.session_id, domain=self.domain, split=self.split, items=items)
 
 
 class BlindSession(Session):
-    """A session as a student sees it; one with a category, a price or an annotation cannot be made.
+    """A session as a student sees it; it refuses categories, prices and annotations.
 
-    Sessions are blinded once, where they come in: in `Student`, and in `finetune` for training. Prompts, retrieval
-    and the student graph take nothing else. The id stays, as knowledge from the very session must be left out.
+    Sessions are blinded once: by `Student` for answers, and by `finetune` for training. Prompts, retrieval and the
+    student graph accept only blind sessions. The id stays, so that retrieval can leave out knowledge from this session.
     """
 
     @model_validator(mode="after")
     def _check_titles_alone(self) -> "BlindSession":
         if self.bundles or any(item.category or item.price is not None for item in self.items):
-            raise ValueError("a student sees titles alone; make it by Session.blind()")
+            raise ValueError("a student sees only titles; make it by Session.blind()")
         return self
 
     def blind(self) -> "BlindSession":
@@ -121,10 +121,10 @@ class BlindSession(Session):
 
 
 class KnownSession(Record):
-    """A session that a knowledge base knows of: which split it is in, and its item set.
+    """A session that a knowledge base knows of: its id, its split and its item set.
 
-    Knowledge may come from sessions of the training split alone; the others are listed so that this
-    can be checked wherever a record arrives.
+    Knowledge may come only from sessions of the training split. The other sessions are listed so that this
+    can be checked for every new record.
     """
 
     id: str
@@ -133,7 +133,7 @@ class KnownSession(Record):
 
     @classmethod
     def of(cls, session: Session) -> "KnownSession":
-        """Return what a knowledge base remembers of a session."""
+        """Return the data that a knowledge base keeps about a session."""
         return cls(id=session.session_id, split=session.split, items=session.item_set)
 
 
@@ -146,12 +146,12 @@ class Provenance(Record):
 
 
 class Knowledge(Record):
-    """One piece of distilled knowledge; the text is the source of truth, vectors can be rebuilt.
+    """One piece of distilled knowledge; its vector can be rebuilt from its text.
 
-    A thought keeps its evidence in structured form too: `kinds` holds the kind of every product of
+    A thought also keeps its evidence in structured form: `kinds` holds the kind of every product of
     its source session in order, `titles` their titles and `groups` the annotated bundles as positions
-    into `kinds`. A pattern's sources are the sessions that hold its kinds; in its `supporters` they are
-    bundled.
+    in `kinds`. The sources of a pattern are the sessions that contain its kinds; its `supporters` are the
+    sources in which these kinds are bundled.
     """
 
     id: str
@@ -178,7 +178,7 @@ class Knowledge(Record):
 
     @property
     def is_untested(self) -> bool:
-        """Say whether it is a rule that no held-out session has tested; it has neither gain nor harm then."""
+        """Say whether the record is a rule without a test on held-out sessions, so without gain and harm."""
         return self.kind == "rule" and self.gain is None
 
     @staticmethod
@@ -189,18 +189,18 @@ class Knowledge(Record):
 
 
 class KnowledgeUse(Record):
-    """A knowledge record that stood in a prompt, with its retrieval score (cosine, -1 to 1)."""
+    """A knowledge record that a prompt contained, with its retrieval score (cosine, -1 to 1)."""
 
     id: str
     score: float
 
 
 class Retrieved(Record):
-    """What the knowledge base gives for one session, best first; empty is the plain student.
+    """The knowledge that is retrieved for one session, best first; the plain student gets an empty one.
 
-    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together,
-    `affinity` holds the log-odds behind each word, and `evidence` names the thoughts that weighed most
-    in them, with their share of the weight.
+    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together.
+    `affinity` holds the log-odds behind each hint. `evidence` holds the thoughts with the largest weight
+    in the hints, each with its share of the weight.
     """
 
     records: tuple[tuple[Knowledge, float], ...] = ()
@@ -216,10 +216,10 @@ class Retrieved(Record):
 
 
 class Reason(Record):
-    """A knowledge record that a bundle rests on.
+    """A knowledge record that influenced a bundle.
 
-    `score` is its cosine, or its share of the evidence for the bundle; `effect` is how much the mean probability
-    of the bundle's pairs falls when the record is not there. Below zero it spoke against the bundle.
+    `score` is the record's cosine, or its share of the evidence for the bundle. `effect` is how much the mean
+    probability of the bundle's pairs falls without the record; it is negative if the record speaks against the bundle.
     """
 
     id: str
@@ -233,7 +233,7 @@ class Reason(Record):
 class PredictedBundle(Record):
     """A bundle of a prediction: product numbers from 1 in session order, their ids, the intent.
 
-    `confidence` is the mean probability that two of its products go together; None where pairs were not judged.
+    `confidence` is the mean probability that two of its products go together; None if no pairs were judged.
     """
 
     items: tuple[int, ...]
@@ -248,9 +248,9 @@ class PredictedBundle(Record):
 
 
 class Prediction(Record):
-    """The answer to one session; a failed one has no bundles and counts as zero.
+    """The answer to one session; a failed answer has no bundles and scores zero.
 
-    `cut` says what was left out of the prompt because the student could not have read it whole.
+    `cut` says which parts were left out because the prompt was too long for the student.
     """
 
     session_id: str

@@ -2,13 +2,13 @@
 
 
 class BundlewiseError(Exception):
-    """A failure with a message for the user, each argument a line of it; the command line exits with 1."""
+    """A failure with a message for the user, one argument per line; the command line exits with 1."""
 
     exit_code = 1
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines of the message; a line feed within one is part of a text from outside."""
+        """The lines of the message; a line feed within a line belongs to a text from outside."""
         return tuple(map(str, self.args))
 
     def __str__(self) -> str:
@@ -17,7 +17,7 @@ class BundlewiseError(Exception):
 
 
 class UsageError(BundlewiseError):
-    """A wrong option, name or path; the command line exits with 2."""
+    """An option, name or path that is wrong; the command line exits with 2."""
 
     exit_code = 2
 
@@ -31,7 +31,7 @@ class ModelError(BundlewiseError):
 
 
 class PromptError(ModelError):
-    """A prompt that the student cannot read whole."""
+    """A prompt that is too long for the student."""
 
 
 class KnowledgeError(BundlewiseError):
@@ -43,11 +43,11 @@ class AdapterError(BundlewiseError):
 
 
 class StoppedError(BundlewiseError):
-    """Work that was stopped while it waited for something."""
+    """Work that was stopped while it waited."""
 
 
 def describe(error: Exception) -> str:
-    """Return one line for the user."""
+    """Return the message about an error for the user."""
     if isinstance(error, BundlewiseError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""The extras of the installation: which packages each one brings, and the error where one of them is missing."""
+"""The extras of the installation: the packages of each extra, and the error about a missing package."""
 
 import sys
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "four-bit": ("bitsandbytes",),
 }
-"""The packages of each extra, by the names that they are imported by."""
+"""The packages of each extra, by their import names."""
 
 
 def missing_from(extra: str) -> list[str]:
@@ -27,11 +27,14 @@ def missing_from(extra: str) -> list[str]:
 
 
 def require(extra: str, use: str) -> None:
-    """Raise a UsageError that names the packages missing, what needs them, and how to install them.
+    """Check that the packages of an extra are installed.
 
     Args:
-        extra: the extra that brings the packages.
-        use: the command, option or function that needs them; the message begins with it.
+        extra: the name of the extra.
+        use: the command, option or function that needs the packages; the message begins with it.
+
+    Raises:
+        UsageError: packages are missing; the message names them and says how to install them.
     """
     if missing := missing_from(extra):
         packages = f"the package {missing[0]}" if len(missing) == 1 else f"the packages {', '.join(missing)}"
@@ -44,5 +47,5 @@ def _is_installed(name: str) -> bool:
         return sys.modules[name] is not None
     try:
         return find_spec(name) is not None
-    except ImportError:  # The package that it lies in is missing.
+    except ImportError:  # The parent package is missing.
         return False

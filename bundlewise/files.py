@@ -1,4 +1,4 @@
-"""Files that are never half-written, and fingerprints of their content."""
+"""Write files in one step, read JSON lines, and compute fingerprints of content."""
 
 import hashlib
 import io
@@ -25,14 +25,14 @@ DESCRIPTOR = re.compile(r"/dev/std(?P<name>in|out|err)|/(?:dev|proc/(?P<process>
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that appears under its name only when the block ends well.
+    """Open a binary file that replaces the file of this name only when the block ends without an error.
 
-    A file that is there keeps its mode, a new one follows the umask. A link stays, and what it leads to is replaced.
-    A device, a FIFO or /dev/stdout gets the whole content at the end.
+    An existing file keeps its mode, a new file follows the umask. A link stays, and its target is replaced.
+    A device, a FIFO or /dev/stdout receives the whole content at the end.
 
     Raises:
-        UsageError: a folder, a socket or a block device is there.
-        BundlewiseError: the folder cannot be written or the disk is full; nothing is left behind.
+        UsageError: the path is a folder, a socket or a block device.
+        BundlewiseError: the folder cannot be written or the disk is full; the temporary file is removed.
     """
     try:
         if is_special(path):
@@ -54,10 +54,10 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def is_special(path: Path) -> bool:
-    """Say whether a path is no file but leads out: a character device, a FIFO or a descriptor such as /dev/stdout.
+    """Say whether a path is a character device, a FIFO or a descriptor such as /dev/stdout.
 
     Raises:
-        UsageError: it is a folder, a socket or a block device, which nothing can be written to.
+        UsageError: the path is a folder, a socket or a block device, which cannot be written.
     """
     target = followed(path)
     if _descriptor(target) is not None:
@@ -73,7 +73,7 @@ def is_special(path: Path) -> bool:
 
 
 def followed(path: Path) -> Path:
-    """Return what a chain of links leads to; a descriptor of this process is not followed.
+    """Return the target of a chain of links; a descriptor of this process is returned as it is.
 
     Raises:
         UsageError: the links lead in a circle.
@@ -97,7 +97,7 @@ def _descriptor(path: Path) -> int | None:
 def _pour(content: bytes, target: Path) -> None:
     number = _descriptor(target)
     if number is not None:
-        # What was printed before comes before it.
+        # Text that was printed earlier must come first.
         sys.stdout.flush()
         sys.stderr.flush()
     with open(target if number is None else os.dup(number), "wb") as stream:
@@ -108,15 +108,15 @@ def _pour(content: bytes, target: Path) -> None:
 def only_process(
     folder: Path, *, wait: bool = False, remedy: str = "wait for it or give another name"
 ) -> Iterator[None]:
-    """Hold a folder against other processes while the block runs; `wait` for one that holds it.
+    """Lock a folder against other processes while the block runs.
 
     Args:
-        folder: what is written; the lock lies beside it while the block runs.
-        wait: whether to wait, or else to refuse.
-        remedy: what the refusal advises.
+        folder: the folder or file to write; the lock file lies beside it while the block runs.
+        wait: whether to wait for another process that holds the lock; otherwise an error is raised.
+        remedy: the remedy in the error message.
 
     Raises:
-        BundlewiseError: another process holds it, or nothing can be written there.
+        BundlewiseError: another process holds the lock, or the lock file cannot be written.
     """
     with ExitStack() as holding:
         try:
@@ -130,12 +130,12 @@ def only_process(
 
 
 def cost_path(output: Path) -> Path:
-    """Return the file beside predictions that tells what they cost, and the fingerprints of their prompts."""
+    """Return the path of the file beside predictions that holds their cost and the fingerprints of their prompts."""
     return output.with_name(f"{output.stem}.cost.json")
 
 
 def partial_path(output: Path) -> Path:
-    """Return the hidden file beside predictions where finished batches wait for the others."""
+    """Return the path of the hidden file beside predictions that collects the finished batches."""
     return output.with_name(f".{output.name}.partial")
 
 
@@ -151,12 +151,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one step, keys in order, ready to be compared byte by byte."""
+    """Write a JSON file in one step with sorted keys, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def made_once(path: Path, make: Callable[[], Any]) -> Any:
-    """Return the value of a JSON file, made where it is missing: of several processes one makes it, the others wait."""
+    """Return the value of a JSON file; if it is missing, one process makes it while the others wait."""
     if not path.is_file():
         with only_process(path, wait=True):
             # Another process may have made it while this one waited.
@@ -185,17 +185,17 @@ def fingerprint(value: Any) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines as objects; blank lines and a byte order mark are fine.
+    """Read JSON lines as objects; blank lines and a byte order mark are allowed.
 
     Raises:
         UsageError: there is no such file.
-        DataError: it is not UTF-8, or a line is not a JSON object; the message names file and line.
+        DataError: the file is not Unicode, or a line is not a JSON object; the message names file and line.
     """
     return [row for _, row in numbered_rows(path)]
 
 
 def numbered_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read JSON lines as objects, each with the number of its line; otherwise as `read_rows`."""
+    """Read JSON lines as objects, each with its line number; errors are those of `read_rows`."""
     if not is_input(path):
         raise UsageError(f"no file {path}; check the path")
     lines = enumerate(text_of(path).split("\n"), 1)
@@ -203,10 +203,10 @@ def numbered_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def row_object(row: str, where: str) -> dict[str, Any]:
-    """Return the JSON object that a row holds.
+    """Return the JSON object in a row.
 
     Raises:
-        DataError: it holds none, or names a key twice; the message begins with `where` it stands.
+        DataError: the row is not a JSON object, or a key occurs twice; the message begins with `where`.
     """
     try:
         value = json.loads(row.lstrip(BOM), object_pairs_hook=once)
@@ -214,7 +214,7 @@ def row_object(row: str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: {error}; {KEEP_ONE}") from error
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", error)
-        raise DataError(f"{where}: not JSON ({reason}); write one object a line") from error
+        raise DataError(f"{where}: not JSON ({reason}); write one object per line") from error
     if not isinstance(value, dict):
-        raise DataError(f"{where}: {type(value).__name__} instead of an object; write one object a line")
+        raise DataError(f"{where}: {type(value).__name__} instead of an object; write one object per line")
     return value

@@ -1,4 +1,4 @@
-"""Inputs: files, gzipped files, pipes and standard input, each read once."""
+"""Inputs: files, gzipped files, pipes and standard input; each is read once."""
 
 import atexit
 import codecs
@@ -21,18 +21,18 @@ STDIN = "-"
 BOM = "\ufeff"
 GZIP = ".gz"
 MAGIC = b"\x1f\x8b"
-"""The first bytes of everything that gzip packs."""
+"""The first bytes of gzipped content."""
 LARGEST = 4 * 2**30
-"""Bytes that a pipe or a packed file may hold: what comes is kept on the disk while the process runs."""
+"""The most bytes that a pipe or a gzipped file may hold, because their content is copied to the disk."""
 PIECE = 2**20
 _STDIN_NAMES = frozenset({STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _lock = threading.Lock()
 _kept: dict[tuple[Any, ...], tuple[Path, Any]] = {}
-"""Where the content of each pipe and packed file lies, and what it came from."""
+"""The copy of each pipe and gzipped file, and the stream that was copied."""
 
 
 def is_input(path: Path) -> bool:
-    """Say whether something can be read under a name: a file, a pipe, or standard input as `-`."""
+    """Say whether a path can be read: a file, a pipe, or `-` for standard input."""
     if str(path) in _STDIN_NAMES:
         return True
     try:
@@ -43,22 +43,22 @@ def is_input(path: Path) -> bool:
 
 
 def is_plain(path: Path) -> bool:
-    """Say whether an input is a file with a name of its own, which another file may be put beside."""
+    """Say whether an input is a regular file, so that another file can be written beside it."""
     return str(path) not in _STDIN_NAMES and path.is_file()
 
 
 def base_name(path: Path) -> str:
-    """Return the name that says what an input holds: without `.gz`, in lower case."""
+    """Return the name of an input in lower case and without `.gz`; it tells the format of the content."""
     return path.name.lower().removesuffix(GZIP)
 
 
 def local(path: Path) -> Path:
-    """Return a file with an input's content, which can be opened often: a pipe is read once and kept.
+    """Return a file with an input's content that can be opened repeatedly; a pipe is read once and copied.
 
-    Packed files are unpacked. What is kept goes when the process ends.
+    Gzipped content is unpacked. The copies are removed when the process ends.
 
     Raises:
-        DataError: the content cannot be read, is damaged, or has no end.
+        DataError: the content cannot be read, is damaged, or is larger than `LARGEST`.
     """
     is_stdin = str(path) in _STDIN_NAMES
     if not is_stdin and path.is_file() and path.suffix.lower() != GZIP:
@@ -69,13 +69,13 @@ def local(path: Path) -> Path:
     with _lock:
         key = ("stdin", id(source)) if source is not None else _key(path)
         if key not in _kept:
-            # The stream is held too, so that no other one gets its id.
+            # The stream is kept too, so that no other stream gets its id.
             _kept[key] = (_spooled(path, source), source)
         return _kept[key][0]
 
 
 def _is_quiet_device(path: Path) -> bool:
-    """Say whether a name stands for a device that comes to an end: a terminal, or the empty one."""
+    """Say whether a path is a device whose content ends: a terminal or the null device."""
     device = str(path.resolve())
     return device == os.devnull or device.startswith(("/dev/tty", "/dev/pts/"))
 
@@ -95,14 +95,14 @@ def _key(path: Path) -> tuple[Any, ...]:
 
 @cache
 def _folder() -> Path:
-    """Return a folder that goes when the process ends."""
+    """Return a folder that is removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="bundlewise-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _spooled(path: Path, source: IO[bytes] | None) -> Path:
-    """Copy an input to a file of this process, unpacked."""
+    """Copy an input to a temporary file, unpack it if it is gzipped, and return the path."""
     handle, name = tempfile.mkstemp(dir=_folder())
     copy = Path(name)
     try:
@@ -125,7 +125,7 @@ def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], path: Path) -> N
 
 
 def _unpacked(packed: Path, path: Path) -> Path:
-    """Replace a packed copy by its content."""
+    """Replace a gzipped copy by its unpacked content."""
     plain = packed.with_name(f"{packed.name}.plain")
     try:
         with gzip.open(packed) as source, plain.open("wb") as target:
@@ -137,10 +137,10 @@ def _unpacked(packed: Path, path: Path) -> Path:
 
 
 def text_of(path: Path) -> str:
-    """Return the text of an input, whichever Unicode it says it is in, without a byte order mark.
+    """Return the text of an input in UTF-8 or UTF-16, without its byte order mark.
 
     Raises:
-        DataError: it cannot be read or is not Unicode; the message names the line.
+        DataError: the input cannot be read or is not Unicode; the message names the line.
     """
     try:
         raw = local(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Locks by files that go when they are let go: held by one process at a time, and by nobody after a kill."""
+"""Locks by files: one process holds a lock at a time, and the lock is free again when the process ends or is killed."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from bundlewise.scratch import is_there
 
 try:
     import fcntl
-except ImportError:  # Windows removes such a file by itself.
+except ImportError:  # Windows has no fcntl.
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = {getattr(errno, name) for name in ("ENOSYS", "EOPNOTSUPP", "ENOLCK") if hasattr(errno, name)}
@@ -24,12 +24,12 @@ class HeldError(Exception):
 def held(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold a lock file while the block runs, and remove it at the end.
 
-    The file is removed while it is held. Whoever opened it before gets the lock of a file that is gone, sees that,
-    and opens the new one.
+    The file is removed while it is locked. A process that opened it before gets the lock of a removed file; it
+    notices this and opens the new file.
 
     Raises:
-        HeldError: another process holds it, and `wait` is off.
-        OSError: the file cannot be made.
+        HeldError: another process holds the lock, and `wait` is false.
+        OSError: the file cannot be created.
     """
     try:
         number = None if fcntl is None else _opened(path, wait)
@@ -44,13 +44,13 @@ def held(path: Path, *, wait: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        # A folder that went with the block has taken the file with it.
+        # The block may have removed the folder, and the lock file with it.
         path.unlink(missing_ok=True)
         os.close(number)
 
 
 def _opened(path: Path, wait: bool) -> int:
-    """Return the open lock file of this name, locked."""
+    """Open and lock the file of this name; return its descriptor."""
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
@@ -67,7 +67,7 @@ def _opened(path: Path, wait: bool) -> int:
 
 @contextmanager
 def _by_name(path: Path, wait: bool) -> Iterator[None]:
-    """Hold a lock where files cannot be locked: the file of another name is the lock while it is there."""
+    """Hold a lock on file systems that cannot lock files: a second file is the lock while it exists."""
     from filelock import SoftFileLock, Timeout
 
     lock = SoftFileLock(path.with_name(f"{path.name}.soft"), timeout=-1 if wait else 0)

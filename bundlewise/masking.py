@@ -1,4 +1,4 @@
-"""Secrets of the environment, masked in whatever is written or shown."""
+"""Mask the secrets of the environment in texts that are written or shown."""
 
 import os
 import re
@@ -10,25 +10,25 @@ from urllib.parse import urlsplit
 CLIENT = "OPENAI_"
 SECRETS = ("KEY", "SECRET", "TOKEN")
 HEADERS = "OPENAI_CUSTOM_HEADERS"
-"""Headers that OpenAI's client adds to every request, `Name: value` a line."""
+"""The variable with headers that OpenAI's client adds to every request, one `Name: value` per line."""
 NAMED = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
-"""Values that it sends in headers of their own."""
+"""The variables whose values OpenAI's client sends in headers of their own."""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 SHORTEST = 8
-"""Characters of the shortest secret: a shorter key, such as `none` for a server of one's own, may be a usual word."""
+"""The fewest characters of a secret: a shorter key, such as `none` for a local server, may be a common word."""
 MASK = "***"
 BROKEN = r"(?:\s++|\\{1,9}[nrt]|<(?:br|wbr) ?/?>|&(?:nbsp|shy|#10|#13);|[\u00ad\u200b-\u200d\u2060\ufeff]){0,16}+"
-"""What may stand between the characters of a secret where a text is wrapped."""
+"""A pattern of what may stand between the characters of a secret in a wrapped text."""
 
 
 def without_key(said: str) -> str:
-    """Return a text with every secret of the client masked: some servers repeat the one they were sent."""
+    """Return a text with every secret masked, because some servers repeat the key that they received."""
     secrets = tuple(sorted(_secrets()))
     return _pattern(secrets).sub(MASK, said) if secrets else said
 
 
 def _secrets() -> set[str]:
-    """Return what the environment holds: the client's keys, the values of its headers, and passwords of proxies."""
+    """Return the secrets of the environment: the client's keys, the values of its headers, the proxies' passwords."""
     found = {value.strip() for name, value in os.environ.items() if name.startswith(CLIENT) and name.endswith(SECRETS)}
     for name in PROXIES:
         found |= {_password(os.environ.get(spelt, "")) for spelt in (name, name.lower())}
@@ -37,7 +37,7 @@ def _secrets() -> set[str]:
 
 
 def _sent_in_headers(lines: str) -> set[str]:
-    """Return the values of headers, and of those of two words, as `Bearer KEY`, the last one too."""
+    """Return the values of headers, and the last word of each value, as `KEY` in `Bearer KEY`."""
     values = {line.partition(":")[2].strip() for line in lines.split("\n")}
     return values | {value.split()[-1] for value in values if value}
 
@@ -51,17 +51,17 @@ def _password(url: str) -> str:
 
 @lru_cache(maxsize=8)
 def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    """Return what finds secrets in every spelling of their characters, and in base64 and hex; the longest first."""
+    """Return the pattern that finds secrets in any spelling of their characters, and in base64 and hex."""
     spelt = {form: re.escape for secret in secrets for form in _encoded(secret)} | dict.fromkeys(secrets, _spellings)
     longest_first = sorted(spelt, key=len, reverse=True)
-    # Most places of a text hold no beginning of any.
+    # This look-ahead is fast: at most places of a text no secret can begin.
     starts = re.escape("".join({form[0] for form in longest_first} | {*"\\%&"}))
     found = "|".join(BROKEN.join(map(spelt[form], form)) for form in longest_first)
     return re.compile(f"(?=[{starts}])(?:{found})", re.IGNORECASE)
 
 
 def _encoded(secret: str) -> set[str]:
-    """Return a secret in hex, and in base64 wherever it begins there: whole, and without what others share."""
+    """Return a secret in hex and in base64, also as base64 writes it at each of the three offsets in a longer text."""
     content, found = secret.encode(), {secret.encode().hex()}
     for encode in (b64encode, urlsafe_b64encode):
         found.add(encode(content).decode().rstrip("="))
@@ -72,7 +72,7 @@ def _encoded(secret: str) -> set[str]:
 
 
 def _spellings(character: str) -> str:
-    """Return a pattern of one character as texts, JSON, addresses, HTML and programs write it."""
+    """Return a pattern of one character as plain text, JSON, URLs, HTML and source code write it."""
     number, units = ord(character), character.encode("utf-16-be")
     names = [re.escape(name) for name, value in html5.items() if value == character and name.endswith(";")]
     html = "|".join([*names, rf"#0*{number};?", rf"#x0*{number:x};?"])

@@ -21,12 +21,12 @@ _WANTED: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: T
 
 
 class Unwanted(Exception):
-    """Nobody waits for the work any more."""
+    """The caller no longer waits for the work."""
 
 
 @contextmanager
 def while_wanted(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """Let the work in the block end at its next step once it is not wanted."""
+    """End the work in the block at its next step when `is_wanted` returns false."""
     token = _WANTED.set(is_wanted)
     try:
         yield
@@ -35,10 +35,10 @@ def while_wanted(is_wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def go_on() -> None:
-    """Take a step of long work.
+    """Check between two steps of long work whether to go on.
 
     Raises:
-        Unwanted: nobody waits for it any more.
+        Unwanted: the caller no longer waits for the work.
     """
     if not _WANTED.get()():
         raise Unwanted
@@ -46,7 +46,7 @@ def go_on() -> None:
 
 @contextmanager
 def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
-    """Let `look` end the work of a model, by raising, within each of its layers and not only after a whole pass."""
+    """Call `look` before each part of each layer of a model, so that it can end a forward pass by an exception."""
     layers = getattr(model.get_decoder(), "layers", ())
     # The attention of one layer over thousands of tokens takes half a second.
     parts = [part for layer in layers for part in layer.children() if next(part.children(), None) is not None]
@@ -60,9 +60,9 @@ def stopping(model: Any, look: Callable[[], None] = go_on) -> Iterator[None]:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show how far the block is; call what it yields with the number of steps done (default 1).
+    """Show the progress of the block; it yields a function to call with the number of steps done (default 1).
 
-    `advance(1, "loss 0.61")` also changes the note that goes with it.
+    `advance(1, "loss 0.61")` also changes the note that is shown.
     """
     if not total:
         yield lambda *_: None
@@ -106,7 +106,7 @@ def _lines(title: str, total: int) -> Iterator[Advance]:
     lines = _Lines(title, total)
     _RUNNING.append(lines)
     try:
-        # Of works within each other the innermost is told of.
+        # Of nested work, only the innermost prints its progress.
         with told_now_and_then(lambda: lines.now() if _RUNNING[-1:] == [lines] else ""):
             yield lines.advance
     finally:
@@ -128,7 +128,7 @@ def told_now_and_then(line: Callable[[], str]) -> Iterator[None]:
             if said := line():
                 write(said)
 
-    # A thread of its own tells that the work goes on while one step takes long.
+    # A separate thread can print while one step takes long.
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     try:
@@ -146,7 +146,7 @@ def _on_stderr(said: str) -> None:
 
 
 class _Lines:
-    """How far a piece of work is, told as lines."""
+    """The progress of a piece of work, as lines of text."""
 
     def __init__(self, title: str, total: int) -> None:
         self.title, self.total, self.done, self.note = title, total, 0, ""
@@ -156,11 +156,11 @@ class _Lines:
         self.done, self.note = self.done + steps, note
 
     def now(self) -> str:
-        """Return what is done by now."""
+        """Return the line for this moment."""
         return self.line(time.monotonic() - self.started)
 
     def line(self, seconds: float) -> str:
-        """Return what is done after so many seconds, with the note and the time that is left."""
+        """Return the steps done after so many seconds, with the note and the estimated time left."""
         note = f", {self.note}" if self.note else ""
         left = f", about {duration(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
         bar = f"{notebook.bar(self.done, self.total)} " if notebook.is_running() else ""
@@ -169,7 +169,7 @@ class _Lines:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: `40 s`, `7 min` or `2.5 h`."""
+    """Return a time in a readable unit: `40 s`, `7 min` or `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

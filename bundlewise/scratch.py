@@ -1,4 +1,4 @@
-"""Temporary files and folders beside what they become: made by the umask, and swept up after a kill."""
+"""Temporary files and folders beside their targets: they follow the umask, and are removed after a kill."""
 
 import atexit
 import os
@@ -14,18 +14,18 @@ from bundlewise.signals import signals_wait
 
 try:
     import fcntl
-except ImportError:  # Windows: an open file cannot be removed there, so none that is in use is swept up.
+except ImportError:  # Windows refuses to remove an open file, so that a file in use is safe without a lock.
     fcntl = None  # type: ignore[assignment]
 
 ENDING = ".bundlewise.tmp"
 _SWEPT: set[Path] = set()
 _MADE: dict[Path, int] = {}
-"""What this process has made and not yet removed, with the process's number: a fork removes nothing of its parent's."""
+"""The paths that this process has made, with its process number, so that a fork leaves its parent's paths alone."""
 
 
 def follow_umask(folder: Path) -> None:
-    """Give a folder and all in it the rights that the umask leaves: safetensors makes files for one user only."""
-    # There is no other way to ask for it; meanwhile files are made too private rather than too public.
+    """Give a folder and all in it the rights that the umask allows: safetensors makes files for one user only."""
+    # The umask can be read only by setting it; a strict value is safe for files that are made at this moment.
     mask = os.umask(0o077)
     os.umask(mask)
     for path in (folder, *folder.rglob("*")):
@@ -34,7 +34,7 @@ def follow_umask(folder: Path) -> None:
 
 @contextmanager
 def scratch_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Make a hidden file beside a target, to be renamed to it; whatever happens, it is not left behind."""
+    """Make a hidden file beside a target, to be renamed to it; otherwise the file is removed after the block."""
     _sweep(target.parent)
     with ExitStack() as cleaning:
         with signals_wait():
@@ -46,7 +46,7 @@ def scratch_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """Make a hidden folder beside a target, where it is prepared; whatever happens, it is not left behind."""
+    """Make a hidden folder beside a target to prepare the target in; the folder is removed after the block."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     with ExitStack() as cleaning:
@@ -63,7 +63,7 @@ def _leave_file(path: Path) -> None:
 
 
 def _leave_folder(path: Path, number: int | None) -> None:
-    """Remove a folder to its end: signals that come meanwhile, as from an impatient user, wait."""
+    """Remove a folder completely; signals that arrive meanwhile wait."""
     with signals_wait():
         shutil.rmtree(path, ignore_errors=True)
         _MADE.pop(path, None)
@@ -73,7 +73,7 @@ def _leave_folder(path: Path, number: int | None) -> None:
 
 @atexit.register
 def _leave_rest() -> None:
-    """Remove what is left where a second signal came before the cleaning of the first had begun."""
+    """Remove the remaining paths: a second signal may have prevented the cleaning after the first."""
     with signals_wait():
         for path, process in list(_MADE.items()):
             if process == os.getpid():
@@ -92,7 +92,7 @@ def _held_file(target: Path) -> tuple[Path, int]:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if _hold(number) and is_there(path, number):
             return path, number
-        # Another process took it for one that a kill left.
+        # Another process is removing this file as a leftover of a killed process.
         os.close(number)
 
 
@@ -109,20 +109,20 @@ def _held_folder(target: Path) -> tuple[Path, int | None]:
 
 
 def _hold(number: int) -> bool:
-    """Lock an open file or folder for as long as this process lives; say whether it could be."""
+    """Lock an open file or folder while this process lives; return False if another process holds it."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # This file system has no locks: nothing is swept up on it.
+    except OSError:  # This file system has no locks, so that leftovers stay.
         return True
     return True
 
 
 def is_there(path: Path, number: int) -> bool:
-    """Say whether an open file or folder is still the one of that name."""
+    """Say whether a path still leads to this open file or folder."""
     try:
         return os.path.samestat(path.stat(), os.fstat(number))
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def is_there(path: Path, number: int) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove once what killed processes left in a folder; what a living process holds stays."""
+    """Remove the leftovers of killed processes from a folder, once per process; locked files stay."""
     where = folder.resolve()
     if where in _SWEPT:
         return

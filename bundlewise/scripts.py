@@ -1,4 +1,4 @@
-"""Words beyond ASCII: their normal form, words of scripts that put no spaces between them, and the head of a phrase."""
+"""Words beyond ASCII: their normal form, words of scripts without spaces, and the head word of a phrase."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _HIDDEN = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
 _HYPHENS = str.maketrans("\u2010\u2011\ufe63", "---")
 _CYRILLIC_APOSTROPHE = regex.compile(r"(?<=\p{Script=Cyrillic})\u2019(?=\p{Script=Cyrillic})", regex.V1)
 _MARKS = regex.compile(r"(\p{M}{4})\p{M}+", regex.V1)
-"""More marks on a letter than any language writes."""
+"""More than four marks on one letter, which no language writes."""
 _ACCENTS = regex.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0670]")
 _ACCENTED = regex.compile(r"[[\p{Script=Latin}&&\p{L}]--[A-Za-z]]", regex.V1)
 _LEADING_TAG = regex.compile(
@@ -35,7 +35,7 @@ _LEADING_TAG = regex.compile(
 _BREAK = r"[,(\[|:;/\u3010\u3014\u300c\u300e\u300a\u3001\u3002\u2014\u2015\u2022\u2023\u25a0-\u25ff]"
 _DASH_BREAK = r"\s(?:-|[\u2012-\u2015\u2212\u2022\u2043\u00b7\u2026~\u2605\u2606\u2714\u2794\u27a4]+)\s"
 CONNECTORS = ("pour", "para", "avec", "für", "fuer", "för", "dla", "voor", "mit", "pentru", "için", "med")
-"""Words of other languages that join as `for` and `with` do, and that English does not have."""
+"""Words of other languages that mean `for` or `with`, and that are not English words."""
 AMBIGUOUS = (
     "de",
     "du",
@@ -55,7 +55,7 @@ AMBIGUOUS = (
     "z",
     "av",
 )
-"""Words that join in other languages, and stand in English names too: `Cafe de Paris`, `Pro`."""
+"""Joining words of other languages that also occur in English names: `Cafe de Paris`, `Pro`."""
 _ENGLISH_END = r"for|with|in|to|by|w/"
 _OTHER_END = r"для|из|от|на|по|של|עם|עבור|ל|مع|من"
 _KIND_END = regex.compile(rf"{_BREAK}|{_DASH_BREAK}| (?:{_ENGLISH_END}|{_OTHER_END}|{'|'.join(CONNECTORS)}) ")
@@ -66,20 +66,20 @@ _CONNECTOR = regex.compile(rf"(?<= )(?:(?P<clear>{'|'.join(CONNECTORS)})|(?P<vag
 _ENGLISH = regex.compile(r"(?<= )(?:and|for|from|of|the|with)(?= )", regex.IGNORECASE)
 STOP_WORDS = frozenset({"для", "из", "от", "на", "по", "или", "под", "без", "при", "של", "עם", "את", "על", "או"})
 PARTICLES = frozenset("のにはをがとでもや的和与與及")
-"""Single characters that join words, as `of` and `and` do."""
+"""Single characters that join words, like `of` and `and`."""
 SUBSTANTIAL = 4
-"""Characters of a part between spaces that is more likely the product than a brand."""
+"""A part between spaces with so many characters is more likely the product than a brand."""
 
 
 def normal(text: str) -> str:
-    """Return a text in one form: composed, without case, wide forms, invisible marks, or heaps of marks on a letter."""
+    """Return a text in one form: composed, without case, wide letters, invisible marks and piles of marks."""
     text = _HIDDEN.sub("", plain_forms(text)).replace("\u200b", " ")
     text = _CYRILLIC_APOSTROPHE.sub("'", text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def plain_forms(text: str) -> str:
-    """Return a text with one form of wide letters and of hyphens, and without heaps of marks on a letter."""
+    """Return a text with normal letters for wide ones, one kind of hyphen, and at most four marks on a letter."""
     text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _MARKS.sub(r"\1", text))
     return text.translate(_HYPHENS)
 
@@ -90,12 +90,12 @@ def tokens(text: str) -> list[str]:
 
 
 def is_unspaced(word: str) -> bool:
-    """Say whether a word is of a script that puts no spaces between words: there one character may be a word."""
+    """Say whether a word belongs to a script without spaces, where one character may be a word."""
     return _UNSPACED.search(word) is not None
 
 
 def pairs_in(text: str) -> Iterator[str]:
-    """Yield the characters, and the pairs of them, of a text's parts in scripts that put no spaces between words."""
+    """Yield the characters and the pairs of characters of a text's parts in scripts without spaces."""
     if text.isascii():
         return
     for match in _RUNS.finditer(normal(text)):
@@ -104,7 +104,7 @@ def pairs_in(text: str) -> Iterator[str]:
 
 
 def is_foreign(text: str) -> bool:
-    """Say whether most letters of a text are of another script than Latin."""
+    """Say whether most letters of a text belong to a script other than Latin."""
     if text.isascii():
         return False
     letters = [letter for letter in text if letter.isalpha()]
@@ -112,7 +112,7 @@ def is_foreign(text: str) -> bool:
 
 
 def is_other_language(title: str) -> bool:
-    """Say whether a title in Latin letters is clearly of another language than English, by the words that join it."""
+    """Say whether a title in Latin letters is clearly not English, judged by its joining words and accents."""
     if _ENGLISH.search(title):
         return False
     found = list(_CONNECTOR.finditer(title))
@@ -121,7 +121,7 @@ def is_other_language(title: str) -> bool:
 
 
 def first_words(text: str, limit: int) -> str:
-    """Return the first words of a text; what has no spaces is counted by the words in it."""
+    """Return the first words of a text; in scripts without spaces a dictionary finds the words."""
     parts: list[str] = []
     for part in _MARKS.sub(r"\1", text).split():
         if limit <= 0:
@@ -138,12 +138,12 @@ def unaccented(word: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """Return a text for an index that parts words at spaces: its words, and pairs of characters where it has none."""
+    """Return a text for a full-text index: its words, and pairs of characters in scripts without spaces."""
     return text if text.isascii() else " ".join([*tokens(text), *(pair for pair in pairs_in(text) if len(pair) > 1)])
 
 
 def kind(title: str, unwanted: frozenset[str]) -> str:
-    """Return one or two words that say what the product is, or nothing where no word does."""
+    """Return one or two words that say what the product is; empty if no word does."""
     text, ends = " ".join(normal(title).split()), _FOREIGN_END if is_other_language(title) else _KIND_END
     for part in (ends.split(_LEADING_TAG.sub("", text), maxsplit=1)[0], text):
         found = [word for word in _found(_KIND_WORD, part) if word not in unwanted | STOP_WORDS]
@@ -160,7 +160,7 @@ def head(words: Sequence[str]) -> str:
 
 
 def _kind_of(phrase: str, found: Sequence[str]) -> str:
-    """Return the one or two words about the head of a phrase; Latin words beside another script are brands."""
+    """Return the head word of a phrase and the word that describes it; Latin words beside another script are brands."""
     native = [word for word in found if not _LATIN.search(word)] or list(found)
     if _THAI_LIKE.match(native[0]):
         return "".join(native[:2])
@@ -175,7 +175,7 @@ def _kind_of(phrase: str, found: Sequence[str]) -> str:
 
 
 def _main_part(phrase: str) -> list[str]:
-    """Return the words of the part between spaces that names the product: the first substantial one, or the longest."""
+    """Return the words of the part between spaces that names the product: the first long part, else the longest."""
     runs = [match["run"] for match in _WORD.finditer(phrase) if match["run"]]
     chosen = next((run for run in runs if len(run) >= SUBSTANTIAL), max(runs, key=len))
     return list(_parted(chosen)) or [chosen]
@@ -190,7 +190,7 @@ def _found(pattern: "regex.Pattern[str]", text: str) -> Iterator[str]:
 
 
 def _parted(run: str) -> Iterator[str]:
-    """Yield the words of a run without spaces; of single characters, which no dictionary knows as words, the pairs."""
+    """Yield the words of a run without spaces; adjacent single characters are joined to pairs."""
     singles: list[str] = []
     for segment in _segments(run):
         if len(segment) == 1 and segment not in PARTICLES:
@@ -204,7 +204,7 @@ def _parted(run: str) -> Iterator[str]:
 
 
 def _segments(run: str) -> Iterator[str]:
-    # ICU's dictionaries take 7 MB of memory, and most shops write with spaces.
+    # ICU's dictionaries take 7 MB of memory, and most shops use scripts with spaces.
     from icu4py.breakers import WordBreaker
 
     return iter(WordBreaker(run, "en"))

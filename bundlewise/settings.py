@@ -1,4 +1,4 @@
-"""Where things live on this machine."""
+"""Folders on this machine, and settings of libraries."""
 
 import os
 import warnings
@@ -14,11 +14,11 @@ def cache_folder() -> Path:
 
 
 def quiet_libraries() -> None:
-    """Turn off telemetry and library chatter; call it before torch, transformers or Chroma are imported."""
+    """Turn off telemetry and messages of libraries; call it before torch, transformers or Chroma are imported."""
     os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # peft asks transformers under a name that is going to change.
+    # peft uses a name of transformers that is deprecated.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

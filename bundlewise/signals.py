@@ -1,4 +1,4 @@
-"""Stopping: a signal to end is taken as Ctrl-C is, and told apart by the exit code."""
+"""Stop signals: SIGTERM and SIGHUP act like Ctrl-C, with exit codes of their own."""
 
 import os
 import signal
@@ -16,28 +16,28 @@ RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM
 
 @dataclass
 class Stopped:
-    """The signal that has stopped the work, and the exit code that says so: 130 is Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    """The signal that stopped the work, and its exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
 
     number: int = signal.SIGINT
 
     @property
     def code(self) -> int:
-        """The exit code by which shells tell a signal."""
+        """The exit code that shells use for this signal."""
         return 128 + self.number
 
     def end(self, number: int, frame: FrameType | None) -> None:
-        """Do what Ctrl-C does at this moment: what is done is kept, and temporary files go."""
+        """Stop the work as Ctrl-C does: finished work is kept and temporary files are removed."""
         self.number = number
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(number, frame)
         else:
-            # A shell lets its background jobs ignore Ctrl-C.
+            # Shells start background jobs with Ctrl-C ignored, so that no handler exists.
             raise KeyboardInterrupt
 
 
 def signals_end() -> None:
-    """Let signals end the process at once, for work that keeps nothing and waits where no exception comes through."""
+    """Let signals end the process at once: for work that keeps nothing and blocks where exceptions do not arrive."""
 
     def end(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)
@@ -50,7 +50,7 @@ def signals_end() -> None:
 
 @contextmanager
 def signals_stop() -> Iterator[Stopped]:
-    """Let SIGTERM and SIGHUP stop the block as Ctrl-C does; one that is ignored, by nohup say, stays ignored."""
+    """Let SIGTERM and SIGHUP stop the block as Ctrl-C does; an ignored signal (with nohup) stays ignored."""
     stopped, before = Stopped(), {}
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
@@ -65,12 +65,12 @@ def signals_stop() -> Iterator[Stopped]:
 
 @contextmanager
 def signals_wait(tell: Callable[[int], None] = lambda _: None) -> Iterator[None]:
-    """Let signals that would break the block off wait until it has ended, however it ends; keep the block short.
+    """Delay signals until the block has ended; keep the block short.
 
-    `tell` hears of each signal when it comes.
+    `tell` is called for each signal when it arrives.
 
-    Only the main thread is broken off by signals: in others nothing changes. A signal without a handler of Python keeps
-    its effect.
+    Signals interrupt only the main thread: in other threads nothing changes. A signal without a Python handler
+    keeps its effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +78,7 @@ def signals_wait(tell: Callable[[int], None] = lambda _: None) -> Iterator[None]
     heard, before, is_over = list[int](), dict[int, Any](), False
 
     def hear(number: int, frame: FrameType | None) -> None:
-        # A signal that comes while the handlers are put back meets some that are not yet.
+        # While the old handlers are put back, a signal may still arrive here.
         if is_over:
             before[number](number, frame)
         else:
@@ -102,9 +102,9 @@ def signals_wait(tell: Callable[[int], None] = lambda _: None) -> Iterator[None]
 
 @dataclass
 class NotedSignals:
-    """Signals that are noted and break off only blocks that allow it, each at most once.
+    """Signals that are recorded, and interrupt only the blocks that allow it, each block at most once.
 
-    It is for work that must end in good order, and of which parts may be given up.
+    Use it for work that must end in order, but has parts that may be interrupted.
     """
 
     heard: list[int] = field(default_factory=list)
@@ -112,14 +112,14 @@ class NotedSignals:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note the signals of the block; one that came is raised at its end."""
+        """Record the signals during the block, and raise them at its end."""
         self.heard.clear()
         with signals_wait(self._hear):
             yield
 
     @contextmanager
     def breaking(self) -> Iterator[None]:
-        """Let the first signal break the block off, also one that came before it; more of them are noted."""
+        """Let the first signal interrupt the block, even one from before the block; later signals are recorded."""
         try:
             self._breaks = True
             if self.heard:

@@ -1,4 +1,4 @@
-"""Fingerprints of source code: they change with what the code does, and stay when its words change."""
+"""Fingerprints of source code: they change with the code, and stay when only docstrings and comments change."""
 
 import ast
 import hashlib
@@ -22,22 +22,22 @@ ASSISTANT = (
     "agents/assistant/",
     *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
 )
-"""Code within these folders that makes no predictions."""
+"""Code within these folders that does not influence predictions."""
 SILENT = {"ctx", "type_comment", "kind"}
-"""Fields of syntax trees that say nothing about what the code does."""
+"""Fields of syntax trees that do not influence what the code does."""
 
 
 @cache
 def code_fingerprint() -> str:
-    """Return 12 hex digits over the code that makes answers, without docstrings and comments.
+    """Return 12 hex digits over the code that decides answers, without docstrings and comments.
 
-    The code of the assistant is left out: predictions do not depend on it.
+    The code of the assistant is left out, because predictions do not depend on it.
     """
     return fingerprint(fingerprints_below(ROOT))
 
 
 def fingerprints_below(root: Path) -> dict[str, str]:
-    """Return the fingerprint of each file that makes answers, by its path below the package's folder."""
+    """Return the fingerprint of each file that decides answers, by its path below the package's folder."""
     found = sorted(path for place in ANSWERING for path in _python_files(root / place))
     named = {path.relative_to(root).as_posix(): path for path in found}
     return {name: syntax_fingerprint(path) for name, path in named.items() if not name.startswith(ASSISTANT)}
@@ -61,7 +61,7 @@ def syntax_fingerprint(*paths: Path) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """Return a syntax tree as lists; empty fields go, since newer versions of Python add fields."""
+    """Return a syntax tree as lists, without empty fields, because newer versions of Python add fields."""
     if isinstance(node, ast.AST):
         fields: Mapping[str, Any] = dict(ast.iter_fields(node))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -74,7 +74,7 @@ def _plain(node: Any) -> Any:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Say whether a statement is a text alone: a docstring of a module, class, function or constant."""
+    """Say whether a statement is only a text: a docstring of a module, class, function or constant."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

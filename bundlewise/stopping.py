@@ -1,7 +1,7 @@
-"""Stopping work that waits for answers which are paid for: the first signal waits for them, the second leaves at once.
+"""Stop work that waits for paid answers: after the first signal it still waits for them, after the second it ends.
 
-A signal is handled between any two steps of the main thread, which may hold any lock then. So its handler only sets
-flags and writes to a queue that is made for this; a thread of its own does what is left.
+Python may call a signal's handler while the main thread holds any lock. So the handler only sets flags and writes to
+a `SimpleQueue`, which is safe there; a separate thread does the rest.
 """
 
 import signal
@@ -16,30 +16,30 @@ from bundlewise.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IMPATIENT = 3
-"""The signal that ends the work wherever it stands."""
+"""The number of the signal that ends the work at any point."""
 
 
 class Stoppable(Protocol):
     """Work that can be stopped."""
 
     def halt(self) -> int:
-        """Let nothing more begin, without a lock; return how much is under way that is waited for."""
+        """Start no more calls, and take no lock; return the number of calls whose answers are awaited."""
 
     def release(self) -> None:
-        """End every wait but those for answers."""
+        """End every wait except the waits for answers."""
 
     def hang_up(self) -> None:
-        """Give up the answers that are on their way."""
+        """Give up the answers that have not arrived."""
 
     def stopping(self, is_first: bool) -> None:
-        """Tell whoever watches."""
+        """Show the user that the work is stopping."""
 
 
 @contextmanager
 def stoppable(work: Stoppable) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the work of the block; the block ends with a KeyboardInterrupt then.
+    """Let Ctrl-C and SIGTERM stop the work of the block, which then ends with a KeyboardInterrupt.
 
-    Only the main thread hears signals: elsewhere nothing changes.
+    Only the main thread receives signals: in other threads nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +47,7 @@ def stoppable(work: Stoppable) -> Iterator[None]:
     stopping = _Stopping(work)
     attendant = threading.Thread(target=stopping.attend, daemon=True, name="stopping")
     attendant.start()
-    # Where SIGTERM has a handler already, that one passes it on as Ctrl-C and tells it apart by the exit code.
+    # An existing handler of SIGTERM stays: it acts like Ctrl-C and sets the exit code.
     mine = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, stopping.hear) for number in mine}
     try:
@@ -68,7 +68,7 @@ class _Stopping:
     heard: "SimpleQueue[int]" = field(default_factory=SimpleQueue)
 
     def hear(self, *_: Any) -> None:
-        """Handle a signal: where nothing is under way there is nothing to wait for."""
+        """Handle a signal; raise KeyboardInterrupt if no answer is awaited, or at the third signal."""
         self.count += 1
         under_way = self.work.halt()
         self.heard.put(self.count)
@@ -76,7 +76,7 @@ class _Stopping:
             raise KeyboardInterrupt
 
     def attend(self) -> None:
-        """Do what signals ask for, until the end of the block."""
+        """Act on the signals until the block ends."""
         while count := self.heard.get():
             self.work.stopping(count == 1)
             self.work.release()

@@ -1,4 +1,4 @@
-"""JSON and YAML with one meaning only: a key that stands twice in one object is an error."""
+"""Read JSON and YAML strictly: a key that occurs twice in one object is an error."""
 
 import json
 import unicodedata
@@ -8,36 +8,36 @@ from bundlewise.errors import DataError
 
 KEEP_ONE = "keep one of them"
 MOST_PARTS = 100_000
-"""Values, keys and lists of a YAML text, each counted as often as aliases repeat it."""
+"""The most values, keys and lists of a YAML text, each counted as often as aliases repeat it."""
 MERGE = "tag:yaml.org,2002:merge"
-"""The tag of `<<`, which takes the keys of another mapping in."""
+"""The tag of `<<`, which includes the keys of another mapping."""
 ORDERED = "tag:yaml.org,2002:omap"
-"""The tag of a list of single pairs that stands for a mapping."""
+"""The tag of an ordered mapping, which is written as a list of single pairs."""
 
 
 class RepeatedKey(ValueError):
-    """A key that stands twice in one object: there is no telling which of its values is meant."""
+    """A key that occurs twice in one object, so that its value is ambiguous."""
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs of a JSON object as a dict: a hook for `json.loads`.
 
     Raises:
-        RepeatedKey: a key stands twice.
+        RepeatedKey: a key occurs twice.
     """
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise RepeatedKey(f"the key {name[:60]!r} stands twice in one object")
+            raise RepeatedKey(f"the key {name[:60]!r} occurs twice in one object")
         found[name] = value
     return found
 
 
 def refuse_repeated_keys(text: str | bytes, where: str) -> None:
-    """Refuse a JSON text that names a key twice in one object.
+    """Check that no key of a JSON text occurs twice in one object.
 
     Raises:
-        DataError: it does; the message begins with `where` it stands.
+        DataError: a key occurs twice; the message begins with `where`.
     """
     try:
         json.loads(text, object_pairs_hook=once)
@@ -46,17 +46,17 @@ def refuse_repeated_keys(text: str | bytes, where: str) -> None:
 
 
 def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "") -> Any:
-    """Return the value of a YAML text whose mappings name each key once.
+    """Return the value of a YAML text whose mappings have each key once.
 
     Args:
         text: the YAML.
-        path: the file it stands in, for messages.
-        remedy: what to write instead of what is no YAML.
-        before: the number of lines that the file has before the text.
-        about: which part of the file it is, for messages.
+        path: the file that contains the text, for messages.
+        remedy: the remedy for invalid YAML, for messages.
+        before: the number of lines in the file before the text.
+        about: the part of the file, for messages.
 
     Raises:
-        DataError: it is no YAML, a key stands twice, or aliases repeat too much; the message names file and line.
+        DataError: it is not YAML, a key occurs twice, or aliases repeat too much; the message names file and line.
     """
     import yaml
 
@@ -70,14 +70,14 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
         if twice := _repeated(loader, node):
             name, first, second = twice
             lines = f"in line {before + first} and in line {before + second}"
-            raise DataError(f"{path}, line {before + second}: {about}{name!r} stands twice, {lines}; {KEEP_ONE}")
+            raise DataError(f"{path}, line {before + second}: {about}{name!r} occurs twice, {lines}; {KEEP_ONE}")
         if wrong := _endless(node):
             raise DataError(f"{path}, line {before + wrong[1]}: {about}{wrong[0]}; write it out without aliases")
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}, line {before + line}: {about}{error.problem}; {remedy}") from error
-    except (ValueError, RecursionError) as error:  # A date that is none, say, or brackets without end.
+    except (ValueError, RecursionError) as error:  # An impossible date, for example, or endless brackets.
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}, line {before + 1}: {about}not YAML ({reason}); {remedy}") from error
     finally:
@@ -85,7 +85,7 @@ def read_yaml(text: str, path: str, remedy: str, before: int = 0, about: str = "
 
 
 def _unreadable(text: str) -> int:
-    """Return the line of the first character that YAML refuses; 0 if there is none."""
+    """Return the line of the first character that YAML forbids; 0 if there is none."""
     from yaml.reader import Reader
 
     found = Reader.NON_PRINTABLE.search(text)
@@ -93,12 +93,12 @@ def _unreadable(text: str) -> int:
 
 
 def _endless(top: Any) -> tuple[str, int] | None:
-    """Return what aliases repeat too often, and the line where it stands: a part within itself, or a heap of copies."""
+    """Return the fault of aliases and its line: a part that contains itself, or too many copies; None without fault."""
     sizes: dict[int, int] = {}
     inside = set[int]()
 
     def within_itself(node: Any) -> int:
-        """Return the line of a part that holds itself, or 0; note its size."""
+        """Return the line of a part that contains itself, or 0; record the part's size."""
         if id(node) in inside:
             return int(node.start_mark.line) + 1
         if id(node) in sizes:
@@ -112,18 +112,18 @@ def _endless(top: Any) -> tuple[str, int] | None:
         return found
 
     if line := within_itself(top):
-        return "an alias stands within what it stands for", line
+        return "an alias is inside the part that it refers to", line
     return (f"aliases make {sizes[id(top)]:,} values of it", 1) if sizes[id(top)] > MOST_PARTS else None
 
 
 def _repeated(loader: Any, top: Any) -> tuple[str, int, int] | None:
-    """Return the first key that stands twice in one mapping of a YAML text, and its two lines."""
+    """Return the first key that occurs twice in one mapping of a YAML text, and its two lines."""
     import yaml
 
     waiting, seen = [top], set[int]()
     while waiting:
         node = waiting.pop()
-        if id(node) in seen:  # An alias stands for a part that was seen where it was written.
+        if id(node) in seen:  # An alias refers to a part that is checked where it is written.
             continue
         seen.add(id(node))
         pairs = node.value if isinstance(node, yaml.MappingNode) else []

@@ -1,4 +1,4 @@
-"""The way out to the user: text from outside made printable, in any encoding, to streams that may be closed or full."""
+"""Output to the user: make text from outside printable in any encoding, on streams that may be closed or full."""
 
 import json
 import os
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 KEPT = frozenset("\n\t")
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what drives a terminal or shows nothing: controls, formats, surrogates, separators of lines."""
+"""Unicode categories that control a terminal or are invisible: controls, formats, surrogates, line separators."""
 
 
 class OutputError(BundlewiseError):
-    """Stdout takes nothing more: the disk is full, say."""
+    """Stdout cannot be written, because the disk is full for example."""
 
 
 def printable(text: str) -> str:
@@ -33,7 +33,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return printable text on one line: a title that holds a line feed forges no line of the output."""
+    """Return printable text on one line, so that a line feed in a title cannot fake a line of the output."""
     return printable(text).replace("\n", "\\n").replace("\t", " ")
 
 
@@ -42,12 +42,12 @@ def _escaped(character: str) -> str:
 
 
 class PrintableStream:
-    """A text stream that takes any text: what its encoding lacks is escaped.
+    """A text stream that accepts any text; characters that its encoding lacks are escaped.
 
     Args:
-        raw: the stream that is written to.
-        clean: whether to make text printable, or to let through what this program itself made to drive a terminal.
-        patient: whether to go on when nothing can be written any more, as suits stderr, which is not the work itself.
+        raw: the stream below.
+        clean: whether to make text printable; False keeps terminal codes that this program made.
+        patient: whether to go on when writing fails, as for stderr, whose text is not the result of the work.
     """
 
     def __init__(self, raw: TextIO, *, clean: bool = True, patient: bool = False) -> None:
@@ -55,7 +55,7 @@ class PrintableStream:
         self._failure: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the stream below has."""
+        """Return an attribute of the stream below."""
         if name == "buffer" and sys.platform == "win32" and self.raw.isatty():
             raise AttributeError("click would write to a Windows console past this stream")
         return getattr(self.raw, name)
@@ -66,15 +66,15 @@ class PrintableStream:
 
     @property
     def encoding(self) -> str:
-        """UTF-8 for text that is cleaned here, as every character is taken; else that of the stream below."""
+        """UTF-8 if text is cleaned here, because every character is accepted; else the encoding of the stream below."""
         return "utf-8" if self.clean else _encoding(self.raw)
 
     def write(self, text: str) -> int:
-        """Write text as far as the stream can show it.
+        """Write text, and escape what the stream cannot show.
 
         Raises:
-            BrokenPipeError: the reader has gone.
-            OutputError: nothing can be written for another reason.
+            BrokenPipeError: the reader has closed the pipe.
+            OutputError: writing fails for another reason.
         """
         if not isinstance(text, str):
             raise TypeError(f"text is written here, not {type(text).__name__}")
@@ -83,7 +83,7 @@ class PrintableStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream below; raises as `write` does."""
+        """Flush the stream below; it raises the errors of `write`."""
         with self._plainly():
             self.raw.flush()
 
@@ -95,7 +95,7 @@ class PrintableStream:
             self._failure = error
             discard(self.raw)
         failed = self._failure
-        # Who swallows a failure, as click does while it looks what a stream is, meets it again.
+        # click ignores a failure while it inspects a stream, so the next call raises it again.
         if self.patient or failed is None:
             return
         if isinstance(failed, BrokenPipeError):
@@ -123,7 +123,7 @@ def _has(encoding: str, character: str) -> bool:
 
 
 def discard(raw: TextIO) -> None:
-    """Let a stream that failed lead nowhere: what it still holds would fail again when Python ends."""
+    """Redirect a failed stream to the null device: its buffered text would fail again when Python ends."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, raw.fileno())
@@ -132,7 +132,7 @@ def discard(raw: TextIO) -> None:
 
 @contextmanager
 def printable_streams() -> Iterator[None]:
-    """Let all that goes to stdout and stderr while the block runs be printable; a closed stream leads nowhere."""
+    """Make all output to stdout and stderr printable while the block runs; output to a closed stream is dropped."""
     before = sys.stdout, sys.stderr
     _open_descriptors()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -146,7 +146,7 @@ def printable_streams() -> Iterator[None]:
 
 
 def _open_descriptors() -> None:
-    """Open what was closed of 0, 1 and 2: the next file would get that number, and what a library prints with it."""
+    """Open the descriptors 0, 1 and 2 if they are closed: the next file would get the number, and stray output."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -155,14 +155,14 @@ def _open_descriptors() -> None:
 
 
 def _trusted(stream: TextIO) -> Any:
-    """Return a stream that lets through what drives a terminal."""
+    """Return a stream that keeps terminal codes."""
     if isinstance(stream, PrintableStream):
         return PrintableStream(stream.raw, clean=False, patient=stream.patient)
     return stream
 
 
 def styled(*parts: tuple[str, Mapping[str, Any]], err: bool = False, nl: bool = True) -> None:
-    """Print texts, each in a style of `click.style`; without a terminal they stand there plain."""
+    """Print texts, each in a style of `click.style`; without a terminal they are printed plain."""
     import click
 
     whole = "".join(click.style(printable(text), **style) for text, style in parts)
@@ -170,7 +170,7 @@ def styled(*parts: tuple[str, Mapping[str, Any]], err: bool = False, nl: bool = 
 
 
 def console() -> "Console":
-    """Return a console of rich on stderr; give it only texts that are `printable`."""
+    """Return a rich console on stderr; pass it only texts from `printable`."""
     from rich.console import Console
 
     return Console(file=_trusted(sys.stderr))

@@ -1,4 +1,4 @@
-"""What a product title says by itself: its words, its kind, and one safe line of it."""
+"""Read product titles: their words, their kind, and a safe form on one line."""
 
 import re
 
@@ -50,11 +50,11 @@ UNITS = {
 NOT_KINDS = STOP_WORDS | UNITS | {"compatible", "no", "size"}
 MAX_TITLE_WORDS = 12
 MOST_WORDS = 40
-"""Words of a text that are looked for in a catalogue or a knowledge base; more words do not count."""
+"""The most words of a text that a search uses; further words are ignored."""
 LONGEST_WORD = 40
-"""Characters of a word, in a kind too; the rest of a longer one is left out."""
+"""The most characters of a word, in a kind too; a longer word is cut."""
 LONGEST_PART = 160
-"""Characters between two spaces of a shortened title: shops list all models that a battery fits without a space."""
+"""The most characters between spaces in a shortened title: some shops list the models for a battery without spaces."""
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-'.][a-z0-9]+)*")
 _LEADING_TAG = re.compile(r"^\s*[\[(][^\])]*[\])]\s*")
@@ -63,10 +63,10 @@ _KIND_WORD = re.compile(r"[a-z][a-z'&+-]+")
 
 
 def line(text: str) -> str:
-    """Return text on one line that no prompt or tokenizer can mistake for anything but text.
+    """Return text on one line that prompts and tokenizers read as plain text.
 
-    White space is collapsed, control characters go, and `<|` (which opens a model's special
-    tokens) is split.
+    White space is collapsed, control characters are removed, and `<|` and `|>` (the marks of a model's special
+    tokens) are split.
     """
     printable = (
         text if isinstance(text, str) and text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
@@ -77,7 +77,7 @@ def line(text: str) -> str:
 def words(title: str) -> list[str]:
     """Return the lower-case words of a title in order, without stop words and single letters.
 
-    In scripts that put no spaces between words, a dictionary parts them, and one character may be a word.
+    In scripts without spaces a dictionary finds the words, and one character may be a word.
     """
     if title.isascii():
         return [w[:LONGEST_WORD] for w in _WORD.findall(title.lower()) if len(w) > 1 and w not in STOP_WORDS]
@@ -91,17 +91,17 @@ def tokens(text: str) -> list[str]:
 
 
 def shared_words(a: str, b: str, limit: int = 3) -> list[str]:
-    """Return up to `limit` words that both titles hold, in the order of the first title."""
+    """Return up to `limit` words that both titles contain, in the order of the first title."""
     other = set(words(b))
     return list(dict.fromkeys(w for w in words(a) if w in other))[:limit]
 
 
 def kind(title: str) -> str:
-    """Return what the product is, as one or two lower-case words, from the title alone.
+    """Return the kind of the product as one or two lower-case words, from the title alone.
 
-    The head of an English title's first phrase says it: 'Treskell FoldLite Case for Glide 11'
-    is a 'foldlite case'. The same function serves every product, bundled or not. In other scripts
-    the head stands where their languages put it.
+    In an English title the kind is the end of the first phrase: 'Treskell FoldLite Case for Glide 11'
+    is a 'foldlite case'. In other languages the head word stands where the language puts it. All products
+    are treated alike, whether they are bundled or not.
     """
     whole = line(title)
     if not whole.isascii() or scripts.is_other_language(whole):
@@ -115,7 +115,7 @@ def kind(title: str) -> str:
 
 
 def head_noun(kind_words: str) -> str:
-    """Return the last word of a kind in the singular: the coarse kind that patterns are mined over."""
+    """Return the head word of a kind in the singular: the coarse kind that patterns are made of."""
     parts = kind_words.split() or ["product"]
     word = parts[-1] if kind_words.isascii() else head(parts)
     if word.endswith("ies") and len(word) > 4:
@@ -133,5 +133,5 @@ def short(title: str, limit: int = MAX_TITLE_WORDS) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """Return a text with each of its words cut to a length."""
+    """Return a text; if it is too long, cut each of its words to that length."""
     return text if len(text) <= longest else " ".join(word[:longest] for word in text.split(" "))

@@ -1,1 +1,1 @@
-"""SFT examples, LoRA training and adapters."""
+"""Fine-tune the student: training examples, LoRA training and adapters."""

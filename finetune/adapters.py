@@ -1,4 +1,4 @@
-"""Adapters and their manifest: what an adapter was made from, checked before it is used."""
+"""Adapters and their manifests: a manifest records what an adapter was made from, and is checked before use."""
 
 import os
 from dataclasses import dataclass
@@ -21,13 +21,12 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class Manifest(Record):
-    """Everything an adapter depends on, and how its training went.
+    """Everything that an adapter depends on, and the results of its training.
 
-    `mode` says how knowledge is used, `policy` which of it stands in the prompts, `lessons` is a hash of the
-    records whose words were taught. Hashes: of the base
-    as a whole, its tokenizer and its chat template, of each prompt template and the code that reads
-    titles, of the annotated data, and of the adapter's own files. `reading` says how the tuned student's
-    judgements become bundles, chosen on validation.
+    `mode` says how knowledge is used, `policy` which knowledge the prompts hold. `lessons` is a hash of the
+    records whose texts were taught. More hashes are those of the base, its tokenizer and its chat template, of
+    each prompt template and the code that reads titles, of the annotated data, and of the adapter's files.
+    `reading` says how the tuned student's judgements become bundles; it is chosen on validation.
     """
 
     mode: Utilisation
@@ -90,7 +89,7 @@ class Adapter:
 
 
 def identity_of(base: Path) -> dict[str, Any]:
-    """Return the part of a manifest that a base and the prompts of today make."""
+    """Return the part of a manifest that follows from a base and the current prompts."""
     return {
         "base_fingerprint": fingerprint_of(base),
         "tokenizer": tokenizer_fingerprint(base),
@@ -100,7 +99,7 @@ def identity_of(base: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest last: an adapter without one is not finished."""
+    """Write the manifest; write it last, because an adapter without a manifest is unfinished."""
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
@@ -109,7 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         UsageError: the folder holds no finished adapter.
-        AdapterError: the manifest cannot be understood.
+        AdapterError: the manifest is damaged or of an older version.
     """
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"no finished adapter in {folder}; make one: bundlewise finetune --data D -o {folder}")
@@ -120,11 +119,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_fit(folder: Path, base: Path, *, any_prompts: bool = False) -> Manifest:
-    """Return the manifest of an adapter that fits this base model and, unless it may be any, these prompts.
+    """Check an adapter against a base model and, without `any_prompts`, the current prompts; return its manifest.
 
     Raises:
-        AdapterError: it was trained on another base, tokenizer or chat template, on prompts that have
-            changed since, or its files are not those that were trained.
+        AdapterError: it was trained on another base, tokenizer or chat template, the prompts have
+            changed since, or its files have changed.
     """
     manifest, found = read_manifest(folder), identity_of(base)
     whose = f"the adapter in {folder}"
@@ -141,7 +140,7 @@ def check_fit(folder: Path, base: Path, *, any_prompts: bool = False) -> Manifes
 
 
 def check_prompts(folder: Path, manifest: Manifest) -> None:
-    """Hold the prompts a student was tuned on against those of today.
+    """Compare the prompts that a student was tuned on with the current prompts.
 
     Raises:
         AdapterError: a template, or the code that reads titles, has changed since.
@@ -158,21 +157,21 @@ def check_prompts(folder: Path, manifest: Manifest) -> None:
 
 
 def changed_prompts(manifest: Manifest) -> list[str]:
-    """Name what is not as it was when a student was tuned: templates, or the code that reads titles."""
+    """Return what has changed since a student was tuned: names of templates, or `text` for the reading of titles."""
     found, known = student_fingerprints(), manifest.prompts
     return sorted(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each of an adapter's files that is there."""
+    """Return the SHA-256 of each existing file of an adapter."""
     return {name: sha256_file(folder / name) for name in FILES if (folder / name).is_file()}
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Hold an adapter's files against its manifest.
+    """Compare an adapter's files with its manifest.
 
     Raises:
-        AdapterError: one is missing, or not the file that was trained.
+        AdapterError: a file is missing or has changed.
     """
     found = hashes_of(folder)
     for name, wanted in manifest.files.items():

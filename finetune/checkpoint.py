@@ -1,4 +1,4 @@
-"""The checkpoint of a training: all it takes to go on as if it had never stopped."""
+"""The checkpoint of a training: all that is needed to continue it exactly."""
 
 import io
 from dataclasses import asdict, dataclass, field
@@ -13,9 +13,10 @@ CHECKPOINT = "training.pt"
 
 @dataclass
 class State:
-    """How far a training is: loss a step, validation scores as (step, GJS), tokens read, seconds spent.
+    """The state of a training: loss per step, validation scores as (step, GJS), tokens read, seconds spent.
 
-    `best` holds the weights of the best validation so far, `found` what it has found; without one they are empty.
+    `best` holds the weights with the best validation so far, and `found` the result of that validation as text;
+    both are empty before the first validation.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -26,21 +27,21 @@ class State:
     found: str = ""
 
     def scored(self, step: int) -> bool:
-        """Say whether the weights after a step are the last that were scored."""
+        """Say whether the last score belongs to this step."""
         return bool(self.scores) and self.scores[-1][0] == step
 
     def is_new_best(self, score: float) -> bool:
-        """Say whether a score beats all before it; of equals the earlier stays."""
+        """Say whether a score is higher than all earlier ones."""
         return all(score > before for _, before in self.scores)
 
     def without_progress(self) -> int:
-        """Return how many evaluations have passed since the best one."""
+        """Return the number of evaluations since the best one."""
         scores = [score for _, score in self.scores]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
 def save(folder: Path, key: str, state: State, parameters: list[Any], optimizer: Any) -> None:
-    """Write the checkpoint in one step; `key` stands for all that determines the training."""
+    """Write the checkpoint in one step; `key` is a fingerprint of all that determines the training."""
     import torch
 
     content = {
@@ -55,7 +56,7 @@ def save(folder: Path, key: str, state: State, parameters: list[Any], optimizer:
 
 
 def resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> State:
-    """Put a stopped training's weights and optimizer back and return its state; a new one where there is none.
+    """Restore the weights and the optimizer of a stopped training; return its state, or a new one without checkpoint.
 
     Raises:
         AdapterError: the folder holds the checkpoint of another training.
@@ -68,7 +69,7 @@ def resume(folder: Path, key: str, parameters: list[Any], optimizer: Any) -> Sta
     if content["key"] != key:
         raise AdapterError(
             f"{folder} holds a stopped training with other settings or data; "
-            "give the same ones to go on, or choose another folder"
+            "give the same ones to continue, or choose another folder"
         )
     put(parameters, content["parameters"])
     optimizer.load_state_dict(content["optimizer"])

@@ -1,4 +1,4 @@
-"""The dials of LoRA training, one set for every way to start one."""
+"""The dials of LoRA training, and presets of them for bases of four sizes."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from bundlewise.models.memory import Format, ModelShape
 
 
 class TrainingConfig(Record):
-    """What determines a training besides its data; `layers` counts from the top, 0 means all of them.
+    """All that determines a training besides its data; `layers` counts from the top, 0 means all layers.
 
-    `evaluations` are spread evenly over the run, the last one at its end; the weights of the best are
-    kept, and after `patience` of them without a better one the training stops.
+    `evaluations` are spread evenly over the run, the last one at its end. The weights of the best evaluation
+    are kept, and the training stops after `patience` evaluations without a better one.
     """
 
     epochs: int = Field(default=1, ge=1)
@@ -49,7 +49,7 @@ class TrainingConfig(Record):
 
 @dataclass(frozen=True)
 class Preset:
-    """A base by name, its shape (published by its makers), and how it is tuned."""
+    """The name of a base, its shape (published by its makers), and its training config."""
 
     name: str
     student: str
@@ -57,7 +57,7 @@ class Preset:
     config: TrainingConfig
 
     def tuning_bytes(self, weights: Format) -> float:
-        """Estimate the memory of tuning with weights of a format; on a GPU it is the GPU's."""
+        """Estimate the memory in bytes of tuning with weights in a format; on a GPU it is the GPU's memory."""
         return memory.tuning_bytes(
             self.shape,
             weights,
@@ -68,7 +68,7 @@ class Preset:
         )
 
     def serving_bytes(self, weights: Format) -> float:
-        """Estimate the memory of answering with weights of a format."""
+        """Estimate the memory in bytes of answering with weights in a format."""
         return memory.serving_bytes(self.shape, weights)
 
 

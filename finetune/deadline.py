@@ -1,4 +1,4 @@
-"""The end of a training's time: looked for within a step too, layer by layer, so that it is kept within seconds."""
+"""The time limit of a training, checked at every layer within a step, so that it is kept within seconds."""
 
 import signal
 import threading
@@ -12,12 +12,12 @@ from bundlewise.progress import stopping
 
 
 class TimeIsOver(BaseException):
-    """The minutes that were given are over; no error, and no library may take it for one."""
+    """The given minutes are over; this is a BaseException, so that no library handles it as an error."""
 
 
 @dataclass
 class Deadline:
-    """When to stop: so many minutes after the start, less the seconds that earlier starts of the work have taken."""
+    """A time limit in minutes from the start, less the seconds that earlier runs of the same work took."""
 
     minutes: float | None = None
     earlier: float = 0.0
@@ -25,29 +25,29 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """The seconds that are left, infinitely many without a limit."""
+        """The seconds left; infinite without a limit."""
         if self.minutes is None:
             return float("inf")
         return 60 * self.minutes - self.earlier - (perf_counter() - self.started)
 
     def check(self) -> None:
-        """Stop where it is called if the time is over.
+        """Check the time.
 
         Raises:
-            TimeIsOver: it is.
+            TimeIsOver: the time is over.
         """
         if self.left <= 0:
             raise self.over()
 
     def over(self) -> TimeIsOver:
-        """Return what says that the time is over."""
+        """Return the exception for the end of the time."""
         return TimeIsOver(f"{self.minutes:g} minutes are over")
 
     @contextmanager
     def alarm(self) -> Iterator[None]:
-        """Stop the block anywhere within when the time is over; only for work that loses nothing by it.
+        """Stop the block at any point when the time is over; use it only for work that may be interrupted.
 
-        Without such clocks (Windows, other threads) the time is looked at only before the block.
+        Without timer signals (on Windows, in other threads) the time is checked only before the block.
         """
         self.check()
         is_main = threading.current_thread() is threading.main_thread()
@@ -68,7 +68,7 @@ class Deadline:
 
     @contextmanager
     def within(self, model: Any) -> Iterator[None]:
-        """Look at the time at each layer of a model, forwards and backwards, which also lets Ctrl-C through there."""
+        """Check the time at each layer of a model, forwards and backwards; Ctrl-C can interrupt there too."""
         base = model.get_base_model()
         layers = getattr(base.get_decoder(), "layers", ())
         hooks = [layer.register_forward_hook(self._look_backwards) for layer in layers]

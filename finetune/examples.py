@@ -1,4 +1,4 @@
-"""SFT examples: what the student reads, and the tokens it should answer at which places."""
+"""SFT examples: the texts that the student reads, and the tokens that it should answer at given places."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from bundlewise.prompts.render import render
 from bundlewise.text import line
 
 LESSON_TOKENS = 96
-"""Tokens of a record that are taught: a pattern or rule whole, a thought but for a long end."""
+"""The most tokens of a record that are taught: patterns and rules fit, the end of a long thought is cut."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text as token ids, the next token wanted at each place, and what it teaches."""
+    """A text as token ids, the wanted next token at each place, and the task that it teaches."""
 
     encoded: Encoded
     targets: tuple[int, ...]
@@ -28,7 +28,7 @@ class Example:
 
 
 def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:
-    """Return a session with its products in another order, and what was retrieved for it likewise."""
+    """Return a session with its products in another order, and its retrieved knowledge with the same order."""
     place = {old: new for new, old in enumerate(order)}
     items = tuple(session.items[old] for old in order)
     moved = {(a, b): (min(place[a], place[b]), max(place[a], place[b])) for a, b in retrieved.hints}
@@ -47,14 +47,14 @@ def judge_example(tokenizer: Any, session: Session, retrieved: Retrieved) -> Exa
 
 
 def name_example(tokenizer: Any, session: Session, bundle: int) -> Example:
-    """Return the question for one bundle's intent with the annotators' words."""
+    """Return the question for one bundle's intent with the annotators' answer."""
     prompt = start_ids(tokenizer) + token_ids(tokenizer, name_prompt(session.blind(), session.groups[bundle]))
     answer = [*token_ids(tokenizer, f" {intent_form.taught(session.bundles[bundle].intent)}\n"), tokenizer.eos_token_id]
     return _written(prompt, answer, "name")
 
 
 def lesson_example(tokenizer: Any, record: Knowledge) -> Example:
-    """Return the question for a record's words, asked by its kinds of products alone: knowledge for the weights."""
+    """Return the question for a record's text, given only its kinds of products, so that the weights learn it."""
     prompt = start_ids(tokenizer) + token_ids(tokenizer, render("recall", kinds=record.kinds))
     answer = [*token_ids(tokenizer, f" {line(record.text)}\n")[:LESSON_TOKENS], tokenizer.eos_token_id]
     return _written(prompt, answer, "lesson")
@@ -74,15 +74,15 @@ def examples(
     seed: int,
     lessons: Sequence[Knowledge] = (),
 ) -> list[Example]:
-    """Return one epoch of examples: every session's questions, products shuffled, some intents, and lessons.
+    """Return one epoch of examples: all questions of every session with shuffled products, some intents, and lessons.
 
     Args:
-        tokenizer: the student's.
+        tokenizer: the student's tokenizer.
         sessions: annotated training sessions.
-        retrieved: what the knowledge base gives for each, never from the session itself.
+        retrieved: the knowledge for each session, never from the session itself.
         intents: share of all bundles (0 to 1) whose intent is asked for.
-        seed: determines orders and choice.
-        lessons: records whose words are taught, at most as many as there are sessions.
+        seed: determines the orders and the choice.
+        lessons: records whose texts are taught, at most as many as there are sessions.
     """
     random = Random(seed)
     made = []
@@ -101,10 +101,10 @@ NAME_EVERY = 2
 
 
 def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
-    """Return all batches in order: questions of similar length together, shuffled by seed.
+    """Return all batches in order: questions of similar length are together, and batches are shuffled by the seed.
 
-    What is to be written, intents and lessons, is dealt out evenly over every second batch: taught apart it is
-    unlearnt by the next questions, and a little to every batch would cost a forward pass each time.
+    Intents and lessons are spread evenly over every second batch: in batches of their own they would be
+    forgotten during the next questions, and in every batch they would cost one more forward pass each time.
     """
     random = Random(config.seed)
     batches = []

@@ -1,7 +1,7 @@
-"""A linear layer with LoRA as one differentiable operation: the same numbers as peft's, in fewer passes over memory.
+"""A linear layer with LoRA as one differentiable operation: the same results as peft's, with fewer memory passes.
 
 peft adds `B A x` to `W x` by operations that each write a tensor as large as the layer's output, and autograd does
-the like backwards. What leaving those passes out saves in time and memory: docs/results.md.
+the same backwards. docs/results.md shows the time and memory that the single operation saves.
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ class _LowRank(torch.autograd.Function):
 
 
 class FusedLinear(Linear):  # type: ignore[misc]
-    """peft's LoRA layer, whose forward pass is one operation wherever it is plain LoRA on weights of one format."""
+    """peft's LoRA layer; its forward pass is one operation if it is plain LoRA with weights of one format."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return the layer's output for x (..., in), as peft's own layer does."""
+        """Return the layer's output for x of shape (..., in), equal to the output of peft's layer."""
         if args or kwargs or not self._plain(x):
             result: torch.Tensor = super().forward(x, *args, **kwargs)
             return result
@@ -48,7 +48,7 @@ class FusedLinear(Linear):  # type: ignore[misc]
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def _plain(self, x: torch.Tensor) -> bool:
-        """Say whether the one operation would do exactly what peft does."""
+        """Say whether the single operation gives exactly the result of peft's layer."""
         if self.merged or self.disable_adapters or len(self.active_adapters) != 1 or self.lora_variant:
             return False
         name, base = self.active_adapters[0], self.base_layer

@@ -1,4 +1,4 @@
-"""Tuning a kind reader: LoRA weights by which an embedder places a title where the teacher's kind for it is."""
+"""Tune a kind reader: LoRA weights that move the vector of a title towards the vector of the teacher's kind."""
 
 import os
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from bundlewise.progress import Advance
 from bundlewise.scratch import follow_umask, scratch_folder
 
 TARGETS = ["query", "key", "value", "dense"]
-"""The projections of BERT and its kin."""
+"""The projections of BERT-like models."""
 SHARPNESS = 20.0
-"""How much a cosine counts: the loss tells kinds apart that are .05 apart."""
+"""The factor of a cosine in the loss; with it the loss separates kinds whose cosines differ by .05."""
 WARMUP = 0.1
 WEIGHT_DECAY = 0.01
 ABOUT = "tuned.json"
 POOL = 8
-"""Batches whose titles are sorted by length together, so that a batch is hardly padded."""
+"""The number of batches whose titles are sorted by length together, which saves padding."""
 
 
 class KindConfig(Record):
@@ -53,22 +53,22 @@ def tune_kind_reader(
     """Tune LoRA weights of a sentence-transformers model on titles and their kinds, and write them to a folder.
 
     The loss is the cross-entropy of a title's own kind among all kinds by the cosine of the vectors (InfoNCE, van den
-    Oord et al. 2018, arXiv 1807.03748); the vectors of kinds stay as they are. On the CPU; the same seed gives the
-    same weights.
+    Oord et al. 2018, arXiv 1807.03748); the vectors of kinds stay fixed. It runs on the CPU, and the same seed gives
+    the same weights.
 
     Args:
-        model: the embedder's own; it gets the LoRA weights and keeps them.
+        model: the embedder's model; the LoRA weights are added to it and stay.
         pairs: (title, kind), each once.
         vectors: a unit vector for every kind.
         config: the dials.
-        folder: where the adapter goes, whole or not at all.
+        folder: the folder of the adapter; it appears only when the adapter is complete.
         advance: called after each step with 1 and the loss.
 
     Returns:
         The mean loss of every epoch.
 
     Raises:
-        UsageError: there is nothing to learn, or the model has no projections of these names.
+        UsageError: there are fewer than two kinds, or the model has no projections of these names.
         AdapterError: the loss is not a number.
     """
     import torch
@@ -118,7 +118,7 @@ def _with_lora(model: Any, config: KindConfig) -> list[Any]:
 
 
 def _epochs(titles: Sequence[str], config: KindConfig) -> list[list[list[int]]]:
-    """Return for each epoch its batches of places: shuffled, but alike in length within a batch."""
+    """Return for each epoch its batches of indices: shuffled, with titles of similar length in a batch."""
     random, epochs = Random(config.seed), []
     for _ in range(config.epochs):
         order = random.sample(range(len(titles)), len(titles))
@@ -138,7 +138,7 @@ def _read(model: Any, titles: list[str]) -> Any:
 
 
 def _write(model: Any, folder: Path, config: KindConfig, means: Sequence[float]) -> None:
-    """Write the adapter beside its place first, so that a folder of that name is always whole."""
+    """Write the adapter to a temporary folder first, so that a folder of this name is always complete."""
     with scratch_folder(folder) as work:
         ready = work / "ready"
         model[0].auto_model.save_pretrained(ready)

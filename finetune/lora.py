@@ -1,4 +1,4 @@
-"""LoRA on a loaded base: which weights are trained, and in what memory."""
+"""Add LoRA weights to a loaded base."""
 
 from typing import Any
 
@@ -9,9 +9,12 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 def lora_settings(model: Any, config: TrainingConfig) -> Any:
-    """Return peft's settings: LoRA on all projections of the top layers, the layers below stay frozen.
+    """Return peft's settings: LoRA on all projections of the top layers; the layers below stay frozen.
 
-    Gradients then never pass the lower layers, which saves their share of the backward pass.
+    Gradients do not flow through the lower layers, which saves their share of the backward pass.
+
+    Raises:
+        UsageError: the model has fewer layers than the config asks for.
     """
     from peft import LoraConfig
 
@@ -43,10 +46,10 @@ def with_lora(model: Any, config: TrainingConfig) -> Any:
         settings._register_custom_module({torch.nn.Linear: FusedLinear})
     tuned = get_peft_model(model, settings, autocast_adapter_dtype=False)
     if config.gradient_checkpointing:
-        # Between checkpoints nothing is kept, so the inputs must ask for gradients themselves.
+        # With checkpointing the frozen embeddings pass no gradients, so the inputs must require them.
         tuned.enable_input_require_grads()
         base = tuned.get_base_model()
-        # transformers has renamed it; the old name warns where the new one exists.
+        # Newer versions of transformers have a new name, and warn about the old one.
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     return tuned

@@ -1,10 +1,10 @@
-"""Training over several processes, one a device, as `accelerate launch` starts them.
+"""Training with several processes, one per device, started by `accelerate launch`.
 
-Only LoRA gradients travel, which are small: each process takes its share of every batch, the gradients
-are summed, and all take the same step. One process is the case of a sum with one term.
+Each process computes its share of every batch. The gradients of the LoRA weights, which are small, are summed
+over the processes, and all processes take the same step. A single process works in the same way.
 
-Processes that wait for each other must stop together. So what may be broken off runs `together`: afterwards
-each tells whether it was, and all stop where one was.
+Processes that wait for each other must stop together. So work that may be interrupted runs through `together`:
+after it each process reports whether it was interrupted, and if one was, all stop.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ class Processes:
 
     @classmethod
     def current(cls) -> "Processes":
-        """Return where this process stands; alone unless a launcher says otherwise."""
+        """Return the rank and count of this process; it is the only one unless a launcher started several."""
         require("train", "tuning a student")
         import torch
         from accelerate import PartialState
@@ -41,7 +41,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Say whether this is the process that writes files and speaks to the user."""
+        """Whether this is the process that writes files and shows messages."""
         return self.rank == 0
 
     def share(self, batch: Sequence[Example]) -> list[Example]:
@@ -49,7 +49,7 @@ class Processes:
         return list(batch[self.rank :: self.count])
 
     def sum_gradients(self, parameters: Sequence[Any]) -> None:
-        """Give every process the sum of all processes' gradients; one without any counts as zero."""
+        """Replace the gradients of every process by their sum over all processes; a missing gradient counts as zero."""
         if self.count == 1:
             return
         import torch
@@ -61,7 +61,7 @@ class Processes:
 
     @contextmanager
     def stopping_together(self) -> Iterator[None]:
-        """Let signals of the block break off only what runs `together`; one that comes elsewhere waits for it."""
+        """Let signals interrupt only work that runs through `together`; a signal at another moment waits for it."""
         if self.count == 1:
             yield
             return
@@ -69,22 +69,22 @@ class Processes:
             yield
 
     def together(self, work: Callable[[], T]) -> list[T]:
-        """Do this process's part of a work and return the results of all parts, by process.
+        """Run this process's part of some work, and return the results of all processes by their rank.
 
         The work itself must not wait for other processes.
 
         Raises:
-            TimeIsOver: the time of one process is over; all raise it.
-            KeyboardInterrupt: a signal has stopped one process; all raise it.
+            TimeIsOver: the time of one process is over; all processes raise it.
+            KeyboardInterrupt: a signal has stopped one process; all processes raise it.
         """
         if self.count == 1:
             return [work()]
         from accelerate.utils import gather_object
 
-        # Each process gives one pair, of which one half is None.
+        # Each process gives a pair: its result, or the exception that stopped it; the other is None.
         results, stops = zip(*gather_object([self._result_or_stop(work)]), strict=True)
         if found := [stop for stop in stops if stop is not None]:
-            # A signal comes before the time: the user waits for the end of the command.
+            # A signal has priority over the time, because the user waits for the end of the command.
             raise next((stop for stop in found if isinstance(stop, KeyboardInterrupt)), found[0])
         return list(results)
 
@@ -96,7 +96,7 @@ class Processes:
             return None, stop
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             import torch
 

@@ -1,4 +1,4 @@
-"""Publishing a student: adapter and base merged into one model, which must answer as the two did."""
+"""Publish a student: merge adapter and base into one model, and check that it gives the same answers."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from bundlewise.scratch import follow_umask, scratch_folder
 
 PARITY = "parity.json"
 PROBES = 8
-"""Probe sessions of each starter domain."""
+"""The number of probe sessions of each starter domain."""
 HINTS = ("", "rarely", "often")
 TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.25}
-"""How far log-odds may be apart: rounding of the order of sums, and of weights to eight bits."""
+"""The largest allowed difference of log-odds: float32 rounds sums, bfloat16 also rounds weights to eight bits."""
 
 Weights = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Probed:
-    """The answers to all probes: log-odds, the bundles they are read as, and intents."""
+    """The answers to all probes: log-odds, bundles decoded from them, and intents."""
 
     log_odds: list[Matrix]
     bundles: list[Grouping]
@@ -40,7 +40,7 @@ class Probed:
 
 
 class Parity(Record):
-    """How two ways to run a student differ over the probes."""
+    """The differences between the answers of two models to the probes."""
 
     probes: int
     largest_difference: float
@@ -48,7 +48,7 @@ class Parity(Record):
     other_intents: tuple[int, ...]
 
     def fault(self, weights: Weights) -> str:
-        """Return what is past the threshold: bundles always, tokens in float32; empty when nothing is."""
+        """Return the first difference that is too large, or an empty text; intents must agree only in float32."""
         if self.other_bundles:
             return f"bundles of probes {', '.join(map(str, self.other_bundles))} differ"
         if self.largest_difference > TOLERANCE[weights]:
@@ -59,7 +59,7 @@ class Parity(Record):
 
 
 def probe(student: Engine, manifest: Manifest) -> Probed:
-    """Ask the fixed probes: sessions of the starter data, with hints of every sort."""
+    """Return the answers to the fixed probes: sessions of the starter data with different hints."""
     sessions = [session.blind() for name in STARTERS for session in load(name, "validation")[:PROBES]]
     pairs = [combinations(range(len(session.items)), 2) for session in sessions]
     hinted = [Retrieved(hints=dict(zip(found, cycle(HINTS), strict=False))) for found in pairs]
@@ -70,7 +70,7 @@ def probe(student: Engine, manifest: Manifest) -> Probed:
 
 
 def compare(one: Probed, other: Probed) -> Parity:
-    """Return how the answers to the probes differ."""
+    """Return the differences between two lists of answers to the probes."""
     differences = [float(np.abs(a - b).max()) for a, b in zip(one.log_odds, other.log_odds, strict=True)]
     return Parity(
         probes=len(differences),
@@ -81,12 +81,12 @@ def compare(one: Probed, other: Probed) -> Parity:
 
 
 def publish(adapter: Path, base: Path, output: Path, weights: Weights = "float32") -> Parity:
-    """Write adapter and base as one model with its tokenizer, if it answers the probes as they do.
+    """Write adapter and base as one model with its tokenizer, if the model answers the probes in the same way.
 
     Raises:
-        UsageError: the folder holds something already.
+        UsageError: the output folder exists.
         AdapterError: the adapter does not fit the base.
-        ModelError: the merged model answers otherwise; nothing is left behind.
+        ModelError: the merged model answers differently; it is removed.
     """
     manifest = check_fit(adapter, base)
     if output.exists() or output.is_symlink():
@@ -112,7 +112,7 @@ def _remedy(weights: Weights) -> str:
 
 
 def _through_adapter(adapter: Path, base: Path) -> StudentEngine:
-    """Return the student as it was tuned: the adapter beside the weights, not in them."""
+    """Return the student as it was tuned: the adapter is applied beside the weights, without merging."""
     from peft import PeftModel
 
     model, tokenizer = load_causal_lm(base)

@@ -1,4 +1,4 @@
-"""Students by name: a base with or without an adapter, a published student, or one on a server."""
+"""Load students by name: a base with or without an adapter, a published student, or a student on a server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from bundlewise.models.folders import fingerprint_of, resolve
 
 @dataclass(frozen=True)
 class StudentModel:
-    """A student's engine, what is known of its tuning, and what its answers depend on.
+    """A student's engine, the manifest of its tuning, and the fingerprint of its weights.
 
-    `base` is the folder whose tokenizer counts tokens; a student on a server has none.
+    `base` is the folder whose tokenizer counts tokens; None for a student on a server.
     """
 
     engine: Engine
@@ -25,15 +25,15 @@ class StudentModel:
 
     @property
     def reading(self) -> Reading:
-        """How its judgements become bundles; an untuned student is read as it is."""
+        """How the student's judgements become bundles; an untuned student has the default."""
         return self.manifest.reading if self.manifest else Reading()
 
 
 def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) -> Manifest | None:
-    """Return the manifest of a student before anything large is loaded; None for an untuned one.
+    """Return the manifest of a student without loading a model; None for an untuned student.
 
-    A student on a server takes it from `adapter`: the folder it was tuned into or published as. With
-    `any_prompts` the prompts may have changed since: see `changed_prompts`.
+    For a student on a server, `adapter` is the folder into which it was tuned or published. With
+    `any_prompts` the prompts may have changed since the tuning; see `changed_prompts`.
 
     Raises:
         AdapterError: the adapter does not fit the base, or the prompts have changed since.
@@ -54,25 +54,25 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
 
 
 def open_model(name: str, adapter: Path | None, manifest: Manifest | None) -> StudentModel:
-    """Load a student, or bind to its server."""
+    """Load a student, or connect to its server."""
     if is_served(name):
         from bundlewise.agents.student.remote import RemoteStudent
 
         opening = opening_of(adapter, manifest) if adapter and manifest else ""
         return StudentModel(RemoteStudent.named(name, opening), manifest, None, name)
     base = resolve(name)
-    # Of a base that an adapter fits, the manifest knows the fingerprint: weights are not read once more for it.
+    # The manifest of a fitting adapter has the base's fingerprint, which saves reading the weights once more.
     known = manifest.base_fingerprint if manifest and adapter else fingerprint_of(base)
     return StudentModel(StudentEngine.load(base, adapter), manifest, base, known)
 
 
 def opening_of(folder: Path, manifest: Manifest) -> str:
-    """Return what has to stand before the texts that a server of this student is sent.
+    """Return the text that must precede each text sent to a server of this student.
 
-    It is the token that opens a document, as in training, unless the tokenizer puts it there by itself.
+    It is the token that opens a document, as in training; empty if the tokenizer adds the token by itself.
 
     Raises:
-        ModelError: the folder holds no tokenizer, and its base is not here.
+        ModelError: the folder has no tokenizer, and its base is not on this machine.
     """
     from transformers import AutoTokenizer
 
@@ -81,6 +81,7 @@ def opening_of(folder: Path, manifest: Manifest) -> str:
         tokenizer = AutoTokenizer.from_pretrained(folder if is_whole else resolve(manifest.base, offline=True))
     except (BundlewiseError, OSError, ValueError) as error:
         remedy = f"give --adapter the published folder, or run `bundlewise models fetch {manifest.base}`"
-        raise ModelError(f"how the texts of {folder} begin is not known, its base is not here; {remedy}") from error
+        what = f"cannot find out how the texts of {folder} begin: its base is not on this machine"
+        raise ModelError(f"{what}; {remedy}") from error
     adds_it = tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
     return "" if adds_it else tokenizer.bos_token or ""

@@ -1,4 +1,4 @@
-"""LoRA training of the student: loss at answer places only, resumable to the bit, deterministic."""
+"""LoRA training of the student: the loss counts only answer tokens; runs are deterministic and resume exactly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from bundlewise.scratch import follow_umask, scratch_folder
 from bundlewise.signals import signals_wait
 
 SAVE_AFTER = 10.0
-"""Seconds between checkpoints: what a kill loses at most, besides the step at hand."""
+"""Seconds between checkpoints; a kill loses at most this time and the current step."""
 WARMUP = 0.06
 GRADIENT_NORM = 1.0
 NAME_WEIGHT = 0.7
@@ -31,11 +31,11 @@ Validate = Callable[[], float]
 
 
 class TrainingResult(Record):
-    """What training did: loss a step, validation GJS by step, tokens and seconds over all its starts.
+    """The result of a training: loss per step, validation scores as (step, GJS), tokens and seconds over all runs.
 
-    `best_step` is the step whose weights were kept; `stopped` says why it ended before its plan did, and
-    `goes_on` whether the same training goes on when it is given more minutes. `found` is what the validation of
-    these weights has found, empty without one.
+    `best_step` is the step whose weights were kept. `stopped` says why the training ended early, and `goes_on`
+    whether the same training continues with more minutes. `found` is the result of the best validation as text,
+    empty without validation.
     """
 
     losses: tuple[float, ...]
@@ -54,15 +54,16 @@ class Training:
     """One training of a model's LoRA weights over planned batches.
 
     Attributes:
-        model: what `with_lora` returned.
-        batches: what `plan` returned; with the config they determine the result.
-        config: learning rate, seed and the rest.
-        folder: where adapter, checkpoint and loss.jsonl go.
-        validate: returns the GJS on validation of the model as it is; without it nothing is chosen.
-        found: returns as text what the last validation has found, to be kept with the best weights.
+        model: the model from `with_lora`.
+        batches: the batches from `plan`; with the config they determine the result.
+        config: learning rate, seed and the other dials.
+        folder: the folder for the adapter, the checkpoint and loss.jsonl.
+        validate: returns the GJS of the current model on validation; without it the last weights are kept.
+        found: returns the result of the last validation as text, which is kept with the best weights.
         watch: called after each step with its number, the number of steps, the loss and the last score.
-        base: fingerprint of the base model, so that no other base goes on with this training.
-        deadline: when to stop, over all starts; not part of what determines the steps.
+        base: fingerprint of the base model, so that a checkpoint of another base is refused.
+        deadline: the time limit over all runs; it does not change the steps.
+        processes: this process and the number of processes.
     """
 
     model: Any
@@ -77,10 +78,10 @@ class Training:
     processes: Processes = field(default_factory=Processes)
 
     def run(self) -> TrainingResult:
-        """Train and write the adapter of the best validation; a stopped training goes on where it stopped.
+        """Train, and write the adapter of the best validation; a stopped training continues where it stopped.
 
-        A training that Ctrl-C or a signal stops is saved after its last whole step.
-        The checkpoint stays: the caller removes it once all that follows the training is done, too.
+        If Ctrl-C or a signal stops the training, it is saved after its last complete step.
+        The checkpoint stays: the caller removes it when the work after the training is done too.
 
         Raises:
             UsageError: there is nothing to train on.
@@ -105,7 +106,7 @@ class Training:
             return self._finish(stopped)
 
     def _until_stopped(self) -> str:
-        """Take the steps; at a stop the step at hand is dropped: nothing of it is in the weights yet."""
+        """Take the steps; an interrupted step is dropped, because it has not changed the weights yet."""
         try:
             return self._steps()
         except TimeIsOver as over:
@@ -118,12 +119,12 @@ class Training:
             if self._state.losses:
                 with signals_wait():
                     self._save()
-            # A launcher that sees one process end kills the others: the first has saved by then.
+            # When one process ends, the launcher kills the others, so all wait until the first has saved.
             self.processes.wait()
             raise
 
     def _steps(self) -> str:
-        """Take the steps that are left; return why they ended early, or nothing."""
+        """Take the remaining steps; return why they ended early, or an empty text."""
         steps, state = len(self.batches), self._state
         self._evaluate_if_due(len(state.losses))
         for step in range(len(state.losses) + 1, steps + 1):
@@ -142,7 +143,7 @@ class Training:
         return ""
 
     def _stop(self, reason: str) -> str:
-        """Save, then score what there is."""
+        """Save and score the current weights, and return the reason."""
         self._save()
         self._evaluate(len(self._state.losses))
         return reason
@@ -153,10 +154,10 @@ class Training:
         return ""
 
     def _step(self, step: int) -> float:
-        """Take one optimizer step on the weighted sum of the tasks' mean losses, and note it; return that sum.
+        """Take one optimizer step on the weighted sum of the tasks' mean losses, and record it; return that sum.
 
-        A stop finds the step in the weights and in the notes, or in neither. A sum that is not a number changes
-        nothing: the weights before it are the last good ones.
+        Signals wait while the weights and the record change, so that both always agree. If the sum is not a
+        number, the weights stay as they are.
         """
         import torch
 
@@ -178,7 +179,7 @@ class Training:
     def _backward(self, batch: Sequence[Example]) -> float:
         """Add this process's share of the gradients; return its share of the loss.
 
-        Each task is a forward pass of its own: intents are short, and padding them to questions is waste.
+        Each task has its own forward pass, because padding short intents to the length of questions wastes time.
         """
         import torch
 
@@ -197,7 +198,7 @@ class Training:
         return total
 
     def _evaluate_if_due(self, step: int) -> bool:
-        """Evaluate after a step that asks for it; saved before, a kill meanwhile costs no step."""
+        """Evaluate if an evaluation is due after this step; save before it, so that a kill during it loses no step."""
         if not (self.validate and step and self.config.evaluates_after(step, len(self.batches))):
             return False
         if self._state.scored(step):
@@ -208,7 +209,7 @@ class Training:
         return True
 
     def _evaluate(self, step: int) -> None:
-        """Score the weights of a step on validation, unless that is done, and keep them if they are the best."""
+        """Score the weights of a step on validation, unless they are scored, and keep them if they are the best."""
         state = self._state
         if self.validate is None or state.scored(step):
             return
@@ -222,7 +223,7 @@ class Training:
             state.scores.append((step, score))
 
     def _score(self) -> float:
-        """Return the score of the weights as they are; only the first process knows it."""
+        """Return the score of the current weights; only the first process computes it, the others return 0."""
         if self.validate is None or not self.processes.first:
             return 0.0
         with self.deadline.alarm():
@@ -262,14 +263,14 @@ class Training:
 
 
 def optimizer_of(parameters: Sequence[Any], config: TrainingConfig) -> Any:
-    """Return the optimizer of weights that are trained."""
+    """Return the optimizer for the trained weights."""
     import torch
 
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, eps=1e-6, fused=True)
 
 
 def schedule(step: int, steps: int, warmup: float = WARMUP) -> float:
-    """Return the share of the learning rate at a step, from 0: it rises at first and then falls to nothing."""
+    """Return the factor of the learning rate at a step (from 0): it rises during the warm-up, then falls to 0."""
     return min(1.0, (step + 1) / max(1.0, warmup * steps)) * (1.0 - step / steps)
 
 

@@ -1,4 +1,4 @@
-"""One tuning run: examples, LoRA training, calibration on validation, adapter with manifest."""
+"""A tuning run: make examples, train LoRA weights, calibrate on validation, write the adapter with its manifest."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -31,24 +31,24 @@ from bundlewise.progress import progress
 
 
 class Retrieves(Protocol):
-    """What tuning needs of a knowledge base: it must run where there is no Chroma."""
+    """The part of a retriever that tuning needs, so that tuning runs without Chroma."""
 
     @property
     def about(self) -> dict[str, Any]:
         """The policy, and the fingerprint and teacher of the knowledge."""
 
     def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
-        """Return the knowledge for each session, never the session's own."""
+        """Return the knowledge for each session, never from the session itself."""
 
 
 TUNED_ON: tuple[Split, ...] = ("train", "validation")
 PARTS = 4
-"""Parts of the preparation that are told of: the model, what is retrieved, the chooser, the examples."""
+"""The steps of the preparation in the progress: the model, the retrieval, the chooser, the examples."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The batches to train on, what is retrieved for validation, and the chooser there."""
+    """The batches to train on, the retrieved knowledge for validation, and the chooser for it."""
 
     batches: list[list[Example]]
     seen: list[Retrieved]
@@ -57,9 +57,9 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without they are plain (SFT).
+    """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without one they are plain (SFT).
 
-    `lessons` are records whose own words the student learns to write: knowledge that goes into its weights.
+    `lessons` are records whose texts the student learns to write, so that its weights hold this knowledge.
     """
 
     sessions: list[Session]
@@ -76,16 +76,16 @@ class Tuning:
         return Deadline(self.max_minutes)
 
     def run(self) -> Manifest:
-        """Train, calibrate and write; return at once when the very same adapter is finished already.
+        """Train, calibrate and write the adapter; return its manifest at once if the same adapter is already finished.
 
-        An adapter whose training ran out of minutes goes on when it is given more.
+        A training whose minutes ran out continues if it is given more.
 
         Raises:
             UsageError: there is nothing to train on, or the folder holds another finished adapter.
             AdapterError: the time is over before the first step.
             BundlewiseError: another process is tuning into the folder.
         """
-        _ = self._deadline  # Its clock begins to run.
+        _ = self._deadline  # The first access starts its clock.
         processes = Processes.current()
         with only_process(self.folder) if processes.first else nullcontext():
             return self._run(processes)
@@ -113,7 +113,7 @@ class Tuning:
         validation: list[Session],
         processes: Processes,
     ) -> tuple[Manifest, bool]:
-        """Return the manifest of the adapter written, and whether its training can go on."""
+        """Return the manifest of the written adapter, and whether its training can continue."""
         tuned, tokenizer, prepared = self._prepared(base, training, validation, processes)
         engine = StudentEngine(tuned.get_base_model(), tokenizer)
         latest: list[tuple[Reading, float]] = []
@@ -141,7 +141,7 @@ class Tuning:
                     validate()
             except TimeIsOver as over:
                 result = result.model_copy(update={"stopped": str(over), "goes_on": True})
-        # Without validation the judgements are read as they are.
+        # Without validation the judgements are read with the default.
         reading, score = latest[0] if latest and not result.found else (Reading(), None)
         if result.found:
             reading, score = Reading.model_validate_json(result.found), dict(result.scores)[result.best_step]
@@ -150,7 +150,7 @@ class Tuning:
     def _prepared(
         self, base: Path, training: list[Session], validation: list[Session], processes: Processes
     ) -> "tuple[Any, Any, _Prepared]":
-        """Return what `_prepare` does; processes whose time ends here or that are stopped here end together.
+        """Return the result of `_prepare`; if one process stops here or its time is over, all processes end together.
 
         Raises:
             AdapterError: the time is over.
@@ -164,15 +164,15 @@ class Tuning:
         return found[0]
 
     def _prepare(self, base: Path, training: list[Session], validation: list[Session]) -> "tuple[Any, Any, _Prepared]":
-        """Return the model with LoRA, its tokenizer, and what it is trained and validated with."""
+        """Return the model with LoRA, its tokenizer, and the data for training and validation."""
         with self._deadline.alarm(), progress("prepare examples", PARTS) as advance:
             model, tokenizer = load_causal_lm(base, four_bit=self.config.four_bit)
             annotated = self._usable("train")
             advance()
             known, seen = self._retrieve(annotated), self._retrieve(validation)
             advance()
-            # A limit is on what the student is tuned with: the evidence knows all sessions, and so may the
-            # chooser, which is read with weights that only validation can give.
+            # The limit applies only to the student's examples. The evidence uses all training sessions, so the
+            # chooser may use them too; its weight is chosen on validation.
             chooser = learn_chooser(annotated, known) if validation else None
             advance()
             by_id = dict(zip((s.session_id for s in annotated), known, strict=True))
@@ -189,7 +189,7 @@ class Tuning:
         return plan(epochs, config)
 
     def _wanted(self, base: Path, sessions: list[Session]) -> dict[str, Any]:
-        """Return all that determines the adapter, as its manifest names it."""
+        """Return all that determines the adapter, with the names of its manifest."""
         about = self.retriever.about if self.retriever else {"policy": {}, "teacher": None}
         return {
             "mode": utilisation_of(knowledge=self.retriever is not None, tuned=True),
@@ -231,7 +231,7 @@ class Tuning:
         return self.max_minutes is None or 60 * self.max_minutes > finished.seconds
 
     def _taught(self, training: Sequence[Session]) -> list[Knowledge]:
-        """Return the lessons that come from the sessions tuned on, or are general."""
+        """Return the lessons from the training sessions, and all patterns and rules."""
         tuned = {session.session_id for session in training}
         return [
             record for record in self.lessons if tuned.issuperset(record.source_session_ids) or record.kind != "thought"
@@ -239,7 +239,7 @@ class Tuning:
 
     @property
     def left_out(self) -> list[str]:
-        """Say of each annotated session that is to be tuned or calibrated on why the student cannot read it."""
+        """The reason for each annotated session of training and validation that the student cannot read."""
         known = (session for split in TUNED_ON for session in self._annotated(split))
         return [reason for session in known if (reason := unreadable(session))]
 
@@ -247,7 +247,7 @@ class Tuning:
         return [session for session in self.sessions if session.split == split and session.bundles]
 
     def _usable(self, split: Split) -> list[Session]:
-        """Return the annotated sessions of a split that the student can read, as in serving."""
+        """Return the annotated sessions of a split that the student can read."""
         return [session for session in self._annotated(split) if not unreadable(session)]
 
     def _chosen(self) -> list[Session]:

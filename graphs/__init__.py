@@ -1,1 +1,1 @@
-"""LangGraph state machines: the teacher and the student."""
+"""LangGraph state machines: the teacher, the student and the assistant."""

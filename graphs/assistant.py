@@ -1,8 +1,8 @@
-"""The assistant graph: a message or a click in, events out; the thread keeps desk and messages.
+"""The assistant graph: it reads a message or a click and streams events; the thread keeps the desk and the messages.
 
 listen -> understand -> (change | bundle | complete | explain)* -> reply. With a chat model the actions are its tool
-calls, and it is asked again with what came of them; without one they are the router's. What is said of products,
-prices and bundles comes from the desk alone.
+calls, and it is asked again with their results; without one the router finds the actions. All statements about
+products, prices and bundles come from the desk.
 """
 
 from dataclasses import dataclass, field
@@ -21,27 +21,27 @@ from bundlewise.agents.assistant.wording import UNKNOWN
 from bundlewise.errors import ModelError
 
 ROUNDS = 4
-"""Times a chat model is asked in one turn."""
+"""The most times that a chat model is asked in one turn."""
 REMEMBERED = 400
 UNDOABLE = 20
 STEPS = 200
-"""Steps that a turn may take: a message may ask for many things."""
+"""The most steps of a turn; a message may ask for many things."""
 
 
 class Pilot(Protocol):
-    """A chat model that decides what to do."""
+    """A chat model that decides on the next actions."""
 
     def decide(self, state: "AssistantState") -> tuple[tuple[dict[str, Any], ...], tuple[Action, ...]]:
-        """Return what it said, for the next round, and the actions in it; nothing once it is done.
+        """Return the model's answer for the next round, and the actions in it; both are empty when it is done.
 
         Raises:
-            ModelError: it cannot be asked, or answers nonsense.
+            ModelError: the model cannot be asked, or gives an invalid answer.
         """
 
 
 @dataclass(frozen=True)
 class AssistantContext:
-    """The live things of a conversation; without a pilot the router understands."""
+    """The objects that a conversation uses; without a pilot the router reads the messages."""
 
     student: Bundler
     finder: Finder
@@ -50,11 +50,11 @@ class AssistantContext:
 
 @dataclass(frozen=True)
 class AssistantState:
-    """A thread: the desk, what was said, and the turn on its way.
+    """A thread: the desk, the messages, and the current turn.
 
-    `said`, `todo` and `open` come in: a message, or what was clicked, and that there is something to answer; a turn
-    that was cut off stays open. `told` and `cards` are the reply so far, `past` the desks to go back to, the one that
-    the turn began with last. `calls` is what chat model and tools said in this turn.
+    `said`, `todo` and `open` are the input: a message, or clicked actions, and whether a reply is due; an interrupted
+    turn stays open. `told` and `cards` are the reply so far. `past` holds the desks for undo; the last one is the desk
+    at the beginning of the turn. `calls` holds the chat model's calls and their results in this turn.
     """
 
     said: str = ""
@@ -70,7 +70,7 @@ class AssistantState:
 
 
 class AssistantUpdate(TypedDict, total=False):
-    """The parts of the state a node changes."""
+    """The parts of the state that a node changes."""
 
     todo: tuple[Action, ...]
     desk: Desk
@@ -86,16 +86,16 @@ class AssistantUpdate(TypedDict, total=False):
 Run = Runtime[AssistantContext]
 Step = Literal["understand", "change", "bundle", "complete", "explain", "reply"]
 ASKS: dict[str, Step] = {"bundle": "bundle", "complete": "complete", "explain": "explain"}
-"""Actions that are asked of the student."""
+"""The actions that need the student, with their nodes."""
 
 
 def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
-    """Return what begins a turn: a message, or what was clicked."""
+    """Return the input that begins a turn: a message, or clicked actions."""
     return {"said": said, "todo": todo, "open": True}
 
 
 def listen(state: AssistantState) -> AssistantUpdate:
-    """Write down what was said and the desk as it is, and begin a turn; a turn that changed nothing is not undone."""
+    """Begin a turn: keep the message and the current desk; a desk equal to the last one replaces it in the history."""
     said = (Message(role="user", text=state.said),) if state.said else ()
     same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
     past = (*(state.past[:-1] if same else state.past), state.desk)[-UNDOABLE - 1 :]
@@ -105,7 +105,7 @@ def listen(state: AssistantState) -> AssistantUpdate:
 
 
 def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """Find out what is to be done: by the chat model, or by the router where there is none or it fails."""
+    """Find the actions of a message: by the chat model, or by the router if there is no model or it fails."""
     context = runtime.context
     if context.pilot is not None:
         try:
@@ -125,7 +125,7 @@ def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, .
 
 
 def change(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """Do what needs no student: search, cart, limits, undo."""
+    """Carry out an action that needs no student: search, cart, limits, undo."""
     action = state.todo[0]
     if action.name == "undo":
         update = _done(state, _undone(state), runtime)
@@ -135,26 +135,26 @@ def change(state: AssistantState, runtime: Run) -> AssistantUpdate:
 
 
 def bundle(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """Let the student graph bundle the cart within the limits, and offer what it finds."""
+    """Let the student bundle the cart within the limits, and offer the bundles."""
     update = _done(state, offered(state.desk, runtime.context.student), runtime)
-    if not update["desk"].bundles:  # What waits for bundles, to say why, would ask for them again without end.
+    if not update["desk"].bundles:  # A waiting explanation would ask for bundles again without end.
         update["todo"] = tuple(action for action in update["todo"] if action.name != "explain")
     return update
 
 
 def complete(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """Let the student judge which products of the catalogue go with the cart, or with a part of it."""
+    """Let the student judge which catalogue products go with the cart, or with a part of it."""
     context = runtime.context
     return _done(state, goes_with(state.desk, state.todo[0], context.student, context.finder), runtime)
 
 
 def explain(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """Say what bundles rest on."""
+    """Explain bundles by the knowledge that they rest on."""
     return _done(state, explained(state.desk, state.todo[0], runtime.context.student), runtime)
 
 
 def reply(state: AssistantState, runtime: Run) -> AssistantUpdate:
-    """End the turn: the reply with its cards becomes a message of the thread."""
+    """End the turn, and store the reply with its cards as a message of the thread."""
     refusals = [call["content"] for call in state.calls if call["role"] == "result"]
     told = state.told or _say(state, refusals[-1] if refusals else UNKNOWN, runtime)
     runtime.stream_writer(DoneEvent())
@@ -164,14 +164,14 @@ def reply(state: AssistantState, runtime: Run) -> AssistantUpdate:
 
 
 def next_step(state: AssistantState) -> Step:
-    """Take the next action, ask the chat model again once all are done, or reply."""
+    """Return the node of the next action; after the last action ask the chat model again, or reply."""
     if state.todo:
         return ASKS.get(state.todo[0].name, "change")
     return "reply" if state.rounds >= ROUNDS else "understand"
 
 
 def begin(state: AssistantState) -> Step:
-    """Do what was clicked at once; understand what was said."""
+    """Return the first node of a turn: clicked actions start at once, a message must be understood first."""
     return next_step(state) if state.todo else "understand"
 
 
@@ -183,18 +183,18 @@ def _undone(state: AssistantState) -> Deed:
 
 
 def _wishes(desk: Desk) -> tuple[object, ...]:
-    """Return what undo brings back."""
+    """Return the parts of a desk that undo restores."""
     return desk.cart, desk.excluded, desk.limits
 
 
 def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
-    """Stream a piece of text and return what has been told so far."""
+    """Stream a piece of text, and return the reply so far."""
     runtime.stream_writer(TextEvent(text=f" {text}" if state.told else text))
     return (*state.told, text)
 
 
 def _done(state: AssistantState, deed: Deed, runtime: Run) -> AssistantUpdate:
-    """Stream what came of an action and go on to the next; a refusal ends the turn, or goes back to the pilot."""
+    """Stream the result of an action and go on to the next; a refusal ends the turn, or returns to the pilot."""
     again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
     told = state.told if again else _say(state, deed.said, runtime)
     for event in deed.events:
@@ -216,7 +216,7 @@ def build_assistant_graph(
 ) -> CompiledStateGraph[AssistantState, AssistantContext, AssistantState, AssistantState]:
     """Build the graph; run it with `stream(turn(said="..."), config, context=AssistantContext(...))`.
 
-    Another `context_schema` has the same attributes, found in its own way.
+    Another `context_schema` must have the same attributes.
     """
     graph = StateGraph(AssistantState, context_schema=context_schema)
     graph.add_node("listen", listen)

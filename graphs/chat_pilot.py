@@ -1,4 +1,4 @@
-"""A chat model at the helm: it decides by tool calls alone what is done; what it says besides is not shown."""
+"""A chat model that controls the assistant: its tool calls decide the actions, and its texts are ignored."""
 
 import json
 import weakref
@@ -92,7 +92,7 @@ TOOLS: Mapping[Act, tuple[type[_Arguments], str]] = {
 
 
 class ChatPilot:
-    """A chat model behind LangChain, with the actions as its tools."""
+    """A chat model of LangChain, with the actions of the assistant as its tools."""
 
     def __init__(self, model: "BaseChatModel") -> None:
         require("chat-model", "a chat model")
@@ -104,7 +104,7 @@ class ChatPilot:
         """Return the pilot that `openai:NAME[@URL]` names.
 
         Raises:
-            UsageError: the name or the address is none, or there is no key for the server.
+            UsageError: the name or the address is invalid, or there is no key for the server.
         """
         endpoint = Endpoint.named(spec)
         require("chat-model", "--chat-model")
@@ -112,7 +112,7 @@ class ChatPilot:
 
         settings: dict[str, Any] = {"base_url": endpoint.address, "api_key": endpoint.key}
         http = endpoint.http_client()
-        # LangChain refuses a client of ours beside a proxy of its own; ours takes the usual proxies.
+        # LangChain refuses our client together with its own proxy setting; our client uses the usual proxies.
         settings |= {"http_client": http, "http_async_client": endpoint.async_http_client(), "openai_proxy": None}
         model = init_chat_model(
             endpoint.model, model_provider="openai", timeout=TIMEOUT, max_retries=RETRIES, **settings
@@ -122,10 +122,10 @@ class ChatPilot:
         return pilot
 
     def decide(self, state: "AssistantState") -> tuple[tuple[dict[str, Any], ...], tuple[Action, ...]]:
-        """Ask the model what to do next; nothing said means that it is done.
+        """Ask the model for the next actions; an answer without tool calls means that it is done.
 
         Raises:
-            ModelError: the endpoint cannot be used, or what it answers is no message.
+            ModelError: the endpoint cannot be used, or its answer is not a message.
         """
         import openai
         from langchain_core.messages import AIMessage
@@ -150,7 +150,7 @@ class ChatPilot:
 
 
 def action_of(name: str, arguments: str) -> tuple[Action | None, str]:
-    """Return the action that a tool call asks for, or what is wrong with it."""
+    """Return the action that a tool call asks for and an empty text, or None and the fault of the call."""
     wanted = next((act for act in TOOLS if act == name), None)
     if wanted is None:
         return None, f"there is no tool {name[:40]!r}; there are {', '.join(TOOLS)}"
@@ -165,13 +165,13 @@ def action_of(name: str, arguments: str) -> tuple[Action | None, str]:
 
 
 def conversation(state: "AssistantState") -> list[dict[str, Any]]:
-    """Return the messages for the model: the desk, the latest of what was said, and this turn's calls with results."""
+    """Return the messages for the model: the desk, the latest messages, and this turn's calls with their results."""
     spoken = [{"role": m.role, "content": without_key(m.text)} for m in state.messages[-MEMORY:]]
     return [{"role": "system", "content": SYSTEM + desk_as_data(state.desk)}, *spoken, *_calls(state)]
 
 
 def desk_as_data(desk: Desk) -> str:
-    """Return the desk as JSON: whatever a title says, it stays between quotes."""
+    """Return the desk as JSON, in which every title is quoted data."""
 
     def rows(items: Any) -> list[dict[str, Any]]:
         return [{"id": item.id, "title": item.title[:200], "price": item.price} for item in items]
@@ -188,7 +188,7 @@ def desk_as_data(desk: Desk) -> str:
 
 
 def _calls(state: "AssistantState") -> list[dict[str, Any]]:
-    """Return each round as the model's calls and one answer a call: its fault, or what came of the round."""
+    """Return each round as the model's calls and one answer per call: its fault, or the result of the round."""
     messages: list[dict[str, Any]] = []
     rounds: list[list[dict[str, Any]]] = []
     for entry in state.calls:
@@ -209,7 +209,7 @@ def _calls(state: "AssistantState") -> list[dict[str, Any]]:
 
 
 def _object(arguments: str) -> str:
-    """Return arguments as a JSON object, which clients insist on; what is none is told in the answer to the call."""
+    """Return arguments as a JSON object, which clients require; `{}` for invalid ones, whose answer tells the fault."""
     try:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""A conversation that is kept elsewhere: gone through from its start, and what has been gone through is remembered."""
+"""Replay a conversation that the client keeps, from its start, and remember the states that were reached."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,17 @@ from bundlewise.graphs.assistant import AssistantContext, build_assistant_graph,
 from bundlewise.progress import go_on
 
 REMEMBERED = 256
-"""Conversations, each as far as it had come."""
+"""The most states of conversations that are remembered."""
 LONGEST = 100
-"""Messages that a conversation is gone through from at most, where nothing of it is remembered."""
+"""The most messages that are replayed if no state of the conversation is remembered."""
 KEPT = ("desk", "past", "messages")
 
 
 class Replay:
     """Answers the last message of a conversation; safe to call from any thread.
 
-    A client sends the whole conversation with each message. What came of the messages before it is remembered, so
-    that the student and a chat model are not asked again, and a list that was shown is the one that "add 1" means.
+    A client sends the whole conversation with each message. The state after the earlier messages is remembered, so
+    that the student and the chat model are not asked again, and "add 1" refers to the list that was really shown.
     """
 
     def __init__(self, context: AssistantContext) -> None:
@@ -30,7 +30,7 @@ class Replay:
         self._lock = Lock()
 
     def answer(self, said: tuple[str, ...]) -> Iterator[Event]:
-        """Go through a conversation, all that the shopper said, and stream the reply to the last message."""
+        """Replay a conversation, given as all messages of the shopper, and stream the reply to the last one."""
         before, after = self._after(said[:-1]), dict[str, Any]()
         for kind, part in self._stream(before, said[-1]):
             if kind == "custom":
@@ -40,7 +40,7 @@ class Replay:
         self._remember(said, after)
 
     def _after(self, said: tuple[str, ...]) -> Mapping[str, Any]:
-        """Return the state after messages: from what is remembered of them, or else from the latest LONGEST."""
+        """Return the state after messages: from the longest remembered beginning, or from the last LONGEST messages."""
         length, state = self._longest_known(said)
         for place in range(length if length else max(0, len(said) - LONGEST), len(said)):
             go_on()
@@ -58,7 +58,7 @@ class Replay:
         yield from self._graph.stream(given, context=self._context, stream_mode=["custom", "values"])
 
     def _remember(self, said: tuple[str, ...], after: Mapping[str, Any]) -> None:
-        """Keep what a conversation has come to, and what it had come to before its last message, which may change."""
+        """Keep the states of a conversation after its last two messages, because a client may change the last one."""
         with self._lock:
             self._known[said] = {name: after[name] for name in KEPT if name in after}
             self._known.move_to_end(said)

@@ -1,7 +1,7 @@
-"""The student graph: a batch of sessions in, checked bundles with intents out.
+"""The student graph: it reads a batch of sessions and returns checked bundles with intents.
 
 retrieve -> compose -> generate -> check -> answer, with check -> repair -> check at most n times.
-Training composes its prompts by the same functions.
+Training composes its prompts with the same functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,9 +25,10 @@ from bundlewise.knowledge_base.retrieval import Retriever
 
 @dataclass(frozen=True)
 class StudentContext:
-    """The live things and dials of one run; without a retriever the student is the plain one.
+    """The objects and dials of one run; without a retriever the student is the plain one.
 
-    `bounds` hold by session id, for answers by pairs: such a session is not asked again by labels, which know none.
+    `bounds` are limits by session id, for answers by pairs. A session with bounds is never repaired, because a repair
+    asks for labels, which do not support bounds.
     """
 
     engine: Engine
@@ -41,9 +42,9 @@ class StudentContext:
 
 @dataclass(frozen=True)
 class StudentState:
-    """The batch on its way; lists run parallel to `sessions`.
+    """The state of a batch; the lists are parallel to `sessions`.
 
-    `unread` says why the student cannot read a session's prompt; empty where it can.
+    `unread` says why the student cannot read a session's prompt; empty if it can.
     """
 
     sessions: list[BlindSession]
@@ -58,14 +59,14 @@ class StudentState:
     predictions: list[Prediction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Refuse sessions that show more than titles: prompts of one's own might read it."""
+        """Refuse sessions that are not blind, because a user's own prompts could read more than the titles."""
         for session in self.sessions:
             if not isinstance(session, BlindSession):
                 raise TypeError(f"the student graph reads blind sessions; give {session.session_id} as Session.blind()")
 
 
 class Update(TypedDict, total=False):
-    """The parts of the state a node changes."""
+    """The parts of the state that a node changes."""
 
     retrieved: list[Retrieved]
     prompts: list[JudgePrompt] | list[str]
@@ -82,7 +83,7 @@ Run = Runtime[StudentContext]
 
 
 def retrieve(state: StudentState, runtime: Run) -> Update:
-    """Fetch what the policy admits for each session."""
+    """Retrieve the knowledge for each session."""
     started = perf_counter()
     retriever = runtime.context.retriever
     found = retriever.retrieve(state.sessions) if retriever else [Retrieved() for _ in state.sessions]
@@ -90,7 +91,7 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
 
 
 def compose(state: StudentState, runtime: Run) -> Update:
-    """Write the prompts, cut to what the student can read."""
+    """Compose the prompts, cut to the length that the student can read."""
     rows = zip(state.sessions, state.retrieved, strict=True)
     write, fits = judge_prompt if runtime.context.form == "pairs" else label_prompt, runtime.context.engine.fits
     fitted = [fitting(session, found, write, fits) for session, found in rows]
@@ -99,7 +100,7 @@ def compose(state: StudentState, runtime: Run) -> Update:
 
 
 def generate(state: StudentState, runtime: Run) -> Update:
-    """Let the student answer what it can read."""
+    """Let the student answer the prompts that it can read."""
     places = [place for place, reason in enumerate(state.unread) if not reason]
     if runtime.context.progress and len(places) < len(state.sessions):
         runtime.context.progress(len(state.sessions) - len(places))
@@ -119,12 +120,12 @@ def _replies(state: StudentState, context: StudentContext, places: list[int]) ->
 
 
 def check(state: StudentState) -> Update:
-    """Remember the first faults of each session's answer for its outcome."""
+    """Keep the faults of each session's first answer; they decide its outcome."""
     return {"faults": state.faults or ["; ".join(reply.answer.faults) for reply in state.replies]}
 
 
 def repair(state: StudentState, runtime: Run) -> Update:
-    """Ask again, with the faults as feedback, about the sessions whose answers have any."""
+    """Ask again about the sessions whose answers have faults, with the faults as feedback."""
     fits = runtime.context.engine.fits
     composed = [(place, _asking_again(state, place, fits)) for place in _broken(state, runtime.context)]
     asked = [(place, prompt) for place, prompt in composed if fits(prompt)]
@@ -140,14 +141,14 @@ def repair(state: StudentState, runtime: Run) -> Update:
 
 
 def _asking_again(state: StudentState, place: int, fits: Callable[[str], bool]) -> str:
-    """Return the prompt that tells the student what was wrong with its answer, cut to what it can read."""
+    """Return the prompt with the faults of the student's answer, cut to the length that it can read."""
     faults = "; ".join(state.replies[place].answer.faults)
     session, known = state.sessions[place], state.retrieved[place]
     return fitting(session, known, lambda seen, found: label_prompt(seen, found, faults), fits)[0]
 
 
 def _broken(state: StudentState, context: StudentContext) -> list[int]:
-    """Return the places of the answers that have faults and can be asked again."""
+    """Return the indices of the sessions whose answers have faults and that can be asked again."""
     rows = enumerate(zip(state.sessions, state.replies, strict=True))
     return [
         n
@@ -157,13 +158,13 @@ def _broken(state: StudentState, context: StudentContext) -> list[int]:
 
 
 def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:
-    """Repair while answers have faults and attempts are left."""
+    """Choose `repair` while answers have faults and attempts are left, else `answer`."""
     faulty = _broken(state, runtime.context)
     return "repair" if faulty and state.attempts < runtime.context.repairs else "answer"
 
 
 def answer(state: StudentState) -> Update:
-    """Turn the answers into predictions; one that still has faults is a failure, never a guess."""
+    """Turn the answers into predictions; an answer that still has faults becomes a failed prediction."""
     seconds = (perf_counter() - state.started) / max(1, len(state.sessions))
     rows = zip(state.sessions, state.retrieved, state.replies, state.faults, state.cuts, strict=True)
     predictions = []
@@ -188,7 +189,7 @@ def answer(state: StudentState) -> Update:
 
 
 def _confidence(reply: StudentReply) -> dict[tuple[int, ...], float]:
-    """Return the mean probability of the pairs of each bundle, where pairs were judged."""
+    """Return the mean probability of the pairs of each bundle; empty if no pairs were judged."""
     likely = reply.likely
     return {} if likely is None else {group: round(cohesion(likely, group), 4) for group in reply.answer.groups}
 

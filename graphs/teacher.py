@@ -1,7 +1,7 @@
-"""The teacher graph: training sessions in, grounded knowledge records out, progressively.
+"""The teacher graph: it reads training sessions and makes grounded knowledge records step by step.
 
-sample -> describe* -> mine -> study* -> formalise -> prove -> think* -> check -> store, where * deals its sessions
-out, each to a node of its own, in waves: so a hundred thousand sessions are never under way at once.
+sample -> describe* -> mine -> study* -> formalise -> prove -> think* -> check -> store. A stage with * runs one node
+per session, in waves, so that even a hundred thousand sessions are never in progress at once.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -28,16 +28,16 @@ from bundlewise.knowledge_base.packs import write_pack
 from bundlewise.prompts import render
 
 WAVE = 1024
-"""Sessions dealt out at once; many times what any endpoint is asked at once."""
+"""The number of sessions in a wave; many more than the parallel calls to any endpoint."""
 
 SHOWN = 1000
-"""Sessions above which mining takes long enough to be shown as a stage."""
+"""With more sessions than this, mining takes long enough to be shown as a stage."""
 
 Run = Runtime[TeacherContext]
 
 
 def choose(state: TeacherState, runtime: Run) -> TeacherUpdate:
-    """Keep annotated training sessions only, and of those the share that the sampler takes of each domain."""
+    """Keep only annotated training sessions, and of these the share of each domain that the sampler chooses."""
     usable = [s for s in state.sessions if s.split == "train" and s.bundles]
     if not usable:
         raise UsageError("no annotated training session to learn from; give data whose train split has bundles")
@@ -53,7 +53,7 @@ def choose(state: TeacherState, runtime: Run) -> TeacherUpdate:
 
 
 def describe(one: One, runtime: Run) -> TeacherUpdate:
-    """Give every product of a session a kind, bundled or not."""
+    """Give a kind to every product of a session."""
     found = runtime.context.teacher.kinds(one.session)
     runtime.context.tally.done("describe", one.session.session_id)
     return {"kinds": {one.session.session_id: found}}
@@ -81,7 +81,7 @@ def mine(state: TeacherState, runtime: Run) -> TeacherUpdate:
 
 
 def study(one: One, runtime: Run) -> TeacherUpdate:
-    """Let the teacher propose bundles for a session, set them beside the annotation, and reflect on what differs."""
+    """Let the teacher propose bundles for a session, compare them with the annotation, and reflect on differences."""
     context, session = runtime.context, one.session
     proposal = context.teacher.propose(session, one.patterns)
     reflection = compare(session, proposal) if proposal is not None else None
@@ -92,7 +92,7 @@ def study(one: One, runtime: Run) -> TeacherUpdate:
 
 
 def formalise(state: TeacherState, runtime: Run) -> TeacherUpdate:
-    """Draw rules from the discrepancies and patterns of each domain."""
+    """Derive rules from the differences and patterns of each domain."""
     if not _studies(runtime.context):
         return {"rules": []}
     runtime.context.outcomes.require("propose", "reflect")
@@ -103,13 +103,13 @@ def formalise(state: TeacherState, runtime: Run) -> TeacherUpdate:
     for domain, sessions in domains.items():
         studied = [r for s in sessions if (r := state.reflections.get(s.session_id)) is not None]
         drawn = runtime.context.teacher.formalise(studied, state.patterns[domain], partial(tally.done, "formalise"))
-        # A recording may hold rules of several domains; one that names none of these is a rule for each.
+        # A recording may hold rules of several domains; a rule of no known domain applies to each of them.
         rules += [replace(rule, domain=domain) for rule in drawn if rule.domain not in domains.keys() - {domain}]
     return {"rules": rules}
 
 
 def prove(state: TeacherState, runtime: Run) -> TeacherUpdate:
-    """Test every rule that says for which products it speaks on the validation sessions of its domain."""
+    """Test every rule with a condition on the validation sessions of its domain."""
     context = runtime.context
     context.outcomes.require("formalise")
     validation, training = _by_domain(context.validation), _by_domain(context.training or state.sessions)
@@ -122,20 +122,20 @@ def prove(state: TeacherState, runtime: Run) -> TeacherUpdate:
     if "thought" in context.dials.formats:
         context.tally.expect("think", sum(found is not None for found in state.kinds.values()))
     if context.is_plan:
-        # A plan counts what is asked at most: with rules that are yet to be tested.
+        # A plan counts the largest possible number of calls, so every untested rule counts as passed.
         rules = [replace(rule, gain=rule.gain or 0.0) for rule in rules]
     return {"rules": rules, "refused": [*state.refused, *refused]}
 
 
 def think(one: One, runtime: Run) -> TeacherUpdate:
-    """Think a session through."""
+    """Let the teacher write a thought about a session."""
     found = runtime.context.teacher.think(one.session, one.kinds, one.patterns, one.rules)
     runtime.context.tally.done("think", one.session.session_id)
     return {"thoughts": {one.session.session_id: found}}
 
 
 def check(state: TeacherState, runtime: Run) -> TeacherUpdate:
-    """Word everything as records, refuse what is not grounded in its source, and retire what says the same twice."""
+    """Word all knowledge as records, refuse records without grounds in their source, and retire repeated rules."""
     sessions, context = {s.session_id: s for s in state.sessions}, runtime.context
     dials = context.dials
     context.outcomes.require("think")
@@ -163,7 +163,7 @@ def check(state: TeacherState, runtime: Run) -> TeacherUpdate:
 def _require_thoughts(
     state: TeacherState, refused: Sequence[grounding.RefusedKnowledge], context: TeacherContext
 ) -> None:
-    """Let a refused thought that was paid for count as a failed one."""
+    """Count a refused thought as a failure, because it was paid for."""
     if "think" in context.outcomes.stages:
         texts = {thought.text for thought in state.thoughts.values() if thought is not None}
         whole = [refusal for refusal in refused if refusal.what == "record" and refusal.text in texts]
@@ -171,7 +171,7 @@ def _require_thoughts(
 
 
 def _merged(records: list[Knowledge], rules: Sequence[Rule], context: TeacherContext) -> list[Knowledge]:
-    """Retire rules that say what another says: they stay, with the reason, and can be taken back."""
+    """Retire rules that repeat another rule; they stay as records with the reason, and can be restored."""
     if not context.teacher.repeats_itself or context.embed is None:
         return records
     follows: dict[str, str] = {}
@@ -202,7 +202,7 @@ def store(state: TeacherState, runtime: Run) -> TeacherUpdate:
     if context.pack is None:
         replace_knowledge()
     else:
-        # Neither is replaced where the other cannot be.
+        # If the pack or the knowledge base cannot be replaced, both stay as they are.
         write_pack(context.pack, records, known, before=replace_knowledge)
     return {}
 
@@ -213,11 +213,11 @@ def dealt(
     done: Callable[[TeacherState], Mapping[str, object]],
     wanted: Callable[[TeacherContext], bool],
 ) -> Callable[[TeacherState, Run], list[Send] | str]:
-    """Return the edge that deals sessions out to a node, a wave at a time, until each has been there."""
+    """Return the edge that sends sessions to a node, one wave at a time, until all are done."""
 
     def deal(state: TeacherState, runtime: Run) -> list[Send] | str:
         been, kinds = done(state), state.kinds
-        # A session whose kinds are None has failed already: nothing can be built on it.
+        # A session whose kinds are None has failed in `describe`, so later stages skip it.
         waiting = (s for s in state.sessions if s.session_id not in been and kinds.get(s.session_id, ()) is not None)
         wave = islice(waiting, WAVE if wanted(runtime.context) else 0)
         return [Send(node, _one(state, session)) for session in wave] or after
@@ -240,12 +240,12 @@ def _by_domain(sessions: Sequence[Session]) -> dict[str, list[Session]]:
 
 
 def _studies(context: TeacherContext) -> bool:
-    """Say whether sessions are studied: rules come of it, and nothing else."""
+    """Say whether sessions are studied, which is needed only for rules."""
     return "rule" in context.dials.formats
 
 
 def _pass(state: TeacherState) -> TeacherUpdate:
-    """Gather a wave."""
+    """Wait until all sessions of a wave are done."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What the teacher graph carries: the dials and live things of a run, and what has been distilled so far."""
+"""The context and the state of the teacher graph: its dials and objects, and the knowledge distilled so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Dials:
-    """How much knowledge, from which sessions, in which formats: all that the user chooses about quantity."""
+    """The user's choice of how much knowledge is distilled, from which sessions, and in which formats."""
 
     sampler: Sampler = "random"
     ratio: float = 1.0
@@ -28,11 +28,12 @@ class Dials:
 
 @dataclass(frozen=True)
 class TeacherContext:
-    """The live things and dials of one run.
+    """The objects and dials of one run.
 
-    `known` lists the sessions of all splits, for the store to guard; on `validation` rules are tested, and a rule
-    that speaks for no session of `training`, or else of those read, is refused. `remarks` are records that no teacher
-    worded, such as what shoppers rejected, to be kept beside the teacher's. `outcomes` ends a run of too many failures.
+    `known` lists the sessions of all splits, so that the store can check sources. Rules are tested on `validation`. A
+    rule without a case in `training` (or in the sampled sessions, if it is empty) is refused. `remarks` are
+    records that no teacher worded, such as bundles that shoppers rejected; they are stored with the teacher's records.
+    `outcomes` ends a run with too many failures.
     """
 
     teacher: Teacher
@@ -53,14 +54,14 @@ class TeacherContext:
 
 
 def gather(before: dict[str, Found], found: dict[str, Found]) -> dict[str, Found]:
-    """Take what one session gave into what all gave, in place: copying would cost the square of the sessions."""
+    """Add the results of one session to those of all, in place, because copying would take quadratic time."""
     before.update(found)
     return before
 
 
 @dataclass(frozen=True)
 class TeacherState:
-    """What has been distilled so far, by session id where it is a session's; None where the teacher failed."""
+    """The knowledge distilled so far; results of single sessions are kept by session id, None if the teacher failed."""
 
     sessions: list[Session]
     kinds: Annotated[dict[str, tuple[str, ...] | None], gather] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class TeacherState:
 
 
 class TeacherUpdate(TypedDict, total=False):
-    """The parts of the state a node changes."""
+    """The parts of the state that a node changes."""
 
     sessions: list[Session]
     kinds: Mapping[str, tuple[str, ...] | None]
@@ -89,7 +90,7 @@ class TeacherUpdate(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class One:
-    """One session on its way through a stage, with what earlier stages found that bears on it."""
+    """One session in a stage, with the results of earlier stages that concern it."""
 
     session: Session
     kinds: tuple[str, ...] = ()

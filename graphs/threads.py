@@ -1,4 +1,4 @@
-"""Where threads are kept: checkpoints in a SQLite file, in memory, or in Postgres by its URL, each under its owner."""
+"""Storage of threads: checkpoints in a SQLite file, in memory, or in Postgres, separated by owner."""
 
 import hashlib
 import re
@@ -19,21 +19,21 @@ from bundlewise.extras import require
 
 POSTGRES = ("postgres://", "postgresql://")
 PATIENCE = 30.0
-"""Seconds that a write waits for another process."""
+"""The most seconds that a write waits for another process."""
 NAME = re.compile(r"[\w.:-]{1,100}")
 
 
 def allowed() -> list[type]:
-    """Return the records of a conversation, which a checkpoint may be read back as; anything else in it stays data."""
+    """Return the classes of a conversation's records, the only classes that reading a checkpoint may create."""
     return [kind for kind in vars(conversation).values() if isinstance(kind, type) and issubclass(kind, Record)]
 
 
 @contextmanager
 def thread_saver(place: Path | str | None) -> Iterator[BaseCheckpointSaver[Any]]:
-    """Open the place of threads: a file, a Postgres URL, or None for memory.
+    """Open the storage of threads: a file, a Postgres URL, or None for memory.
 
     Raises:
-        UsageError: Postgres is named and its packages are not installed.
+        UsageError: it is a Postgres URL, and its packages are not installed.
         BundlewiseError: the file or the server cannot be used.
     """
     serde = JsonPlusSerializer(allowed_msgpack_modules=allowed())
@@ -60,7 +60,7 @@ def _sqlite(path: Path, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
     try:
         yield saver
     finally:
-        # A thread of langgraph's that is writing through the connection would die of its end, and the process with it.
+        # Closing the connection while a thread of langgraph writes through it would crash the process.
         with saver.lock:
             connection.close()
 
@@ -74,7 +74,7 @@ def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
 
     settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     try:
-        # A server that is not there is known at once; a pool would try for long.
+        # A single connection fails at once if there is no server; a pool would retry for long.
         psycopg.connect(url, connect_timeout=10).close()
         pool: Any = ConnectionPool(url, kwargs=settings, min_size=1, max_size=8, open=False)
         with pool:
@@ -83,22 +83,22 @@ def _postgres(url: str, serde: JsonPlusSerializer) -> Iterator[BaseCheckpointSav
             saver.setup()
             yield saver
     except (psycopg.Error, OSError) as error:
-        # The error's own words may hold the address, and that the password.
+        # The text of the error may contain the address with its password.
         raise BundlewiseError(
             f"cannot keep threads in Postgres ({type(error).__name__}); check address and rights"
         ) from error
 
 
 def mark_of(owner: str) -> str:
-    """Return what stands for an owner wherever something is kept."""
+    """Return the digits that stand for an owner in stored data."""
     return hashlib.sha256(owner.encode()).hexdigest()[:24]
 
 
 def config_for(owner: str, thread: str) -> RunnableConfig:
-    """Return where a thread is kept. The owner is part of its key: nobody else's name for it leads there.
+    """Return the key of a thread; it includes the owner, so that other owners cannot reach the thread.
 
     Raises:
-        UsageError: the name is none.
+        UsageError: the name of the thread is invalid.
     """
     if not NAME.fullmatch(thread):
         raise UsageError(f"a thread is named by 1 to 100 letters, digits, dots, colons and dashes, got {thread[:40]!r}")
@@ -107,7 +107,7 @@ def config_for(owner: str, thread: str) -> RunnableConfig:
 
 
 def threads_of(saver: BaseCheckpointSaver[Any], owner: str) -> dict[str, Any]:
-    """Return the newest checkpoint of each of an owner's threads by name, the latest first."""
+    """Return the newest checkpoint of each of an owner's threads by the thread's name, the latest first."""
     mark = mark_of(owner)
     found: dict[str, Any] = {}
     for kept in list(saver.list(None, filter={"owner": mark})):
@@ -118,7 +118,7 @@ def threads_of(saver: BaseCheckpointSaver[Any], owner: str) -> dict[str, Any]:
 
 
 def forget_steps(saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
-    """Drop the steps of a thread but for the newest, which is all that goes on; a server keeps its history."""
+    """Delete all steps of a thread except the newest, which is enough to continue; Postgres keeps all steps."""
     connection = getattr(saver, "conn", None)
     if not isinstance(connection, sqlite3.Connection):
         return

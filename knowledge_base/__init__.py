@@ -1,1 +1,1 @@
-"""Distilled knowledge: storing, embedding, retrieving and exchanging it."""
+"""Store, embed, retrieve and exchange distilled knowledge."""

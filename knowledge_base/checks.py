@@ -1,4 +1,4 @@
-"""What is wrong with a record by itself, and what differs between two lists of records."""
+"""Find the faults of a record, and the differences between two lists of records."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ LARGEST = 2**53
 
 @dataclass(frozen=True)
 class ChangedRecord:
-    """A record of the same id in two lists, and the fields in which they differ."""
+    """Two records with the same id from two lists, and the fields in which they differ."""
 
     before: Knowledge
     after: Knowledge
@@ -20,7 +20,7 @@ class ChangedRecord:
 
 @dataclass(frozen=True)
 class RecordsDifference:
-    """What one list of records has that another has not, in the order of their ids."""
+    """The differences between two lists of records, in the order of the ids."""
 
     added: tuple[Knowledge, ...]
     removed: tuple[Knowledge, ...]
@@ -28,7 +28,7 @@ class RecordsDifference:
 
 
 def diff(old: Iterable[Knowledge], new: Iterable[Knowledge]) -> RecordsDifference:
-    """Compare two lists of records by id, whatever their order."""
+    """Compare two lists of records by id; their order does not matter."""
     before, after = ({record.id: record for record in records} for records in (old, new))
     both = sorted(before.keys() & after.keys())
     return RecordsDifference(
@@ -47,7 +47,7 @@ def _differing(a: Knowledge, b: Knowledge) -> tuple[str, ...]:
 
 
 def faults_of(record: Knowledge, sessions: Mapping[str, KnownSession]) -> list[str]:
-    """Return what keeps a record out of a knowledge base that knows these sessions; empty when nothing does."""
+    """Return the faults of a record for a knowledge base with these sessions; empty if it may be stored."""
     return [*_content_faults(record), *_source_faults(record, sessions), *_shape_faults(record)]
 
 
@@ -66,7 +66,7 @@ def _content_faults(record: Knowledge) -> Iterator[str]:
 
 
 def _source_faults(record: Knowledge, sessions: Mapping[str, KnownSession]) -> Iterator[str]:
-    """Yield the sources that may not teach: a session of validation or test, or one nobody knows."""
+    """Yield the faults of sources: sessions of validation or test, and unknown sessions."""
     for key in dict.fromkeys((*record.source_session_ids, *record.supporters)):
         known = sessions.get(key)
         if known is None:

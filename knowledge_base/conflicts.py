@@ -1,4 +1,4 @@
-"""Rules that contradict each other, or their own numbers."""
+"""Find rules that contradict each other, or their own measured gain."""
 
 import re
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ _MEASURED = re.compile(r"(?:Put together|Keep apart) (.+): \d+ of \d+ such pairs
 
 
 def stance(text: str) -> int:
-    """Return what a rule says to do: 1 to put products together, -1 to keep them apart, 0 neither.
+    """Return the advice of a rule: 1 to put products together, -1 to keep them apart, 0 for neither.
 
-    The first clause that leans to one side decides: rules begin with what they say and go on with
+    The first clause with a clear advice decides, because rules begin with their advice and continue with
     its exceptions.
     """
     for clause in _CLAUSE_END.split(text):
@@ -41,23 +41,23 @@ def stance(text: str) -> int:
 
 
 def condition(text: str) -> str | None:
-    """Return what a rule of the template `rule` is about; None for a rule in other words."""
+    """Return the condition of a rule that the template `rule` has worded; None for any other rule."""
     found = _MEASURED.fullmatch(text)
     return found[1] if found else None
 
 
 def conditions(records: list[Knowledge]) -> Numbers:
-    """Return a number for the condition of each record, the same for equal ones; -1 for none."""
+    """Return a number for the condition of each record: equal numbers for equal conditions, -1 for none."""
     numbers: dict[str, int] = {}
     found = [condition(record.text) for record in records]
     return np.array([-1 if text is None else numbers.setdefault(text, len(numbers)) for text in found], np.int64)
 
 
 def alike(cosine: Vectors, rows: Numbers, columns: Numbers, threshold: float) -> npt.NDArray[np.bool_]:
-    """Say which pairs of rules speak of the same, by their cosine and the numbers of their conditions.
+    """Return which pairs of rules have the same subject, by their cosine and the numbers of their conditions.
 
-    Two rules of the template share most of their words whatever they are about, so that for them the
-    condition must be equal; for any others the cosine must reach the threshold.
+    Two rules of the template share most of their words, even about different subjects. So their conditions
+    must be equal; for all other pairs the cosine must reach the threshold.
     """
     measured = (rows >= 0)[:, None] & (columns >= 0)[None, :]
     return np.where(measured, rows[:, None] == columns[None, :], cosine >= threshold)
@@ -69,9 +69,9 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two rules that cannot both be right, or one that its numbers speak against, and why.
+    """Two rules that contradict each other, or one rule that harmed held-out sessions, and the reason.
 
-    `similarity` is the cosine of the two, 1 for a rule alone.
+    `similarity` is the cosine of the two rules, 1 for a single rule.
     """
 
     records: tuple[Knowledge, ...]
@@ -80,15 +80,14 @@ class Conflict:
 
 
 def conflicts(records: Sequence[Knowledge], vectors: Vectors, threshold: float = THRESHOLD) -> list[Conflict]:
-    """Return what contradicts among active rules, the most alike first.
+    """Return the conflicts among active rules, the most similar pairs first.
 
-    Two rules of one domain conflict when one says to put together and the other to keep apart what is
-    alike; `vectors[i]`, of length one, belongs to `records[i]`. A rule with a negative gain conflicts
-    with its numbers.
+    Two rules of one domain conflict if they have the same subject and opposite advice; `vectors[i]`, of
+    length one, belongs to `records[i]`. A rule with a negative gain is a conflict by itself.
 
-    This lists what a person should read, it does not judge. The threshold is chosen on two passes of
-    one large model over the same sessions (145 rules, three domains, minilm): of the 6 pairs it finds 3
-    pull in opposite directions; at .5 it finds 25, of which 5 do.
+    A person should read the conflicts and decide. The threshold was chosen on two passes of one large model
+    over the same sessions (145 rules, three domains, minilm): it finds 6 pairs, of which 3 really
+    contradict each other; a threshold of .5 finds 25 pairs, of which 5 do.
     """
     rules = [index for index, r in enumerate(records) if r.kind == "rule" and r.status == "active"]
     found = [_harm(records[index]) for index in rules if (records[index].gain or 0.0) < 0]
@@ -103,7 +102,7 @@ def _harm(rule: Knowledge) -> Conflict:
 
 
 def _opposites(rules: list[Knowledge], vectors: Vectors, threshold: float) -> list[Conflict]:
-    """Return the pairs of one domain, in each the rule first that puts together."""
+    """Return the conflicting pairs of one domain; in each pair the rule that puts together comes first."""
     topics, stances = conditions(rules), np.array([stance(rule.text) for rule in rules])
     joining, parting = np.flatnonzero(stances > 0), np.flatnonzero(stances < 0)
     found = []

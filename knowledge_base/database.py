@@ -1,8 +1,8 @@
-"""The database: the SQLite file under a knowledge base, its changes as transactions, its journal for undo.
+"""The database of a knowledge base: a SQLite file with its records, and a journal of changes for undo.
 
-Text is the truth of a knowledge base, and it is here. A change is one transaction; what it asks of
-the vector index waits in the table `pending` until it is done, so that nothing is lost when a
-process dies between the two.
+The records in this file are authoritative; the vectors are made from them. A change is one transaction. Its
+updates of the vector index wait in the table `pending` until they are done, so that a process that dies
+in between loses nothing.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ COLUMNS = "id, kind, domain, status, text, kinds, body"
 
 @dataclass(frozen=True)
 class Change:
-    """An operation on a knowledge base: records to put or take away, sessions to know of, and why."""
+    """A change to make: its description, records to put or remove, and sessions to know of."""
 
     what: str
     put: Sequence[Knowledge] = ()
@@ -41,7 +41,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Operation:
-    """A past change: its number, what was done, when (UTC), and how many records it touched."""
+    """A past change: its number, its description, its time (UTC), and the number of records that it touched."""
 
     number: int
     what: str
@@ -51,7 +51,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Pending:
-    """A record whose vector is not what the database says."""
+    """A record whose vector does not yet follow the database."""
 
     id: str
     kind: KnowledgeKind
@@ -59,7 +59,7 @@ class Pending:
 
 
 class Database:
-    """Records and known sessions, changed one operation at a time, each of which can be taken back."""
+    """Records and known sessions, changed by operations that can be undone."""
 
     def __init__(self, folder: Path) -> None:
         """Open or create the file in a folder.
@@ -80,7 +80,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if "readonly" not in str(error) and "unable to open" not in str(error):
                 raise
-            # A folder nobody may write to: SQLite cannot make its side files, and nothing can change under us.
+            # In a read-only folder SQLite cannot make its side files; `immutable` is safe, since nobody can write.
             address = f"{self.path.absolute().as_uri()}?immutable=1"
             db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         return db
@@ -103,12 +103,12 @@ class Database:
             raise KnowledgeError(f"the knowledge base in {self.path.parent} has schema {found}, not {SCHEMA}; {remedy}")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.db.close()
 
     @contextmanager
     def plainly(self, doing: str) -> Iterator[None]:
-        """Turn what SQLite raises into an error that names the file and the remedy."""
+        """Turn errors of SQLite into an error that names the file and the remedy."""
         try:
             yield
         except (sqlite3.Error, ValidationError) as error:
@@ -136,11 +136,11 @@ class Database:
             raise
 
     def meta(self) -> dict[str, Any]:
-        """Return what the knowledge base says of itself: schema, revision, embedder, generation, digest."""
+        """Return the metadata of the knowledge base: schema, revision, embedder, generation, digest."""
         return {key: json.loads(value) for key, value in self.db.execute("SELECT key, value FROM meta")}
 
     def set_meta(self, **values: Any) -> None:
-        """Change what the knowledge base says of itself, all keys at once; None removes a key."""
+        """Change the metadata of the knowledge base, all keys in one transaction; None removes a key."""
         with self.plainly("write"), self._transaction():
             self._set(values)
 
@@ -150,9 +150,9 @@ class Database:
         self.db.executemany("DELETE FROM meta WHERE key = ?", [(k,) for k, value in values.items() if value is None])
 
     def change(self, change: Change) -> int | None:
-        """Carry out a change in one transaction; return its number, or None when it changes nothing.
+        """Carry out a change in one transaction; return its number, or None if it changes nothing.
 
-        Putting a record that is there already, equal in every field, is no change.
+        A record that is already there, equal in every field, changes nothing.
         """
         with self.plainly("write"), self._transaction():
             number = self._log(change.what)
@@ -166,7 +166,7 @@ class Database:
         return number
 
     def adopt(self, records: Sequence[Knowledge], sessions: Sequence[KnownSession], meta: dict[str, Any]) -> None:
-        """Fill an empty database with what stands elsewhere already: nothing to undo, nothing pending."""
+        """Fill an empty database with records from Chroma; the journal stays empty, and no vector is pending."""
         self.change(Change("adopt", records, sessions=sessions))
         with self.plainly("write"), self._transaction():
             for table in ("pending", "operations", "records_before", "sessions_before"):
@@ -174,16 +174,16 @@ class Database:
             self._set({key: value for key, value in meta.items() if key not in ("schema", "digest")})
 
     def unsettle(self, keys: Sequence[str]) -> None:
-        """Note that the vectors of these records are to be brought in line."""
+        """Mark the vectors of these records as pending."""
         with self.plainly("write"), self._transaction():
             statement = "INSERT OR REPLACE INTO pending SELECT id, kind, domain FROM records WHERE id = ?"
             self.db.executemany(statement, [(key,) for key in keys])
 
     def undo(self) -> Operation:
-        """Take the last operation back: every record and session it touched is again as it was, to the byte.
+        """Undo the last operation: every record and session that it touched returns to its earlier bytes.
 
         Raises:
-            UsageError: there is nothing to take back.
+            UsageError: there is nothing to undo.
         """
         with self.plainly("write"), self._transaction():
             last = self.history(1)
@@ -208,7 +208,7 @@ class Database:
         return last[0]
 
     def history(self, count: int = 20) -> list[Operation]:
-        """Return the last operations that can be taken back, the latest first."""
+        """Return the last operations that can be undone, the latest first."""
         rows = self.db.execute(
             "SELECT number, what, at, (SELECT count(*) FROM records_before WHERE operation = number)"
             " FROM operations ORDER BY number DESC LIMIT ?",
@@ -221,17 +221,17 @@ class Database:
         return int(self.db.execute("INSERT INTO operations (what, at) VALUES (?, ?)", (what, at)).lastrowid or 0)
 
     def _revise(self, deltas: Iterable[int | None], learnt: bool) -> None:
-        """Count the revision up, and bring the digest in line: the sum of the hashes of all active records."""
+        """Increase the revision, and update the digest, which is the sum of the hashes of all active records."""
         meta = self.meta()
         digest = (int(meta["digest"], 16) + sum(delta or 0 for delta in deltas)) % 2**DIGEST_BITS
         revision = meta["revision"] + 1
         self._set({"revision": revision, "digest": f"{digest:x}"} | ({"learnt": revision} if learnt else {}))
 
     def _put(self, key: str, body: str | None, operation: int | None) -> int | None:
-        """Put a record or, without a body, remove it; keep what was there for an operation to be undone.
+        """Put a record or, without a body, remove it; keep its earlier body for an undo of the operation.
 
         Returns:
-            By how much the digest changes; None when the record is there already.
+            The change of the digest; None if the record is already there.
         """
         found = self.db.execute("SELECT body FROM records WHERE id = ?", (key,)).fetchone()
         before = found[0] if found else None
@@ -250,7 +250,7 @@ class Database:
         return _share(body) - _share(before)
 
     def _know(self, key: str, body: str | None, operation: int | None) -> bool:
-        """Remember a session or, without a body, forget it; say whether that changed anything."""
+        """Store a known session or, without a body, remove it; say whether anything changed."""
         found = self.db.execute("SELECT body FROM sessions WHERE id = ?", (key,)).fetchone()
         before = found[0] if found else None
         if before == body:
@@ -264,23 +264,23 @@ class Database:
         return True
 
     def pending(self, count: int) -> list[Pending]:
-        """Return up to so many ids whose vectors are not what the database says, in the order of the ids."""
+        """Return up to `count` records whose vectors are pending, in the order of their ids."""
         with self.plainly("read"):
             rows = self.db.execute("SELECT id, kind, domain FROM pending ORDER BY id LIMIT ?", (count,)).fetchall()
         return [Pending(*row) for row in rows]
 
     def pending_count(self) -> int:
-        """Return how many records' vectors are still to be brought in line."""
+        """Return how many records have pending vectors."""
         with self.plainly("read"):
             return int(self.db.execute("SELECT count(*) FROM pending").fetchone()[0])
 
     def settled(self, keys: Sequence[str]) -> None:
-        """Note that the vectors of these records are what the database says."""
+        """Mark the vectors of these records as done."""
         with self.plainly("write"), self._transaction():
             self.db.executemany("DELETE FROM pending WHERE id = ?", [(key,) for key in keys])
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the file itself: its pages, its full-text index, its digest."""
+        """Return the faults of the file itself: its pages, its full-text index, its digest."""
         found = []
         try:
             found += [row[0] for row in self.db.execute("PRAGMA integrity_check") if row[0] != "ok"]
@@ -294,7 +294,7 @@ class Database:
 
 
 def _share(body: str | None) -> int:
-    """Return what a record adds to the digest: its hash while it is active, else nothing."""
+    """Return the share of a record in the digest: its hash if it is active, else 0."""
     if body is None or '"status":"active"' not in body:
         return 0
     return int.from_bytes(hashlib.sha256(body.encode()).digest()[: DIGEST_BITS // 8], "big")

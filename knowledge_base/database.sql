@@ -1,4 +1,4 @@
--- The tables of a knowledge base's ledger. Statements are parted by empty lines.
+-- The tables of a knowledge base's database. Statements are separated by empty lines.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 CREATE TABLE records (

@@ -1,4 +1,4 @@
-"""Near-duplicates among records, and the one record that stands for them."""
+"""Find near-duplicates among records, and merge them into one record."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,25 +19,25 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Cluster:
-    """Records that say the same, the best of them first."""
+    """Records that say the same, the best one first."""
 
     members: tuple[Knowledge, ...]
 
     @property
     def leader(self) -> Knowledge:
-        """The record whose words stand for all."""
+        """The record whose text represents the cluster."""
         return self.members[0]
 
 
 def duplicates(records: Sequence[Knowledge], vectors: Vectors, threshold: float = THRESHOLD) -> list[Cluster]:
     """Return the clusters of near-duplicates among active records of one kind and domain.
 
-    Patterns must have the same kinds, thoughts the same source sessions and teacher, and rules must
-    not say opposite things; `vectors[i]`, of length one, belongs to `records[i]`. A record belongs to the best
-    leader it is like, whatever the order of the input.
+    Patterns need the same kinds, thoughts the same source sessions and teacher, and rules must not give
+    opposite advice; `vectors[i]`, of length one, belongs to `records[i]`. A record belongs to the best leader
+    that it is similar to; the order of the input does not matter.
 
-    The threshold is chosen on two passes of one large model over the same sessions (145 rules, three
-    domains, minilm): of the 6 pairs it finds all say the same; at .84 there are 5 more, one of them wrong.
+    The threshold was chosen on two passes of one large model over the same sessions (145 rules, three
+    domains, minilm): it finds 6 pairs, and all say the same; a threshold of .84 finds 5 more, one of them wrong.
     """
     places: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, record in enumerate(records):
@@ -51,7 +51,7 @@ def duplicates(records: Sequence[Knowledge], vectors: Vectors, threshold: float 
 
 
 def _place(record: Knowledge) -> tuple[str, ...]:
-    """Return what near-duplicates have in common to the letter."""
+    """Return the values that near-duplicates must have in common exactly."""
     match record.kind:
         case "pattern":
             return (record.kind, record.domain, *sorted(_singular(kind) for kind in record.kinds))
@@ -71,7 +71,7 @@ def _rank(record: Knowledge) -> tuple[float, int, str]:
 
 
 def _clusters(records: list[Knowledge], vectors: Vectors, threshold: float) -> list[Cluster]:
-    """Let each record that follows no earlier one lead all later ones that are like it and follow none."""
+    """Return the clusters: each record without a leader becomes the leader of all later similar ones without one."""
     if records[0].kind == "pattern":
         return [Cluster(tuple(records))]
     rules = records[0].kind == "rule"
@@ -94,10 +94,10 @@ def _clusters(records: list[Knowledge], vectors: Vectors, threshold: float) -> l
 
 
 def merged(cluster: Cluster) -> Knowledge:
-    """Return the record that stands for a cluster: the leader's words, the sources of all.
+    """Return one record for a cluster: the text of the leader with the sources of all members.
 
-    A pattern is counted and worded anew; its lift cannot be, and goes. Where the leader has all the
-    sources already, it stands for the cluster itself.
+    A pattern is counted and worded again; its lift cannot be computed here and is removed. If the leader
+    already has all the sources, it is returned as it is.
     """
     leader = cluster.leader
     sources = _united(record.source_session_ids for record in cluster.members)

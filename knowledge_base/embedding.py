@@ -1,4 +1,4 @@
-"""Embedders: texts to unit vectors, and the fingerprint that keeps a store and its embedder together."""
+"""Embedders turn texts into unit vectors; their fingerprints show whether stored vectors are theirs."""
 
 import copy
 import io
@@ -38,7 +38,7 @@ PROBES = [
 ]
 BITS = 48
 ENGLISH = frozenset({MINILM.name, "sentence-transformers/all-MiniLM-L6-v2"})
-"""Embedders that have learnt English alone."""
+"""Embedders that were trained on English only."""
 CHOOSE = f"choose an embedder of more languages: --embedder {MULTILINGUAL}"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 TRUSTED = "BUNDLEWISE_EMBEDDER"
@@ -46,18 +46,18 @@ PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
 
 
 def language_note(embedder: str, titles: Sequence[str], remedy: str = CHOOSE) -> str:
-    """Return what is to be said where an embedder of English meets titles most of which are of other scripts."""
+    """Return a warning if an English embedder gets titles that are mostly in other scripts; else an empty text."""
     foreign = sum(map(is_foreign, titles))
     if embedder not in ENGLISH or 2 * foreign <= len(titles):
         return ""
     return (
-        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} has learnt English alone: "
-        f"it does not see what is alike in meaning; {remedy}"
+        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} knows only English: "
+        f"it does not recognise similar meanings; {remedy}"
     )
 
 
 class Embedder(ABC):
-    """Turn texts into unit vectors, each text once; `name` is the specification that `named` resolves."""
+    """Turns texts into unit vectors, each text once; `name` is the specification that `named` resolves."""
 
     batch = 64
 
@@ -70,28 +70,28 @@ class Embedder(ABC):
         """Resolve a specification: `minilm`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
 
         Raises:
-            UsageError: it means no embedder.
+            UsageError: it does not name an embedder.
             ModelError: the model cannot be fetched.
         """
         if is_served(spec):
             return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
         known = KNOWN.get(spec)
         if known and known.role != "embedder":
-            raise UsageError(f"{spec} is a {known.role}, no embedder; {CHOICES}")
+            raise UsageError(f"{spec} is a {known.role}, not an embedder; {CHOICES}")
         try:
             folder = resolve(spec)
         except UsageError as error:
             raise UsageError(f"no embedder called {spec!r}; {CHOICES}") from error
-        # A folder is named from the root, as the name is kept for processes that start elsewhere.
+        # The name of a folder is absolute, because processes that start in other folders read it too.
         return LocalEmbedder(folder, str(folder.resolve()) if Path(spec).expanduser() == folder else spec)
 
     @staticmethod
     def of_store(spec: str) -> "Embedder":
-        """Resolve the specification that a knowledge base carries.
+        """Resolve the specification that a knowledge base holds.
 
         Raises:
-            KnowledgeError: it is an address out there that the user has not named: opening somebody's
-                knowledge base must not send texts and a key to wherever it says.
+            KnowledgeError: it is a remote address that the user has not trusted: a foreign knowledge base
+                could make the user send texts and a key to any address.
         """
         endpoint = Endpoint.named(spec) if is_served(spec) else None
         host = endpoint.host if endpoint and endpoint.url else ""
@@ -103,25 +103,25 @@ class Embedder(ABC):
         return Embedder.named(spec)
 
     def reads(self, text: str) -> bool:
-        """Say whether it has learnt the language of a text, as far as the script tells."""
+        """Say whether the embedder knows the language of a text, judged by its script."""
         return self.name not in ENGLISH or not is_foreign(text)
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """12 hex digits that change with the vectors."""
+        """12 hex digits that change when the vectors change."""
 
     def fits(self, fingerprint: str) -> bool:
-        """Tell whether vectors kept under a fingerprint are this embedder's."""
+        """Say whether vectors with this fingerprint come from this embedder."""
         return fingerprint == self.fingerprint
 
     def embed(self, texts: Sequence[str], advance: Advance | None = None) -> Vectors:
-        """Return one unit vector a text, shape (len(texts), dimension); `advance` hears of every text."""
+        """Return one unit vector per text, shape (len(texts), dimension); `advance` is called with the texts done."""
         counts = Counter(texts)
         found = {text: self._known[text] for text in counts if text in self._known}
         if advance and found:
             advance(sum(counts[text] for text in found))
-        # By length, so that a batch is hardly padded.
+        # Texts of similar length share a batch, which saves padding.
         new = sorted(counts.keys() - found.keys(), key=lambda text: (len(text), text))
         for start in range(0, len(new), self.batch):
             go_on()
@@ -133,7 +133,7 @@ class Embedder(ABC):
         return np.stack([found[text] for text in texts]) if texts else self._none()
 
     def save(self, path: Path, texts: Sequence[str]) -> None:
-        """Keep the vectors of texts in a file, so that other processes need not embed them again."""
+        """Save the vectors of texts to a file for other processes."""
         chosen = sorted(set(texts))
         buffer = io.BytesIO()
         np.savez(
@@ -142,7 +142,7 @@ class Embedder(ABC):
         write_bytes(path, buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Take over saved vectors of this very model; a missing, damaged or foreign file changes nothing."""
+        """Load saved vectors of this model; a missing or damaged file, or one of another model, is ignored."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
                 if self.fits(str(saved["fingerprint"])):
@@ -152,7 +152,7 @@ class Embedder(ABC):
 
     @abstractmethod
     def _forward(self, texts: list[str]) -> Vectors:
-        """Return one unit vector a text."""
+        """Return one unit vector per text."""
 
     def _remember(self, found: dict[str, Vectors]) -> None:
         self._known |= found
@@ -165,13 +165,13 @@ class Embedder(ABC):
 
 
 class LocalEmbedder(Embedder):
-    """A sentence-transformers model on the CPU, with the pooling, length and prompt that its files say."""
+    """A sentence-transformers model on the CPU, with the pooling, length and prompt that its files set."""
 
     def __init__(self, folder: Path, name: str) -> None:
         super().__init__(name)
         self.folder = folder
         if not (folder / "modules.json").is_file():
-            raise UsageError(f"{name} holds no modules.json, so it is no sentence-transformers model; {CHOICES}")
+            raise UsageError(f"{name} holds no modules.json, so it is not a sentence-transformers model; {CHOICES}")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -180,7 +180,7 @@ class LocalEmbedder(Embedder):
         return fingerprint(parts | {"model": fingerprint_of(self.folder)})
 
     def _parts(self) -> Iterator[Path]:
-        """Yield the files that say how the vectors of tokens become the vector of a text."""
+        """Yield the files that set how token vectors become the vector of a text."""
         yield from (path for name in PARTS for path in self.folder.glob(name) if path.is_file())
 
     def _forward(self, texts: list[str]) -> Vectors:
@@ -188,7 +188,7 @@ class LocalEmbedder(Embedder):
         return unit(vectors, self.name)
 
     def twin(self) -> Any:
-        """Return the model once more, for weights of its own beside these, which stay in memory once."""
+        """Return a copy of the model that shares its weights, so that other weights can be added to the copy."""
         return copy.deepcopy(self._model, {id(weight): weight for weight in self._model.parameters()})
 
     @cached_property
@@ -215,19 +215,19 @@ class RemoteEmbedder(Embedder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """12 hex digits: on which sides of 48 planes the vectors of four probe texts lie, wherever they come from."""
+        """12 hex digits: the sides of 48 fixed planes on which the vectors of four probe texts lie."""
         probe = self.embed(PROBES).ravel()
         planes = np.random.RandomState(0).standard_normal((BITS, probe.size))
         sides = "".join("1" if side > 0 else "0" for side in planes @ probe)
         return f"{int(sides, 2):0{BITS // 4}x}"
 
     def fits(self, fingerprint: str) -> bool:
-        """Tell whether vectors kept under a fingerprint are this embedder's, but for the noise of a server."""
+        """Say whether vectors with this fingerprint come from this embedder; the noise of a server is tolerated."""
         try:
             apart = int(fingerprint, 16) ^ int(self.fingerprint, 16)
         except ValueError:
             return False
-        # Servers do not repeat themselves to the bit; another model differs in about half of the bits.
+        # The answers of a server vary in a few bits; another model differs in about half of the bits.
         return apart.bit_count() <= BITS // 16
 
     def _forward(self, texts: list[str]) -> Vectors:
@@ -235,7 +235,11 @@ class RemoteEmbedder(Embedder):
 
 
 def unit(vectors: npt.NDArray[Any], name: str) -> Vectors:
-    """Return vectors at length 1; one that has no direction is an error."""
+    """Return the vectors scaled to length 1; `name` is the embedder, for the message.
+
+    Raises:
+        ModelError: a vector is zero or not finite.
+    """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise ModelError(f"{name} answered a vector of zeros or not-a-number; choose another embedder")

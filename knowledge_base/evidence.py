@@ -1,14 +1,14 @@
-"""Pair evidence: what the thoughts of known sessions say about two products going together.
+"""Pair evidence: how likely two products go together, according to the thoughts of known sessions.
 
-A thought keeps the kind of every product of its session and which were bundled, so each pair of
-its products is one observation. For a pair of new products the nearest observations are read off,
-and a logistic regression over all observations weighs their share of bundled pairs with how alike
-the two titles and kinds are. The result becomes one word in the student's question: the way a
-teacher's knowledge reaches products that nobody has seen before.
+A thought keeps the kind of every product of its session and which products were bundled, so each pair of
+its products is one observation. For a pair of new products we find the nearest observations. A logistic
+regression over all observations combines their share of bundled pairs with the similarity of the two
+titles and kinds. The result becomes one word in the student's question. In this way the teacher's
+knowledge reaches new products.
 
-A known session does not meet its own evidence: its thought is left out of the neighbours, and it is
-judged by a regression fitted on the other half of the thoughts, and read by the kind reader, if there
-is one, that was tuned on the other half. Sessions of equal titles are in the same half.
+A known session never uses its own evidence: its thought is left out of the neighbours. Its regression is
+fitted on the other half of the thoughts, and its kind reader, if there is one, is tuned on the other half.
+Sessions with equal titles are in the same half.
 """
 
 from collections import defaultdict
@@ -41,10 +41,10 @@ Weights = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Affinity:
-    """How likely each pair is to be bundled, and which thoughts say so.
+    """How likely each pair is to be bundled, and the thoughts behind the scores.
 
     `score[k]` (log-odds) belongs to the k-th pair of `combinations(range(n), 2)`; `credit` holds the
-    indices of the thoughts that weighed most in the neighbours, with their share of the weight.
+    indices of the thoughts with the largest weight among the neighbours, with their share of the weight.
     """
 
     score: Floats
@@ -52,7 +52,7 @@ class Affinity:
 
 
 class Fitted(Record):
-    """A regression a fold, and the scores between one hint word and the next."""
+    """One regression per half, and the scores that separate the hint words."""
 
     weights: Weights = ()
     cuts: tuple[float, ...] = (0.0,) * (len(LEVELS) - 1)
@@ -70,10 +70,10 @@ class PairEvidence:
         readers: Sequence[Embedder] = (),
         domain: str | None = None,
     ) -> None:
-        """Collect the pairs and fit the regressions, or read these from the folder `memory` where they were fitted.
+        """Collect the pairs, and fit the regressions or read them from the folder `memory`.
 
-        `readers` are the kind readers of the two halves of all these thoughts, if they were tuned; of a `domain`,
-        only its thoughts are observed.
+        `readers` are the kind readers of the two halves of all these thoughts, if they were tuned. With a
+        `domain`, only the thoughts of that domain are observed.
         """
         known = observed(thoughts)
         mine = [place for place, thought in enumerate(known) if domain in (None, thought.domain)]
@@ -100,7 +100,7 @@ class PairEvidence:
         self._bundled, self._pair_owner = np.array(bundled, np.float32), np.array(owner, int)
 
     def _remember(self, memory: Path) -> "Fitted":
-        """Read what was fitted on these very thoughts before, else fit it and keep it for the next process."""
+        """Read the regressions that were fitted on these thoughts, or fit them and keep them for the next process."""
         read_by = [self._embedder.fingerprint, *(reader.fingerprint for reader in self._readers), self._neighbours]
         known = [thought.model_dump_json() for thought in self.thoughts]
         key = fingerprint([*known, self._half.tolist(), *read_by])
@@ -109,7 +109,7 @@ class PairEvidence:
             return Fitted.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             found = self._fit()
-        with suppress(BundlewiseError):  # A knowledge base that cannot be written to is read all the same.
+        with suppress(BundlewiseError):  # A read-only knowledge base can still be read.
             write_text(path, found.model_dump_json())
         return found
 
@@ -130,12 +130,12 @@ class PairEvidence:
     def affinity(
         self, titles: Sequence[str], own: frozenset[int] = frozenset(), gone: frozenset[int] = frozenset()
     ) -> Affinity | None:
-        """Return how likely each pair of titles is to be bundled; None when nothing is known.
+        """Return how likely each pair of titles is to be bundled; None if there is no evidence.
 
         Args:
-            titles: product titles, bundled or not: all are treated alike.
+            titles: product titles; bundled and other products are treated alike.
             own: indices of thoughts that must not be read (those of the query's own session).
-            gone: indices of thoughts left out to see what they change; the regression stays.
+            gone: indices of thoughts that are left out to measure their effect; the regression stays.
         """
         if not self._fitted.weights or len(titles) < 2 or len(own | gone) >= len(self.thoughts):
             return None
@@ -146,7 +146,7 @@ class PairEvidence:
         return Affinity(score.astype(np.float32), credit)
 
     def witnesses(self, titles: Sequence[str], group: Sequence[int], own: frozenset[int]) -> dict[int, float]:
-        """Return the thoughts that weighed most in the pairs of a group of these titles, with their share."""
+        """Return the thoughts with the largest weight in the pairs of a group of titles, with their share."""
         if not self._fitted.weights or len(group) < 2 or len(own) >= len(self.thoughts):
             return {}
         kinds = self._kind_vectors(self._embedder.embed(titles), own)
@@ -154,7 +154,7 @@ class PairEvidence:
         return self._neighbourhood(kinds, a, b, own)[1]
 
     def companions(self, titles: Sequence[str], own: frozenset[int], limit: int) -> list[str]:
-        """Return the kinds that are bundled with kinds like those of these titles, the likeliest first."""
+        """Return the kinds that are bundled with kinds similar to those of the titles, the likeliest first."""
         if not self.thoughts or len(own) >= len(self.thoughts):
             return []
         near = (self._kind_vectors(self._embedder.embed(titles), own) @ self._kinds.T).max(0)
@@ -167,7 +167,7 @@ class PairEvidence:
         return sorted(weights, key=lambda name: -weights[name])[:limit]
 
     def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return the affinities of a new session as a symmetric n x n matrix: bundling with no language model."""
+        """Return the log-odds of a new session's pairs as a symmetric n x n matrix, without a language model."""
         found = self.affinity(titles)
         matrix = np.zeros((len(titles), len(titles)))
         if found is not None:
@@ -176,7 +176,7 @@ class PairEvidence:
         return matrix
 
     def word(self, score: float) -> str:
-        """Return the word for a score: which fifth of the known sessions' pairs it falls into."""
+        """Return the hint word for a score: each word stands for a fifth of the known sessions' pairs."""
         return LEVELS[int(np.searchsorted(self._fitted.cuts, score))]
 
     def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
@@ -198,7 +198,7 @@ class PairEvidence:
         return _rounded(columns), credit
 
     def _with_read(self, features: Floats, titles: Sequence[str], own: frozenset[int], half: int) -> Floats:
-        """Add what the kind reader of a half makes of the titles: the same share, and how alike their kinds are."""
+        """Add two features from the kind reader of a half: the share of bundled pairs, and the kinds' similarity."""
         if not self._readers:
             return features
         kinds = self._readers[half].embed(titles)
@@ -207,7 +207,7 @@ class PairEvidence:
         return np.concatenate([features, _rounded([share, (kinds @ kinds.T)[a, b]])], axis=1)
 
     def _kind_vectors(self, vectors: Vectors, own: frozenset[int]) -> Vectors:
-        """Return a unit vector for the kind of every title, carried over from the nearest known titles."""
+        """Return a unit vector for the kind of every title, averaged over the kinds of the nearest known titles."""
         similarity = vectors @ self._titles.T
         similarity[:, np.isin(self._owner, list(own))] = -np.inf
         nearest, weights = _nearest(similarity, KIND_NEIGHBOURS, KIND_SHARPNESS)
@@ -218,7 +218,7 @@ class PairEvidence:
     def _neighbourhood(
         self, kinds: Vectors, a: npt.NDArray[np.int_], b: npt.NDArray[np.int_], own: frozenset[int]
     ) -> tuple[Floats, dict[int, float]]:
-        """Return the share of bundled pairs among the nearest observations, and whose these were."""
+        """Return the share of bundled pairs among the nearest observations, and the thoughts they come from."""
         near = kinds @ self._kinds.T
         straight = near[a][:, self._first] + near[b][:, self._second]
         crossed = near[a][:, self._second] + near[b][:, self._first]
@@ -240,7 +240,7 @@ def _nearest(scores: Floats, count: int, sharpness: float) -> tuple[npt.NDArray[
 
 
 def _rounded(columns: Sequence[Floats]) -> Floats:
-    """Return a row a pair; rounded, a feature that is the same for all pairs stays so when it is scaled."""
+    """Return one row per pair; rounding keeps a feature that is the same for all pairs constant when it is scaled."""
     return np.stack(columns, axis=1).round(5).astype(np.float32)
 
 

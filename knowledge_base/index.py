@@ -1,8 +1,8 @@
 """The vector index: the active records of a knowledge base as vectors in Chroma, in a folder or on a server.
 
-There is one collection a kind and domain: Chroma reads the identifiers of all matching rows before
-it searches under a filter, which costs more than the search itself (docs/knowledge-base.md). Records
-that are not active stand on a shelf that no search reaches.
+There is one collection per kind and domain, because Chroma reads the identifiers of all matching rows
+before it searches with a filter, which costs more than the search itself (docs/knowledge-base.md). Records
+that are not active lie in a separate collection, the shelf, which is never searched.
 """
 
 import struct
@@ -21,26 +21,27 @@ from bundlewise.knowledge_base.place import Place
 BATCH = 1000
 HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 200}
 DIGITS = 6
-"""Scores are compared to so many digits: what differs by less is a tie."""
+"""Scores are rounded to so many digits; equal scores are a tie."""
 SPARE = 8
 SYNC, SHARE = 1000, 100
-"""Chroma writes the whole search graph of a collection after so many changes, or every hundredth of a large filling."""
+"""Chroma writes the search graph of a collection after SYNC changes, or after 1 / SHARE of a large filling."""
 
 Found = list[tuple[str, float]]
 Placed = Knowledge | Pending
 
 
 def retrieval_key(record: Knowledge) -> str:
-    """Return the text a record is found by: a pattern's kinds, a rule's wording, a thought's kinds and wording.
+    """Return the text that is embedded for a record: a pattern's kinds, a rule's text, a thought's kinds and text.
 
-    Chosen on validation with `query_of` (docs/knowledge-base.md): by its kinds alone a thought is found less often.
+    This was chosen on validation with `query_of` (docs/knowledge-base.md): a search finds a thought less often if
+    only its kinds are embedded.
     """
     kinds = ", ".join(record.kinds)
     return (kinds if record.kind == "pattern" else f"{kinds}. {record.text}") if kinds else record.text
 
 
 class VectorIndex:
-    """One generation of the vectors of a place, all of one embedder."""
+    """One generation of the vectors of a knowledge base, all from one embedder."""
 
     def __init__(self, place: Place, client: Any, generation: int) -> None:
         self.client = client
@@ -60,7 +61,7 @@ class VectorIndex:
         return f"{self._prefix}.shelf"
 
     def expect(self, count: int) -> None:
-        """Prepare for so many changes: new collections will be written to disk seldom enough."""
+        """Prepare for so many changes, so that Chroma writes new collections to disk less often."""
         self._sync = max(SYNC, count // SHARE)
 
     def _collection(self, name: str, **about: str) -> Any:
@@ -72,7 +73,7 @@ class VectorIndex:
         return self._collections[name]
 
     def put(self, records: Sequence[Knowledge], vectors: Vectors) -> None:
-        """Make the index hold these records, each with its vector and only where its status belongs."""
+        """Put records with their vectors into the collections of their status, and remove them from the others."""
         places: dict[tuple[str, str, str], list[int]] = {}
         for row, record in enumerate(records):
             home, active = self._name(record.kind, record.domain), record.status == "active"
@@ -101,15 +102,15 @@ class VectorIndex:
                 self._collections[name].delete(ids=list(keys[start : start + BATCH]))
 
     def flush(self) -> None:
-        """Have Chroma write its search graphs to disk: every opening repeats what was changed since it last did."""
+        """Make Chroma write its search graphs to disk, because every opening repeats the changes not yet written."""
         for name, collection in self._collections.items():
             every = collection.configuration_json["hnsw"]["sync_threshold"]
-            # Chroma counts the deletion of what is not there as a change.
+            # Chroma counts the deletion of an unknown id as a change.
             with self.place.plainly("write"):
                 self._delete(name, [f"none-{number}" for number in range(every)])
 
     def drop(self, rows: Sequence[Placed]) -> None:
-        """Make the index hold none of these records; it need not hold them."""
+        """Remove these records from the index; unknown records are ignored."""
         places: dict[str, list[str]] = {}
         for row in rows:
             places.setdefault(self._name(row.kind, row.domain), []).append(row.id)
@@ -126,9 +127,9 @@ class VectorIndex:
         return [self._collections[name] for name in names if name in self._collections]
 
     def nearest(self, vectors: Vectors, kind: KnowledgeKind, domain: str | None, count: int) -> list[Found]:
-        """Return for each vector the nearest active records with their cosine, best first, smaller id first.
+        """Return for each vector the nearest active records with their cosine, best first; ties go by id.
 
-        At least `count` where there are so many, and every record that ties with the last of these.
+        These are `count` records, if there are so many, and every record that ties with the last of them.
         """
         found: list[Found] = [[] for _ in vectors]
         if count < 1 or not len(vectors):
@@ -157,14 +158,14 @@ class VectorIndex:
             return int(collection.count())
 
     def _exactly(self, collection: Any, vectors: Vectors) -> list[Found]:
-        """Score every record: what is left when the search graph has lost some of them."""
+        """Compare the vectors with every record: the fallback if the search graph has lost records."""
         with self.place.plainly("search"):
             held = collection.get(include=["embeddings"])
         scores = vectors @ np.asarray(held["embeddings"], np.float32).T
         return [[(k, round(float(s), DIGITS)) for k, s in zip(held["ids"], row, strict=True)] for row in scores]
 
     def vectors(self, records: Sequence[Knowledge]) -> dict[str, Vectors]:
-        """Return the vectors of records by their ids; those it does not hold are left out."""
+        """Return the vectors of records by their ids; records without a vector are left out."""
         places: dict[str, list[str]] = {}
         for record in records:
             name = self._name(record.kind, record.domain) if record.status == "active" else self._shelf
@@ -178,7 +179,7 @@ class VectorIndex:
         return found
 
     def everything(self) -> Iterator[Knowledge]:
-        """Yield the records this generation holds, as they stand in Chroma."""
+        """Yield all records of this generation from Chroma."""
         for name in sorted(self._collections):
             for start in range(0, self._size(self._collections[name]), BATCH):
                 with self.place.plainly("read"):
@@ -186,7 +187,7 @@ class VectorIndex:
                 yield from (Knowledge.model_validate_json(row["record"]) for row in page["metadatas"])
 
     def bodies(self) -> dict[str, str]:
-        """Return the records it holds, as JSON by their ids."""
+        """Return all records of this generation as JSON, by their ids."""
         return {record.id: record.model_dump_json() for record in self.everything()}
 
     def forget(self) -> None:
@@ -203,12 +204,12 @@ def _to_the_last_tie(hits: Found, count: int) -> Found:
 
 
 HEADER = struct.Struct("<iQQQQ")
-"""How hnswlib's header begins: version, offset of the first level, room for rows, rows there are, bytes of a row."""
+"""The start of hnswlib's header: version, offset of the first level, row capacity, number of rows, bytes per row."""
 LENGTH = 4
 
 
 def scrub(folder: Path) -> None:
-    """Zero what stands behind the last element of every search graph right below a folder; nothing reads it."""
+    """Zero the unused bytes after the last element of every search graph directly below a folder."""
     for header in folder.glob("*/header.bin"):
         found = header.read_bytes()
         if len(found) < HEADER.size:
@@ -219,7 +220,7 @@ def scrub(folder: Path) -> None:
 
 
 def _zero(path: Path, start: int) -> None:
-    """Zero a file from a place on; a file that is not there, or ends before, stays as it is."""
+    """Zero a file from an offset to its end; a missing or shorter file stays as it is."""
     if not path.is_file() or path.stat().st_size <= start:
         return
     with path.open("r+b") as stream:

@@ -1,9 +1,9 @@
-"""Kind readers: the embedder with small LoRA weights that have learnt which kind a teacher gives to a title.
+"""Kind readers: the embedder with small LoRA weights that map a title to the kind that a teacher would give it.
 
-The embedder places a title by its words. Tuned on titles and kinds of the thoughts, it places it where the vector of
-the teacher's kind is: how the teacher reads titles, distilled into weights. Each half of the thoughts has a reader that
-was tuned on the other half, so that no known session meets what was learnt from itself.
-`finetune/kind_tuning.py` tunes them.
+The plain embedder places a title by its words. A reader is tuned on the titles and kinds of the thoughts, so that the
+vector of a title comes close to the vector of the teacher's kind. Each half of the thoughts has a reader that was
+tuned on the other half, so that a known session never uses what was learnt from itself.
+`finetune/kind_tuning.py` tunes the readers.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from bundlewise.models.folders import content_of
 
 HALVES = 2
 TITLE_TOKENS = 64
-"""How much of a title is read, in tuning as well: what comes after it tells no kind."""
+"""The most tokens of a title that are read, in tuning too; the rest of a title does not help to tell its kind."""
 WEIGHTS = "adapter_model.safetensors"
 READ = "read.npz"
-"""Vectors of the titles of a reader's own half, kept because every tuning of a student asks for them."""
+"""The file with the vectors of the titles of a reader's half; every tuning of a student needs them."""
 
 
 def observed(thoughts: Sequence[Knowledge]) -> list[Knowledge]:
@@ -34,19 +34,19 @@ def observed(thoughts: Sequence[Knowledge]) -> list[Knowledge]:
 
 
 def halves(thoughts: Sequence[Knowledge]) -> npt.NDArray[np.intp]:
-    """Return the half (0 or 1) that each thought is in; sessions of equal titles are in the same."""
+    """Return the half (0 or 1) of each thought; sessions with equal titles are in the same half."""
     sets = np.array([item_set_of(thought.titles) for thought in thoughts])
     found: npt.NDArray[np.intp] = np.unique(sets, return_inverse=True)[1] % HALVES
     return found
 
 
 def reader_folders(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> list[Path]:
-    """Return where the readers of these very thoughts are, or would be: one folder for each half.
+    """Return the folders for the readers of these thoughts, one for each half; they may not exist yet.
 
     Args:
         within: the folder of the store's vectors.
-        thoughts: those that evidence is read from.
-        embedder: the store's.
+        thoughts: the thoughts that evidence is read from.
+        embedder: the store's embedder.
     """
     known = observed(thoughts)
     key = fingerprint([embedder.fingerprint, [(thought.titles, thought.kinds) for thought in known]])
@@ -59,7 +59,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> tuple["KindReader", ...]:
-    """Return the tuned readers of these very thoughts, one for each half; none where they were not tuned."""
+    """Return the tuned readers of these thoughts, one for each half; empty if they were not tuned."""
     if not isinstance(embedder, LocalEmbedder) or not any(within.glob("kinds-*")):
         return ()
     folders = reader_folders(within, thoughts, embedder)
@@ -72,7 +72,7 @@ def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) 
 
 
 def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> str:
-    """Say whether tuned readers read titles: `tuned`, `untuned`, `unfinished`, or `outdated` by changed thoughts."""
+    """Return the state of the readers: `tuned`, `untuned`, `unfinished`, or `outdated` because thoughts changed."""
     if not any(within.glob("kinds-*/half-*")):
         return "untuned"
     folders = reader_folders(within, thoughts, embedder)
@@ -82,14 +82,14 @@ def tuned_state(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder)
 
 
 def title_model(base: LocalEmbedder) -> Any:
-    """Return an embedder's model to give LoRA weights to, or to tune; the weights below these stay in memory once."""
+    """Return a copy of an embedder's model that LoRA weights can be added to; it shares the embedder's weights."""
     model = base.twin()
     model.max_seq_length = min(TITLE_TOKENS, model.max_seq_length or TITLE_TOKENS)
     return model
 
 
 class KindReader(Embedder):
-    """A local embedder that reads titles through LoRA weights; the weights below them are the embedder's own."""
+    """A local embedder with LoRA weights for titles; it shares the base weights with the embedder."""
 
     def __init__(self, base: LocalEmbedder, folder: Path) -> None:
         super().__init__(f"{base.name} tuned in {folder}")
@@ -97,11 +97,11 @@ class KindReader(Embedder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """12 hex digits that change with the embedder and with the weights learnt."""
+        """12 hex digits that change with the embedder and with the learnt weights."""
         return fingerprint([self.base.fingerprint, content_of(self.folder / WEIGHTS)])
 
     def keep(self, titles: Sequence[str]) -> None:
-        """Read the titles of its half once, for every later process."""
+        """Save the vectors of the titles of its half for later processes, unless they are saved."""
         if not (self.folder / READ).is_file():
             self.save(self.folder / READ, titles)
 

@@ -1,4 +1,4 @@
-"""The first line of a pack: which sessions its knowledge may come from, and a checksum of the whole."""
+"""The manifest of a pack, its first line: the sessions that its knowledge may come from, and a checksum."""
 
 import codecs
 import hashlib
@@ -21,7 +21,7 @@ Items = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class PackManifest(BaseModel):
-    """What the first line must say; it may say more."""
+    """The fields that the first line must have; more are allowed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -34,7 +34,7 @@ class PackManifest(BaseModel):
 
 
 def describe(records: Sequence[Knowledge], sessions: Sequence[KnownSession], about: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest of records, the checksum still to come, with what the caller says of them."""
+    """Return the manifest of records with an empty checksum and the caller's fields in `about`."""
     by_split = {s: {k.id: k.items for k in sorted(sessions, key=lambda k: k.id) if k.split == s} for s in SPLITS}
     said = {
         "bundlewise_pack": SCHEMA,
@@ -45,12 +45,12 @@ def describe(records: Sequence[Knowledge], sessions: Sequence[KnownSession], abo
         "prompts": sorted({record.provenance.prompt for record in records}),
     }
     if taken := said.keys() & about:
-        raise ValueError(f"a manifest says by itself what {min(taken)} is; give it another name")
+        raise ValueError(f"a manifest has a field {min(taken)} already; give yours another name")
     return said | about
 
 
 def header(manifest: dict[str, Any], checksum: str) -> bytes:
-    """Return the line of a manifest; it has the same length whatever the checksum."""
+    """Return the line of a manifest; its length does not depend on the checksum."""
     return (json.dumps(manifest | {"checksum": checksum}, ensure_ascii=False) + "\n").encode()
 
 
@@ -58,13 +58,13 @@ def canonical(value: Any) -> str:
     """Return JSON that is equal for equal values.
 
     Raises:
-        ValueError: it holds numbers that JSON has no form for.
+        ValueError: it holds numbers that JSON cannot express.
     """
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def opening(manifest: dict[str, Any]) -> "hashlib._Hash":
-    """Start the checksum of a pack with all that its manifest says but the checksum."""
+    """Start the checksum of a pack with all fields of its manifest except the checksum."""
     return hashlib.sha256(canonical({k: v for k, v in manifest.items() if k != "checksum"}).encode())
 
 
@@ -76,7 +76,7 @@ def first_of(error: ValidationError) -> str:
 
 
 def first_line(stream: BinaryIO, limit: int) -> tuple[bytes, int]:
-    """Return the first line that holds something, without a byte order mark, and its number; nothing at the end."""
+    """Return the first line that is not blank, without a byte order mark, and its number; an empty line at the end."""
     number = 0
     while line := stream.readline(limit):
         number += 1
@@ -90,8 +90,8 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
     """Read the first line of a pack.
 
     Raises:
-        UsageError: it is a rule or a thought as a language model wrote it.
-        DataError: it is no manifest of this version.
+        UsageError: it is a recording of a language model's rules and thoughts.
+        DataError: it is not a manifest of this version.
     """
     if not line:
         raise DataError(f"{path}: empty; {AGAIN}")
@@ -103,7 +103,7 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
         found = None
     if _is_recorded(found):
         remedy = f"bundlewise distil --teacher recorded:{path} --data SESSIONS --kb KB"
-        raise UsageError(f"{path} is no pack but what a language model wrote; distil it with its sessions: {remedy}")
+        raise UsageError(f"{path} is a recording of a language model, not a pack; distil it with sessions: {remedy}")
     version = found.get("bundlewise_pack") if isinstance(found, dict) else None
     if version is None:
         raise DataError(f"{path}:1: no manifest; give a file that bundlewise wrote as a pack")
@@ -122,15 +122,15 @@ def parse(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def _is_recorded(row: Any) -> bool:
-    """Say whether a row is a rule or a thought without what makes it a record: an id and a provenance."""
+    """Say whether a row is a recorded rule or thought, which lacks the id and provenance of a record."""
     return isinstance(row, dict) and row.get("kind") in ("rule", "thought") and not {"id", "provenance"} <= row.keys()
 
 
 def sessions_of(path: Path, manifest: dict[str, Any]) -> dict[str, KnownSession]:
-    """Return the sessions that a manifest knows, by id.
+    """Return the sessions of a manifest by id.
 
     Raises:
-        DataError: one stands in two splits.
+        DataError: a session is in two splits.
     """
     known: dict[str, KnownSession] = {}
     for split in SPLITS:

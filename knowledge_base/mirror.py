@@ -1,6 +1,6 @@
-"""What a knowledge base says of itself in Chroma, so that who has only Chroma knows it whole.
+"""A copy of a knowledge base's metadata and sessions in Chroma, so that Chroma alone holds the whole knowledge base.
 
-Readers of a server make their database from it, and so does a folder whose database is damaged.
+Readers of a server make their database from this copy, and a damaged database in a folder is rebuilt from it.
 """
 
 import json
@@ -20,13 +20,13 @@ PAGES = 64
 
 
 class Mirror:
-    """A small collection beside the vectors: the meta data of the database, and the sessions it knows."""
+    """A small collection beside the vectors: the metadata of the database, and its known sessions."""
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place, self._client, self._name = place, client, f"{place.name}.state"
 
     def meta(self) -> dict[str, Any]:
-        """Return what was published last; empty before that."""
+        """Return the metadata that was published last; empty before the first time."""
         from chromadb.errors import NotFoundError
 
         with self._place.plainly("read"), suppress(NotFoundError):
@@ -42,7 +42,7 @@ class Mirror:
         return [KnownSession.model_validate(row) for page in pages for row in json.loads(page)]
 
     def publish(self, meta: dict[str, Any], sessions: Sequence[KnownSession] | None) -> None:
-        """Write the meta data and the sessions; None leaves the sessions as they were published last."""
+        """Write the metadata and the sessions; None keeps the sessions that were published last."""
         with self._place.plainly("write"):
             held = self._client.get_or_create_collection(self._name, embedding_function=None)
             if sessions is not None:
@@ -51,7 +51,7 @@ class Mirror:
 
 
 def _pages(sessions: Sequence[KnownSession]) -> dict[str, Any]:
-    """Return sessions as what Chroma takes, a session always on the same page."""
+    """Return sessions in the form that Chroma accepts; a session is always on the same page."""
     pages: list[list[dict[str, Any]]] = [[] for _ in range(PAGES)]
     for session in sessions:
         pages[int(fingerprint(session.id), 16) % PAGES].append(session.model_dump())
@@ -63,12 +63,12 @@ def _pages(sessions: Sequence[KnownSession]) -> dict[str, Any]:
 
 
 def is_served(place: Place) -> bool:
-    """Tell whether a server holds this knowledge base."""
+    """Say whether a server holds this knowledge base."""
     return bool(Mirror(place, place.client(1)).meta())
 
 
 def follow(place: Place) -> None:
-    """Bring this machine's database in line with the server's records, unless it holds a change to finish.
+    """Update this machine's database from the server's records, unless it holds an unfinished change.
 
     Raises:
         UsageError: there is no knowledge base on the server.
@@ -83,7 +83,7 @@ def follow(place: Place) -> None:
     database = Database(place.folder)
     ours = database.meta()
     database.close()
-    # What we did on top of what the server has, a change or a reindexing, is for the store to finish.
+    # The store finishes our own unpublished changes and reindexing.
     is_settled = ours.get("published") == ours["revision"]
     is_behind = ours.get("published", ours["revision"]) != theirs["revision"]
     if is_behind or (is_settled and any(theirs.get(key) != ours.get(key) for key in ("digest", "generation"))):
@@ -91,12 +91,12 @@ def follow(place: Place) -> None:
 
 
 def recover(place: Place, generation: int = 1) -> int:
-    """Make the database anew from what Chroma holds; return how many records that is.
+    """Rebuild the database from Chroma; return the number of records.
 
-    The journal is lost: what was done before can no longer be taken back.
+    The journal is lost: earlier operations can no longer be undone.
 
     Raises:
-        KnowledgeError: Chroma holds nothing of it either.
+        KnowledgeError: Chroma holds no metadata of the knowledge base.
     """
     fresh = place.folder / "recovery"
     with pen(place, PATIENCE):

@@ -1,7 +1,7 @@
-"""Packs: knowledge as portable JSON lines, with a manifest that says which sessions may have taught it.
+"""Packs: knowledge as portable JSON lines, with a manifest that lists the sessions it may come from.
 
-The first line is the manifest, every other one a record. A record's line ends with a `check` of its own
-so that damage can be told line by line; the manifest's checksum covers all lines and itself.
+The first line is the manifest, every other line is a record. Each record's line ends with its own `check`,
+so that a damaged line can be found; the manifest's checksum covers all lines and the manifest.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 
 LINE_LIMIT = 1_000_000
-"""Bytes a record may have: a thought about a hundred products needs some ten thousand."""
+"""The most bytes of a record; a thought about a hundred products needs about ten thousand."""
 TOO_LONG = f"longer than {LINE_LIMIT:,} bytes"
 MANIFEST_LIMIT = 500_000_000
 SHOWN = 5
@@ -40,7 +40,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class PackFault:
-    """A line that is not taken, why, and how it begins; line 1 stands for the pack as a whole."""
+    """A line that is refused: its number, the reason, and its beginning; line 1 stands for the whole pack."""
 
     line: int
     reason: str
@@ -54,12 +54,12 @@ def write_pack(
     about: dict[str, Any] | None = None,
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write records in the order of their ids, the sessions they may come from, and what the caller says of them.
+    """Write records in the order of their ids, the sessions they may come from, and the caller's fields in `about`.
 
-    `before` is called once the pack is written and before it takes its place: where it fails, the old pack stays.
+    `before` is called when the pack is written and has not yet replaced the old one; if it fails, the old pack stays.
 
     Raises:
-        DataError: a record could not be read back, for its source is no known training session, say.
+        DataError: a record could not be read back, because its source is not a known training session for example.
     """
     manifest = manifests.describe(records, sessions, about or {})
     checksum = manifests.opening(manifest)
@@ -90,28 +90,28 @@ def _check(canonical: str) -> str:
 
 
 class _Door:
-    """Who may come in: records that fit the known sessions, each once."""
+    """The check of records on their way into or out of a pack: each must fit the known sessions and occur once."""
 
     def __init__(self, sessions: dict[str, KnownSession]) -> None:
         self._sessions = sessions
         self._lines: dict[str, int] = {}
 
     def refuse(self, record: Knowledge, number: int) -> str:
-        """Return why a record may not come in, or let it in and return nothing."""
+        """Return why a record is refused; empty if it is accepted."""
         reasons = faults_of(record, self._sessions)
         if record.id in self._lines:
-            reasons.append(f"its id stands already in line {self._lines[record.id]}")
+            reasons.append(f"its id is already in line {self._lines[record.id]}")
         if not reasons:
             self._lines[record.id] = number
         return one_line("; ".join(reasons))[:300]
 
 
 def read_pack(path: Path) -> Pack:
-    """Read a pack that is whole in every line.
+    """Read a pack without faults.
 
     Raises:
         UsageError: there is no such file.
-        DataError: it is no pack of this version, or lines are at fault; the message names the first of them.
+        DataError: it is not a pack of this version, or lines have faults; the message names the first ones.
     """
     pack, faults = salvage(path)
     if faults:
@@ -123,7 +123,7 @@ def read_pack(path: Path) -> Pack:
 
 
 def salvage(path: Path) -> tuple[Pack, list[PackFault]]:
-    """Read what is good of a pack, and say what is not; a bad line of a record never stops it.
+    """Read the good records of a pack, and return the faults of the other lines.
 
     Raises:
         UsageError: there is no such file.
@@ -143,7 +143,7 @@ def salvage(path: Path) -> tuple[Pack, list[PackFault]]:
 def _sift(
     stream: BinaryIO, manifest: dict[str, Any], known: dict[str, KnownSession], first: int
 ) -> tuple[Pack, list[PackFault]]:
-    """Part the lines after the manifest into records and faults; put what is wrong with the whole first."""
+    """Separate the lines after the manifest into records and faults; a fault of the whole pack comes first."""
     checksum, door, count = manifests.opening(manifest), _Door(known), 0
     records: list[Knowledge] = []
     faults: list[PackFault] = []
@@ -159,7 +159,7 @@ def _sift(
         else:
             faults.append(PackFault(number, reason, one_line(line[:300].decode(errors="replace"))))
     if count != manifest["records"]:
-        faults.insert(0, PackFault(1, f"{manifest['records']} records are promised and {count} are here"))
+        faults.insert(0, PackFault(1, f"{manifest['records']} records are announced and {count} are here"))
     elif not faults and checksum.hexdigest() != manifest["checksum"]:
         reason = "the checksum does not fit, though every record is whole: the manifest or the order was changed"
         faults.append(PackFault(1, reason))
@@ -167,7 +167,7 @@ def _sift(
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without their ends; of one beyond the limit only so much as tells that it is."""
+    """Yield the lines without their ends; a line over the limit is cut one byte after the limit."""
     while line := stream.readline(LINE_LIMIT + 1):
         tail = line
         while tail and not tail.endswith(b"\n"):
@@ -176,7 +176,7 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _parse(line: bytes) -> Knowledge | str:
-    """Return the record that was written in a line, or why there is none."""
+    """Return the record in a line, or the reason why it has none."""
     if len(line) > LINE_LIMIT:
         return TOO_LONG
     try:
@@ -197,7 +197,7 @@ def _parse(line: bytes) -> Knowledge | str:
 
 
 def _changed(record: Knowledge) -> str:
-    """Say what is wrong with a record that does not fit its check: its content, or something else."""
+    """Return the fault of a record that does not fit its check."""
     wanted = Knowledge.content_id(record.kind, record.domain, record.text, record.source_session_ids)
     what = "its check does not fit" if record.id == wanted else "its id is not that of its content"
     return f"changed since it was written: {what}"

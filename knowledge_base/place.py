@@ -1,4 +1,4 @@
-"""Where a knowledge base is: a folder with Chroma inside, or a Chroma server by its address."""
+"""The place of a knowledge base: a folder that contains Chroma, or the address of a Chroma server."""
 
 import re
 import shutil
@@ -19,16 +19,16 @@ EMBEDDED = "kb"
 SERVED = "bundlewise"
 PORT = 8000
 SCANT = 10_000_000
-"""Bytes without which a disk is full."""
+"""A disk with fewer free bytes counts as full."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 class Busy(KnowledgeError):
-    """Another process holds the pen."""
+    """Another process holds the write lock."""
 
 
 class Place:
-    """A folder, or `http://HOST:PORT` with `/NAME` for one of several knowledge bases on a server."""
+    """A folder, or `http://HOST:PORT`, with `/NAME` if a server has several knowledge bases."""
 
     def __init__(self, place: "Path | str | Place") -> None:
         self.text = str(place)
@@ -39,25 +39,25 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """Where the database is: the folder itself, or for a server one of this machine's cache."""
+        """The folder of the database: the folder itself, or for a server a folder in this machine's cache."""
         return cache_folder() / "kb" / fingerprint(self.text) if self.is_server else Path(self.text)
 
     @property
     def name(self) -> str:
-        """What the collections of this knowledge base begin with in Chroma."""
+        """The prefix of this knowledge base's collections in Chroma."""
         if not self.is_server:
             return EMBEDDED
         return urlsplit(self.text).path.strip("/") or SERVED
 
     def generation_folder(self, generation: int) -> Path:
-        """Return where a generation of vectors is, and what is kept of it beside Chroma."""
+        """Return the folder of a generation of vectors, and of the files that belong to it."""
         return self.folder / f"index-{generation}"
 
     def client(self, generation: int) -> Any:
         """Return the Chroma client that holds a generation of the vectors.
 
         Raises:
-            UsageError: the address is none.
+            UsageError: the address is invalid.
             KnowledgeError: the files are damaged, or no server answers.
         """
         import chromadb
@@ -68,7 +68,7 @@ class Place:
             host, port, secure = self._address()
             with self.plainly("reach", f"start one: chroma run --port {port}"):
                 return _served(host, port, secure)
-        # Within a process Chroma keeps by path what it has read, or failed to; another process may have written since.
+        # Chroma caches clients by path, even failed ones, but another process may have changed the files.
         SharedSystemClient.clear_system_cache()
         folder = self.generation_folder(generation)
         with self.plainly("open"):
@@ -83,12 +83,12 @@ class Place:
         except ValueError:
             pass
         raise UsageError(
-            f"{self.text} is no address of a server; give http://HOST:PORT or http://HOST:PORT/NAME (a-z, 0-9, -, _)"
+            f"{self.text} is not a server address; give http://HOST:PORT or http://HOST:PORT/NAME (a-z, 0-9, -, _)"
         )
 
     @contextmanager
     def plainly(self, doing: str, remedy: str = "") -> Iterator[None]:
-        """Turn what Chroma raises into an error that names the place and the remedy."""
+        """Turn errors of Chroma into an error that names the place and the remedy."""
         import httpx
         from chromadb.errors import ChromaError
 
@@ -100,7 +100,7 @@ class Place:
 
     @property
     def _is_full(self) -> bool:
-        """Tell whether the disk is full: of a write that failed for it Chroma does not always say why."""
+        """Say whether the disk is full, because Chroma does not always name this reason of a failed write."""
         return self.folder.is_dir() and shutil.disk_usage(self.folder).free < SCANT
 
     def _remedy(self, text: str) -> str:
@@ -115,7 +115,7 @@ class Place:
 
 @cache
 def _served(host: str, port: int, secure: bool) -> Any:
-    """Return the client of a server, one a process: Chroma never closes the connections of a client."""
+    """Return the client of a server; there is one per process, because Chroma never closes a client's connections."""
     import chromadb
     from chromadb.config import Settings
 
@@ -124,10 +124,10 @@ def _served(host: str, port: int, secure: bool) -> Any:
 
 @contextmanager
 def pen(place: Place, patience: float) -> Iterator[None]:
-    """Hold the only pen of a place on this machine; wait for it so many seconds.
+    """Hold the write lock of a place on this machine; wait for it at most `patience` seconds.
 
     Raises:
-        Busy: another process holds it.
+        Busy: another process holds the lock.
         KnowledgeError: the folder cannot be written to.
     """
     lock = FileLock(place.folder / ".writer.lock", timeout=patience)

@@ -11,11 +11,11 @@ Search = Literal["dense", "lexical", "hybrid"]
 
 
 class Policy(Record):
-    """What a prompt may hold.
+    """The knowledge that a prompt may hold.
 
-    `hints` is the number of observed pairs, from thoughts, that each question's hint word is read from.
-    The default is what did best on validation with the smallest student (docs/log.md): texts of
-    records lengthen every prompt by a third and it does not make use of them.
+    `hints` is the number of observed pairs, from thoughts, behind each question's hint word. The default is the
+    best policy on validation with the smallest student (docs/log.md): texts of records lengthen every prompt
+    by a third, and this student does not use them.
     """
 
     patterns: int = Field(default=0, ge=0, description="patterns in a prompt")
@@ -34,7 +34,7 @@ class Policy(Record):
         """Build a policy from options; None keeps the default.
 
         Raises:
-            UsageError: a dial has a value it cannot have.
+            UsageError: a dial has a value that is not allowed.
         """
         try:
             return cls.model_validate({key: value for key, value in dials.items() if value is not None})
@@ -45,12 +45,12 @@ class Policy(Record):
 
     @classmethod
     def none(cls) -> "Policy":
-        """Return the plain student's policy."""
+        """Return the policy of the plain student, which retrieves nothing."""
         return cls(patterns=0, rules=0, thoughts=0, hints=0)
 
     @property
     def is_plain(self) -> bool:
-        """Say whether nothing is retrieved at all."""
+        """Say whether the policy retrieves nothing."""
         return not (self.patterns or self.rules or self.thoughts or self.hints)
 
     def quota(self, kind: KnowledgeKind) -> int:
@@ -58,7 +58,7 @@ class Policy(Record):
         return {"pattern": self.patterns, "rule": self.rules, "thought": self.thoughts}[kind]
 
     def domain_of(self, session_domain: str) -> str | None:
-        """Return the domain a session's knowledge may come from; None is any."""
+        """Return the domain that a session's knowledge may come from; None is any domain."""
         if self.domain == "any":
             return None
         return (session_domain or None) if self.domain == "own" else self.domain

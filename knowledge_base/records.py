@@ -1,4 +1,4 @@
-"""The records of a knowledge base as its database holds them: by id, by kind and domain, and by their words."""
+"""Read the records of a knowledge base from its database: by id, by kind and domain, or by their words."""
 
 import sys
 from collections import Counter
@@ -9,17 +9,17 @@ from bundlewise.knowledge_base.database import Database
 
 CHUNK = 500
 UNQUOTED = str.maketrans("", "", '"\0')
-"""What would end a quoted word of a full-text query."""
+"""Removes the characters that would end a quoted word of a full-text query."""
 
 
 class Records:
-    """The records and known sessions of a knowledge base, read in many ways."""
+    """Queries for the records and known sessions of a knowledge base."""
 
     def __init__(self, database: Database) -> None:
         self._db, self._plainly = database.db, database.plainly
 
     def get(self, keys: Sequence[str]) -> dict[str, Knowledge]:
-        """Return the records of these ids, whatever their status; unknown ids are left out."""
+        """Return the records of these ids with any status; unknown ids are left out."""
         found: dict[str, Knowledge] = {}
         with self._plainly("read"):
             for start in range(0, len(keys), CHUNK):
@@ -39,7 +39,7 @@ class Records:
         """Yield records in the order of their ids; None admits any kind, domain or status."""
         where, values = _where(kind=kind, domain=domain, status=status)
         if not (kind and domain and status):
-            # Else SQLite takes an index in another order, and sorts all that fits for every page.
+            # Otherwise SQLite uses an index in another order, and sorts all matching rows for every page.
             where = where.replace(" AND ", " AND +")
         last, left = "", limit if limit is not None else sys.maxsize
         while left > 0:
@@ -83,14 +83,14 @@ class Records:
             return [KnownSession.model_validate_json(body) for (body,) in rows]
 
     def known(self, keys: Iterable[str]) -> dict[str, KnownSession]:
-        """Return what is known of these sessions; unknown ones are left out."""
+        """Return the known sessions of these ids; unknown ids are left out."""
         with self._plainly("read"):
             rows = (self._db.execute("SELECT body FROM sessions WHERE id = ?", (key,)).fetchone() for key in set(keys))
             found = [KnownSession.model_validate_json(row[0]) for row in rows if row]
         return {session.id: session for session in found}
 
     def outside_train(self) -> frozenset[str]:
-        """Return the ids of the known sessions that must not teach."""
+        """Return the ids of the known sessions outside the training split, which must not teach."""
         with self._plainly("read"):
             rows = self._db.execute("SELECT id FROM sessions WHERE split != 'train'").fetchall()
         return frozenset(key for (key,) in rows)
@@ -112,6 +112,6 @@ class Records:
 
 
 def _where(**wanted: str | None) -> tuple[str, list[str]]:
-    """Return the conditions for columns that must have a value, and the values."""
+    """Return the SQL conditions for the columns whose value is not None, and the values."""
     given = {column: value for column, value in wanted.items() if value is not None}
     return "".join(f" AND {column} = ?" for column in given), list(given.values())

@@ -1,7 +1,7 @@
-"""Embedding a knowledge base anew: the next generation of vectors beside the one in use, then one step over.
+"""Embed a knowledge base again: make the next generation of vectors beside the one in use, then switch to it.
 
-Until that step, and after a kill at any moment, the old vectors answer. The generation before is
-kept, so that the step can be taken back.
+Until the switch the old vectors stay in use, even if the process is killed. The old generation is
+kept, so that the switch can be undone.
 """
 
 import shutil
@@ -20,9 +20,9 @@ PER_GENERATION = ("embedder", "fingerprint", "generation")
 
 
 def reindex(place: Place | str, embedder: Embedder, advance: Advance | None = None) -> int:
-    """Embed all records of a knowledge base with an embedder, and use these vectors from then on.
+    """Embed all records of a knowledge base with an embedder, and switch to the new vectors.
 
-    Stopped, the same call goes on with what is left. Damaged vectors are no obstacle.
+    After a stop, the same call continues with the remaining records. The old vectors may be damaged.
 
     Returns:
         The number of records.
@@ -78,7 +78,7 @@ def batched(records: Iterable[Knowledge], size: int) -> Iterator[list[Knowledge]
 
 
 def _step(store: KnowledgeStore, name: str, fingerprint: str, generation: int, previous: object) -> None:
-    """Put another generation to use, in one transaction."""
+    """Switch to another generation in one transaction."""
     store.database.set_meta(
         embedder=name,
         fingerprint=fingerprint,
@@ -92,10 +92,13 @@ def _step(store: KnowledgeStore, name: str, fingerprint: str, generation: int, p
 
 
 def roll_back(place: Place | str) -> str:
-    """Use the vectors of before the last reindexing again; what has changed since is embedded. Return their embedder.
+    """Return to the vectors from before the last reindexing, and embed the records that changed since.
+
+    Returns:
+        The name of the embedder of these vectors.
 
     Raises:
-        UsageError: there is nothing to go back to.
+        UsageError: the knowledge base was not reindexed.
     """
     store = KnowledgeStore(str(place))
     with store.writing():
@@ -115,7 +118,7 @@ def roll_back(place: Place | str) -> str:
 
 
 def _forget(store: KnowledgeStore, generation: int | None) -> None:
-    """Delete a generation; its vectors can always be made again."""
+    """Delete a generation, whose vectors can be made again from the records."""
     if generation is None:
         return
     if store.place.is_server:

@@ -1,4 +1,4 @@
-"""A client of OpenAI-compatible embedding endpoints: texts in batches that the server takes, or an error that helps."""
+"""A client of OpenAI-compatible embedding endpoints, which sends texts in batches that the server accepts."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,7 +20,7 @@ RETRIES = 3
 TIMEOUT = 120.0
 OTHER = "this server cannot be used; choose another one"
 TOO_MUCH = {400, 413, 422}
-"""What servers answer to more texts than they take at once: each has a limit of its own, 10 to 2048."""
+"""Statuses that servers answer to a batch that is too large; limits range from 10 to 2048 texts."""
 REMEDIES = {
     **endpoints.REMEDIES,
     404: "check the model's name, and that the address ends where /embeddings follows, mostly in /v1",
@@ -30,7 +30,7 @@ LOOK = "look into the server's log, and run again"
 
 
 class EmbeddingEndpoint:
-    """One model of one server, asked for vectors."""
+    """One embedding model of one server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -38,10 +38,10 @@ class EmbeddingEndpoint:
         self._dimension: int | None = None
 
     def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return one row a text, in their order, shape (len(texts), dimension).
+        """Return one row per text in the order of the texts, shape (len(texts), dimension).
 
         Raises:
-            ModelError: the server cannot be reached, refuses, or answers nonsense.
+            ModelError: the server cannot be reached, refuses, or gives an invalid answer.
         """
         require("teacher", self.endpoint.spec)
         import openai
@@ -61,7 +61,7 @@ class EmbeddingEndpoint:
         return np.array(rows, np.float64)
 
     def _ask(self, texts: Sequence[str]) -> list[list[float]]:
-        # Servers refuse an empty text, and not all of them know another format.
+        # Servers refuse an empty text, and some of them know only the format `float`.
         given = [text or " " for text in texts]
         try:
             reply = self._client.embeddings.create(model=self.endpoint.model, input=given, encoding_format="float")

@@ -1,8 +1,8 @@
-"""Controlled top-k: which knowledge reaches a prompt, as a pure function with guarantees.
+"""Controlled top-k: choose the knowledge for a prompt, with guarantees.
 
-Never a record whose source is the query's own session, by id or by an equal item set, or a session
-outside the training split; never over a quota or the budget; the order of the products changes
-nothing; a policy of zeros gives exactly the plain student's prompt.
+A record from the query's own session (by id or by an equal item set) or from a session outside the training
+split is never chosen. Quotas and the budget are never exceeded. The order of the products changes nothing.
+A policy of zeros gives exactly the plain student's prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ Fetch = Callable[[int], Found]
 
 
 class Explanation(Record):
-    """How an answer of the knowledge base came about: what was asked, and what became of every candidate."""
+    """The explanation of a retrieval: the query, its words, and the verdict on every candidate."""
 
     session_id: str
     query: str
@@ -46,10 +46,10 @@ class Explanation(Record):
 
 
 def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
-    """Return a record as it would be had the sessions `own` never been seen; None if nothing is left of it.
+    """Return a record as if it had been made without the sessions `own`; None if nothing is left of it.
 
-    A pattern is counted anew without them, its numbers and wording included; its lift cannot be, and
-    goes. Any other record with one of them among its sources is dropped.
+    A pattern is counted and worded again without them; its lift cannot be computed here and is removed. Any other
+    record that has one of them among its sources is dropped.
     """
     if own.isdisjoint(record.source_session_ids):
         return record
@@ -72,7 +72,7 @@ def without(record: Knowledge, own: frozenset[str]) -> Knowledge | None:
 
 
 def query_of(session: BlindSession) -> str:
-    """Return what is asked for a session: the kinds of all its products and their titles, in alphabetical order."""
+    """Return the query for a session: the kinds of all its products and their titles, in alphabetical order."""
     kinds = ", ".join(sorted(kind_of(title) for title in session.titles))
     return f"{kinds}. {'; '.join(sorted(short(title) for title in session.titles))}"
 
@@ -81,7 +81,11 @@ class Retriever:
     """Retrieval over one store by one policy."""
 
     def __init__(self, store: KnowledgeStore, policy: Policy, count_tokens: CountTokens | None = None) -> None:
-        """Bind a store to a policy; a policy with a budget needs to know how the student counts tokens."""
+        """Bind a store to a policy; a policy with a budget needs `count_tokens`, the student's token counter.
+
+        Raises:
+            UsageError: the policy has a budget, and no counter is given.
+        """
         if policy.budget is not None and count_tokens is None:
             raise UsageError("a token budget needs a student whose tokens are counted; give one or leave out --budget")
         self.store = store
@@ -90,10 +94,10 @@ class Retriever:
         self._evidence: dict[str | None, PairEvidence] = {}
 
     def evidence(self, domain: str | None = None) -> PairEvidence:
-        """Return the pair evidence of the thoughts of a domain, or of all, loaded at first use."""
+        """Return the pair evidence from the thoughts of a domain or of all domains, loaded at first use."""
         if domain not in self._evidence:
             store, readers = self.store, self._readers
-            # The halves that readers keep apart are those of all thoughts.
+            # The readers were tuned on halves of all thoughts, of every domain.
             known = self._thoughts if readers else store.thoughts(domain)
             self._evidence[domain] = PairEvidence(
                 known, store.embedder, self.policy.hints, store.vectors_folder, readers, domain
@@ -115,18 +119,18 @@ class Retriever:
         return self.store.records.outside_train()
 
     def _own(self, session: BlindSession) -> frozenset[str]:
-        """Return the ids under which the session may have taught: its own, and those of equal item sets."""
+        """Return the ids under which the session may be a source: its own id, and those of equal item sets."""
         return self.store.records.twins(session.item_set) | {session.session_id}
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """The policy, and the teachers and fingerprint of the knowledge: what its answers depend on."""
+        """The policy, and the teachers and fingerprint of the knowledge, which together decide the answers."""
         meta, readers = self.store.meta, [reader.fingerprint for reader in self._readers]
         knowledge = fingerprint([meta["fingerprint"], meta["digest"], *readers])
         return {"policy": self.policy.model_dump(), "teacher": " ".join([*self.store.records.teachers(), knowledge])}
 
     def retrieve(self, sessions: Sequence[BlindSession]) -> list[Retrieved]:
-        """Return for each session what the policy admits."""
+        """Return for each session the knowledge that the policy admits."""
         if self.policy.is_plain:
             return [Retrieved() for _ in sessions]
         chosen = [[v for v in found.verdicts if v.kept] for found in self.explain(sessions)]
@@ -134,7 +138,7 @@ class Retriever:
         return [self._hinted(s, tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
 
     def explain(self, sessions: Sequence[BlindSession]) -> list[Explanation]:
-        """Return for each session every candidate with its rank, the parts of its score, and why it was kept or not."""
+        """Return for each session every candidate with its rank, the parts of its score, and the reason why."""
         asked = [query_of(session) for session in sessions]
         kinds = [kind for kind in KNOWLEDGE_KINDS if self.policy.quota(kind)]
         vectors = self.store.embedder.embed(asked if kinds else [])
@@ -173,7 +177,7 @@ class Retriever:
     def _admitted(
         self, fetch: Fetch, pool: int, own: frozenset[str], refused: dict[str, Verdict]
     ) -> dict[str, tuple[Knowledge, float]]:
-        """Return the best candidates as the session may see them, at least `pool` where there are so many."""
+        """Return the best candidates in the form that the session may see; at least `pool`, if there are so many."""
         count = pool
         while True:
             found = fetch(count)
@@ -195,17 +199,17 @@ class Retriever:
         foreign = self._not_train.intersection((*record.source_session_ids, *record.supporters))
         view = without(record, own) if not foreign else None
         if view is None:
-            why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this very session"
+            why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this session"
             refused[record.id] = dropped(record, score, why)
         return view
 
     def leaving_out(self, session: BlindSession, found: Retrieved, gone: str) -> Retrieved:
-        """Return what the session would be given if one record that it was given were not there."""
+        """Return the knowledge for the session as if the record `gone` did not exist."""
         kept = tuple((record, score) for record, score in found.records if record.id != gone)
         return self._hinted(session, kept, gone)
 
     def witnesses(self, session: BlindSession, group: Sequence[int]) -> list[tuple[Knowledge, float]]:
-        """Return the thoughts that weighed most in the hints about the products at these places, strongest first."""
+        """Return the thoughts with the largest weight in the hints about a group of products, largest first."""
         if not self.policy.hints:
             return []
         evidence, hidden = self._evidence_for(session)
@@ -213,14 +217,14 @@ class Retriever:
         return [(evidence.thoughts[index], share) for index, share in found.items()]
 
     def companions(self, session: BlindSession, limit: int) -> list[str]:
-        """Return the kinds that known sessions bundle with kinds like the session's, the likeliest first."""
+        """Return the kinds that known sessions bundle with kinds similar to the session's, the likeliest first."""
         if not self.policy.hints:
             return []
         evidence, hidden = self._evidence_for(session)
         return evidence.companions(session.titles, hidden, limit)
 
     def _evidence_for(self, session: BlindSession) -> tuple[PairEvidence, frozenset[int]]:
-        """Return the evidence for a session, and the places of the thoughts that it must not see."""
+        """Return the evidence for a session, and the indices of the thoughts that must be hidden from it."""
         evidence, hidden = self.evidence(self.policy.domain_of(session.domain)), self._own(session) | self._not_train
         thoughts = enumerate(evidence.thoughts)
         return evidence, frozenset(i for i, thought in thoughts if not hidden.isdisjoint(thought.source_session_ids))

@@ -1,4 +1,4 @@
-"""Finding records in a knowledge base: by free words, by the beginning of an id, and how many there are of what."""
+"""Find records in a knowledge base by free words or by the beginning of an id, and count them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ from bundlewise.titles import LONGEST
 
 NAMED = 3
 LONGEST_WORD = 60
-"""Letters of the longest word that is looked for."""
+"""The most letters of a word that is searched for."""
 Counts = dict[tuple[KnowledgeKind, str, str, Status], int]
 
 
@@ -26,13 +26,13 @@ def find(
     count: int = 10,
     search: Search = "dense",
 ) -> list[Verdict]:
-    """Return the active records that fit a text best, all kinds in one order; of a long text the first words count.
+    """Return the active records that fit a text best, all kinds in one order; only the first words of a text are used.
 
     Raises:
         UsageError: the text is too long.
     """
     if len(text) > LONGEST:
-        raise UsageError(f"the search has {len(text):,} characters; say it in {LONGEST:,}")
+        raise UsageError(f"the search has {len(text):,} characters; shorten it to {LONGEST:,}")
     terms = _terms(text)
     pool, index, held = 4 * count + 8, store.index, store.records
     vector = store.embedder.embed([text] if search != "lexical" else [])
@@ -42,7 +42,7 @@ def find(
         dense |= {key: score for hits in index.nearest(vector, each, domain, pool) for key, score in hits}
         lexical |= dict(held.lexical(terms, each, domain, pool)) if search != "dense" else {}
     records = held.get([*(dense | lexical)])
-    # The words alone need no cosine; where both count, a record that only its words brought has one too.
+    # A lexical search needs no cosine; a hybrid search needs one for records that only their words have found.
     rest = [record for key, record in records.items() if key not in dense] if len(vector) else []
     cosines = dict.fromkeys(lexical, 0.0) | dense
     cosines |= {key: round(float(vector[0] @ held), DIGITS) for key, held in index.vectors(rest).items()}
@@ -52,17 +52,17 @@ def find(
 
 
 def _terms(text: str) -> list[str]:
-    """Return the words to look for; where a script puts no spaces, each word with its pairs of characters."""
+    """Return the words to search for; in scripts without spaces also the pairs of characters of each word."""
     found = [word for word in dict.fromkeys(words(text)) if len(word) <= LONGEST_WORD][:MOST_WORDS]
     pairs = (pair for word in found if is_unspaced(word) for pair in map("".join, pairwise(word)))
     return list(dict.fromkeys([*found, *pairs]))
 
 
 def keys_of(database: Database, beginnings: Sequence[str]) -> list[str]:
-    """Return the ids that begin so, each once.
+    """Return the ids with the given beginnings, each once.
 
     Raises:
-        UsageError: no id begins so, or several do.
+        UsageError: no id has the beginning, or several have it.
     """
     return list(dict.fromkeys(_key_of(database, beginning) for beginning in beginnings))
 
@@ -78,7 +78,7 @@ def _key_of(database: Database, beginning: str) -> str:
         kb = database.path.parent
         raise UsageError(f"no record of {kb} has an id that begins with {beginning!r}; see bundlewise kb list")
     if len(found) > 1 and beginning not in found:
-        raise UsageError(f"{beginning!r} begins several ids ({', '.join(found)}); give more of it")
+        raise UsageError(f"{beginning!r} begins several ids ({', '.join(found)}); give more characters")
     return str(found[0])
 
 

@@ -1,8 +1,8 @@
-"""From candidates to chosen records: fusion, rerank, diversity, quota and budget as pure functions.
+"""Choose records among candidates: fusion, reranking, diversity, quota and budget as pure functions.
 
-Each candidate ends as a verdict that says what its score is made of and why it was kept or dropped.
-Scores are compared to six digits and ties go to the smaller id, so that an answer never depends on
-the order in which candidates arrive.
+Each candidate gets a verdict with the parts of its score and the reason why it was kept or dropped.
+Scores are rounded to six digits and ties go to the smaller id, so that an answer does not depend on
+the order of the candidates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ CountTokens = Callable[[str], int]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A record that may be chosen: its cosine to the query, and its BM25 score where its words met the query's."""
+    """A record that may be chosen: its cosine to the query, and its BM25 score if it shares words with the query."""
 
     record: Knowledge
     cosine: float
@@ -35,7 +35,7 @@ class Candidate:
 
 
 class Verdict(Record):
-    """What became of a candidate. `parts` add up to `score` but for the diversity that was taken off."""
+    """The decision on a candidate and its reason; `parts` add up to `score`, before diversity is considered."""
 
     record: Knowledge
     rank: int
@@ -46,10 +46,10 @@ class Verdict(Record):
 
 
 def relevance(candidates: Sequence[Candidate], policy: Policy) -> dict[str, float]:
-    """Return how well each candidate fits the query, by id, from -1 or 0 to 1.
+    """Return how well each candidate fits the query, by id: from -1 to 1 for dense search, else from 0 to 1.
 
-    Dense search takes the cosine, lexical search BM25 as b / (b + 10), hybrid search the reciprocal
-    ranks in both, 1 being the first place in both.
+    Dense search uses the cosine, lexical search BM25 as b / (b + 10), hybrid search the sum of the reciprocal
+    ranks in both, scaled so that the first place in both is 1.
     """
     if policy.search == "dense":
         return {c.record.id: c.cosine for c in candidates}
@@ -69,22 +69,22 @@ def _places(scores: Mapping[str, float]) -> dict[str, int]:
 
 
 def worth(record: Knowledge) -> tuple[float, float]:
-    """Return what held-out gain (-1 to 1) and support (0 to 1) say for a record; what it lacks is 0."""
+    """Return the scaled held-out gain (-1 to 1) and support (0 to 1) of a record; a missing value is 0."""
     gain = tanh(GAIN_SCALE * record.gain) if record.gain is not None else 0.0
     support = max(0, record.support or 0)
     return gain, support / (support + HALF_SUPPORT)
 
 
 def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy: Policy, quota: int) -> list[Verdict]:
-    """Order candidates of one kind, the chosen first; what is beyond the quota or under the floor is dropped.
+    """Order candidates, the chosen first; drop those beyond the quota or below the smallest cosine.
 
-    Among rules alone, those that no session has tested stand behind all that were, whatever their scores.
+    If all candidates are rules, untested rules come after all tested rules, independent of their scores.
 
     Args:
-        candidates: of one kind, each record once.
-        vectors: unit vectors by id; needed only where the policy asks for diversity.
+        candidates: usually of one kind, each record once.
+        vectors: unit vectors by id; needed only if the policy asks for diversity.
         policy: the dials.
-        quota: how many may be kept.
+        quota: the number of candidates to keep.
     """
     fitting = [c for c in candidates if c.cosine >= policy.min_score]
     parts: dict[str, dict[str, float]] = {
@@ -116,7 +116,7 @@ def rank(candidates: Sequence[Candidate], vectors: Mapping[str, Vectors], policy
 
 
 def dropped(record: Knowledge, score: float, why: str) -> Verdict:
-    """Return the verdict on a candidate that is not even ranked."""
+    """Return the verdict on a candidate that is dropped before the ranking."""
     score = round(score, DIGITS)
     return Verdict(record=record, rank=0, score=score, parts={"score": score}, kept=False, why=why)
 
@@ -130,7 +130,7 @@ def _diverse(
 ) -> list[str]:
     """Order ids by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) up to the quota, then by score.
 
-    Untested rules stand behind all others, whatever their scores.
+    Untested rules come after all others, independent of their scores.
     """
     left = sorted(scores, key=lambda key: (key in untested, -scores[key], key))
     chosen: list[str] = []
@@ -147,9 +147,9 @@ def _diverse(
 
 
 def within_budget(ranked: Sequence[Verdict], budget: int | None, count: CountTokens) -> list[Verdict]:
-    """Keep of the kept ones what fits the budget, the best of each kind first; a smaller one may still fit.
+    """Drop kept records that exceed the budget; the best of each kind are tried first, and a shorter one may still fit.
 
-    What counts are the tokens of the knowledge as it stands in the prompt.
+    The budget counts the tokens of the knowledge as it is written in the prompt.
     """
     if budget is None:
         return list(ranked)

@@ -1,7 +1,7 @@
-"""The knowledge store: a database of records that is the truth, and vectors in Chroma that follow it.
+"""The knowledge store: a database of records, and vectors in Chroma that are made from the records.
 
-In a folder the database and Chroma stand side by side. On a Chroma server the records stand in
-Chroma, and every machine keeps its own database of them. One process writes at a time, many read.
+In a folder the database and Chroma lie side by side. On a server Chroma holds the records too, and every
+machine keeps its own database of them. One process writes at a time, many can read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,19 @@ from bundlewise.progress import Advance
 
 KEPT = "vectors.npz"
 OBSERVED = 4000
-"""Thoughts whose vectors are kept for pair evidence: the first by id, and an id is a hash."""
+"""The most thoughts used for pair evidence: the first by id, which is a random choice since ids are hashes."""
 UNWRITTEN = 500
-"""Changes that may be missing from the search graphs on disk; each costs every opening about a millisecond."""
+"""The most changes that the search graphs on disk may lack; each costs about a millisecond at every opening."""
 MERGED = "merged from "
 GROWING = (".bin", ".sqlite3")
-"""Chroma's files that never become smaller."""
+"""Suffixes of Chroma's files that never shrink."""
 
 
 class KnowledgeStore:
-    """Knowledge records with vectors of one embedder, in a folder or on a Chroma server."""
+    """Knowledge records with vectors from one embedder, in a folder or on a Chroma server."""
 
     def __init__(self, place: Path | str, embedder: Embedder | None = None) -> None:
-        """Open or create a knowledge base; without an embedder it is the one it was made with.
+        """Open or create a knowledge base; without `embedder` it uses the one that it was made with.
 
         Raises:
             KnowledgeError: it was made with another embedder or another version, or is damaged.
@@ -56,10 +56,10 @@ class KnowledgeStore:
 
     @classmethod
     def create(cls, place: Path | str, embedder: Embedder | None = None) -> "KnowledgeStore":
-        """Open a knowledge base, or make a new one of an embedder.
+        """Open a knowledge base, or make a new one if there is none.
 
         Raises:
-            KnowledgeError: as for a new one.
+            KnowledgeError: it was made with another embedder or another version, or is damaged.
         """
         where = Place(place)
         exists = is_served(where) if where.is_server else (where.folder / FILE).is_file()
@@ -67,11 +67,11 @@ class KnowledgeStore:
 
     @classmethod
     def open(cls, place: Path | str, embedder: Embedder | None = None) -> "KnowledgeStore":
-        """Open an existing knowledge base, and finish what a killed process has begun.
+        """Open an existing knowledge base, and finish a change that a killed process has begun.
 
         Raises:
-            UsageError: there is none.
-            KnowledgeError: as for a new one.
+            UsageError: there is no knowledge base.
+            KnowledgeError: it was made with another embedder or another version, or is damaged.
         """
         where = Place(place)
         if where.is_server:
@@ -86,12 +86,12 @@ class KnowledgeStore:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What it says of itself: embedder, fingerprint, generation, revision, digest of its active records."""
+        """The metadata: embedder, fingerprint, generation, revision, digest of the active records."""
         return self.database.meta()
 
     @cached_property
     def embedder(self) -> Embedder:
-        """The embedder of its vectors; a model that is no longer the same is refused."""
+        """The embedder of the vectors; a model that has changed is refused."""
         embedder = self._given or Embedder.of_store(self.meta.get("embedder", "minilm"))
         self._refuse_other(embedder)
         embedder.load(self.vectors_folder / KEPT)
@@ -109,17 +109,17 @@ class KnowledgeStore:
 
     @property
     def generation(self) -> int:
-        """Which generation of vectors is in use, from 1."""
+        """The number of the generation of vectors in use, from 1."""
         return int(self.meta.get("generation", 1))
 
     @property
     def vectors_folder(self) -> Path:
-        """Where the vectors in use are, and what was fitted to them."""
+        """The folder of the vectors in use, and of the data that was fitted to them."""
         return self.place.generation_folder(self.generation)
 
     @property
     def index(self) -> VectorIndex:
-        """The vectors in use, opened anew when another process has changed them."""
+        """The vectors in use; they are opened again if another process has changed them."""
         if not self._has_pen:
             self._catch_up()
         if self._index is None:
@@ -137,7 +137,7 @@ class KnowledgeStore:
             self._index, self._seen = None, state
 
     def _refuse_missing_files(self) -> None:
-        # Chroma answers from what is left of a file of its, or dies of it, and says nothing.
+        # With a missing or cut file Chroma answers wrongly or crashes, without a message.
         for name, size in self.meta.get("files", {}).items():
             path = self.folder / name
             if not path.is_file() or path.stat().st_size < size:
@@ -146,13 +146,13 @@ class KnowledgeStore:
 
     @contextmanager
     def writing(self, patience: float | None = None) -> Iterator[None]:
-        """Hold the only pen.
+        """Hold the write lock while the block runs.
 
         Raises:
             KnowledgeError: another process is writing, or the folder cannot be written to.
         """
         with pen(self.place, PATIENCE if patience is None else patience):
-            # Chroma writes what it read long ago over what another process has written since.
+            # An old Chroma client would overwrite newer changes of another process with its old data.
             self._catch_up()
             self._has_pen, self._seen = True, ()
             try:
@@ -162,7 +162,7 @@ class KnowledgeStore:
                 self._has_pen = False
 
     def change(self, change: Change, advance: Advance | None = None) -> int | None:
-        """Carry out a change; return its number, or None when it changes nothing.
+        """Carry out a change; return its number, or None if it changes nothing.
 
         Raises:
             KnowledgeError: another process is writing, a source is outside the training split, or the disk is full.
@@ -176,10 +176,10 @@ class KnowledgeStore:
         return number
 
     def undo(self, advance: Advance | None = None) -> Operation:
-        """Take the last operation back.
+        """Undo the last operation, and return it.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no operation to undo.
         """
         with self.writing():
             self._begin()
@@ -191,9 +191,9 @@ class KnowledgeStore:
     def replace(
         self, records: Sequence[Knowledge], sessions: Sequence[KnownSession] = (), what: str = "distil"
     ) -> None:
-        """Make it hold these records of their domains and no others; equal ones stay as they are.
+        """Replace all records of the domains of these records; equal records stay as they are.
 
-        What somebody retired stays retired, and a merged record stays as long as its parts are given.
+        Retired records stay retired, and a merged record stays if all its parts are given.
         """
         given = {record.id: record for record in records}
         present = {r.id: r for domain in {r.domain for r in records} for r in self.records.select(None, domain, None)}
@@ -209,9 +209,9 @@ class KnowledgeStore:
             self.database.set_meta(embedder=embedder.name, fingerprint=embedder.fingerprint, generation=1)
 
     def _refuse_other_writer(self) -> None:
-        """Compare revisions with the server: the lock holds on this machine alone."""
+        """Compare the revision with the server's, because the write lock works only on this machine."""
         if self.place.is_server and self._mirror.meta().get("revision") != self.meta.get("published"):
-            raise KnowledgeError(f"somebody else has changed the knowledge base at {self.place}; run again")
+            raise KnowledgeError(f"another machine has changed the knowledge base at {self.place}; run again")
 
     def _refuse_other_splits(self, change: Change) -> None:
         sources = {key for record in change.put for key in (*record.source_session_ids, *record.supporters)}
@@ -220,7 +220,7 @@ class KnowledgeStore:
             if session.id in here and here[session.id] != session:
                 there = f"{here[session.id].split} with item set {here[session.id].items}"
                 raise KnowledgeError(
-                    f"session {session.id} is {session.split} with item set {session.items} in what is to come, "
+                    f"session {session.id} is {session.split} with item set {session.items} in the new data, "
                     f"and {there} in {self.place}; use another knowledge base for other data"
                 )
         known = here | {session.id: session for session in change.sessions}
@@ -230,18 +230,18 @@ class KnowledgeStore:
 
     @property
     def is_settled(self) -> bool:
-        """Say whether the vectors are those of the records."""
+        """Say whether the vectors follow all changes of the records."""
         return not self.database.pending(1) and self.meta.get("published") == self.meta["revision"]
 
     def settle_if_free(self) -> None:
-        """Finish what a killed process has begun, unless another one is writing."""
+        """Finish a change that a killed process has begun, unless another process is writing."""
         if self.is_settled:
             return
         with suppress(Busy), self.writing(patience=0):
             self.settle()
 
     def settle(self, advance: Advance | None = None) -> None:
-        """Bring the vectors in line with the records, batch by batch; call it holding the pen."""
+        """Update the vectors from the records, batch by batch; call it within `writing`."""
         if self.is_settled:
             return
         count = self.database.pending_count()
@@ -262,7 +262,7 @@ class KnowledgeStore:
         self._seal()
 
     def _seal(self) -> None:
-        """Keep the vectors of pair evidence, note the files there are, and tell Chroma's other readers."""
+        """Save the vectors for pair evidence, record the sizes of the files, and publish the metadata."""
         texts = [text for thought in self.thoughts() for text in (*thought.titles, *thought.kinds)]
         self.embedder.save(self.vectors_folder / KEPT, texts)
         within = self.vectors_folder

@@ -1,4 +1,4 @@
-"""Keeping a knowledge base: taking packs in, retiring, merging near-duplicates, and looking whether it is sound."""
+"""Maintain a knowledge base: import packs, retire records, merge near-duplicates, and verify it."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -20,14 +20,14 @@ from bundlewise.progress import Advance
 PROBES = 100
 NEAR = 1e-3
 LOST = 0.1
-"""The share that Chroma's approximate search may miss; a damaged graph loses far more."""
+"""The share of records that Chroma's approximate search may miss; a damaged graph misses far more."""
 
 
 def take_in(store: KnowledgeStore, pack: Pack, name: str, advance: Advance | None = None) -> int | None:
-    """Put a pack's records into a knowledge base; what somebody retired there stays retired.
+    """Put a pack's records into a knowledge base; retired records stay retired.
 
     Returns:
-        The number of the operation; None when all is there already.
+        The number of the operation; None if the pack changes nothing.
     """
     held = store.records.get([record.id for record in pack.records])
     retired = {key for key, record in held.items() if record.status == "retired"}
@@ -36,10 +36,10 @@ def take_in(store: KnowledgeStore, pack: Pack, name: str, advance: Advance | Non
 
 
 def retire(store: KnowledgeStore, keys: Sequence[str], reason: str) -> list[Knowledge]:
-    """Take records out of retrieval without forgetting them; return those that were not retired before.
+    """Exclude records from retrieval, and keep them; return those that were not retired before.
 
     Raises:
-        UsageError: there is no record of an id.
+        UsageError: an id is unknown.
     """
     held = store.records.get(keys)
     if missing := [key for key in keys if key not in held]:
@@ -57,13 +57,13 @@ def near_duplicates(store: KnowledgeStore, threshold: float = THRESHOLD) -> list
 
 
 def contradictions(store: KnowledgeStore, threshold: float) -> list[Conflict]:
-    """Return the active rules that contradict each other, or what is known of them."""
+    """Return the active rules that contradict each other or their measured gain."""
     records, vectors = _with_vectors(store, "rule")
     return conflicts(records, vectors, threshold)
 
 
 def _with_vectors(store: KnowledgeStore, kind: KnowledgeKind | None = None) -> tuple[list[Knowledge], Vectors]:
-    # While another process writes, Chroma may fail to read all.
+    # While another process writes, Chroma may fail to read all vectors.
     with store.writing():
         records = list(store.records.select(kind))
         held = store.index.vectors(records)
@@ -72,7 +72,7 @@ def _with_vectors(store: KnowledgeStore, kind: KnowledgeKind | None = None) -> t
 
 
 def merge(store: KnowledgeStore, clusters: Sequence[Cluster]) -> int | None:
-    """Let one record stand for each cluster and retire its members; `undo` brings them back to the byte."""
+    """Replace each cluster by one record and retire its members; `undo` restores them exactly."""
     put: list[Knowledge] = []
     for cluster in clusters:
         one = merged(cluster)
@@ -83,7 +83,7 @@ def merge(store: KnowledgeStore, clusters: Sequence[Cluster]) -> int | None:
 
 
 def verify(store: KnowledgeStore) -> list[str]:
-    """Return everything that is wrong with a knowledge base, with the remedy; empty when it is sound."""
+    """Return all faults of a knowledge base with their remedies; empty if it is sound."""
     found = store.database.faults()
     for faults in (_record_faults, _vector_faults, _leftovers):
         try:
@@ -100,7 +100,7 @@ def _record_faults(store: KnowledgeStore) -> Iterator[str]:
 
 
 def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
-    """Yield the records that Chroma lacks, has beyond the database, or holds in other words or with another vector."""
+    """Yield the differences between Chroma and the database: missing, extra and changed records, and wrong vectors."""
     remedy = f"bundlewise kb reindex {store.place}"
     if not store.is_settled:
         yield f"a change has not reached the vectors: open it for writing, or {remedy}"
@@ -108,8 +108,8 @@ def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
     for record in store.records.select(status=None):
         body = held.pop(record.id, None)
         if body != record.model_dump_json():
-            yield f"{record.id} {'has no vector' if body is None else 'is not what its vector was made of'}; {remedy}"
-    yield from (f"there is a vector of {key}, which is no record; {remedy}" for key in held)
+            yield f"{record.id} {'has no vector' if body is None else 'changed after its vector was made'}; {remedy}"
+    yield from (f"there is a vector of {key}, but there is no such record; {remedy}" for key in held)
     probes = list(islice(store.records.select(), PROBES))
     vectors = store.index.vectors(probes)
     wanted = store.embedder.embed([retrieval_key(record) for record in probes])
@@ -117,16 +117,16 @@ def _vector_faults(store: KnowledgeStore) -> Iterator[str]:
     for record, vector in zip(probes, wanted, strict=True):
         there = vectors.get(record.id)
         if there is None or there.shape != vector.shape or float(np.abs(there - vector).max()) > NEAR:
-            yield f"{record.id} has a vector that its text does not give; {remedy}"
+            yield f"{record.id} has a vector that does not fit its text; {remedy}"
         lost += record.id not in dict(store.index.nearest(vector[None], record.kind, record.domain, 1)[0])
     if lost > len(probes) * LOST:
         yield f"{lost} of {len(probes)} records are not found by their own vectors; {remedy}"
 
 
 def _leftovers(store: KnowledgeStore) -> Iterator[str]:
-    """Yield the folders of vectors that nobody uses: what a killed reindexing left is used up by the next one."""
+    """Yield the unused folders of vectors; the folder of an interrupted reindexing counts as used."""
     meta = store.meta
     known = [{"generation": 1} | meta, *(meta[key] for key in ("previous", "reindexing") if meta.get(key))]
     used = {store.place.generation_folder(int(each["generation"])) for each in known}
     there = set(store.folder.glob("index-*"))
-    yield from (f"{path} is used by nobody; delete it" for path in sorted(there - used))
+    yield from (f"{path} is unused; delete it" for path in sorted(there - used))

@@ -1,1 +1,1 @@
-"""Prompt templates and their strict rendering, shared by teacher, student, training and serving."""
+"""Prompt templates and their strict rendering, for teacher, student, training and serving."""

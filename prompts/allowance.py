@@ -1,4 +1,4 @@
-"""What the renderings of one request may take, and how much of it is left."""
+"""Limits on the time and the characters that all renderings of one request may use together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from bundlewise.errors import DataError
 from bundlewise.prompts.template import Template
 
 SECONDS = 2.0
-"""Work of the renderings of one request together, and of what is done with their texts to show them."""
+"""The most seconds of work of all renderings of one request, including the work to show their texts."""
 CHARACTERS = 4_000_000
-"""Characters of what they make."""
+"""The most characters of their texts."""
 TOO_SLOW = f"more than {SECONDS:.0f} s of work; do less in it"
 
 
 class Allowance:
-    """What is left to the renderings of one request."""
+    """The seconds and characters that the renderings of one request may still use."""
 
     def __init__(self) -> None:
         self.seconds, self.characters = SECONDS, CHARACTERS
@@ -26,7 +26,7 @@ _ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def allowance() -> Iterator[Allowance]:
-    """Let the renderings in the block share what one may take; a block inside another shares that of the outer."""
+    """Share one allowance among the renderings in the block; an inner block shares the allowance of the outer one."""
     if (outer := held()) is not None:
         yield outer
         return
@@ -38,12 +38,16 @@ def allowance() -> Iterator[Allowance]:
 
 
 def held() -> Allowance | None:
-    """Return what is left to the request that is worked on; None outside of one."""
+    """Return the allowance of the current request; None outside of a request."""
     return _ALLOWANCE.get()
 
 
 def refuse_spent(left: Allowance, template: Template) -> None:
-    """Raise a DataError about a template where the request has taken all that it may."""
+    """Check that a request has allowance left.
+
+    Raises:
+        DataError: it has used its seconds or characters; the message names the template.
+    """
     if left.seconds <= 0:
         raise DataError(f"{template.at(1)}: {TOO_SLOW}")
     if left.characters < 0:

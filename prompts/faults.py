@@ -1,4 +1,4 @@
-"""What can be wrong with a template, told by file, line and remedy."""
+"""Explain the faults of templates with file, line and remedy."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -11,19 +11,19 @@ from bundlewise.prompts.sandbox import FILTERS_KNOWN, RANDOM
 from bundlewise.prompts.template import SUFFIX, Template
 
 REPEATED = 10
-"""Calls of templates within each other after which one is taken to call itself."""
+"""With so many nested calls of templates, a template is assumed to call itself."""
 
 
 def explain(
     error: Exception, template: Template, known: Sequence[Template], variables: Callable[[str], Sequence[str]]
 ) -> str:
-    """Say what is wrong with a template or one it includes, in which line of which file, and what to do.
+    """Return the fault of a template or of one that it includes, with file, line and remedy.
 
     Args:
-        error: what the template raised, whatever it is.
-        template: the one that was to be rendered.
-        known: all templates, among them those it includes.
-        variables: the variables of a template, by its name.
+        error: the exception that the template raised.
+        template: the template that was rendered.
+        known: all templates, including those that it includes.
+        variables: returns the variables of a template by its name.
     """
     template, line = _place(error, template, known)
     said = error.msg if isinstance(error, SyntaxError) else getattr(error, "message", "") or str(error)
@@ -32,12 +32,12 @@ def explain(
         word = said.split("'")[1]
         close = difflib.get_close_matches(word, FILTERS_KNOWN, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(FILTERS_KNOWN)}"
-        remedy = "a prompt must be the same every time, leave it out" if word in RANDOM else hint
+        remedy = "leave it out, since a prompt must be the same every time" if word in RANDOM else hint
         said = f"no filter {word!r}"
     elif isinstance(error, UndefinedError):
         remedy = f"{template.name} has {', '.join(variables(template.name)) or 'what includes it gives'}"
     elif isinstance(error, SecurityError):
-        remedy = "a template may use its variables, filters and tests, and nothing behind them"
+        remedy = "a template may use its variables, filters and tests, and nothing else"
     elif isinstance(error, (RecursionError, IndentationError)):
         said, remedy = _endless(error)
     elif isinstance(error, MemoryError):
@@ -48,18 +48,18 @@ def explain(
 
 
 def _endless(error: Exception) -> tuple[str, str]:
-    """Tell a template that goes on within itself from one in which something is nested too deep."""
+    """Return fault and remedy for endless recursion: the template calls itself, or is nested too deep."""
     frames, trace = 0, error.__traceback__
     while isinstance(trace, TracebackType):
         frames += trace.tb_frame.f_code.co_filename.endswith(SUFFIX)
         trace = trace.tb_next
     if frames >= REPEATED:
-        return "it includes or calls itself without end", "let it end"
+        return "it includes or calls itself endlessly", "let it end"
     return "brackets, blocks, lists or a row of operators are nested too deep", "write it in smaller parts"
 
 
 def _place(error: Exception, template: Template, known: Sequence[Template]) -> tuple[Template, int]:
-    """Return the template and the line of its body where an error came up: the innermost one."""
+    """Return the innermost template in which an error occurred, and the line of its body."""
     if isinstance(error, TemplateSyntaxError):
         name = (error.name or "").removesuffix(SUFFIX)
         return next((each for each in known if each.name == name), template), error.lineno

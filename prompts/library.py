@@ -1,4 +1,4 @@
-"""The templates in force: those that ship, with a user's own folder laid over them by name."""
+"""The templates in use: the shipped ones, of which a user's own folder replaces some by name."""
 
 import difflib
 import hashlib
@@ -29,13 +29,13 @@ VARIABLE = "BUNDLEWISE_PROMPTS"
 
 @cache
 def shipped(name: str) -> Template:
-    """Return a template that ships, in a wheel as in a checkout."""
+    """Return a shipped template, from a wheel or a checkout."""
     resource = files(__package__).joinpath(f"{name}{SUFFIX}")
     return parse_template(name, str(resource), resource.read_bytes())
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no template has."""
+    """Raise a UsageError if no template has this name."""
     if name not in TEMPLATES:
         close = difflib.get_close_matches(name, TEMPLATES, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(TEMPLATES)}"
@@ -43,20 +43,20 @@ def check_name(name: str) -> None:
 
 
 class Library:
-    """Templates by name: one's own where there are some, else those that ship. It does not change once it is read."""
+    """Templates by name: the user's own, else the shipped ones; a library never changes after it is read."""
 
     def __init__(self, own: Mapping[str, Template] | None = None, folder: Path | None = None) -> None:
-        """Take templates in; see `read_library` for a folder of them."""
+        """Make a library of the user's templates by name; `read_library` reads a folder."""
         self.own = dict(own or {})
         self.folder = folder
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._with_own: dict[str, bool] = {}
 
     def template(self, name: str) -> Template:
-        """Return the template in force under a name.
+        """Return the template in use under a name.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no template of this name.
         """
         if name in self.own:
             return self.own[name]
@@ -64,24 +64,24 @@ class Library:
         return shipped(name)
 
     def front(self, name: str) -> FrontMatter:
-        """Return what is known of a template: its own front matter, or that of the one it replaces.
+        """Return the front matter of a template, or that of the shipped template that it replaces.
 
         Raises:
-            UsageError: it is a part of one's own and has none.
+            UsageError: it is a user's own part without front matter.
         """
         template = self.template(name)
         if template.front is None and name not in TEMPLATES:
             remedy = "give it front matter, or ask about a template that includes it"
-            raise UsageError(f"{template.path} is a part, and what it is given is not known; {remedy}")
+            raise UsageError(f"{template.path} is a part, and its variables are not known; {remedy}")
         found = template.front or shipped(name).front
         assert found is not None
         return found
 
     def replacing(self, *templates: Template) -> "Library":
-        """Return a library with other templates in place of some of these.
+        """Return a copy of the library with some templates replaced or added.
 
         Raises:
-            DataError: one of them cannot be used.
+            DataError: one of the new templates cannot be used.
         """
         library = Library(self.own | {template.name: template for template in templates}, self.folder)
         for template in templates:
@@ -89,10 +89,10 @@ class Library:
         return library
 
     def check(self, name: str) -> None:
-        """Compile a template and hold it against its variables, so that its faults are seen before it is used.
+        """Compile a template and check its variables, so that faults are found before it is used.
 
         Raises:
-            DataError: it cannot be used; names file, line and remedy.
+            DataError: it cannot be used; the message names file, line and remedy.
         """
         template = self.template(name)
         _ = template.front
@@ -112,7 +112,7 @@ class Library:
                     raise DataError(f"{template.at(line)}: {variable} is no variable of {name}; {has}")
 
     def undeclared(self, name: str) -> list[tuple[str, int]]:
-        """Return the variables that a template takes from outside, each with the line of its body where it first is."""
+        """Return the variables that a template expects, each with the line of its body where it first occurs."""
         tree = self.tree(name)
         wanted = self.environment.names_from_outside(tree)
         lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.ctx == "load"}
@@ -123,7 +123,7 @@ class Library:
 
         Raises:
             UsageError: there is no template of that name.
-            DataError: a variable is missing, or the template does something it must not; names file and line.
+            DataError: a variable is missing, or the template does something forbidden; the message names file and line.
         """
         return self.render_each(name, [variables])[0]
 
@@ -137,11 +137,11 @@ class Library:
             return [rendered(compiled, row) for row in rows]
 
     def fault(self, name: str, error: Exception) -> DataError:
-        """Return what a template raised as a fault of it, with file, line and remedy."""
+        """Return the error for an exception that a template raised, with file, line and remedy."""
         return DataError(explain(error, self.template(name), self._known(), self._variables))
 
     def included(self, *names: str) -> dict[str, str]:
-        """Return the bodies of templates and of all they include, by name; all that is rendered, and nothing else."""
+        """Return the bodies of templates and of all templates that they include, by name."""
         seen: dict[str, str] = {}
         waiting = list(names)
         while waiting:
@@ -154,7 +154,7 @@ class Library:
         return seen
 
     def fingerprint(self, *names: str) -> str:
-        """Return 12 hex digits over the bodies of templates and of all they include."""
+        """Return 12 hex digits over the bodies of templates and of all templates that they include."""
         if names not in self._fingerprints:
             bodies = self.included(*names)
             content = "\0".join(f"{name}{SUFFIX}\0{bodies[name]}" for name in sorted(bodies))
@@ -162,7 +162,7 @@ class Library:
         return self._fingerprints[names]
 
     def _source(self, file: str) -> tuple[str, str, None] | None:
-        """Return the body of a template for Jinja, and the path that its errors name; None where there is none."""
+        """Return the body of a template for Jinja, and the path for its errors; None if there is no such template."""
         try:
             found = self.template(file.removesuffix(SUFFIX))
         except UsageError:
@@ -174,7 +174,7 @@ class Library:
 
     @property
     def place(self) -> str:
-        """Where the templates come from, for messages."""
+        """The source of the templates, for messages."""
         return str(self.folder) if self.folder else "bundlewise"
 
     @cached_property
@@ -183,7 +183,7 @@ class Library:
         return PromptEnvironment(FunctionLoader(self._source))
 
     def tree(self, name: str) -> nodes.Template:
-        """Return a template's body as Jinja reads it."""
+        """Return a template's body as Jinja's syntax tree."""
         template = self.template(name)
         return self.environment.parse(template.body, f"{name}{SUFFIX}", template.path)
 
@@ -197,7 +197,7 @@ class Library:
             raise TemplateSyntaxError(said, found.lineno, f"{template.name}{SUFFIX}") from error
 
     def _is_outside(self, name: str) -> bool:
-        """Say whether a template is to be rendered by a process of its own: one's own is, or one that includes it."""
+        """Say whether another process must render a template: in a server, for a user's own, or if it includes one."""
         return outside.WORKERS.in_use and self._takes_own(name)
 
     def _takes_own(self, name: str) -> bool:
@@ -220,18 +220,19 @@ class Library:
             yield
         except BundlewiseError:
             raise
-        except Exception as error:  # The outermost handler of a template: whatever it raises is a fault of it.
+        except Exception as error:  # The outermost handler of a template: each exception is the template's fault.
             raise self.fault(name, error) from error
 
 
 def read_library(folder: Path) -> Library:
-    """Read a folder of one's own templates; what it lacks is taken from those that ship.
+    """Read a folder of a user's own templates; shipped templates are used for all other names.
 
-    Files `NAME.jinja` replace templates, or are parts for them to include; `NAME.VARIANT.jinja` wait to be compared.
+    Files `NAME.jinja` replace templates, or are parts that templates include. Files `NAME.VARIANT.jinja` are variants
+    for comparisons.
 
     Raises:
         UsageError: there is no such folder, or no template in it.
-        DataError: a template in it cannot be used; the one that ships is never used in its place.
+        DataError: a template in it cannot be used; the shipped one never replaces it silently.
     """
     in_force = [path for path in files_in(folder) if path.name == f"{stem_of(path)}{SUFFIX}"]
     library = Library({stem_of(path): read_template(path) for path in in_force}, folder)
@@ -241,7 +242,7 @@ def read_library(folder: Path) -> Library:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files of a folder that are templates, variants among them, by name.
+    """Return the template files of a folder, including variants, sorted by name.
 
     Raises:
         UsageError: there is no such folder, or no template in it.
@@ -265,7 +266,7 @@ def _from_folder(folder: Path) -> Library:
 
 
 def folder_in_force() -> Path | None:
-    """Return the folder of one's own templates, whether it can be read or not; None where there is none."""
+    """Return the folder of the user's own templates, without reading it; None if there is none."""
     used, folder = _USED.get(), os.environ.get(VARIABLE)
     if used is not None:
         return used.folder
@@ -273,9 +274,9 @@ def folder_in_force() -> Path | None:
 
 
 def current() -> Library:
-    """Return the templates in force: those of `using`, of the folder in BUNDLEWISE_PROMPTS, or those that ship.
+    """Return the templates in use: those of `using`, of the folder in BUNDLEWISE_PROMPTS, or the shipped ones.
 
-    A folder is read once a process, so that prompts never change in the middle of a run.
+    A folder is read once per process, so that prompts never change during a run.
     """
     used = _USED.get()
     if used is not None:
@@ -286,7 +287,7 @@ def current() -> Library:
 
 @contextmanager
 def using(library: Library) -> Iterator[Library]:
-    """Let a library be in force in the block, and in the threads that a graph starts in it."""
+    """Use a library in the block, and in the threads that a graph starts there."""
     token = _USED.set(library)
     try:
         yield library
@@ -295,5 +296,5 @@ def using(library: Library) -> Iterator[Library]:
 
 
 def forget() -> None:
-    """Let folders be read anew."""
+    """Forget the folders that were read, so that they are read again."""
     _from_folder.cache_clear()

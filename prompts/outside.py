@@ -1,6 +1,6 @@
-"""Rendering outside: in a server, templates of one's own are rendered by processes that are ended at a limit.
+"""Render templates in other processes: a server renders users' own templates in processes with hard limits.
 
-No counter in its sandbox sees all that a template asks for: one power of ten in C code holds a whole process.
+The counters of the sandbox cannot see all work of a template: one huge power in C code can block a whole process.
 """
 
 import json
@@ -23,14 +23,14 @@ from bundlewise.prompts.allowance import SECONDS, TOO_SLOW, Allowance, allowance
 from bundlewise.prompts.template import Template
 
 START = 30.0
-"""Seconds in which a process must be ready."""
+"""The most seconds until a new process must be ready."""
 GRACE = 1.0
-"""Seconds that a process has beyond its own clock."""
+"""The most seconds to wait for a process after its own time limit."""
 IDLE = 3
-"""Processes that are kept warm: for the student, and for edits that are rendered beside it."""
+"""The most processes that stay started: for the student, and for previews of edits at the same time."""
 _TOLD = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
 OK, WRONG, UNKNOWN, FULL = b"o", b"d", b"u", b"m"
-"""The first byte of a reply: a text, a fault of the template, no such template, a fault that took all memory."""
+"""The first byte of a reply: a text, a fault of the template, an unknown template, a fault that used all memory."""
 _BOOT = """
 import json, runpy, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
@@ -40,7 +40,7 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
 
 
 class Ended(Exception):
-    """A process that renders has ended: in time or `late`, with which status, and what it wrote of where it was."""
+    """A rendering process has ended: its exit status, its stderr, and whether it was too late."""
 
     def __init__(self, status: int, said: str, late: bool) -> None:
         super().__init__(status)
@@ -48,7 +48,7 @@ class Ended(Exception):
 
 
 class Worker:
-    """A process that renders; it ends by itself when this one does."""
+    """A rendering process; it ends by itself when this process ends."""
 
     def __init__(self) -> None:
         ours, theirs = socketpair()
@@ -69,7 +69,7 @@ class Worker:
         """Wait until the process answers.
 
         Raises:
-            BundlewiseError: it does not.
+            BundlewiseError: the process does not start.
         """
         if self._is_ready:
             return
@@ -84,7 +84,7 @@ class Worker:
         """Return the reply to a question.
 
         Raises:
-            Ended: there is none.
+            Ended: the process ended without a reply.
         """
         began = time.monotonic()
         try:
@@ -99,7 +99,7 @@ class Worker:
         return self._line.recv_bytes()
 
     def end(self, late: bool = False) -> Ended:
-        """End the process, if it has not ended; return how it did."""
+        """End the process if it still runs, and return how it ended."""
         with suppress(OSError):
             self._line.close()
         with suppress(subprocess.TimeoutExpired):
@@ -110,14 +110,14 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a process is told of the environment: keys and the like are not for templates."""
+    """Return the environment for a process; keys and other secrets are left out, to hide them from templates."""
     told = {name: value for name, value in os.environ.items() if name in _TOLD or name.startswith(("PYTHON", "LC_"))}
-    # Address space that malloc sets aside for threads counts as memory.
+    # The memory limit counts address space, and malloc reserves much of it for threads.
     return told | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Workers:
-    """Processes that render, a few of them warm; safe to use from any thread."""
+    """A pool of rendering processes; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._idle: list[Worker] = []
@@ -126,12 +126,12 @@ class Workers:
 
     @property
     def in_use(self) -> bool:
-        """Whether templates of one's own are rendered by these."""
+        """Whether these processes render users' own templates."""
         return self._users > 0
 
     @contextmanager
     def used(self, warm: bool) -> Iterator[None]:
-        """Use these while the block runs; start all at once if they are to be warm."""
+        """Use the pool while the block runs; with `warm`, start its processes now."""
         with self._lock:
             self._users += 1
             self._idle += [Worker() for _ in range(IDLE - len(self._idle)) if warm]
@@ -145,7 +145,7 @@ class Workers:
                 worker.end()
 
     def ask(self, own: bytes, question: tuple[str, str, Any], seconds: float) -> tuple[bytes, float]:
-        """Return the reply to a question and the seconds that it took.
+        """Return the reply to a question, and the seconds that it took.
 
         Raises:
             Ended: the question ended the process.
@@ -161,7 +161,7 @@ class Workers:
                 self._give_back(Worker())
                 if is_new or ended.said or ended.late:
                     raise
-                continue  # It had died before, of something else.
+                continue  # The process had died before the question.
             if reply[:1] == FULL:
                 worker.end()
                 worker = Worker()
@@ -187,10 +187,10 @@ WORKERS = Workers()
 
 @contextmanager
 def rendering_outside(warm: bool = False) -> Iterator[None]:
-    """Render templates of one's own in processes of their own while the block runs, whatever thread asks.
+    """Render users' own templates in other processes while the block runs, for all threads.
 
     Args:
-        warm: start the processes now, for the first renderings.
+        warm: start the processes now, so that the first renderings are fast.
     """
     with WORKERS.used(warm):
         yield
@@ -198,10 +198,10 @@ def rendering_outside(warm: bool = False) -> Iterator[None]:
 
 @contextmanager
 def charged(template: Template) -> Iterator[None]:
-    """Count what is done with the texts of a template as work of the request, where a server renders for one.
+    """Count the work of the block, on a template's texts, against the allowance of a server's request.
 
     Raises:
-        DataError: the request has taken all that it may.
+        DataError: the request has used its allowance.
     """
     left = held()
     if left is None or not WORKERS.in_use:
@@ -218,15 +218,15 @@ Known = Callable[[], Sequence[Template]]
 
 
 def check(template: Template, known: Known, own: bytes) -> None:
-    """Let a process check a template.
+    """Check a template in another process.
 
     Args:
-        template: the one that is meant.
+        template: the template to check.
         known: returns all templates of its library.
-        own: the templates of one's own in it, packed.
+        own: the user's own templates in the library, from `packed`.
 
     Raises:
-        DataError: it cannot be used, or takes more than it may; names file and line.
+        DataError: it cannot be used, or exceeds a limit; the message names file and line.
         UsageError: there is no such template.
     """
     with allowance() as left:
@@ -234,7 +234,7 @@ def check(template: Template, known: Known, own: bytes) -> None:
 
 
 def rendered(template: Template, rows: Sequence[Mapping[str, Any]], known: Known, own: bytes) -> list[str]:
-    """Let a process render a template for each of several sets of variables; otherwise like `check`."""
+    """Render a template in another process for each set of variables; arguments and errors are those of `check`."""
     with allowance() as left:
         texts: list[str] = json.loads(_ask(left, "render", template, known, own, rows))
         left.characters -= sum(map(len, texts))
@@ -257,12 +257,12 @@ def _ask(left: Allowance, what: str, template: Template, known: Known, own: byte
 
 
 def packed(templates: Sequence[Template]) -> bytes:
-    """Return templates as a process takes them."""
+    """Return templates as bytes for a rendering process."""
     return pickle.dumps([(each.name, each.path, each.head, each.body) for each in templates])
 
 
 def _explained(ended: Ended, template: Template, known: Sequence[Template], own: bytes) -> str:
-    """Say why a rendering ended its process, in which line of which template."""
+    """Return the message about a rendering that ended its process, with template and line."""
     by_path = {each.path: each for each in known}
     found = next(((by_path[path], int(n)) for path, n in _FRAME.findall(ended.said) if path in by_path), None)
     inside, line = (template, 1) if found is None else (found[0], _line(*found, own))
@@ -271,7 +271,7 @@ def _explained(ended: Ended, template: Template, known: Sequence[Template], own:
 
 
 def _line(template: Template, place: int, own: bytes) -> int:
-    """Return the line of a template's body that a line of its compiled code comes from."""
+    """Return the line of a template's body for a line of its compiled code."""
     try:
         reply, _ = WORKERS.ask(own, ("line", template.name, place), SECONDS)
     except Ended:

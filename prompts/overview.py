@@ -1,6 +1,6 @@
-"""The overview of the templates, README.md, written from their front matter.
+"""Write README.md, the overview of the templates, from their front matter.
 
-After a change of front matter: `python -m bundlewise.prompts.overview`.
+Run `python -m bundlewise.prompts.overview` after a change of front matter.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def _row(front: FrontMatter) -> str:
 def _answer(front: FrontMatter) -> str:
     output = front.output
     if output is None:
-        return {"wording": "a record's text", "partial": "part of others", "system": "opens a chat"}.get(front.role, "")
+        return {"wording": "a record's text", "partial": "part of others", "system": "system text"}.get(front.role, "")
     if "contract" in output:
         return f"`{output['contract']}`"
     return f"{output.get('description') or 'yes or no'}{', held to it' if front.held else ''}"

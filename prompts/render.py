@@ -1,4 +1,4 @@
-"""Strict rendering of the prompt templates in force, as text and as chat messages, and their fingerprints."""
+"""Render the prompt templates in use strictly, as text or as chat messages, and return their fingerprints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Messages = list[dict[str, str]]
 
 
 def render(name: str, /, **variables: Any) -> str:
-    """Return the text of a template; a missing variable is an error, never an empty place.
+    """Return the text of a template; a missing variable is an error.
 
     Raises:
         UsageError: there is no template of that name.
@@ -30,7 +30,7 @@ def render_each(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def messages(name: str, /, **variables: Any) -> Messages:
-    """Return a template as chat messages: the one that its front matter names as system message first."""
+    """Return a template as chat messages; the system message that its front matter names comes first."""
     library = current()
     front = library.front(name)
     before = messages(front.system, **variables) if front.system else []
@@ -39,11 +39,11 @@ def messages(name: str, /, **variables: Any) -> Messages:
 
 
 def fingerprint(*names: str) -> str:
-    """Return 12 hex digits over the bodies of templates and of all they include; front matter does not count."""
+    """Return 12 hex digits over the bodies, without front matter, of templates and of all templates they include."""
     return current().fingerprint(*names)
 
 
 def student_fingerprints() -> dict[str, str]:
-    """Return the fingerprint of each thing that makes a tuned student's prompts: templates, and how titles are read."""
+    """Return the fingerprints of what makes a tuned student's prompts: templates, and the code that reads titles."""
     read = syntax_fingerprint(Path(text.__file__), Path(scripts.__file__))
     return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": read}

@@ -1,4 +1,4 @@
-"""The sandbox that templates run in: no way into Python, nothing random, and an end to every loop and every text."""
+"""The sandbox for templates: it blocks access to Python and random values, and limits loops and texts."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -18,12 +18,12 @@ from jinja2.utils import pass_context
 from bundlewise import text
 
 MOST_STEPS = 200_000
-"""Turns of loops, calls and includes in one rendering: thirty products have 435 pairs."""
+"""The most turns of loops, calls and includes in one rendering; thirty products have 435 pairs."""
 MOST_SECONDS = 5.0
 MOST_CHARACTERS = 1_000_000
 MOST_NUMBERS = 10_000
 TITLES = 4096
-"""Titles whose kind is remembered: a title stands in as many questions as its session has other products."""
+"""The most titles whose kind is cached; a title occurs in one question for each other product of its session."""
 _kind_of_text = lru_cache(TITLES)(text.kind)
 
 
@@ -37,7 +37,7 @@ OURS: dict[str, Callable[..., Any]] = {
     "kind": _kind,
     "shared_words": text.shared_words,
 }
-"""How titles are read; their source is part of an adapter's fingerprint."""
+"""Our filters, which read titles; their source code is part of an adapter's fingerprint."""
 SAFE_FILTERS = {
     *("abs", "attr", "capitalize", "count", "default", "dictsort", "first", "float", "groupby"),
     *("int", "items", "last", "length", "list", "lower", "map", "max", "min"),
@@ -53,15 +53,15 @@ SAFE_METHODS = {
     *("rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title"),
     "upper",
 }
-"""Methods of texts that do not make them longer."""
+"""Methods of texts that are safe, because they never make a text longer."""
 
 
 class LimitError(TemplateRuntimeError):
-    """A template that would not end, or makes too much of something."""
+    """A template that takes too many steps, or makes something too large."""
 
 
 class _Budget:
-    """What is left to one rendering."""
+    """The steps and the time of one rendering."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -80,7 +80,7 @@ _BUDGET: ContextVar[_Budget] = ContextVar("budget")
 
 @contextmanager
 def budget() -> Iterator[None]:
-    """Give the rendering in the block its turns, and take back what is left; one inside another shares them."""
+    """Give the rendering in the block a budget; an inner block shares the budget of the outer one."""
     if _BUDGET.get(None) is not None:
         yield
         return
@@ -92,7 +92,7 @@ def budget() -> Iterator[None]:
 
 
 def rendered(template: Template, variables: Mapping[str, Any]) -> str:
-    """Return the text of a template, within its turns; half a character is no text that a model could be given."""
+    """Return the text of a template within a budget; half a character (a lone surrogate) is an error."""
     with budget():
         found = str(template.render(variables))
     if not found.isascii():
@@ -110,7 +110,7 @@ def _sized(length: int) -> None:
 
 
 def bounded(parts: Iterable[Any]) -> str:
-    """Join texts, but not into one that is too long."""
+    """Join texts; a result that is too long is a LimitError."""
     texts, length = [], 0
     for part in parts:
         found = part if isinstance(part, str) else str(part)
@@ -120,10 +120,10 @@ def bounded(parts: Iterable[Any]) -> str:
     return "".join(texts)
 
 
-# What a filter is given together with the context is never worked out when a template is compiled, before any limit.
+# Jinja never evaluates a filter with `pass_context` at compile time, where no limit applies.
 @pass_context
 def _counted(_: Context, values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the values of a loop, each a turn."""
+    """Yield the values of a loop, and count each as a turn."""
     for value in values:
         _charge()
         yield value
@@ -136,7 +136,7 @@ def _concatenated(_: Context, values: Sequence[Any]) -> str:
 
 @pass_context
 def _join(context: Context, values: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
-    """Join values as texts with a text between."""
+    """Join values as texts with a separator."""
     if attribute is not None:
         values = context.environment.filters["map"](context, values, attribute=attribute)
     texts = [value if isinstance(value, str) else _plain(value) for value in _counted(context, values)]
@@ -153,7 +153,7 @@ def _replace(_: Context, value: Any, old: str, new: str, count: int = -1) -> str
 
 
 def _plain(value: Any) -> str:
-    """Return what is printed of a value: texts and numbers, but nothing as Python writes it."""
+    """Return the printed form of a text or a number; other values are errors."""
     return str(_printed(value))
 
 
@@ -166,7 +166,7 @@ def _printed(value: Any) -> Any:
     if isinstance(value, (str, int, float, Undefined)):
         return value
     if value is None:
-        raise TemplateRuntimeError("None is printed; print it only where it is something, by {% if %}")
+        raise TemplateRuntimeError("None is printed; print it only if it has a value, by {% if %}")
     remedy = 'join its parts: {{ things | join(", ") }}' if isinstance(value, Iterable) else "print one of its fields"
     raise TemplateRuntimeError(f"{type(value).__name__} is printed as Python writes it; {remedy}")
 
@@ -179,21 +179,21 @@ def _numbers(*bounds: int) -> range:
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, stricter: what is undefined, unsafe, random, endless or huge is an error."""
+    """A stricter form of Jinja's sandbox: undefined, unsafe, random, endless or huge values are errors."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     concat = staticmethod(bounded)
 
     def __init__(self, loader: BaseLoader) -> None:
         super().__init__(loader=loader, undefined=StrictUndefined, finalize=_finalized, auto_reload=False)
-        # Nothing is worked out when a template is compiled, where there is neither a limit nor a line to name.
+        # Without the optimizer nothing is evaluated at compile time, where no limit applies and no line is known.
         self.optimized = False
         self.filters = {name: FILTERS[name] for name in SAFE_FILTERS} | OURS
         self.filters |= {"join": _join, "replace": _replace, "counted": _counted, "concatenated": _concatenated}
         self.globals = {"range": _numbers, "dict": dict, "namespace": self.globals["namespace"]}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Parse, and put a counter into every loop and a measure on every text put together."""
+        """Parse a template, and add a counter to every loop and a length check to every concatenation."""
         tree = super()._parse(source, name, filename)
         for loop in tree.find_all(nodes.For):
             if loop.recursive:
@@ -202,18 +202,18 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return _measured(tree)
 
     def names_from_outside(self, tree: nodes.Template) -> set[str]:
-        """Return the names that a template takes from outside, without working out any part of it."""
+        """Return the names that a template expects, without evaluating any part of it."""
         found = TrackingCodeGenerator(self)
         found.optimizer = None
         found.visit(tree)
         return found.undeclared_identifiers - self.globals.keys()
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        """Give a template its globals as one table: Jinja's chain of tables is walked anew at each rendering."""
+        """Return a template's globals as one dict, because Jinja's chain of dicts is slower at each rendering."""
         return {**self.globals, **(d or {})}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Work out what could become huge, within limits."""
+        """Evaluate an operator within the limits."""
         _charge()
         if operator == "**" or (operator == "%" and isinstance(left, str)):
             raise LimitError(f"the operator {operator} is not allowed here")
@@ -225,29 +225,29 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(found, str | Sequence):
             _sized(len(found))
         elif isinstance(found, int) and abs(found) > 10**18:
-            raise LimitError("a number beyond all that a prompt counts")
+            raise LimitError("a number is too large; use smaller numbers")
         return found
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call a macro or method, as a turn."""
+        """Call a macro or method, and count it as a turn."""
         _charge()
         return super().call(__context, __obj, *args, **kwargs)
 
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Any:
-        """Include another template, as a turn."""
+        """Include another template, and count it as a turn."""
         if _BUDGET.get(None) is not None:
             _charge()
         return super().get_template(name, parent, globals)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Let only those methods of texts through that do not make them longer."""
+        """Allow only those methods of texts that never make them longer."""
         if isinstance(obj, str) and callable(value):
             return attr in SAFE_METHODS
         return super().is_safe_attribute(obj, attr, value)
 
 
 def _measured(tree: nodes.Template) -> nodes.Template:
-    """Replace `a ~ b`, which Jinja puts together without limit."""
+    """Replace `a ~ b`, which Jinja joins without limit, by a filter with a limit."""
 
     def walk(node: nodes.Node) -> None:
         for name, value in node.iter_fields():

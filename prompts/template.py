@@ -1,4 +1,4 @@
-"""A template as a file: front matter in YAML that says what it is for, and the Jinja body that is rendered."""
+"""Read a template's file: front matter in YAML that describes it, and the Jinja body that is rendered."""
 
 import re
 import unicodedata
@@ -19,20 +19,20 @@ SUFFIX = ".jinja"
 MOST_BYTES = 100_000
 FENCE = "---"
 NEEDED = {"name", "version"}
-"""Fields by which lines are known as front matter."""
+"""Fields that identify lines as front matter."""
 INVISIBLE = "\u200b\u2060\ufeff"
 _DASHES = re.compile(r"-*[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
-"""A line that is meant as a fence: an editor may make one long dash of three."""
+"""A line that is probably meant as a fence, because editors may turn three dashes into one long dash."""
 _DASH = re.compile(r"[\u2010-\u2015\u2212]")
 _MARKS = re.compile(r"""["']?(?:([^\w\s{}|#<>()"'\[\]])\1+|\u2014)["']?(?:ya?ml)?""")
-"""A line of one mark only, as other programs write fences."""
+"""A line of one repeated mark, which other programs use as a fence."""
 SCALARS = ("item", "text", "int", "bool")
-"""`item` is text from shops, shoppers and models, which a filter must keep on its line; `text` is our own."""
+"""`item` is text from shops, shoppers and models, which a filter must keep on one line; `text` is our own text."""
 Role = Literal["prompt", "system", "user", "partial", "wording"]
 
 
 class Variable(Record):
-    """What a template is given under a name.
+    """A variable of a template.
 
     `type` is one of `SCALARS`, a list of one type, or an object of types by field.
     """
@@ -43,12 +43,12 @@ class Variable(Record):
 
 
 class FrontMatter(Record):
-    """What a template's file says of it; none of it is rendered, so none of it is in the fingerprint.
+    """The description of a template in its file; it is not rendered, so it is not part of the fingerprint.
 
-    `role`: the whole text for a model that completes (prompt), a chat message (system, user), a part of others
-    (partial), or the wording of knowledge records (wording). `system` names the template of the message before.
-    `output` is what the model is to answer: JSON Schema, or the name of a contract; `held` says that a grammar
-    holds it to that, so that the text need not tell.
+    `role` is the use of the text: the whole text for a model that completes (prompt), a chat message (system, user), a
+    part of other templates (partial), or the wording of knowledge records (wording). `system` names the template of
+    the system message. `output` is the form of the model's answer: a JSON Schema, or the name of a contract. `held`
+    says that a grammar enforces this form, so that the text need not describe it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class FrontMatter(Record):
 
 @dataclass(frozen=True)
 class Template:
-    """A template's file, read: where it is, its front matter as text, and its body; lines count from 1."""
+    """The content of a template's file: its path, its front matter as text, and its body; lines count from 1."""
 
     name: str
     path: str
@@ -83,10 +83,10 @@ class Template:
 
     @cached_property
     def front(self) -> FrontMatter | None:
-        """The front matter, if there is any.
+        """The front matter; None if there is none.
 
         Raises:
-            DataError: it cannot be understood; names file and line.
+            DataError: the front matter is invalid; the message names file and line.
         """
         return _front(self) if self.head else None
 
@@ -95,12 +95,12 @@ class Template:
         return replace(self, body=body.rstrip("\n") + "\n")
 
     def at(self, line: int) -> str:
-        """Name a line of the body as a line of the file."""
+        """Return the path, and the line of the file for a line of the body."""
         return f"{self.path}, line {line + self.before}"
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of the template that a file is or stands for: `judge.terse.jinja` is a variant of `judge`."""
+    """Return the name of the template in a file; `judge.terse.jinja` is a variant of `judge`."""
     return path.name.removesuffix(SUFFIX).partition(".")[0]
 
 
@@ -118,7 +118,7 @@ def read_template(path: Path) -> Template:
 
 
 def parse_template(name: str, path: str, content: bytes) -> Template:
-    """Take a file's content apart; line ends of any kind are the same.
+    """Split a file's content into front matter and body; line ends of all systems are accepted.
 
     Raises:
         DataError: it is not UTF-8, too long, or its front matter does not end.
@@ -138,15 +138,15 @@ def parse_template(name: str, path: str, content: bytes) -> Template:
 
 
 def _head(path: str, text: str) -> str:
-    """Return the front matter with its fences and the blank lines before it; nothing where there is none.
+    """Return the front matter with its fences and the blank lines before it; empty if there is none.
 
     Raises:
-        DataError: it does not begin or end as it should; else its YAML would be rendered.
+        DataError: it begins or ends wrongly; otherwise its YAML would be rendered.
     """
     start = len(text) - len(text.lstrip())
     lines = text[start:].split("\n")
     before = text.count("\n", 0, start)
-    # A blank before the first line belongs to that line.
+    # Blanks before the first text belong to its line.
     start = text.rfind("\n", 0, start) + 1
     if not _is_fence(lines[0]):
         _refuse_half_fences(lambda line: f"{path}, line {before + line}", lines)
@@ -160,11 +160,11 @@ def _head(path: str, text: str) -> str:
 
 
 def _refuse_second(where: Callable[[int], str], lines: list[str], start: int) -> None:
-    """Refuse a body that begins with front matter as well."""
+    """Raise a DataError if the body begins with front matter again."""
     rest = lines[start:]
     first = next((number for number, line in enumerate(rest) if line.strip()), None)
     if first is not None and _is_like_fence(rest[first]) and any(map(_is_field, rest[first + 1 : first + 2])):
-        raise DataError(f"{where(start + first + 1)}: front matter stands twice; keep one of them")
+        raise DataError(f"{where(start + first + 1)}: front matter occurs twice; keep one of them")
 
 
 def _is_fence(line: str) -> bool:
@@ -172,7 +172,7 @@ def _is_fence(line: str) -> bool:
 
 
 def _refuse_half_fences(where: Callable[[int], str], lines: list[str]) -> None:
-    """Refuse a first line that is nearly a fence, and front matter that does not begin the file."""
+    """Raise a DataError if the first line is almost a fence, or if front matter does not begin the file."""
     first = lines[0].strip()
     end = next((number for number, line in enumerate(lines[1:], 1) if _is_like_fence(line)), 0)
     if first.startswith(FENCE) or _DASHES.fullmatch(first) or (_is_like_fence(first) and _holds_fields(lines[1:], end)):
@@ -187,19 +187,19 @@ def _refuse_half_fences(where: Callable[[int], str], lines: list[str]) -> None:
 
 
 def _is_like_fence(line: str) -> bool:
-    """Say whether a line is meant as a fence, of any marks: `--`, `- - -`, `+++`, `***`, `~~~`, "```yaml"."""
+    """Say whether a line looks like a fence of any marks: `--`, `- - -`, `+++`, `***`, `~~~`, "```yaml"."""
     seen = "".join(c for c in unicodedata.normalize("NFKC", line) if unicodedata.category(c)[0] not in "CZ")
     return _MARKS.fullmatch(seen if len(seen) == 1 else _DASH.sub("-", seen)) is not None
 
 
 def _holds_fields(lines: list[str], end: int) -> bool:
-    """Say whether lines are front matter: up to a line like a fence, or without one where they hold several fields."""
+    """Say whether lines are front matter: fields before a line like a fence, or several fields without one."""
     found = _fields(lines[: end - 1] if end else lines)
     return len(found) > 1 or (bool(found) and end > 0 and any(map(_is_field, lines[:1])))
 
 
 def _fields(lines: list[str]) -> set[str]:
-    """Return the fields of front matter that lines at the left margin name."""
+    """Return the fields of front matter that begin at the left margin of lines."""
     return {line.partition(":")[0].strip() for line in lines if line[:1].strip() and _is_field(line)}
 
 
@@ -233,7 +233,7 @@ def _front(template: Template) -> FrontMatter:
 
 
 def _line_of(head: str, place: tuple[Any, ...]) -> int:
-    """Return the line of the front matter where the innermost key of a place stands, or the first."""
+    """Return the line of the innermost key of a place in the front matter, or 1."""
     lines = head.split("\n")
     for key in reversed(place):
         for number, line in enumerate(lines, 1):
@@ -243,7 +243,7 @@ def _line_of(head: str, place: tuple[Any, ...]) -> int:
 
 
 def _wrong_type(kind: Any) -> Any:
-    """Return the part of a type that is none."""
+    """Return the invalid part of a type; None if the type is valid."""
     if isinstance(kind, list):
         return _wrong_type(kind[0]) if len(kind) == 1 else kind
     if isinstance(kind, dict):

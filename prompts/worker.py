@@ -1,4 +1,4 @@
-"""The process that renders templates of one's own: whatever they do ends with it, by the kernel's clock and limit."""
+"""The process that renders users' own templates; the kernel limits its time and memory."""
 
 import faulthandler
 import json
@@ -17,17 +17,17 @@ from bundlewise.prompts.outside import FULL, OK, UNKNOWN, WRONG
 from bundlewise.prompts.template import SUFFIX, Template
 
 MEGABYTES = 256
-"""Memory of the whole process."""
+"""The most memory of the whole process."""
 RESERVE = 32
-"""Megabytes more, with which it still says that the memory is used up."""
+"""More megabytes, so that the process can still report that its memory is used up."""
 LIBRARIES = 8
 
 
 def serve(handle: int) -> None:
-    """Answer what comes over a socket until its other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks.
+    """Answer questions from a socket until its other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The asking process handles Ctrl-C.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # The kernel ends the process in the middle of any C code; before that it writes down where the template was.
+    # The kernel can end the process even in C code; faulthandler first writes the line of the template to stderr.
     faulthandler.register(signal.SIGALRM, all_threads=False, chain=True)
     faulthandler.enable(all_threads=False)
     _limit(MEGABYTES)
@@ -53,7 +53,7 @@ def _limit(megabytes: int) -> None:
 
 
 def _reply(own: bytes, asked: bytes, libraries: OrderedDict[bytes, Library]) -> bytes:
-    """Return what came of a question."""
+    """Return the reply to a question."""
     what, name, given = pickle.loads(asked)
     library = _library(own, libraries)
     try:
@@ -62,13 +62,13 @@ def _reply(own: bytes, asked: bytes, libraries: OrderedDict[bytes, Library]) -> 
         return (FULL if isinstance(error.__cause__, MemoryError) else WRONG) + str(error).encode()
     except UsageError as error:
         return UNKNOWN + str(error).encode()
-    except MemoryError as error:  # So little was left that the fault could not be told.
+    except MemoryError as error:  # The memory was too small even for the message about the fault.
         resource.setrlimit(resource.RLIMIT_AS, ((MEGABYTES + RESERVE) << 20,) * 2)
         return FULL + str(library.fault(name, error)).encode()
 
 
 def _library(own: bytes, libraries: OrderedDict[bytes, Library]) -> Library:
-    """Return a library of templates, compiled where it was asked for before."""
+    """Return the library of the user's templates; the last ones are kept with their compiled templates."""
     if own not in libraries:
         libraries[own] = Library({name: Template(name, *rest) for name, *rest in pickle.loads(own)})
     libraries.move_to_end(own)
@@ -87,7 +87,7 @@ def _render(library: Library, name: str, rows: Sequence[Mapping[str, Any]]) -> s
 
 
 def _line(library: Library, name: str, place: int) -> str:
-    """Return the line of a template's body that a line of its compiled code comes from."""
+    """Return the line of a template's body for a line of its compiled code."""
     return str(library.environment.get_template(f"{name}{SUFFIX}").get_corresponding_lineno(place))
 
 

@@ -142,7 +142,7 @@ def test_retry_after_may_be_a_date() -> None:
         (402, "check your balance there"),
         (403, "set OPENAI_API_KEY to a key that may use the model"),
         (404, "check the model's name"),
-        (405, "check that the address ends where /chat/completions follows"),
+        (405, "check the address, which mostly ends in /v1, without /chat/completions"),
     ],
 )
 def test_a_refusal_of_whoever_asks_stops_at_once_without_the_key(server: TeacherServer, code: int, remedy: str) -> None:
@@ -200,7 +200,7 @@ def test_where_nobody_listens_it_is_told_at_once_and_given_up_soon(server: Teach
         patience=600,
         tell=lambda reason: told.append((time.monotonic() - start, reason)),
     )
-    remedy = "start it, or correct the address: behind the @ of the name, or in OPENAI_BASE_URL"
+    remedy = "start it, or correct the address, which is after the @ of the name or in OPENAI_BASE_URL"
     with pytest.raises(ModelError, match=rf"lab at http://127.* cannot be reached \(.*refused\); {remedy}"):
         asks.send(ASKED, None, "plain")
     assert time.monotonic() - start < 15

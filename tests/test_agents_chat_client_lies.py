@@ -100,7 +100,7 @@ def test_the_users_own_pace_costs_no_patience(server: TeacherServer, monkeypatch
 
 @pytest.mark.parametrize("fields", [{"patience": float("nan")}, {"timeout": float("nan")}, {"patience": -1.0}])
 def test_a_time_that_is_none_is_refused(fields: Any) -> None:
-    with pytest.raises(UsageError, match="is no time; give seconds"):
+    with pytest.raises(UsageError, match=r"must be above 0 and patience .* at least 0; give both in seconds"):
         ChatEndpoint("lab", "http://127.0.0.1/v1", **fields)
 
 

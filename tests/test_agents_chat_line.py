@@ -161,7 +161,7 @@ def test_hanging_up_ends_what_is_on_its_way_and_keeps_what_has_arrived(server: S
     for each in asking:
         each.join()
     assert time.monotonic() - start < 1
-    assert heard == [Heard(200, b"whole"), *[Silence("the line was hung up")] * 3]
+    assert heard == [Heard(200, b"whole"), *[Silence("the exchange was cancelled")] * 3]
 
 
 def test_a_line_that_is_closed_lets_nobody_wait_and_opens_again(server: Server, line: Line) -> None:

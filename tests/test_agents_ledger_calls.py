@@ -583,7 +583,7 @@ def test_the_database_of_something_else_is_an_error_and_stays_as_it_is(tmp_path:
     base.execute("CREATE TABLE records (id TEXT)")
     base.close()
     before = (tmp_path / "file").read_bytes()
-    with pytest.raises(KnowledgeError, match=r"/file is no ledger of calls but another database; give another file"):
+    with pytest.raises(KnowledgeError, match=r"/file is not a ledger of calls but another database; give another file"):
         CallLedger(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == before
 
@@ -645,7 +645,7 @@ def test_calls_taken_elsewhere_are_found_there_once_and_those_that_were_there_st
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"extra": 1}, "no exported call; give a file that `bundlewise ledger export` wrote"),
+        ({"extra": 1}, "this is not an exported call; give a file that `bundlewise ledger export` wrote"),
         ({"text": None}, "text must not be null; export the ledger again"),
         ({"text": "\ud800"}, r'text must not be "\\ud800"; export the ledger again'),
         ({"key": 3}, "key must not be 3"),
@@ -679,7 +679,7 @@ def test_a_damaged_line_is_named_by_file_and_number_and_nothing_is_taken_in(
     [
         ('{"key": "a", "te', "not JSON"),
         ("[1]", "list instead of an object"),
-        ("{}", "no exported call; give a file that `bundlewise ledger export` wrote"),
+        ("{}", "this is not an exported call; give a file that `bundlewise ledger export` wrote"),
     ],
 )
 def test_what_is_no_line_of_an_export_is_named_too(ledger: CallLedger, tmp_path: Path, line: str, message: str) -> None:

@@ -151,7 +151,7 @@ def test_a_ledger_that_cannot_be_written_is_refused_and_what_is_in_the_way_is_na
     locked_up(path, file, place)
     before = sorted(os.listdir(folder))
     named = folder if file == 0o666 else path
-    told = f"cannot use the ledger of calls {path}: {named} cannot be written by you; give yourself the right to that"
+    told = f"cannot use the ledger of calls {path}: {named} cannot be written by you; give yourself that permission"
     assert told_to_another(lambda: CallLedger(path)).startswith(told)
     assert sorted(os.listdir(folder)) == before
 
@@ -169,7 +169,7 @@ def test_the_file_of_a_ledger_that_cannot_be_used_is_named(folder: Path, end: st
 def test_a_folder_that_may_not_be_written_is_named_before_it_is_tried(folder: Path) -> None:
     folder.chmod(0o555)
     found = told_to_another(lambda: CallLedger(folder / "new" / "calls.sqlite"))
-    assert f": {folder} cannot be written by you; give yourself the right to that, or give another file" in found
+    assert f": {folder} cannot be written by you; give yourself that permission, or give another file" in found
 
 
 @pytest.mark.parametrize("writable", [True, False], ids=["to write", "to read"])
@@ -215,7 +215,9 @@ def locking(path: Path) -> sqlite3.Connection:
     return base
 
 
-LOCKED = "database is locked; another program holds it: end that, then the same command goes on, or give another file"
+LOCKED = (
+    "database is locked; another program uses it: end that program and run the same command again, or give another file"
+)
 
 
 def test_a_ledger_that_another_program_holds_is_told_before_the_first_call(
@@ -247,7 +249,7 @@ def test_an_answer_that_arrives_while_another_program_holds_the_ledger_is_saved_
         return Reply("paid for", "stop", 7, 2, 0.5, "faulty")
 
     saved = folder / "calls.sqlite.rescued.jsonl"
-    with pytest.raises(KnowledgeError, match=rf"{LOCKED}.*the answer that arrived is in {saved}; take it in with"):
+    with pytest.raises(KnowledgeError, match=rf"{LOCKED}.*the answer that arrived is in {saved}; import it with"):
         ledger.answer(CALLS[0], send, retry=retry)
     held[0].close()
     assert ledger.take_in(saved) == (1, 1)
@@ -264,7 +266,7 @@ def test_a_ledger_that_is_deleted_under_a_run_is_noticed_and_all_it_kept_is_save
             found.unlink()
         return Reply("x")
 
-    with pytest.raises(KnowledgeError, match="was moved or deleted while it was in use; 4 answers that this run kept"):
+    with pytest.raises(KnowledgeError, match="moved or deleted while it was in use; 4 answers of this run were saved"):
         ledger.answer(CALLS[3], send)
     again = CallLedger(folder / "calls.sqlite")
     again.take_in(folder / "calls.sqlite.rescued.jsonl")

@@ -47,9 +47,7 @@ def test_it_is_written_beside_the_ledger_and_the_message_says_how_it_comes_in(pl
     told = rescued(ledger, row(1))
     assert rescued(ledger, row(2, "x" * 100_000)) == told
     saved = f"{ledger}.rescued.jsonl"
-    assert (
-        f"the answer that arrived is in {saved}; take it in with `bundlewise ledger import '{saved}' --ledger" in told
-    )
+    assert f"the answer that arrived is in {saved}; import it with `bundlewise ledger import '{saved}' --ledger" in told
     assert [row_of(found, "") for found in read_rows(Path(saved))] == [row(1), row(2, "x" * 100_000)]
     assert CallLedger(ledger).take_in(Path(saved)) == (2, 2)
 

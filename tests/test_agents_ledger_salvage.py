@@ -149,7 +149,7 @@ def test_a_log_that_was_written_into_the_file_still_helps_where_the_file_is_lost
 @pytest.mark.parametrize("content", [b"", b"hello " * 1000, b"SQLite format 3\0" + b"\xff" * 20_000, bytes(9000)])
 def test_where_there_is_no_call_nothing_is_written(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(KnowledgeError, match=r"no call can be read from .*file; nothing was written"):
+    with pytest.raises(KnowledgeError, match=r"no call in .*file is readable, so nothing was written"):
         export_what_is_readable(tmp_path / "file", tmp_path / "calls.jsonl")
     assert os.listdir(tmp_path) == ["file"]
 
@@ -171,5 +171,5 @@ def test_a_ledger_in_utf_16_is_told(tmp_path: Path) -> None:
     base = sqlite3.connect(path := tmp_path / "calls.sqlite")
     base.executescript("PRAGMA encoding = 'UTF-16le'; CREATE TABLE calls (key)")
     base.close()
-    with pytest.raises(KnowledgeError, match="in UTF-16, of which nothing can be read around damage; try"):
+    with pytest.raises(KnowledgeError, match="in UTF-16, which cannot be read from a damaged file; try"):
         salvage(path)

@@ -138,11 +138,17 @@ def keep_at(path: Path, gate: Any, number: int) -> None:
             ["PRAGMA user_version = 2", "CREATE TABLE later (a)"],
             "was written by a newer bundlewise (format 2 of the ledger of calls, 1 is known); update bundlewise, or",
         ),
-        (["CREATE TABLE bookmarks (a)"], "is no ledger of calls but another database; give another file with --ledger"),
-        (["PRAGMA application_id = 77"], "is no ledger of calls but another database; give another file with --ledger"),
+        (
+            ["CREATE TABLE bookmarks (a)"],
+            "is not a ledger of calls but another database; give another file with --ledger",
+        ),
+        (
+            ["PRAGMA application_id = 77"],
+            "is not a ledger of calls but another database; give another file with --ledger",
+        ),
         (
             ["DROP TABLE claims", "CREATE TABLE claims (patient, sum)"],
-            "is no ledger of calls: its table claims has the columns patient, sum; give another file with --ledger",
+            "is not a ledger of calls: its table claims has the columns patient, sum; give another file with --ledger",
         ),
         (["ALTER TABLE calls ADD COLUMN rating"], "seconds, verdict, time, rating; give another file with --ledger"),
         (["ALTER TABLE calls RENAME COLUMN text TO answer"], "its table calls has the columns key, stage, subject"),
@@ -201,7 +207,7 @@ def test_a_damaged_ledger_is_refused_before_anything_is_paid_with_the_way_to_sav
     ledger.close()
     DAMAGES[damage](path)
     monkeypatch.setattr(schema, "CHECKED", checked)
-    told = r"`bundlewise ledger export FILE --what-is-readable --ledger '.*my calls\.sqlite'` saves what is left"
+    told = r"`bundlewise ledger export FILE --what-is-readable --ledger '.*my calls\.sqlite'` saves the readable calls"
     before = path.read_bytes()
     with pytest.raises(KnowledgeError, match=told):
         CallLedger(path, writable=writable)
@@ -214,14 +220,14 @@ SWALLOW = "CREATE TRIGGER evil BEFORE INSERT ON calls BEGIN SELECT raise(ignore)
 @pytest.mark.parametrize(
     ("statements", "told"),
     [
-        ([SWALLOW], "bundlewise has not made the trigger 'evil'"),
-        (["DROP TRIGGER kept", SWALLOW.replace("evil", "kept")], "bundlewise has not made the trigger 'kept'"),
-        ([SWALLOW.replace("evil", "sqliteXevil")], "bundlewise has not made the trigger 'sqliteXevil'"),
-        (["CREATE VIEW v AS SELECT * FROM calls"], "bundlewise has not made the view 'v'"),
-        (["CREATE UNIQUE INDEX i ON calls (model)"], "bundlewise has not made the index 'i'"),
+        ([SWALLOW], "another program made the trigger 'evil'"),
+        (["DROP TRIGGER kept", SWALLOW.replace("evil", "kept")], "another program made the trigger 'kept'"),
+        ([SWALLOW.replace("evil", "sqliteXevil")], "another program made the trigger 'sqliteXevil'"),
+        (["CREATE VIEW v AS SELECT * FROM calls"], "another program made the view 'v'"),
+        (["CREATE UNIQUE INDEX i ON calls (model)"], "another program made the index 'i'"),
         (
             ["CREATE TABLE c AS SELECT * FROM calls", "DROP TABLE calls", "ALTER TABLE c RENAME TO calls"],
-            "the table calls of the ledger of calls .* is not as bundlewise makes it",
+            "another program has changed the table calls of the ledger of calls",
         ),
     ],
 )

@@ -219,10 +219,10 @@ def test_no_call_is_made_that_could_pass_a_cap(bench: Bench, room: int) -> None:
     asker = bench.asker(caps=Caps(tokens=needed - 1 + room))
     if room:
         assert kinds(asker) == ["mouse", "pad"]
-        with pytest.raises(CapError, match=r"stopped before --max-tokens .* could be passed: 120 tokens spent"):
+        with pytest.raises(CapError, match=r"stopped before exceeding --max-tokens .*: 120 tokens spent"):
             kinds(asker, ["Other", "Things"])
     else:
-        with pytest.raises(CapError, match="0 tokens spent; the same command with a higher cap goes on"):
+        with pytest.raises(CapError, match="0 tokens spent; run the same command with a higher cap to continue"):
             kinds(asker)
     assert sum(bench.server.asked.values()) == room
 

@@ -58,7 +58,7 @@ def test_a_cap_is_used_but_for_a_call_and_never_passed(threads: int, caps: dict[
 def test_what_is_said_to_be_spent_is_what_was_spent() -> None:
     under = room(tokens=400 * 50)
     spend(under, 8)
-    with pytest.raises(CapError, match=rf"--max-tokens 20,000 could be passed: {under.tally.tokens:,} tokens spent"):
+    with pytest.raises(CapError, match=rf"before exceeding --max-tokens 20,000: {under.tally.tokens:,} tokens spent"):
         pay(under)
 
 

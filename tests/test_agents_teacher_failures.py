@@ -40,8 +40,7 @@ def test_reasons_that_differ_in_numbers_are_one_with_an_example_and_a_remedy() -
     with pytest.raises(StageError) as raised:
         heard(4, 4).require("think")
     assert str(raised.value).splitlines()[1:] == [
-        "  4 x refused (400): no such 0 (such as s0); "
-        "correct the model, its address or the options that it was asked with"
+        "  4 x refused (400): no such 0 (such as s0); correct the model, its address or the options"
     ]
 
 

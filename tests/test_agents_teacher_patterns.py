@@ -97,7 +97,7 @@ def test_large_orders_that_are_alike_are_bounded_in_number_and_time_and_what_is_
     found = mine(given, kinds_of(given), cut=told.append)
     assert process_time() - start < 10
     assert len(found) == max(FEWEST, PER_BUNDLE * count)
-    assert told[-1].endswith("best supported sets of kinds are kept; others that are frequent are left out")
+    assert told[-1].endswith("best supported sets of kinds are kept; other frequent sets are left out")
     assert {pattern.support for pattern in found} == {count}
 
 

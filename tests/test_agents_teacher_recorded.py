@@ -51,9 +51,9 @@ def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source_session": "t"}, "thought about 't' of the test split; only train may teach"),
-        ({"source_session": "v"}, "thought about 'v' of the validation split; only train may teach"),
-        ({"source_session": "x"}, "thought about 'x', which is not in the data"),
+        ({"source_session": "t"}, "the thought is about 't' of the test split; only train sessions may teach"),
+        ({"source_session": "v"}, "the thought is about 'v' of the validation split; only train sessions may teach"),
+        ({"source_session": "x"}, "the thought is about 'x', which is not in the data; add that session"),
         ({"source_session": ""}, "source_session must be text, got ''"),
         ({"source_session": None}, "source_session must be text, got None"),
         ({"item_kinds": ["mouse"]}, "1 item_kinds for the 2 products of 'a'"),
@@ -65,15 +65,15 @@ def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_
         ({"kind": None}, "kind must be rule or thought, got None"),
         ({"text": "\ud800"}, "not portable JSON"),
         ({"weight": float("nan")}, "not portable JSON"),
-        ({"bundlewise_pack": 2}, "this is a pack; take it in: bundlewise kb import KB"),
-        ({"id": "t1", "provenance": {}}, "a record of a pack without its manifest; export the pack again"),
+        ({"bundlewise_pack": 2}, "this is a pack; import it with: bundlewise kb import KB"),
+        ({"id": "t1", "provenance": {}}, "this is a record of a pack without its manifest; export the pack again"),
         ({"kind": "rule", "text": 7}, "text must be text, got 7"),
-        (RULE | {"together": None}, "a rule with a condition says together: true or false, got None"),
+        (RULE | {"together": None}, "a rule with a condition needs together: true or false, got None"),
         (RULE | {"condition": "mice"}, "condition: must be an object; correct it, or leave the condition out"),
         (RULE | {"condition": {"relation": "near"}}, "condition.relation: input should be 'any', 'same kind'"),
         (RULE | {"condition": {"least": 1}}, "condition.least: input should be greater than or equal to 2"),
         (RULE | {"condition": {"third": ["a"]}}, "condition.third: extra inputs are not permitted"),
-        (RULE | {"condition": {"first": [" "]}}, "the condition holds for all products; say for which ones"),
+        (RULE | {"condition": {"first": [" "]}}, "the condition holds for all products; restrict it, or leave it out"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -90,14 +90,16 @@ def test_a_rule_that_says_for_which_products_it_speaks_can_be_tested(tmp_path: P
 
 
 def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gpt\.jsonl: empty; give a file with a rule or a thought a line"):
+    with pytest.raises(
+        DataError, match=r"gpt\.jsonl: the file is empty; give a file with one rule or thought per line"
+    ):
         teacher(tmp_path)
 
 
 def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"text": "Other words,"})
     assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"))
-    assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about its source a too")]
+    assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about the same session a")]
 
 
 def test_a_thought_about_a_session_without_bundles_teaches_nothing_and_is_told(tmp_path: Path) -> None:
@@ -125,12 +127,12 @@ def test_a_rule_teaches_about_sessions_of_its_own_domain(
     sessions = [session(name or "s", ["Mug", "Tea"], ((0, 1),), domain=name) for name in domains]
     found = RecordedTeacher(tmp_path / "gpt.jsonl", sessions)
     assert [rule.text for rule in found.formalise([], [])] == (["So.", "Any."] if is_taught else ["Any."])
-    refused = [] if is_taught else [RefusedKnowledge("So.", "its domain food is not that of the sessions, shop")]
+    refused = [] if is_taught else [RefusedKnowledge("So.", "its domain food is not a domain of the sessions, shop")]
     assert found.refused == refused
 
 
 def test_a_recording_of_which_nothing_can_be_taught_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing of it can be taught: its source c has no annotated bundles; give the"):
+    with pytest.raises(DataError, match="no record fits the data: its source c has no annotated bundles; give the"):
         teacher(tmp_path, THOUGHT | {"source_session": "c"})
 
 

@@ -224,7 +224,7 @@ def test_difficulty_without_scores_is_the_gjs_of_word_overlap_clusters() -> None
         ({"sampler": "best"}, "no sampler 'best'; choose from random, length, diversity, difficulty"),
         ({"sampler": "best", "ratio": 1.0}, "no sampler 'best'"),
         ({"sampler": "diversity"}, "'diversity' has no embedder; give one, or choose another sampler"),
-        ({"sampler": "difficulty", "scores": [0.1]}, "got 1 for 40; score these very ones"),
+        ({"sampler": "difficulty", "scores": [0.1]}, "got 1 for 40; score these sessions"),
         ({"sampler": "difficulty", "scores": []}, "got 0 for 40"),
     ],
     ids=str,

@@ -226,4 +226,4 @@ def test_a_closed_pipe_that_is_not_stdout_is_told(call: Call, monkeypatch: pytes
 
     monkeypatch.setattr("bundlewise.commands.doctor.command.callback", fail)
     code, _, err = call("doctor")
-    assert code == 1 and "pack.jsonl has no reader any more" in err
+    assert code == 1 and "pack.jsonl was closed by its reader" in err

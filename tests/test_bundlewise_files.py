@@ -80,7 +80,7 @@ def test_rows_are_read_back_as_they_were_written(tmp_path_factory: pytest.TempPa
         (b'{"a": 1}\nnot json\n', r":2: not JSON"),
         (b'{"a": 1}\n[1]\n', r":2: list instead of an object"),
         (b'{"a": 1}\n\n{"b": 2}\nx\n', r":4: not JSON"),
-        (b'{"a": 1}\n{"b": {"c": 1, "d": 2, "c": 3}}\n', r":2: the key 'c' stands twice in one object; keep one"),
+        (b'{"a": 1}\n{"b": {"c": 1, "d": 2, "c": 3}}\n', r":2: the key 'c' occurs twice in one object; keep one"),
         (b'{"a": "\xff"}\n', r"not UTF-8 at byte 7"),
         (b'{"a": ' + b"1" * 5000 + b"}", r":1: not JSON"),
         (b'{"a": ' + b"[" * 200_000, r":1: not JSON"),

@@ -78,7 +78,7 @@ def test_options_may_follow_the_titles_and_keep_their_values(run: Run, tiny_stud
 def test_a_mistyped_option_is_told_of_and_how_to_write_a_text(run: Run) -> None:
     code, _, err = run("generate", "--items", "--limt", "Lamp")
     assert code == 2 and "No such option '--limt'" in err and "--limit" in err
-    assert "Put a text that begins with - after --, behind all options." in err
+    assert "Put a text that begins with - after all options and after --." in err
 
 
 def test_what_stands_behind_two_dashes_is_never_an_option(run: Run, tiny_student: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_stands_behind_two_dashes_is_never_an_option(run: Run, tiny_student
 def test_help_is_still_help(run: Run) -> None:
     for word in ("-h", "--help"):
         code, out, _ = run("generate", "--items", word)
-        assert code == 0 and "after --, behind all options" in out
+        assert code == 0 and "after all options and after --" in out
 
 
 def test_every_command_that_takes_titles_takes_such_ones() -> None:

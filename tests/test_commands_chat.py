@@ -119,7 +119,7 @@ def test_a_stopped_turn_ends_before_the_place_of_its_thread_is_closed(
     ("more", "code", "said"),
     [
         (["--catalogue", "none.csv"], 2, "no catalogue none.csv"),
-        (["--chat-model", "gpt"], 2, "'gpt' is no model on a server"),
+        (["--chat-model", "gpt"], 2, "'gpt' is not a model on a server"),
         (["--kb", "nowhere"], 2, "nowhere"),
         (["--patterns", "3"], 2, "--patterns needs a knowledge base"),
         (["--threads", "."], 1, "cannot keep threads in"),

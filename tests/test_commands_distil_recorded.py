@@ -101,7 +101,10 @@ def test_what_is_refused_is_left_out_and_told_with_its_reason(distil: Distil) ->
     code, out, err = distil("gpt.jsonl")
     assert (code, out) == (0, "     1 thoughts\n")
     assert "     1 refused: the text has 1201 characters, more than 1200: xxx" in err
-    assert "refused: its domain food is not that of the sessions, electronics: A sleeve joins the bag it fits.\n" in err
+    assert (
+        "refused: its domain food is not a domain of the sessions, electronics: A sleeve joins the bag it fits.\n"
+        in err
+    )
     assert "refused: it speaks of product 4 of 3: \\u001b[2J Item 4. Nested protection belongs together.\n" in err
     told = json.loads(distil("gpt.jsonl", "--kb", "kb", "--json")[1])
     whole = [each for each in told["refusals"] if each["what"] == "record"]
@@ -141,8 +144,11 @@ def test_the_same_domain_is_replaced_and_what_was_retired_stays_retired(distil: 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (THOUGHT | {"source_session": "held"}, "thought about 'held' of the test split; only train may teach"),
-        (THOUGHT | {"source_session": "x"}, "thought about 'x', which is not in the data; give the data it is about"),
+        (
+            THOUGHT | {"source_session": "held"},
+            "the thought is about 'held' of the test split; only train sessions may teach",
+        ),
+        (THOUGHT | {"source_session": "x"}, "the thought is about 'x', which is not in the data; add that session"),
         ({"kind": "pattern"}, "kind must be rule or thought, got 'pattern'"),
     ],
 )
@@ -163,15 +169,15 @@ def test_a_session_that_the_knowledge_base_knows_as_a_test_session_teaches_nothi
 @pytest.mark.parametrize("options", [(), ("--salvage",)])
 def test_each_door_names_the_other(distil: Distil, kb: Call, options: tuple[str, ...]) -> None:
     code, out, err = kb("import", "kb", record_to("gpt.jsonl", RULE, THOUGHT), *options)
-    assert (code, out) == (2, "") and "gpt.jsonl is no pack but what a language model wrote" in err
+    assert (code, out) == (2, "") and "gpt.jsonl is a recording of a language model, not a pack" in err
     assert "bundlewise distil --teacher recorded:gpt.jsonl --data SESSIONS --kb KB" in err
     fill(Path("other"))
     kb("export", "other", "-o", "a.jsonl")
     code, _, err = distil("a.jsonl")
-    assert code == 1 and "a.jsonl:1: this is a pack; take it in: bundlewise kb import KB a.jsonl" in err
+    assert code == 1 and "a.jsonl:1: this is a pack; import it with: bundlewise kb import KB a.jsonl" in err
     record_to("headless.jsonl", *read_rows(Path("a.jsonl"))[1:])
     assert (
-        "headless.jsonl:1: a record of a pack without its manifest; export the pack again"
+        "headless.jsonl:1: this is a record of a pack without its manifest; export the pack again"
         in distil("headless.jsonl")[2]
     )
     assert "headless.jsonl:1: no manifest" in kb("import", "kb", "headless.jsonl", *options)[2]

@@ -128,7 +128,7 @@ def test_more_layers_than_the_student_has_are_a_usage_error(finetune: Finetune) 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--mode", "icl+sft"), "mode icl+sft does not fit what was given, which makes sft: add --kb"),
+        (("--mode", "icl+sft"), "mode icl+sft does not match the given options, which make mode sft: add --kb"),
         (("--mode", "plain"), "Invalid value for '--mode'"),
         (("--preset", "huge"), "Invalid value for '--preset'"),
         (("--four-bit",), "four bits need a GPU"),

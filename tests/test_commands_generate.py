@@ -168,8 +168,8 @@ def test_the_labels_form_answers_too_or_says_why_not(generate: Generate, data: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--mode", "sft"), "mode sft does not fit what was given, which makes plain: add --adapter"),
-        (("--mode", "icl+sft"), "which makes plain: add --kb and add --adapter"),
+        (("--mode", "sft"), "mode sft does not match the given options, which make mode plain: add --adapter"),
+        (("--mode", "icl+sft"), "which make mode plain: add --kb and add --adapter"),
     ],
 )
 def test_a_mode_that_was_not_given_its_means_is_refused(
@@ -182,7 +182,7 @@ def test_a_mode_that_was_not_given_its_means_is_refused(
 def test_the_mode_an_adapter_makes_is_accepted(generate: Generate, adapter: Path) -> None:
     assert generate("--items", *TITLES, "--adapter", adapter, "--mode", "sft")[0] == 0
     code, _, err = generate("--items", *TITLES, "--adapter", adapter, "--mode", "plain")
-    assert code == 2 and "which makes sft: leave out --adapter" in err
+    assert code == 2 and "which make mode sft: leave out --adapter" in err
 
 
 def test_a_title_that_is_too_long_is_refused_with_its_length(generate: Generate) -> None:

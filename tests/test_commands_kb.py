@@ -66,7 +66,7 @@ NONE = "no knowledge base in nowhere; make one: bundlewise distil"
         (["recover", "kb"], 2, "nothing to recover: the database of kb is sound"),
         (["recover", "nowhere"], 2, "no vectors in nowhere to recover from"),
         (["report", "kb", "-o", "folder"], 2, "'folder' is a directory"),
-        (["stats", "http://"], 2, "http:// is no address of a server"),
+        (["stats", "http://"], 2, "http:// is not a server address"),
         (["nothing"], 2, "No such command 'nothing'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -135,7 +135,7 @@ def test_explain_of_a_training_session_refuses_what_the_session_taught(call: Cal
     write_sessions(tmp_path / "data.jsonl", [DESK])
     _, out, _ = call("explain", "kb", "--data", "data.jsonl", "--session", "desk")
     after = out[out.index(DESK_THOUGHT.id) :].splitlines()[1]
-    assert after.strip() == "it comes from this very session"
+    assert after.strip() == "it comes from this session"
     kept = [row.split()[-1] for row in out.splitlines() if " kept " in row]
     assert TRIP_THOUGHT.id in kept and DESK_THOUGHT.id not in kept
 

@@ -132,7 +132,11 @@ def test_an_export_holds_no_key_and_no_address(
         (["export", "calls.jsonl"], 2, "no ledger bundlewise-calls.sqlite; name it with --ledger"),
         (["import", "calls.jsonl"], 2, "no file calls.jsonl; check the path"),
         (["import", "damaged.jsonl"], 1, "damaged.jsonl:2: not JSON"),
-        (["import", "foreign.jsonl"], 1, "foreign.jsonl:1: no exported call; give a file that `bundlewise ledger"),
+        (
+            ["import", "foreign.jsonl"],
+            1,
+            "foreign.jsonl:1: this is not an exported call; give a file that `bundlewise ledger",
+        ),
         (["show", "--ledger", "damaged.jsonl"], 1, "cannot use the ledger of calls damaged.jsonl: file is not a"),
     ],
 )
@@ -248,7 +252,7 @@ def test_what_is_readable_of_a_damaged_ledger_is_written_and_taken_in_elsewhere(
     code, out, err = run("show")
     assert (code, out) == (1, "")
     remedy = "bundlewise ledger export FILE --what-is-readable --ledger bundlewise-calls.sqlite"
-    assert f"`{remedy}` saves what is left, for a new ledger" in err
+    assert f"`{remedy}` saves the readable calls" in err
     assert run("export", "calls.jsonl")[0] == 1 and not ledger.with_name("calls.jsonl").exists()
     code, out, err = run("export", "calls.jsonl", "--what-is-readable")
     read, lost = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+(?= calls| more)", out))

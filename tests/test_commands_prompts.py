@@ -147,7 +147,7 @@ def test_a_part_of_ones_own_without_front_matter_is_shown_in_what_includes_it(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "foot.jinja").write_text("Choose.", encoding="utf-8")
     code, _, err = call("--prompts", "mine", "prompts", verb, "foot")
-    assert code == 2 and "mine/foot.jinja is a part, and what it is given is not known; give it front matter" in err
+    assert code == 2 and "mine/foot.jinja is a part, and its variables are not known; give it front matter" in err
 
 
 def test_show_prints_the_file_and_vars_what_it_may_use(call: Call) -> None:

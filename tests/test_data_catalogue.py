@@ -99,7 +99,7 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.csv", "id,name\na,b\n", "line 1: no column 'title' among id, name"),
         ("c.csv", "id,title\na,Mouse\nb\n", "line 3: 1 fields under 2 columns"),
         ("c.csv", "id,title\na,Red, small\n", "line 2: 3 fields under 2 columns; put fields that hold ','"),
-        ("c.csv", "id,title\na,Mouse\na,Pad\n", "line 3: id 'a' stands already in line 2"),
+        ("c.csv", "id,title\na,Mouse\na,Pad\n", "line 3: id 'a' is already in line 2"),
         ("c.csv", "id,title\n,Mouse\n", "line 2: id is empty"),
         ("c.csv", "id,title\na,  \n", "line 2: title is empty"),
         ("c.csv", f"id,title\na,{'x' * 1001}\n", "line 2: title has 1,001 characters; shorten it to 1,000 or fewer"),
@@ -107,7 +107,7 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.csv", "id,title,price\na,Mouse,-3\n", "line 2: price is '-3'"),
         ("c.csv", 'id,title\na,Pad\nb,"Mouse\n', "line 3: "),
         ("c.csv", "sep=;\nid;title\na;Mouse;x\n", "line 3: 3 fields under 2 columns"),
-        ("c.jsonl", '{"id": "a", "title": "x", "id": "b"}\n', "line 1: the key 'id' stands twice in one object"),
+        ("c.jsonl", '{"id": "a", "title": "x", "id": "b"}\n', "line 1: the key 'id' occurs twice in one object"),
         ("c.csv", b"id,title\na,Pad\nb,M\xe4use\n", "line 3: not UTF-8 at byte 18"),
         ("c.jsonl", '{"id": "a", "title": "x"}\nnope\n', "line 2: not JSON"),
         ("c.jsonl", "[1]\n", "line 1: list instead of an object"),
@@ -117,7 +117,7 @@ def test_starter_domains_are_catalogues() -> None:
         ("c.jsonl", '{"id": "a", "title": "x", "price": NaN}\n', "line 1: price is 'nan'"),
         ("c.jsonl", '{"id": "a", "title": "x", "category": 3}\n', "line 1: category is '3'"),
         ("c.jsonl", f'{{"id": "a", "title": "{"x" * 3000}"}}\n', "title has 3,000 characters"),
-        ("c.parquet", "no parquet", "no Parquet file"),
+        ("c.parquet", "no parquet", "not a Parquet file"),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_the_remedy(

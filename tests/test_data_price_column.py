@@ -94,7 +94,7 @@ def test_a_product_whose_price_cannot_be_read_has_none_and_it_is_told(tmp_path: 
 def test_a_column_of_which_most_is_no_price_is_an_error_with_row_value_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         read(tmp_path, "5.00", "cheap", "dear", "")
-    said = "c.csv, line 3: price is 'cheap'; 2 of 3 prices are none; write a number like 12.99, or leave it empty"
+    said = "c.csv, line 3: price is 'cheap'; 2 of 3prices cannot be read; write a number like 12.99, or leave it empty"
     assert str(refused.value).endswith(said)
 
 
@@ -109,7 +109,7 @@ def test_the_dollars_of_two_countries_are_two_currencies(tmp_path: Path) -> None
 
 def test_the_price_of_a_measure_is_told(tmp_path: Path) -> None:
     found, (told,) = read(tmp_path, "12,99 €/kg", "3,99 €")
-    assert found == [12.99, 3.99] and told.startswith("1 price of a measure, as of a kilogram: '12,99 €/kg' (line 2)")
+    assert found == [12.99, 3.99] and told.startswith("1 price per unit, as per kilogram: '12,99 €/kg' (line 2)")
 
 
 @pytest.mark.parametrize("price", [True, -5, [5], {"amount": 5}])

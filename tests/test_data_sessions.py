@@ -56,7 +56,7 @@ BAD_SESSIONS = {
     "items of a wrong type": (GOOD | {"items": "kite"}, 'items must be a list in [ ], got "kite"'),
     "item of a wrong type": (GOOD | {"items": ["kite"]}, 'items[0] must be an object in { }, got "kite"'),
     "missing title": (GOOD | {"items": [{"id": "a"}]}, "items[0].title is missing; add it"),
-    "misspelt field": (with_item(titel="Kite"), "items[3].titel is no field of a session; remove or rename"),
+    "misspelt field": (with_item(titel="Kite"), "items[3].titel is not a field of a session; remove or rename"),
     "numeric title": (with_item(title=7), "items[3].title must be a text in double quotes, got 7"),
     "empty title": (with_item(title="  "), "items[3].title is empty; write the product's title"),
     "long title": (
@@ -64,7 +64,7 @@ BAD_SESSIONS = {
         "items[3].title has 1,001 characters; shorten it to 1,000 or fewer",
     ),
     "empty item id": (with_item(id=""), "items[3].id is empty; give every product an id"),
-    "duplicate item id": (with_item(id="a"), 'item id "a" occurs 2 times; list a product once'),
+    "duplicate item id": (with_item(id="a"), 'item id "a" occurs 2 times; list each product once'),
     "negative price": (with_item(price=-1), "items[3].price must be a number of at least 0, got -1.0"),
     "price that is not a number": (
         with_item(price=float("nan")),
@@ -95,8 +95,8 @@ def test_a_bad_session_is_refused_with_file_line_and_remedy(file: Path, row: dic
 
 
 BAD_FILES = {
-    "empty file": (b"", ": holds no sessions; write one JSON object a line"),
-    "blank lines": (b"\n \n", ": holds no sessions; write one JSON object a line"),
+    "empty file": (b"", ": holds no sessions; write one JSON object per line"),
+    "blank lines": (b"\n \n", ": holds no sessions; write one JSON object per line"),
     "broken JSON": (b'{"session_id": \n', ", line 1: not valid JSON (EOF while parsing"),
     "a JSON list": (b"[]\n", ", line 1: a line must be an object in { }, got []"),
     "deep nesting": (
@@ -117,13 +117,13 @@ BAD_FILES = {
     ),
     "a key twice": (
         lines(GOOD).replace(b'"split": "train"', b'"split": "validation", "split": "test"'),
-        ", line 1: the key 'split' stands twice in one object; keep one of them",
+        ", line 1: the key 'split' occurs twice in one object; keep one of them",
     ),
     "a key twice in an item": (
         lines(GOOD).replace(b'"title": "Ball"', b'"title": "Ball", "title": "Bat"'),
-        ", line 1: the key 'title' stands twice in one object; keep one of them",
+        ", line 1: the key 'title' occurs twice in one object; keep one of them",
     ),
-    "an id twice": (lines(GOOD, GOOD), ', line 2: session_id "s-1" stands already in line 1; make it unique'),
+    "an id twice": (lines(GOOD, GOOD), ', line 2: session_id "s-1" is already in line 1; make it unique'),
 }
 
 
@@ -140,7 +140,7 @@ def test_a_line_of_50_megabytes_is_refused_without_being_read(file: Path, start:
     with file.open("wb") as stream:
         stream.write(start)
         stream.truncate(50_000_000)
-    with pytest.raises(DataError, match="line 1: longer than 10,000,000 bytes; write one session a line"):
+    with pytest.raises(DataError, match="line 1: longer than 10,000,000 bytes; write one session per line"):
         read_sessions(file)
 
 

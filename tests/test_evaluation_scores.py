@@ -80,7 +80,7 @@ def answer(*bundles: dict[str, object], session_id: object = "b") -> dict[str, o
         (answer({"item_ids": ["b1", "a1"]}), "no item 'a1' in session 'b'"),
         (answer({"items": [1], "item_ids": ["b2"]}), "name different products"),
         (answer(session_id="z"), "session 'z' is not among the 2 to score; check --data"),
-        (answer(session_id="a"), "session 'a' stands twice"),
+        (answer(session_id="a"), "session 'a' occurs twice"),
     ],
 )
 def test_a_bad_line_is_named_with_its_fault(tmp_path: Path, line: object, message: str) -> None:
@@ -92,7 +92,7 @@ def test_a_bad_line_is_named_with_its_fault(tmp_path: Path, line: object, messag
 def test_a_line_that_names_a_key_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
     path.write_text('\ufeff\n{"session_id": "a", "bundles": [], "bundles": []}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"line 2: the key 'bundles' stands twice in one object; keep one of them"):
+    with pytest.raises(DataError, match=r"line 2: the key 'bundles' occurs twice in one object; keep one of them"):
         read_predictions(path, SESSIONS)
 
 

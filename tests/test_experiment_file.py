@@ -151,7 +151,7 @@ def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
         ),
         (
             {"teachers": [{"name": "t", "endpoint": "gpt"}]},
-            "teacher 't': 'gpt' is no model on a server; write openai:MODEL",
+            "teacher 't': 'gpt' is not a model on a server; write openai:MODEL",
         ),
         (
             {"teachers": [{"name": "t", "endpoint": "openai:m@h:1"}]},
@@ -210,8 +210,8 @@ def test_a_wrong_setting_of_all_cells_is_named_too(tmp_path: Path) -> None:
         (b"\xff\xfe\xfa", "line 1: not UTF-8 at byte 2; save the file"),
         (b"name: x\nfrom: 2024-13-45", "line 1: not YAML .month must be in 1..12.; write"),
         (b"name: x\nask: \x00", "line 2: holds a control character; write"),
-        (b"split: validation\nname: a\nsplit: test", "line 3: 'split' stands twice, in line 1 and in line 3; keep one"),
-        (b"grid:\n  k: [1]\n  'k': [2]", "line 3: 'k' stands twice, in line 2 and in line 3; keep one"),
+        (b"split: validation\nname: a\nsplit: test", "line 3: 'split' occurs twice, in line 1 and in line 3; keep one"),
+        (b"grid:\n  k: [1]\n  'k': [2]", "line 3: 'k' occurs twice, in line 2 and in line 3; keep one"),
         (b"- a", "holds list instead of settings"),
         (b"", "NoneType"),
     ],

@@ -295,7 +295,7 @@ def test_what_opens_a_text_is_sent_where_the_tokenizer_does_not_put_it_there(
     tiny = manifest.model_copy(update={"base": str(tiny_student)})
     assert opening_of(adapter, tiny) == opening, "an adapter's is that of its base"
     away = manifest.model_copy(update={"base": "smollm2-9000"})
-    with pytest.raises(ModelError, match=r"the texts of .* begin is not known, its base is not here; give --adapter"):
+    with pytest.raises(ModelError, match=r"the texts of .* begin: its base is not on this machine; give --adapter"):
         opening_of(adapter, away)
 
 

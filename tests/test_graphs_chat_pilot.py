@@ -139,7 +139,7 @@ def test_an_endpoint_that_fails_after_the_first_round_keeps_what_was_done(talk: 
 
 def test_prose_without_calls_is_not_shown(talk: Talk) -> None:
     _, _, events = talk("who are you?", {"role": "assistant", "content": "I am root. Key: sk-secret"})
-    assert "root" not in said(events) and "sk-secret" not in said(events) and "could not follow" in said(events)
+    assert "root" not in said(events) and "sk-secret" not in said(events) and "did not understand" in said(events)
 
 
 def test_instructions_in_titles_reach_the_model_as_data_between_quotes(talk: Talk) -> None:

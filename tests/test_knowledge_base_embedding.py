@@ -173,9 +173,9 @@ def test_a_folder_is_named_from_the_root(random_bert: Path, monkeypatch: pytest.
         ("word2vec", "no embedder called 'word2vec'; choose minilm, "),
         ("", "no embedder called ''; choose minilm, "),
         ("openai:", "openai: names no model; write openai:MODEL or openai:MODEL@http"),
-        ("smollm2-135m", "smollm2-135m is a student, no embedder; choose minilm"),
-        ("openai:m@http://", "http:// is no address; give one like"),
-        ("openai:m@http://h:port/v1", "http://h:port/v1 is no address; give one like"),
+        ("smollm2-135m", "smollm2-135m is a student, not an embedder; choose minilm"),
+        ("openai:m@http://", "http:// is not an address; give one like"),
+        ("openai:m@http://h:port/v1", "http://h:port/v1 is not an address; give one like"),
         ("openai:m@http://sk-1@host/v1", "the address at host holds more than a path; put the key into OPENAI_API_KEY"),
         ("openai:m@https://host/v1?key=sk-1", "the address at host holds more than a path"),
     ],
@@ -189,7 +189,7 @@ def test_what_means_no_embedder_is_a_usage_error_with_the_choices(spec: str, rea
 def test_a_model_that_does_not_say_how_it_pools_is_refused(bert: Path) -> None:
     (bert / "modules.json").unlink()
     with pytest.raises(
-        UsageError, match=r"bert holds no modules\.json, so it is no sentence-transformers model; choose"
+        UsageError, match=r"bert holds no modules\.json, so it is not a sentence-transformers model; choose"
     ):
         Embedder.named(str(bert))
 

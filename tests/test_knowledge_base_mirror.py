@@ -135,7 +135,7 @@ def test_who_has_not_seen_the_last_change_is_refused_and_told_to_run_again(team:
     machine("first")
     mine = record("rule", "of the first")
     for act in (lambda: stale.change(Change("mine", [mine])), stale.undo):
-        with pytest.raises(KnowledgeError, match=r"somebody else has changed the knowledge base at .*; run again"):
+        with pytest.raises(KnowledgeError, match=r"another machine has changed the knowledge base at .*; run again"):
             act()
     opened(team).change(Change("mine", [mine]))
     machine("second")

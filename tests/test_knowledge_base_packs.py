@@ -106,7 +106,7 @@ def test_line_ends_of_another_system_change_nothing(pack: Path) -> None:
 
 
 def test_what_is_said_of_a_pack_cannot_overrule_its_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a manifest says by itself what sessions is; give it another name"):
+    with pytest.raises(ValueError, match="a manifest has a field sessions already; give yours another name"):
         write_pack(tmp_path / "a.pack", [], [], {"sessions": []})
 
 
@@ -163,7 +163,7 @@ AGAIN = "; fetch or export the pack again"
         ),
         (
             {"records": 7},
-            "PACK:1: 7 records are promised and 0 are here" + AGAIN,
+            "PACK:1: 7 records are announced and 0 are here" + AGAIN,
         ),
         (
             {"teachers": ["another"]},
@@ -248,16 +248,16 @@ def test_a_changed_line_is_named_and_the_others_are_salvaged(
 @pytest.mark.parametrize(
     ("edit", "message", "left"),
     [
-        (lambda rows: rows[:-1], "PACK:1: 3 records are promised and 2 are here", 2),
-        (lambda rows: [*rows[:2], b"\n", *rows[3:]], "PACK:1: 3 records are promised and 2 are here", 2),
-        (lambda rows: [*rows, b"\n", b"x\n"], "PACK:1: 3 records are promised and 4 are here\nPACK:6: not JSON", 3),
+        (lambda rows: rows[:-1], "PACK:1: 3 records are announced and 2 are here", 2),
+        (lambda rows: [*rows[:2], b"\n", *rows[3:]], "PACK:1: 3 records are announced and 2 are here", 2),
+        (lambda rows: [*rows, b"\n", b"x\n"], "PACK:1: 3 records are announced and 4 are here\nPACK:6: not JSON", 3),
         (
             lambda rows: [*rows[:3], rows[3].replace(b'"domain"', b'"gain": 1, "gain": 2, "domain"', 1)],
-            "PACK:4: the key 'gain' stands twice in one object",
+            "PACK:4: the key 'gain' occurs twice in one object",
             2,
         ),
-        (lambda rows: [*rows, rows[1]], "PACK:1: 3 records are promised and 4 are here\nPACK:5: its id stands", 3),
-        (lambda rows: [*rows[:3], rows[1]], "PACK:4: its id stands already in line 2", 2),
+        (lambda rows: [*rows, rows[1]], "PACK:1: 3 records are announced and 4 are here\nPACK:5: its id is already", 3),
+        (lambda rows: [*rows[:3], rows[1]], "PACK:4: its id is already in line 2", 2),
         (lambda rows: [rows[0], rows[2], rows[1], rows[3]], "PACK:1: the checksum does not fit, though", 3),
         (lambda rows: [*rows[:3], rows[3][:50]], "PACK:4: not JSON", 2),
         (lambda rows: [*rows[:3], b"\xff\xfe\n"], "PACK:4: not UTF-8 (invalid start byte)", 2),
@@ -293,7 +293,7 @@ def test_what_editors_do_to_a_pack_changes_nothing_of_it(
 def test_a_manifest_that_names_a_key_twice_is_refused(pack: Path) -> None:
     first, *rest = lines(pack)
     pack.write_bytes(b"".join([first.replace(b'"records": 3', b'"records": 3, "records": 3'), *rest]))
-    assert refusal(pack).startswith("PACK:1: the manifest is not portable JSON (the key 'records' stands twice")
+    assert refusal(pack).startswith("PACK:1: the manifest is not portable JSON (the key 'records' occurs twice")
 
 
 def test_five_faults_are_named_and_the_others_counted(tmp_path: Path) -> None:

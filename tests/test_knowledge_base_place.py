@@ -56,7 +56,7 @@ def test_the_database_of_a_server_is_in_the_cache_one_a_name(tmp_path: Path, mon
     ],
 )
 def test_what_is_no_address_of_a_server_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no address of a server; give http://HOST:PORT or http://HOST:PORT/NAME"):
+    with pytest.raises(UsageError, match=r"is not a server address; give http://HOST:PORT or http://HOST:PORT/NAME"):
         Place(text).client(1)
 
 

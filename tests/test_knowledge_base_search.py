@@ -68,7 +68,7 @@ def test_records_are_found_by_words_of_any_script(tmp_path: Path, said: str, tex
 @pytest.mark.parametrize("search", ["dense", "lexical", "hybrid"])
 def test_a_text_that_is_too_long_is_refused_with_its_length(store: KnowledgeStore, search: Search) -> None:
     assert find(store, "mouse " * 666, search=search)
-    with pytest.raises(UsageError, match="the search has 4,002 characters; say it in 4,000"):
+    with pytest.raises(UsageError, match="the search has 4,002 characters; shorten it to 4,000"):
         find(store, "mouse " * 667, search=search)
 
 

@@ -176,7 +176,7 @@ def test_only_training_sessions_teach(store: KnowledgeStore, split: str, field: 
 @pytest.mark.parametrize("change", [{"split": "test"}, {"items": "2" * 16}])
 def test_a_session_that_is_known_as_something_else_is_refused(store: KnowledgeStore, change: dict[str, str]) -> None:
     store.change(Change("sessions", sessions=[TRAIN]))
-    with pytest.raises(KnowledgeError, match=r"session s1 is .* in what is to come, and train .*use another knowledge"):
+    with pytest.raises(KnowledgeError, match=r"session s1 is .* in the new data, and train .*use another knowledge"):
         store.change(Change("import", RULES[:1], sessions=[TRAIN.model_copy(update=change)]))
     assert store.records.sessions() == [TRAIN]
 

@@ -130,9 +130,9 @@ def put_back(store: KnowledgeStore) -> None:
 
 FAULTS: dict[str, tuple[Callable[[KnowledgeStore], object], str]] = {
     "a vector gone": (lambda s: collection(s).delete(ids=[RULES[0].id]), f"{RULES[0].id} has no vector"),
-    "a vector replaced": (replace_vector, f"{RULES[0].id} has a vector that its text does not give"),
-    "a vector too many": (add_vector, "which is no record"),
-    "a retired record found": (put_back, f"{OFF.id} is not what its vector was made of"),
+    "a vector replaced": (replace_vector, f"{RULES[0].id} has a vector that does not fit its text"),
+    "a vector too many": (add_vector, "but there is no such record"),
+    "a retired record found": (put_back, f"{OFF.id} changed after its vector was made"),
     "a text edited": (lambda s: edit(s, "phone", "phones"), f"{RULES[0].id}: its id {RULES[0].id} is not that of its"),
     "a number edited": (lambda s: edit(s, '"support":1', '"support":7'), "the digest is not that of the records"),
     "a record cut off": (lambda s: edit(s, "}", ""), "a Knowledge in it is damaged"),
@@ -146,13 +146,13 @@ FAULTS: dict[str, tuple[Callable[[KnowledgeStore], object], str]] = {
     ),
     "a row of the database gone": (
         lambda s: s.database.db.execute("DELETE FROM records WHERE id = ?", (RULES[0].id,)),
-        f"there is a vector of {RULES[0].id}, which is no record",
+        f"there is a vector of {RULES[0].id}, but there is no such record",
     ),
     "a change that has not arrived": (
         lambda s: s.database.change(Change("more", [record("rule", "new")])),
         "a change has not reached the vectors",
     ),
-    "vectors of nobody": (lambda s: (s.folder / "index-9").mkdir(), "index-9 is used by nobody; delete it"),
+    "vectors of nobody": (lambda s: (s.folder / "index-9").mkdir(), "index-9 is unused; delete it"),
 }
 
 

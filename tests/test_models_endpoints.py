@@ -139,7 +139,7 @@ def test_a_name_that_means_no_server_is_its_own_model() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gpt-4.1", "'gpt-4.1' is no model on a server; write openai:MODEL or openai:MODEL@http"),
+        ("gpt-4.1", "'gpt-4.1' is not a model on a server; write openai:MODEL or openai:MODEL@http"),
         ("openai:", "openai: names no model; write openai:MODEL"),
         ("openai:@http://h/v1", "openai:@http://h/v1 names no model"),
         ("openai:m@", "the address in openai:m@ does not begin with http:// or https://; write openai:MODEL"),
@@ -148,22 +148,22 @@ def test_a_name_that_means_no_server_is_its_own_model() -> None:
         ("openai:m@http://h/v1@http://i/v1", "holds an address in the model's name"),
         ("openai:m@me:sk-1@h/v1", r"the address in openai:m@\*\*\*@h/v1 does not begin"),
         ("openai:m@http://me:sk-1@h/v1", "the address at h holds more than a path; put the key into OPENAI_API_KEY"),
-        ("openai:m@http://me:sk-1/2@h/v1", r"http://\*\*\*@h/v1 is no address"),
+        ("openai:m@http://me:sk-1/2@h/v1", r"http://\*\*\*@h/v1 is not an address"),
         ("openai:m@http://me:80/sk-1@h/v1", "the address at me holds more than a path"),
         ("openai:m@http://@h/v1", "the address at h holds more than a path"),
         ("openai:m@http://h/v1?key=sk-1", "the address at h holds more than a path"),
         ("openai:m@http://h/v1#sk-1", "the address at h holds more than a path"),
-        ("openai:m@http://h:0/v1", "http://h:0/v1 is no address; give one like http://127.0.0.1:8080/v1"),
-        ("openai:m@http://h:99999/v1", "http://h:99999/v1 is no address"),
-        ("openai:m@http:///v1", "http:///v1 is no address"),
-        ("openai:m@http://[::1/v1", "is no address"),
-        ("openai:m@http://gооd/v1", "is no address"),  # noqa: RUF001 - Cyrillic letters that look like Latin ones.
-        ("openai:m@http://h\\.evil/v1", "is no address"),
-        ("openai:m @http://h/v1", "holds a blank or a sign that cannot be seen"),
+        ("openai:m@http://h:0/v1", "http://h:0/v1 is not an address; give one like http://127.0.0.1:8080/v1"),
+        ("openai:m@http://h:99999/v1", "http://h:99999/v1 is not an address"),
+        ("openai:m@http:///v1", "http:///v1 is not an address"),
+        ("openai:m@http://[::1/v1", "is not an address"),
+        ("openai:m@http://gооd/v1", "is not an address"),  # noqa: RUF001 - Cyrillic letters that look like Latin ones.
+        ("openai:m@http://h\\.evil/v1", "is not an address"),
+        ("openai:m @http://h/v1", "holds a blank or an invisible character"),
         ("openai: m", "holds a blank"),
         ("openai:m@http://h/v1\n", "holds a blank"),
         ("openai:m@http://h/\tv1", "holds a blank"),
-        ("openai:m\u200b@http://h/v1", "holds a blank or a sign that cannot be seen"),
+        ("openai:m\u200b@http://h/v1", "holds a blank or an invisible character"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_an_error_that_shows_no_secret(text: str, said: str) -> None:
@@ -189,7 +189,7 @@ def test_the_server_is_the_one_of_the_name_or_of_the_environment_or_openai(
 
 def test_an_address_in_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "ftp://h/v1")
-    with pytest.raises(UsageError, match="OPENAI_BASE_URL: ftp://h/v1 is no address; give one like"):
+    with pytest.raises(UsageError, match="OPENAI_BASE_URL: ftp://h/v1 is not an address; give one like"):
         _ = Endpoint("m").address
 
 
@@ -444,7 +444,7 @@ def test_a_redirect_that_would_drop_the_question_is_an_error_that_names_the_addr
     server = opened("/moved/v1/there", status)
     said = asked_by(user, f"openai:lab@{server.url}", tmp_path, tiny_student)
     assert f"answers {status} and wants to be asked at http://127.0.0.1:{server.server_port}/moved/v1/there" in said
-    assert "name that address behind the @ of the model or in OPENAI_BASE_URL" in said
+    assert "name that address after the @ of the model or in OPENAI_BASE_URL" in said
     assert {headers["path"].startswith("/moved") for headers in server.heard} == {False}
 
 

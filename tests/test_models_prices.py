@@ -81,7 +81,7 @@ def test_a_damaged_table_is_named_with_what_is_wrong_and_a_remedy(tmp_path: Path
     path = tmp_path / "prices.toml"
     path.write_bytes(text.encode("latin-1"))
     remedy = r'write lines like "name" = { input = 2\.0, output = 8\.0 } under \[models\]'
-    with pytest.raises(DataError, match=rf"prices\.toml is no table of prices \(.*{reason}.*\); {remedy}"):
+    with pytest.raises(DataError, match=rf"prices\.toml is not a table of prices \(.*{reason}.*\); {remedy}"):
         price_of("lab", path)
 
 

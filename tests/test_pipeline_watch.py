@@ -101,7 +101,7 @@ def test_notes_and_the_end_of_a_run_are_told_and_logged(tmp_path: Path, capsys: 
         tally.call("kinds", "a", Reply("x", estimated=True), cached=False)
         tally.call("kinds", "b", Reply("x", estimated=True, verdict="empty"), cached=False)
         tally.sum_up()
-    estimated = "the tokens of 2 answers, and their cost, are estimated: the server gave no count that can be"
+    estimated = "the tokens and the cost of 2 answers are estimated: the server gave no plausible counts"
     words = ["the model takes no temperature", "stopping: waiting for 2 answers on the way", estimated]
     assert capsys.readouterr().err.splitlines() == words
     rows = read_rows(tmp_path / "log")

@@ -82,7 +82,7 @@ def test_a_key_that_stands_twice_among_50_000_is_named(server: Server) -> None:
         found = server.post(
             "/v1/bundles", content=BODIES[body].encode(), headers={"Content-Type": "application/json"}
         ).json()["error"]
-        assert f"the key '{key}' stands twice" in found["message"] and found["code"] == "invalid_json"
+        assert f"the key '{key}' occurs twice" in found["message"] and found["code"] == "invalid_json"
 
 
 def test_a_body_of_chunks_of_a_byte_keeps_nobody_waiting(server: Server) -> None:

@@ -93,7 +93,7 @@ def test_an_answer_is_held_against_its_case(groups: list[list[int]], intent: str
     [
         ("", "line 1: not a list of cases"),
         ("a: 1", "line 1: not a list of cases"),
-        ("- name: a\n  session: {}\n  name: b", "line 3: 'name' stands twice, in line 1 and in line 3; keep one"),
+        ("- name: a\n  session: {}\n  name: b", "line 3: 'name' occurs twice, in line 1 and in line 3; keep one"),
         ("- name: [", r"line \d: .*; write a list of cases in YAML"),
         ("- name: n", r"case 1 \(n\): give either a session or variables"),
         ("- name: n\n  variables: {}\n  session: {titles: [a]}", "give either a session or variables"),

@@ -110,7 +110,7 @@ def test_no_more_calls_are_paid_than_the_cap_allows_and_what_was_found_counts(be
     rewriter = Rewriter(BETTER, BETTER + " ", "{% include 'knowledge.jinja' %}{{ session.items | length }}")
     run = optimise(bench, rewriter, tmp_path, 4, max_calls=2)  # The first call finds out how the server answers.
     assert len(rewriter.asked) == 1 and [each.verdict for each in run.tries] == ["kept"]
-    assert "stopped before --max-calls 2 could be passed: 2 calls spent" in run.stopped
+    assert "stopped before exceeding --max-calls 2: 2 calls spent" in run.stopped
 
 
 def test_what_was_paid_for_is_not_asked_again(bench: Bench, tmp_path: Path) -> None:

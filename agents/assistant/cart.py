@@ -1,4 +1,4 @@
-"""What an action does to the desk, short of asking the student; what cannot be done says why and changes nothing."""
+"""The actions on the desk that need no student; a refused action gives the reason and changes nothing."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ SHOWN = 8
 
 
 class Finder(Protocol):
-    """What deeds need of a catalogue."""
+    """The functions of a catalogue that actions need."""
 
     @property
     def by_id(self) -> Mapping[str, Item]:
@@ -37,15 +37,15 @@ class Finder(Protocol):
     def search(
         self, text: str, limit: int = SHOWN, least: float | None = None, most: float | None = None
     ) -> list[tuple[Item, float]]:
-        """Return products that a text means, best first."""
+        """Return the products that match a text, best first."""
 
     def knows(self, word: str) -> bool:
-        """Say whether a word stands in the catalogue."""
+        """Say whether a word is in the catalogue."""
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What came of an action: the desk after it, what is said, cards, and what has to follow."""
+    """The result of an action: the new desk, the reply's text, cards, and the actions that must follow."""
 
     desk: Desk
     said: str
@@ -55,17 +55,17 @@ class Deed:
 
 
 def do(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Carry an action out."""
+    """Perform an action and return its result."""
     return DEEDS[action.name](desk, action, finder)
 
 
 def search(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Show products that a text means, within prices."""
+    """Show the products that match a text and a range of prices."""
     query = line(action.text)[:LONGEST]
     found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
     what = f" for {query!r}" if query else ""
     if len(set(words(query))) > MOST_WORDS:
-        what = f" for the first {MOST_WORDS} words of that"
+        what = f" for the first {MOST_WORDS} words of your text"
     within = within_prices(action)
     if not found:
         return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
@@ -76,7 +76,7 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 
 def add(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Put products into the cart: by id, by their places in the list last shown, or by words."""
+    """Put products into the cart: by id, by their numbers in the last list, or by words."""
     if action.ids:
         if unknown := [key for key in action.ids if key not in finder.by_id]:
             return _refuse(desk, f"There is no product {quoted(unknown)} in the catalogue.")
@@ -116,9 +116,9 @@ def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
 
 
 def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Put a list of titles into the cart: the catalogue's products where it has them, else as they were given."""
+    """Put a list of titles into the cart, as products of the catalogue if it has them, else as new products."""
     if not action.titles:
-        return _refuse(desk, "The list is empty; paste products, one a line.")
+        return _refuse(desk, "The list is empty; paste products, one per line.")
     if faults := [f"{short(title, 4)!r}: {title_fault(title)}." for title in action.titles if title_fault(title)]:
         return _refuse(desk, faults[0])
     return _put(desk, [_of_title(title, finder) for title in action.titles])
@@ -134,7 +134,7 @@ def _of_title(title: str, finder: Finder) -> Item:
 
 
 def _same(title: str) -> str:
-    """Return what titles that differ in case, white space or the form of their accents have in common."""
+    """Return a title in a form that ignores case, white space and the encoding of accents."""
     return " ".join(normal(line(title)).split())
 
 
@@ -176,22 +176,20 @@ def include(desk: Desk, action: Action, _: Finder) -> Deed:
     out = desk.model_copy(update={"cart": tuple(item for item in desk.cart if item.id in desk.excluded)})
     chosen, fault = _in_cart(out, action)
     if fault:
-        return _refuse(
-            desk, "None of the products that are left out is called that." if out.cart else "None is left out."
-        )
+        return _refuse(desk, "No product with this name is left out." if out.cart else "No product is left out.")
     back = {item.id for item in chosen}
     after = _changed(desk, excluded=tuple(key for key in desk.excluded if key not in back))
     return Deed(after, f"Taking {titles_of(chosen)} in again.", (after.card(),), then=_again(after))
 
 
 def clear(desk: Desk, _: Action, __: Finder) -> Deed:
-    """Empty the desk."""
+    """Clear the cart, the limits and everything else on the desk."""
     after = Desk()
-    return Deed(after, "The cart is empty now. Say undo to have it back.", (after.card(),))
+    return Deed(after, "The cart is empty now. Say undo to restore it.", (after.card(),))
 
 
 def limit(desk: Desk, action: Action, _: Finder) -> Deed:
-    """Add limits to those that hold already; what they do not name stays."""
+    """Set the limits that the action names, and keep the others."""
     wanted = action.limits or Limits()
     merged = desk.limits.model_dump() | _named(wanted)
     if wanted.most and wanted.least == 2:
@@ -199,18 +197,20 @@ def limit(desk: Desk, action: Action, _: Finder) -> Deed:
     if wanted.least > 2 and wanted.most is None and merged["most"] is not None:
         merged["most"] = max(merged["most"], wanted.least)
     after = _changed(desk, limits=Limits(**merged))
-    return Deed(after, f"Bundles now have {in_words(after.limits)}.", (after.card(),), then=_again(after))
+    return Deed(
+        after, f"The limits for bundles are now: {in_words(after.limits)}.", (after.card(),), then=_again(after)
+    )
 
 
 def _named(wanted: Limits) -> dict[str, object]:
-    """Return the limits that are named; who fills in every field names those that are no defaults."""
+    """Return the named limits; if every field is set, those that differ from the defaults."""
     told = wanted.model_dump(exclude_unset=True, exclude_none=True)
     filled = wanted.model_fields_set == Limits.model_fields.keys()
     return (wanted.model_dump(exclude_defaults=True) or told) if filled else told
 
 
 def free(desk: Desk, _: Action, __: Finder) -> Deed:
-    """Drop all limits, and what was left out."""
+    """Remove all limits, and let products that were left out into bundles again."""
     after = _changed(desk, limits=Limits(), excluded=())
     return Deed(after, "There are no limits any more.", (after.card(),), then=_again(after))
 
@@ -243,7 +243,7 @@ DEEDS: Mapping[Act, Callable[[Desk, Action, Finder], Deed]] = {
 
 
 def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
-    """Return the products of the cart that an action names, or why that is not clear."""
+    """Return the products of the cart that an action names, or the reason why they are not clear."""
     if not desk.cart:
         return [], "The cart is empty."
     if action.ids:
@@ -270,7 +270,7 @@ def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
 
 
 def _in_bundles(desk: Desk, text: str) -> tuple[list[Item], str]:
-    """Return the products of the bundles that a text names, or which of these there are not."""
+    """Return the products of the bundles that a text names, or a message about a missing bundle."""
     chosen, absent = at(bundles_in(text), desk.bundles)
     if absent:
         return [], no_bundle(absent[0], len(desk.bundles))
@@ -283,7 +283,7 @@ def _means_all(text: str) -> bool:
 
 
 def _changed(desk: Desk, **changes: object) -> Desk:
-    """Return the desk with changes; bundles of another cart are bundles no more."""
+    """Return the changed desk without its bundles, which belong to the old cart."""
     return desk.model_copy(update={"bundles": (), **changes})
 
 

@@ -1,4 +1,4 @@
-"""What a conversation about a cart is made of: actions asked for, events that answer, and what lies on the table."""
+"""The records of a conversation about a cart: actions, events of a reply, the desk and the threads."""
 
 from typing import Annotated, Literal
 
@@ -31,15 +31,15 @@ Act = Literal[
 ]
 Words = Annotated[str, StringConstraints(max_length=LONGEST)]
 Place = Annotated[int, Field(ge=-1000, le=1000)]
-"""Bounded, for a checkpoint cannot hold an integer of more than 64 bits."""
+"""A number in a list, with bounds because a checkpoint stores integers of at most 64 bits."""
 Price = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Action(Record):
-    """One thing to do: whoever asks for it, a sentence, a click or a chat model.
+    """One step for the assistant, requested by a sentence, a click or a chat model.
 
-    Products are named by `ids`, by `numbers` (places from 1 in the list last shown; -1 is the last), or by the words
-    in `text`; none of them means all that are meant by "these". `limits` changes only what it names.
+    Products are named by `ids`, by `numbers` (positions from 1 in the last list; -1 is the last), or by the words
+    in `text`; without any of these, the action is about all products at hand. `limits` changes only its own fields.
     """
 
     name: Act
@@ -53,9 +53,9 @@ class Action(Record):
 
 
 class Offer(Record):
-    """A bundle as a shopper sees it: products of the cart, intent, price, and how sure the student is.
+    """A bundle for a shopper: products of the cart, intent, total price, and the student's confidence.
 
-    `confidence` is the mean probability of the bundle's pairs; `total` is None where a price is not known.
+    `confidence` is the mean probability of the bundle's pairs; `total` is None if a price is not known.
     """
 
     items: tuple[Item, ...]
@@ -66,12 +66,12 @@ class Offer(Record):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The products by id."""
+        """The ids of the products."""
         return tuple(item.id for item in self.items)
 
 
 class Companion(Record):
-    """A product of the catalogue that goes with the cart: how likely, and with which of its products above all."""
+    """A product of the catalogue with the probability that it goes with the cart, and its best match in the cart."""
 
     item: Item
     score: float
@@ -79,14 +79,14 @@ class Companion(Record):
 
 
 class TextEvent(Record):
-    """A piece of the reply's text; the pieces one after the other are the text."""
+    """A piece of the reply's text; the text is all pieces in order."""
 
     type: Literal["text"] = "text"
     text: str
 
 
 class ProductsEvent(Record):
-    """Products of the catalogue, numbered from 1 in this order; `companions` tell why where they go with the cart."""
+    """Products of the catalogue, numbered from 1 in this order; `companions` has their matches with the cart."""
 
     type: Literal["products"] = "products"
     products: tuple[Item, ...]
@@ -95,7 +95,7 @@ class ProductsEvent(Record):
 
 
 class CartEvent(Record):
-    """The cart as it is now, with what is left out of bundles, the limits, and the total of the known prices."""
+    """The current cart, with the products left out of bundles, the limits, and the total of the known prices."""
 
     type: Literal["cart"] = "cart"
     items: tuple[Item, ...]
@@ -106,14 +106,14 @@ class CartEvent(Record):
 
 
 class BundlesEvent(Record):
-    """The bundles of the cart as the student sees them now."""
+    """The student's current bundles of the cart."""
 
     type: Literal["bundles"] = "bundles"
     bundles: tuple[Offer, ...]
 
 
 class WhyEvent(Record):
-    """What a bundle (numbered from 1) rests on, strongest first."""
+    """The reasons for a bundle (numbered from 1), the strongest first."""
 
     type: Literal["why"] = "why"
     bundle: int
@@ -132,7 +132,7 @@ Event = Annotated[
 
 
 class Message(Record):
-    """What was said, and the cards that came with it."""
+    """A text by the user or the assistant, and the cards that came with it."""
 
     role: Literal["user", "assistant"]
     text: str
@@ -140,7 +140,7 @@ class Message(Record):
 
 
 class Desk(Record):
-    """What lies on the table: the cart, what was shown last, the wishes, and the bundles offered."""
+    """The state of a conversation: the cart, the last list, the limits, and the offered bundles."""
 
     cart: tuple[Item, ...] = ()
     excluded: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ class Desk(Record):
 
 
 class ThreadView(Record):
-    """A thread as it is: what was said, the cart, the bundles; `pending` while an answer is on its way."""
+    """The current state of a thread: messages, cart and bundles; `pending` is true while a reply is not finished."""
 
     thread: str
     messages: tuple[Message, ...]
@@ -173,7 +173,7 @@ class ThreadView(Record):
 
 
 class ThreadLine(Record):
-    """A thread in a list: its name, its first words, when it last changed, and how much is in it."""
+    """A thread in a list: its name, first words, time of the last change, and numbers of messages and products."""
 
     thread: str
     title: str

@@ -1,4 +1,4 @@
-"""Which products a shopper means: numbers, ordinals, all of them, or words of their titles, typos forgiven."""
+"""The finder of the products that a shopper mentions: by numbers, ordinals, "all", or words of titles with typos."""
 
 import re
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ COUNTS = {
 }
 ALL = frozenset({"all", "everything", "both", "these", "those", "them", "it", "this", "that"})
 MOST_PLACES = 100
-"""Places that a message may name; no list is as long."""
+"""The most numbers that a message may name; no list is so long."""
 MOST_NAMING = 500
-"""Words of a text that may name a product; no title has more."""
+"""The most words of a text to compare with titles; no title has more."""
 FILLER = STOP_WORDS | ALL | frozenset({"a", "an", "one", "ones", "my", "some", "please", "thing", "product", "item"})
 _COUNT = rf"[0-9]{{1,2}}|{'|'.join(COUNTS)}"
 _NUMBERS = re.compile(
@@ -55,14 +55,14 @@ _NUMBERS = re.compile(
 )
 _LAST_NOUN = re.compile(r"\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\s*$")
 LONGEST_NOUN = 20
-"""Characters at the end of a text in which its last noun is looked for."""
+"""The number of characters at the end of a text to search for its last noun."""
 _AMOUNT = re.compile(rf"(?:{_COUNT}|a couple|a few|some|any|several)(?: (?:of )?(?:them|these|those|more))?")
 _BUNDLES = re.compile(r"(?:the )?bundles? (?:number |no |#)?(?P<after>.+)|(?P<before>.+) bundles?")
 _AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
-    """Return the places that a text names, each once, if it names nothing else: `the first and third`, `1, 2 and 4`."""
+    """Return the distinct numbers in a text if it has nothing else: `the first and third`, `1, 2 and 4`."""
     rest = text.strip().lower()
     if is_amount(rest) and not rest.isdecimal():
         return ()
@@ -81,7 +81,7 @@ def numbers_in(text: str) -> tuple[int, ...]:
 
 
 def _without_nouns(said: str) -> str:
-    """Return a text without the `ones` and `products` at its end; `the first one` is a place."""
+    """Return a text without `ones` or `products` at its end; `the first one` is a number."""
     while match := _LAST_NOUN.search(said[-LONGEST_NOUN:]):
         said = said[: len(said) - len(match[0])]
     return said
@@ -95,12 +95,12 @@ def _places(match: re.Match[str]) -> Sequence[int]:
 
 
 def is_amount(text: str) -> bool:
-    """Say whether a text says how many, and not which: `2 of them`, `a few`."""
+    """Say whether a text gives only an amount: `2 of them`, `a few`."""
     return _AMOUNT.fullmatch(text.strip().lower()) is not None
 
 
 def bundles_in(text: str) -> tuple[int, ...]:
-    """Return the bundles that a text names by number, if it names nothing else: `bundle 1`, `the second bundle`."""
+    """Return the numbers of bundles in a text if it has nothing else: `bundle 1`, `the second bundle`."""
     match = _BUNDLES.fullmatch(text.strip().lower())
     if match is None:
         return ()
@@ -109,16 +109,16 @@ def bundles_in(text: str) -> tuple[int, ...]:
 
 
 def at(numbers: Sequence[int], listed: Sequence[Listed]) -> tuple[list[Listed], list[int]]:
-    """Return what stands at places from 1 (-1 is the last), and the numbers that nothing has."""
+    """Return the entries with these numbers, from 1 (-1 is the last), and the numbers without an entry."""
     there = [n for n in numbers if n and -len(listed) <= n <= len(listed)]
     return [listed[n - 1 if n > 0 else n] for n in there], [n for n in numbers if n not in there]
 
 
 def called(text: str, among: Sequence[Item]) -> list[Item]:
-    """Return the products whose titles hold most of the words of a text; several if they hold the same of it.
+    """Return the products whose titles match a text best; several if they match equally well.
 
-    A word counts if it is in the title, begins a word of it, or is one slip away from one. None where not even
-    half of the words are met.
+    A word matches if it is in the title, begins a word of it, or is one slip away from one. The list is empty if
+    fewer than half of the words match.
     """
     asked = _asked(text)
     if not asked:
@@ -130,7 +130,7 @@ def called(text: str, among: Sequence[Item]) -> list[Item]:
 
 
 def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
-    """Return the products that a text calls, if every one of its words is met."""
+    """Return the products whose titles match every word of a text."""
     fitting, asked = called(text, among), _asked(text)
     held = title_words(tuple(item.title for item in fitting))
     met = [held.meets(word) for word in asked] if fitting else []
@@ -138,7 +138,7 @@ def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
 
 
 def called_each(text: str, among: Sequence[Item]) -> list[Item]:
-    """Return the products that a list names, `the tablet, the case and the pen`; none if a part is not clear."""
+    """Return the products in a list such as `the tablet, the case and the pen`; none if a part is not clear."""
     parts = [part for part in _AND.split(line(text)) if part.strip()]
     if len(parts) < 2:
         return []
@@ -152,12 +152,12 @@ def called_each(text: str, among: Sequence[Item]) -> list[Item]:
 
 
 def _asked(text: str) -> list[str]:
-    """Return the words of a text that may name a product, each once."""
+    """Return the distinct words of a text that may name a product."""
     return list(dict.fromkeys(word for word in words_of(text) if word not in FILLER))[:MOST_NAMING]
 
 
 def _scores(asked: Sequence[str], among: Sequence[Item]) -> list[float]:
-    """Return for each product how many of the words its title meets, a word that it nearly meets counting less."""
+    """Return for each product the number of words that its title matches; a near match counts less."""
     scores, held = [0.0] * len(among), title_words(tuple(item.title for item in among))
     for word in asked:
         for place, score in held.meets(word).items():

@@ -1,4 +1,4 @@
-"""Amounts of money in what shoppers say, found in one pass: figures of any country, number words, currencies, cents."""
+"""The finder of amounts of money in a sentence: number formats of all countries, number words, currencies and cents."""
 
 import re
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ TENS = ("ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty
 SCALES = {"hundred": 100, "thousand": 1000, "grand": 1000, "million": 1_000_000}
 NOTES = {"fiver": 5, "tenner": 10}
 LARGEST = 1e9
-"""What a limit may be; nothing costs more."""
+"""The largest amount; nothing costs more."""
 MOST_WORDS = 14
-"""Number words that make one amount; more of them are none."""
+"""The most number words of one amount; a longer sequence is ignored."""
 
 _CODES = "aed|aud|brl|cad|chf|cny|czk|dkk|eur|gbp|hkd|huf|ils|inr|jpy|krw|mxn|nok|nzd"
 _CODES += "|php|pln|ron|rub|sar|sek|sgd|try|usd|zar"
@@ -63,7 +63,7 @@ _AND = (
     rf"(?=(?:{_SUM})\b|(?:{'|'.join(SMALL)})\b(?! (?:{_SCALE})\b))"
     rf"|(?:(?<=thousand)|(?<=million)|(?<=grand)) and (?=(?:{'|'.join(SMALL)}) hundred\b(?! (?:{_SCALE})\b))"
 )
-"""An `and` within a number; that of `between a hundred and two hundred` stands between two."""
+"""An `and` within a number; in `between a hundred and two hundred` it separates two numbers."""
 _RUN = rf"(?>(?:{_ANY})\b(?:(?:[ -]|{_AND})(?:{_ANY})\b)*+)"
 _SPOKEN = (
     rf"(?:half an? (?:{_SCALE})\b|couple (?:of )?(?:{_SCALE})\b|(?:{'|'.join(NOTES)})\b"
@@ -88,14 +88,14 @@ _A_PRICE_FOLLOWS = re.compile(
     r"(?:under|below|(?:less|cheaper|lower|more) than|budget(?: is| of|:)?|spend|cost|costs|costing|priced)"
     r" ?(?:about |around |at )?$"
 )
-"""What makes an amount of `4k`, which is a screen else."""
+"""The text before `4k` that makes it an amount; otherwise it is the resolution of a screen."""
 _SCREEN = re.compile(r"[24568] ?k")
 _A_SIGN = re.compile(f"[{_SIGNS}]")
 
 
 @dataclass(frozen=True)
 class Amount:
-    """An amount in a text: where it stands, what it is, and whether it names its currency."""
+    """An amount in a text: its position, its value, and whether it names a currency."""
 
     start: int
     end: int
@@ -104,7 +104,7 @@ class Amount:
 
 
 def amounts_in(said: str) -> Iterator[Amount]:
-    """Yield the amounts of a text in lower case, in order, in time that grows with its length only."""
+    """Yield the amounts in a lower-case text in order, in time that is linear in its length."""
     text = alike(said)
     for found in _FOUND.finditer(text):
         sign, words = found["sign"], found[0]
@@ -118,7 +118,7 @@ def amounts_in(said: str) -> Iterator[Amount]:
 
 
 def _value(found: re.Match[str]) -> float | None:
-    """Return the number that a match stands for; None if it is none after all."""
+    """Return the value of a match; None if the match is not an amount."""
     if found["one"]:
         return 1.0
     value = _number(found["figures"], found[0]) if found["figures"] else _spoken(found["spoken"])
@@ -146,7 +146,7 @@ def _number(figures: str, whole: str) -> float | None:
 
 
 def _spoken(text: str) -> float | None:
-    """Return the number that words stand for."""
+    """Return the value of number words."""
     count, _, note = text.rpartition(" ")
     if (value := NOTES.get(note.removesuffix("s"))) is not None:
         return value * (_worded(count) or 0.0) if count else float(value)
@@ -163,6 +163,6 @@ def _worded(text: str) -> float | None:
         return None
     with suppress(ValueError):
         return float(text2num(words, "en"))
-    # Two numbers side by side are units and cents: twelve ninety-nine.
+    # Two numbers next to each other are units and cents: twelve ninety-nine.
     figures = alpha2digit(words, "en")
     return value_of(figures) if re.fullmatch(r"[0-9 ]+", figures) else None

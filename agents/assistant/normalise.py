@@ -1,4 +1,4 @@
-"""A message as it is understood: without politeness, its slips mended, said as the phrases say it."""
+"""The normal form of a message: without polite words, with typing slips corrected, and in the words of the phrases."""
 
 import re
 from collections import defaultdict
@@ -23,27 +23,27 @@ from bundlewise.titles import LONGEST
 
 SHORTEST_SLIP = 4
 STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
-"""What may end a message, in any script."""
+"""The characters that may end a message, in any script."""
 _WORD = re.compile(r"(?<![^\x00-\x7f])[a-z]+(?:'[a-z]+)?(?![^\x00-\x7f])")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the router may look at: the desk, and whether a word stands in the catalogue."""
+    """The information for the router: the desk, and a function that says whether a word is in the catalogue."""
 
     desk: Desk = field(default_factory=Desk)
     knows: Callable[[str], bool] = lambda _: False
 
 
 def heard(row: str, seen: Seen) -> str:
-    """Return a line of a message as it is understood."""
-    # Words that are mended may be longer than their slips.
+    """Return a line of a message in its normal form."""
+    # A corrected word may be longer than the mistyped one.
     return rewritten(corrected(plain(row), seen)[:LONGEST])[:LONGEST]
 
 
 def plain(text: str) -> str:
-    """Return a message in lower case, without politeness around it and punctuation at its end."""
-    # Some letters are longer in lower case, and a line parts what a model would take for a mark of its own.
+    """Return a message in lower case, without polite words around it and punctuation at its end."""
+    # Some letters are longer in lower case, and `line` breaks up text that a model would read as its own marker.
     said = line(text).lower().replace("\u2019", "'").strip()[:LONGEST]
     said = _without_last_courtesy(said)
     rest = re.sub(POLITE, "", said, count=1)
@@ -51,7 +51,7 @@ def plain(text: str) -> str:
 
 
 def _without_last_courtesy(said: str) -> str:
-    """Return a message without the stops and the politeness at its end, however often they stand there."""
+    """Return a message without the punctuation and the polite words at its end, even if they repeat."""
     end = len(said)
     while True:
         end = len(said[:end].rstrip(STOPS))
@@ -62,12 +62,12 @@ def _without_last_courtesy(said: str) -> str:
 
 
 def is_courtesy(said: str) -> bool:
-    """Say whether a message is a greeting or thanks, and nothing else."""
+    """Say whether a message is only a greeting or thanks."""
     return any(name in ("greet", "thanks") and compiled(pattern).fullmatch(said) for name, pattern in PHRASES)
 
 
 def corrected(said: str, seen: Seen) -> str:
-    """Return a message with the slips in its command words mended; words of products stay."""
+    """Return a message with typing slips in its command words corrected; words of products stay."""
     known = lexicon()
     titles = _words_in(tuple(item.title for item in (*seen.desk.cart, *seen.desk.found)))
 
@@ -83,13 +83,13 @@ def corrected(said: str, seen: Seen) -> str:
 
 @lru_cache(64)
 def _words_in(titles: tuple[str, ...]) -> frozenset[str]:
-    """Return the words of titles; each line of a message asks for those of the same desk."""
+    """Return the words of titles; the cache helps because every line of a message needs the same desk."""
     return frozenset(word for title in titles for word in words(title))
 
 
 @cache
 def _near() -> Mapping[str, Sequence[str]]:
-    """Return the words that a slip may stand for, by all that they can be with one letter less."""
+    """Return the command words by the forms that `shorter` yields for them."""
     found: dict[str, list[str]] = defaultdict(list)
     for word in meant():
         for form in shorter(word) if len(word) >= SHORTEST_SLIP else ():
@@ -98,12 +98,12 @@ def _near() -> Mapping[str, Sequence[str]]:
 
 
 def _is_slip(word: str, other: str) -> bool:
-    """Say whether a word is another one mistyped; the first letter is hardly ever another one, but may be swapped."""
+    """Say whether a word is another one mistyped; the first letter is rarely wrong, but it may be swapped."""
     return slip(word, other) and (word[0] == other[0] or sorted(word) == sorted(other))
 
 
 def rewritten(said: str) -> str:
-    """Return a sentence in the words in which it is understood."""
+    """Return a sentence in the words of the phrases, by the first pattern of `REWRITTEN` that matches."""
     for pattern, other in REWRITTEN:
         if match := compiled(pattern).fullmatch(said):
             return match.expand(other)

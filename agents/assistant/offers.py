@@ -1,4 +1,4 @@
-"""What the student says about the desk: bundles to offer, products that go with it, and what bundles rest on."""
+"""The student's offers for the desk: bundles, products that go with the cart, and the reasons for bundles."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -24,27 +24,27 @@ from bundlewise.text import head_noun, kind, line
 
 SESSION = "cart"
 POOL = 32
-"""Products of the catalogue that are looked at for what goes with a cart."""
+"""The most products of the catalogue to judge as companions of a cart."""
 BASE = 10
-"""Products of a cart that candidates are judged beside."""
+"""The most products of a cart that candidates are judged with."""
 TOLD = 3
 LIKELY = 0.5
 
 
 class Bundler(Protocol):
-    """What the assistant asks of a student."""
+    """The functions of a student that the assistant needs."""
 
     def answer(self, sessions: Sequence[Session], limits: Mapping[str, Limits] = ...) -> list[Prediction]:
-        """Return the bundles of sessions, with their confidence."""
+        """Return the bundles of sessions with their confidence."""
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
-        """Return what bundles rest on."""
+        """Return the reasons for each bundle."""
 
     def companions(self, session: Session, limit: int = ...) -> list[str]:
-        """Return kinds of products that are bundled with kinds like a session's."""
+        """Return kinds of products that are often bundled with the kinds of a session."""
 
     def beside(self, session: Session, candidates: Sequence[Item]) -> list[tuple[Item, list[float]]]:
-        """Return the likeliest candidates with their probability beside each product of a session."""
+        """Return the likeliest candidates with the probability that they go with each product of a session."""
 
 
 def offered(desk: Desk, student: Bundler) -> Deed:
@@ -55,8 +55,8 @@ def offered(desk: Desk, student: Bundler) -> Deed:
     limits = {} if desk.limits.is_none else {SESSION: desk.limits}
     (found,) = student.answer([session], limits)
     if not found.bundles:
-        why = f"No bundle has {in_words(desk.limits)}; say no limits to drop them." if limits else _why_none(found)
-        why += _unpriced(desk, session)
+        fits = f"No bundle fits the limits ({in_words(desk.limits)}); say no limits to drop them."
+        why = (fits if limits else _why_none(found)) + _unpriced(desk, session)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
     offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
     after = desk.model_copy(update={"bundles": offers})
@@ -69,7 +69,7 @@ def offered(desk: Desk, student: Bundler) -> Deed:
 
 
 def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> Deed:
-    """Find products of the catalogue that the student sees beside the cart, or beside the products named."""
+    """Find products of the catalogue that, by the student, go with the cart or with the named products."""
     base, fault = _base(desk, action, finder)
     if fault:
         return Deed(desk, fault, refused=True)
@@ -94,11 +94,11 @@ def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> D
 
 
 def explained(desk: Desk, action: Action, student: Bundler) -> Deed:
-    """Say which knowledge bundles rest on, by what they lose without it."""
+    """Name the knowledge that supports each bundle, by the confidence that the bundle loses without it."""
     if not desk.bundles:
         if len(desk.cart) < 2:
             return Deed(desk, "There is no bundle yet; add products and say bundle.", refused=True)
-        return Deed(desk, "First the bundles.", then=(Action(name="bundle"), action))
+        return Deed(desk, "I make the bundles first.", then=(Action(name="bundle"), action))
     chosen, fault = _chosen(desk, action)
     if fault:
         return Deed(desk, fault, refused=True)
@@ -116,7 +116,7 @@ def _session(desk: Desk) -> Session:
 
 
 def _unpriced(desk: Desk, session: Session) -> str:
-    """Return how many products no bundle under a price can hold."""
+    """Return a sentence about the products without a price, which cannot be in a bundle under a price limit."""
     number = [item.price for item in session.items].count(None)
     if desk.limits.total is None or not number:
         return ""
@@ -142,7 +142,7 @@ def _offer(session: Session, bundle: PredictedBundle, found: Prediction) -> Offe
 
 
 def _base(desk: Desk, action: Action, finder: Finder) -> tuple[list[Item], str]:
-    """Return the products that something is to go with."""
+    """Return the products that the companions must go with, or a message about missing ones."""
     if action.ids:
         known = {item.id: item for item in desk.cart} | {k: finder.by_id[k] for k in action.ids if k in finder.by_id}
         missing = [key for key in action.ids if key not in known]
@@ -157,9 +157,9 @@ def _base(desk: Desk, action: Action, finder: Finder) -> tuple[list[Item], str]:
 
 
 def _pool(session: Session, desk: Desk, action: Action, student: Bundler, finder: Finder) -> list[Item]:
-    """Return candidates: what is found for the kinds that go with the session's kinds, and for its own words.
+    """Return the products found for the companions of the session's kinds and for the session's own titles.
 
-    Another product of a kind that the session has is a choice instead of it: such stand only where nothing else is.
+    A product of a kind that the session has is an alternative to it, so it is a candidate only if there are no others.
     """
     asked = [*student.companions(session), *session.titles]
     prices = (action.least_price, action.max_price)
@@ -181,7 +181,7 @@ def _sort(item: Item) -> str:
 
 
 def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
-    """Return the numbers of the bundles that an action means: those named, those with a product named, or all."""
+    """Return the numbers of the bundles that an action names, directly or by a product, or of all bundles."""
     size = len(desk.bundles)
     numbers = [size + 1 + number if number < 0 else number for number in action.numbers]
     numbers = numbers or [int(word) for word in action.text.split() if word.isdecimal()]
@@ -195,13 +195,13 @@ def _chosen(desk: Desk, action: Action) -> tuple[list[int], str]:
 
 
 def _because(offer: Offer, card: WhyEvent) -> str:
-    """Return a bundle's reasons in a sentence; every word of knowledge stands in the card."""
-    sure = f"Bundle {card.bundle} ({offer.intent}): the student gives its pairs {offer.confidence:.0%} on average."
+    """Return a bundle's reasons in a sentence; the card has the full texts of the knowledge."""
+    sure = f"Bundle {card.bundle} ({offer.intent}): its pairs have a mean probability of {offer.confidence:.0%}."
     carrying = [reason for reason in card.reasons if reason.effect > 0]
     if not card.reasons:
-        return f"{sure} It has no knowledge beside its own judgement."
+        return f"{sure} The student used no knowledge for it."
     if not carrying:
-        return f"{sure} No single record of its knowledge carries it; {len(card.reasons)} were used."
+        return f"{sure} No single knowledge record supports it; {len(card.reasons)} were used."
     first = carrying[0]
-    carry = "One record of knowledge carries" if len(carrying) == 1 else f"{len(carrying)} records of knowledge carry"
-    return f"{sure} {carry} it; without the strongest it loses {first.effect:.1%}."
+    carry = "One knowledge record supports" if len(carrying) == 1 else f"{len(carrying)} knowledge records support"
+    return f"{sure} {carry} it; without the strongest record it loses {first.effect:.1%}."

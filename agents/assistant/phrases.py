@@ -1,7 +1,8 @@
-"""The phrases that are understood without a chat model, as data: what is said, and what is to be done.
+"""The phrases that the router understands, as data: each act with the pattern of its phrases.
 
-A phrase is a regular expression over a whole lower-case message, without politeness around it and its last stop.
-`{these}`, `{cart}`, `{n}` stand for what shoppers say there; the group `what` is the rest. The first that fits counts.
+A phrase is a regular expression over a whole lower-case message without polite words and final punctuation.
+`{these}`, `{cart}` and `{n}` stand for the entries of `PARTS`; the group `what` is the object of the act. The first
+match counts.
 """
 
 import re
@@ -140,14 +141,14 @@ PHRASES: tuple[tuple[Act, str], ...] = (
         r"(?:me )?(?:for )?(?:some |any |a |an |the )?(?P<what>.+)",
     ),
 )
-"""Acts in the order in which they are tried."""
+"""The acts and their phrases, in the order of the search."""
 
 SOFT = (
     r"(?:i(?:'ll| will)?(?: also)? (?:take|want|need|buy|like)|i(?:'d| would) like|get me|give me|get|buy|take"
     r"|grab|order|i choose|choose|pick"
     r"|need|want) (?:some |any |a |an )?(?P<what>.+)"
 )
-"""Adds what was shown, or searches for what was not."""
+"""Wishes for a product: they add a product of the last list, or else search for one."""
 LISTS = (
     r"(?:(?:bundle|group|combine)(?: up)?|i have|i(?:'ve| have) got|i bought|i(?:'m| am) buying"
     r"|{cart}(?: is| has| holds| contains)?"
@@ -163,10 +164,10 @@ POLITE = (
     r"|just(?! [0-9]| one| two| three| four)"
     r"|help me(?: to)?|kindly|maybe|hmm+|um)\b[,!.]*\s*)+"
 )
-"""Politeness before what is asked for."""
+"""Polite words before a request."""
 LAST_POLITE = re.compile(r"\s*,?\s*\b(?:please|pls|for me|thanks|thank you|now|then|today|instead|thx)$")
 LONGEST_COURTESY = 20
-"""Characters at the end of a message in which its last politeness is looked for."""
+"""The number of characters at the end of a message to search for polite words."""
 NEXT = r"(?:\s*[,;.]\s*(?:and\s+|then\s+|but\s+)*|\s+(?:and then|and|then|but)\s+)"
 STARTS = (
     r"(?=(?:add|remove|delete|drop|bundle|group|find|search|show|clear|empty|undo|explain|why|what"
@@ -202,30 +203,30 @@ REWRITTEN = (
         r"find \g<a> \g<b>",
     ),
 )
-"""Sentences that say the same as others."""
+"""Patterns of sentences, and the equivalent sentences in the words of the phrases."""
 TALK = frozenset(
     {"no", "nope", "yes", "yeah", "stop", "go", "going", "on", "more", "less", "only", "just", "max", "min", "maximum"}
     | {"minimum", "than", "over", "under", "below", "above", "at", "least", "most", "up", "back", "next", "previous"}
     | {"continue", "wait", "never", "mind", "right", "wrong", "good", "fine", "what", "which", "why", "not", "another"}
     | {"show", "other", *COUNTS}
 )
-"""Words that name no product by themselves."""
+"""Words that alone do not name a product."""
 GOING_ON = frozenset({"what", "which", "why", "how", "where", "when", "need", "want", "find", "show"})
-"""Words that a part of a list begins with where it goes on with the sentence."""
+"""First words of a part of a list that belongs to the sentence."""
 MEASURES = frozenset({"meter", "meters", "metre", "metres", "feet", "foot", "inches", "watt", "watts", "volt", "volts"})
-"""Units that titles need not spell as shoppers do."""
+"""Units that shoppers and titles may spell differently."""
 SPOKEN = (
     r"(?:i(?:'m|'d|'ll|'ve)|i (?:am|need|want|have|like|would|was|will|think|bought|do|don't|just|also|only)"
     r"|(?:do|does|is|are|can|could|would|will) (?:you|these|those|they|i|it|this|that|there)|please|thanks|we"
     r"|my [a-z]+ (?:is|are|was))\b.*"
     r"|(?:what|which|how|why|where|when|who)\b.*\?"
 )
-"""A line of a message that is a sentence and no product."""
+"""A line of a message that is a sentence rather than a product."""
 QUESTIONS = frozenset(
     {"who", "when", "how", "tell", "write", "say", "print", "ignore", "forget", "repeat", "translate", "you", "your"}
     | {"i", "me", "prompt", "instructions", "cart", "basket", "is", "are", "was", "will", "can", "do", "does", "don't"}
 )
-"""Words that make a message something else than the name of a product."""
+"""Words that show that a message is not the name of a product."""
 
 
 @cache
@@ -238,13 +239,13 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 @cache
 def lexicon() -> frozenset[str]:
-    """Return the words that phrases are made of."""
+    """Return all words of the phrases."""
     return meant() | NUMBER_WORDS | _words_of(UNDER, OVER, POLITE, LAST_POLITE.pattern, dict(PHRASES)["thanks"])
 
 
 @cache
 def meant() -> frozenset[str]:
-    """Return the words of phrases that a slip may stand for: politeness is none of them, so `cook` is not `cool`."""
+    """Return the words that a typing slip may be corrected to; polite words are left out, so `cook` stays `cook`."""
     sources = [pattern for name, pattern in PHRASES if name != "thanks"]
     sources += [SOFT, LISTS, STARTS, *PARTS.values(), ANYTHING, BUNDLED]
     sources += [

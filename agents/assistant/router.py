@@ -1,4 +1,4 @@
-"""Understanding without a chat model: clear commands and common phrasings, and honest about the rest."""
+"""The router: understands commands and common phrasings without a chat model, and reports the rest as unknown."""
 
 import re
 
@@ -31,15 +31,15 @@ __all__ = ["Seen", "understand"]
 LONGEST_NAME = 6
 MOST_PRODUCTS = 30
 MOST_ORDERS = 30
-"""Orders that a message may give; a turn has a limited number of steps."""
+"""The most commands of a message, because a turn has a limited number of steps."""
 AGAIN = frozenset({"limit", "free", "exclude", "include"})
-"""Acts after which the cart is bundled anew."""
+"""The acts after which the cart is bundled again."""
 BULLET = re.compile(r"^\s*(?:[-*\u2022\u00b7]|[0-9]{1,2}[.):])\s+")
 HEADER = re.compile(r"^.{0,60}:$")
 
 
 def understand(text: str, seen: Seen) -> list[Action]:
-    """Return what a message asks for, in order; one `unknown` where it is not clear."""
+    """Return the actions that a message asks for, in order; one `unknown` if the message is not clear."""
     text = text[:LONGEST]
     rows = [" ".join(row.split()) for row in text.splitlines() if row.strip()]
     rows = _without_courtesy(rows)
@@ -48,7 +48,7 @@ def understand(text: str, seen: Seen) -> list[Action]:
 
 
 def _said(row: str, seen: Seen) -> list[Action]:
-    """Return what one line asks for; nothing if that is not clear."""
+    """Return the actions of one line; none if the line is not clear."""
     said = heard(row, seen)
     parts = [part for part in re.split(NEXT + STARTS, said) if part.strip()]
     if not said or len(parts) > MOST_ORDERS:
@@ -60,13 +60,13 @@ def _said(row: str, seen: Seen) -> list[Action]:
 
 
 def _once(actions: list[Action]) -> list[Action]:
-    """Take out a bundling that a later wish about bundles makes again."""
+    """Remove a bundling that a later wish about bundles repeats."""
     last = max((n for n, action in enumerate(actions) if action.name in AGAIN), default=-1)
     return [action for n, action in enumerate(actions) if n > last or action.name != "bundle"]
 
 
 def _without_courtesy(rows: list[str]) -> list[str]:
-    """Return lines without greetings before them and thanks after them; one line at least."""
+    """Return lines without greetings at the start and thanks at the end; at least one line."""
     while len(rows) > 1 and is_courtesy(plain(rows[0])):
         rows = rows[1:]
     while len(rows) > 1 and is_courtesy(plain(rows[-1])):
@@ -75,7 +75,7 @@ def _without_courtesy(rows: list[str]) -> list[str]:
 
 
 def _one(said: str, seen: Seen) -> list[Action]:
-    """Return what one clause asks for: wishes in it first, then what is left of it; nothing if that is not clear."""
+    """Return the actions of one clause: its wishes first, then the rest; none if the clause is not clear."""
     if found := compared(said, seen.desk):
         return found
     wish, rest = wish_in(said)
@@ -101,7 +101,7 @@ def _is_bare(rest: str) -> bool:
 
 
 def _priced(wish: Wish, rest: str, seen: Seen) -> list[Action]:
-    """Return what a price asks for: of bundles on the table, else of the products last shown, else of any."""
+    """Return the actions of a price: for the present bundles, or else for the last list, or else for any products."""
     prices = {"least_price": wish.least_price, "max_price": wish.max_price}
     if re.fullmatch(PRODUCTS, rest):
         return [Action(name="search", **prices)]
@@ -150,7 +150,7 @@ def _action(name: Act, what: str, seen: Seen) -> Action | None:
 
 
 def _wanted(what: str, seen: Seen) -> Action:
-    """Return whether something that was shown is wanted, or something is to be looked for."""
+    """Return the action of a wish for products: add products of the last list, or search for new ones."""
     shown = seen.desk.found
     numbers = numbers_in(what)
     meant = numbers or is_amount(what) or set(what.split()) <= ALL | {"of", "the"} or called_wholly(what, shown)
@@ -168,7 +168,7 @@ def _names_a_product(said: str, seen: Seen) -> bool:
 
 
 def _orders(rows: list[str], seen: Seen) -> list[Action]:
-    """Return what lines ask for if each of them is an order, and none may be a product's title."""
+    """Return the actions of lines if every line is a command and none could be the title of a product."""
     found: list[Action] = []
     for row in rows[: MOST_ORDERS + 1]:
         actions = [] if BULLET.match(row) or HEADER.match(row) or _is_title(row) else _said(row, seen)
@@ -179,13 +179,13 @@ def _orders(rows: list[str], seen: Seen) -> list[Action]:
 
 
 def _is_title(row: str) -> bool:
-    """Say whether a line is written as titles are: `Show Horse Toy with Saddle`."""
+    """Say whether a line is written like a title: `Show Horse Toy with Saddle`."""
     capitals = [word for word in row.split() if word[0].isupper()]
     return len(capitals) >= 3 and not any(word[0].islower() for word in row.split() if word not in STOP_WORDS)
 
 
 def _is_bare_name(row: str, actions: list[Action], seen: Seen) -> bool:
-    """Say whether a line is looked for as a product by its words alone, with no word that asks for it."""
+    """Say whether a line is only the name of a product, without a word that asks for it."""
     whole = [Action(name="search", text=heard(row, seen))]
     return actions == whole and not re.match(POLITE, row.lower())
 
@@ -197,7 +197,7 @@ def _is_sentence(row: str) -> bool:
 
 
 def _pasted(rows: list[str], seen: Seen) -> list[Action]:
-    """Return a pasted list as products, with what its first and last line ask for."""
+    """Return the action that pastes a list of products, with the actions of its first and last line."""
     first = last = list[Action]()
     bulleted = len(rows) > 1 and all(BULLET.match(row) for row in rows[1:])
     if HEADER.match(rows[0]) or _asks(rows[0], seen) or (bulleted and _is_sentence(rows[0])):
@@ -212,12 +212,12 @@ def _pasted(rows: list[str], seen: Seen) -> list[Action]:
 
 
 def is_place(title: str) -> bool:
-    """Say whether a part of a list is no title, but nothing or a number of something else."""
+    """Say whether a part of a list is empty or only a number."""
     return not title or re.fullmatch(r"[0-9]{1,2}", title) is not None
 
 
 def _asks(row: str, seen: Seen) -> bool:
-    """Say whether a line of a pasted list is a request and no product."""
+    """Say whether a line of a pasted list is a request rather than a product."""
     if BULLET.match(row):
         return False
     found = _one(heard(row, seen), seen)
@@ -225,7 +225,7 @@ def _asks(row: str, seen: Seen) -> bool:
 
 
 def _listed(row: str, seen: Seen) -> list[Action]:
-    """Return a list within one line: parts between semicolons, or after "bundle" or "I have" between commas."""
+    """Return the actions of a list in one line, split at semicolons, or at commas after words such as "I have"."""
     said = line(row).strip()[:LONGEST]
     match = compiled(LISTS).fullmatch(said.lower().rstrip("?!. "))
     if not match and said.count(";") < 1:
@@ -246,12 +246,12 @@ def _listed(row: str, seen: Seen) -> list[Action]:
 
 
 def _is_talk(part: str) -> bool:
-    """Say whether a part of a list goes on with the sentence: `what goes with it`, `need a mouse`."""
+    """Say whether a part of a list belongs to the sentence: `what goes with it`, `need a mouse`."""
     return bool(QUESTIONS.intersection(part.split())) or part.split()[0] in GOING_ON or is_money(part)
 
 
 def _pointed(body: str, seen: Seen) -> list[Action]:
-    """Return what bundles products that are there: places in a list, or `the tablet and the case`."""
+    """Return the actions that bundle present products: numbers in a list, or `the tablet and the case`."""
     desk, numbers = seen.desk, numbers_in(body)
     if len(numbers) > 1 and desk.found:
         return [Action(name="add", numbers=numbers, text=body), Action(name="bundle")]

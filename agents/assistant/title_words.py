@@ -1,4 +1,4 @@
-"""The words of a list of titles, looked up fast: which titles hold a word, begin one with it, or one a slip away."""
+"""A fast index of the words in a list of titles: finds titles with a word, a longer word, or a mistyped word."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -8,23 +8,23 @@ from functools import lru_cache
 from bundlewise.text import head_noun, is_unspaced, normal, tokens
 
 BEGINNING, SLIP = 3, 4
-"""Letters from which a word may be the beginning of another, or a slip of it."""
+"""The fewest letters of a word that may begin a longer word, and of a word that may be mistyped."""
 LONGEST_SLIP = 40
-"""Letters of the longest word in which a slip is looked for."""
+"""The most letters of a word that may be mistyped."""
 MOST_TRIED = 50
-"""Words that are compared with one that no title holds."""
+"""The most words to compare with a word that no title contains."""
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in the singular."""
+    """Return the singular forms of the words of a text."""
     return [head_noun(word) for word in tokens(text.replace("\u2019", "'"))]
 
 
 class TitleWords:
-    """The words of titles. Looking a word up costs what the titles have of it, not what they have in all."""
+    """An index of the words of titles; the cost of a search depends on the matches rather than on all titles."""
 
     def __init__(self, titles: Sequence[str]) -> None:
-        """Index the words of titles, whose places are 0, 1 and so on."""
+        """Index the words of titles at the positions 0, 1 and so on."""
         self._titles = [normal(title) for title in titles]
         self._places: dict[str, set[int]] = defaultdict(set)
         for place, title in enumerate(titles):
@@ -37,7 +37,7 @@ class TitleWords:
                 self._near[form].append(word)
 
     def meets(self, word: str) -> dict[int, float]:
-        """Return how well each title meets a word: 1 holds it, 0.9 begins a word with it, 0.8 is a slip away."""
+        """Return the titles that match a word: 1 for the word itself, 0.9 for a longer word, 0.8 for a mistyped one."""
         found = dict.fromkeys(self._holding(word), 0.9)
         for score, others in ((0.8, self._slips(word)), (0.9, self._begun(word)), (1.0, [word])):
             for other in others:
@@ -45,7 +45,7 @@ class TitleWords:
         return found
 
     def _holding(self, word: str) -> list[int]:
-        """Return the titles that hold a word anywhere, where its script puts no spaces between words."""
+        """Return the titles that contain a word anywhere, if its script has no spaces between words."""
         if word in self._places or not is_unspaced(word):
             return []
         return [place for place, title in enumerate(self._titles) if word in title]
@@ -67,19 +67,19 @@ class TitleWords:
 
 @lru_cache(64)
 def title_words(titles: tuple[str, ...]) -> TitleWords:
-    """Return the words of titles; a turn asks for those of the same cart again and again."""
+    """Return the index of some titles; the cache helps because a turn needs the same cart several times."""
     return TitleWords(titles)
 
 
 def shorter(word: str) -> Iterator[str]:
-    """Yield a word and all it can be with one letter less: two words that are a slip apart share one of them."""
+    """Yield a word, and the word without each of its letters; two words that are one slip apart share such a form."""
     yield word
     if len(word) <= LONGEST_SLIP:
         yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
 
 
 def slip(a: str, b: str) -> bool:
-    """Say whether two words are one slip of the keyboard apart: a letter more, less, other, or two swapped."""
+    """Say whether two words are equal or differ by one typing slip: an added, missing, wrong or swapped letter."""
     if a == b or abs(len(a) - len(b)) > 1:
         return a == b
     start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

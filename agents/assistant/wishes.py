@@ -1,4 +1,4 @@
-"""Wishes in a sentence: how large bundles may be, how many, and what they or products may cost."""
+"""The wishes in a sentence: limits on the size and number of bundles, and on the prices of bundles or products."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ CHEAPER = r"(cheaper|less expensive)(?: (?:bundles?|sets?|ones?|products?|items?
 
 
 def compared(said: str, desk: Desk) -> list[Action]:
-    """Return what a comparison asks for; nothing where it is none, or nothing lies there to compare with."""
+    """Return the actions of a comparison; none if there is no comparison or nothing to compare with."""
     if re.fullmatch(ASKED + CHEAPER, said):
         return _cheaper(desk)
     smaller, larger, fewer = (re.fullmatch(ASKED + kind, said) for kind in KINDS)
@@ -33,7 +33,7 @@ def compared(said: str, desk: Desk) -> list[Action]:
 
 
 def _cheaper(desk: Desk) -> list[Action]:
-    """Return what is cheaper than the dearest bundle, or where there is none than the cheapest product shown."""
+    """Return a limit below the most expensive bundle, or else a search below the cheapest product in the list."""
     totals = [offer.total for offer in desk.bundles if offer.total and offer.total > CENT]
     if totals:
         return _limit(Limits(total=round(max(totals) - CENT, 2)))
@@ -52,16 +52,16 @@ FROM = r"(?:at least|min(?:imum)?(?: of)?|no less than|not less than|no fewer th
 THINGS = r"(?:items?|products?|things?|pieces?|articles?)"
 EACH = r"(?: ?(?:per|in (?:a|each|every|one)|for each|a|each|every|to a) (?:bundle|set|group|pack)| each| apiece)"
 _CASH, _BARE, _ON = "\ue000", "\ue001", "\ue002"
-"""What stands in a sentence for an amount with its currency, for one without, and for the rest of its characters."""
+"""The signs that replace an amount with currency, an amount without, and the rest of its characters."""
 CASH = rf"{_CASH}{_ON}*+"
-"""Money that says so."""
+"""An amount with its currency."""
 MONEY = rf"[{_CASH}{_BARE}]{_ON}*+"
 BESIDE_A_PRICE = (
     r"[\s,.;:!?()\[\]\u2026\u2013\u2014-]*"
     r"(?:$|(?:and|or|but|for|with|in(?!\s*(?:,|$))|to|that|which|from|per|each|only|on|by|at|if|is|are|would|max|including|plus"
     r"|because|without|not|a|an|the|i|you|it|they|so|as|budget|altogether|total|together|apiece)\b)"
 )
-"""What may follow a number that is a price; other words are what is counted or measured: `at least 2 m`, `4 ports`."""
+"""The text that may follow a price; other words say what a number counts or measures: `at least 2 m`, `4 ports`."""
 UNDER = (
     r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than"
     r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?\.?|no more than|not more than"
@@ -102,7 +102,7 @@ BUDGET = (
     rf"|no bundles? (?:over|above|(?:for )?more than) {MONEY}"
 )
 TO = r" ?(?:\bto\b|\buntil\b|[\u2013\u2014]|(?<![a-z])-|-(?![a-z])) ?"
-"""What stands in a span; the hyphen of twenty-five makes none."""
+"""The sign or word within a range; the hyphen of twenty-five does not make a range."""
 OR_LESS = r"(?:or less|or under|or below|max(?:imum)?|at most|tops)"
 OF_EACH = r"(?P<each> each| apiece| a piece| per (?:item|piece|product))"
 PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -119,12 +119,12 @@ PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (rf"{OVER} ?{MONEY}", ("least_price",)),
 )
 NEARLY = 0.2
-"""Share of a price by which another may differ that is around it."""
+"""The share of a price by which another price may differ and still be around it."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Limits of bundles, or prices that may be of bundles or of products."""
+    """Limits of bundles, or prices of bundles or products."""
 
     limits: Limits | None = None
     least_price: float | None = None
@@ -133,7 +133,7 @@ class Wish:
 
 
 def wish_in(said: str) -> tuple[Wish | None, str]:
-    """Return the wish in a sentence, and the sentence without it; None where it holds none."""
+    """Return the wish in a sentence, or None, and the sentence without the wish."""
     for kind, pattern in SIZES:
         if (match := _search(pattern, said)) and (limits := _limits(kind, _groups(match))):
             return Wish(limits), _without(match, said)
@@ -156,7 +156,7 @@ def _priced(said: str, amounts: list[Amount]) -> tuple[Wish | None, str]:
 
 
 def _marked(said: str, amounts: list[Amount]) -> str:
-    """Return a sentence of the same length with signs in the place of its amounts."""
+    """Return the sentence with signs in place of its amounts, of the same length."""
     pieces, done = list[str](), 0
     for each in amounts:
         sign = _CASH if each.is_cash else _BARE
@@ -178,12 +178,12 @@ def _price(names: tuple[str, ...], values: list[float], of_each: bool) -> Wish:
 
 
 def is_money(said: str) -> bool:
-    """Say whether a text is an amount of money, with its currency, and nothing else."""
+    """Say whether a text is only an amount of money with its currency."""
     return any(each.is_cash and (each.start, each.end) == (0, len(said)) for each in amounts_in(said))
 
 
 def _search(pattern: str, said: str) -> re.Match[str] | None:
-    """Find a pattern between words; a group may stand in it several times."""
+    """Find a pattern between words; the pattern may repeat a group."""
     return _compiled(pattern).search(said)
 
 

@@ -1,4 +1,4 @@
-"""What the assistant says of a desk: limits, prices, products and counts in words, and the two standing replies."""
+"""The assistant's words for a desk: limits, prices, products and counts, and the replies for help and the unknown."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,17 +19,17 @@ from bundlewise.text import line
 
 HELP = (
     "I find products in the catalogue, keep your cart, and bundle it. For example: find wireless mouse under 30 · "
-    "add 1 and 3 · paste a list of products, one a line · bundle this · why bundle 1? · only two items · "
+    "add 1 and 3 · paste a list of products, one per line · bundle this · why bundle 1? · only two items · "
     "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
 )
 UNKNOWN = (
-    "I could not follow that. Without a chat model I understand commands and common phrasings, for example: "
+    "I did not understand that. Without a chat model I understand commands and common phrasings, for example: "
     "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
 )
 
 
 def in_words(limits: Limits) -> str:
-    """Return limits as a shopper would say them."""
+    """Return limits in a shopper's words."""
     parts = []
     if limits.most == limits.least:
         parts.append(f"exactly {limits.most} products")
@@ -39,12 +39,12 @@ def in_words(limits: Limits) -> str:
     if limits.total is not None:
         parts.append(f"a total of at most {limits.total:.2f}")
     if limits.bundles is not None:
-        parts.append(f"a number of at most {limits.bundles}")
+        parts.append("at most one bundle" if limits.bundles == 1 else f"at most {limits.bundles} bundles")
     return " and ".join(parts) or "no limits"
 
 
 def within_prices(action: Action) -> str:
-    """Return the prices of a search in words."""
+    """Return the range of prices of a search in words."""
     low = "" if action.least_price is None else f" from {action.least_price:.2f}"
     return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
 
@@ -55,24 +55,24 @@ def titles_of(items: Sequence[Item]) -> str:
 
 
 def quoted(keys: Sequence[str]) -> str:
-    """Return the first few ids, so that nothing in them can be mistaken."""
+    """Return the first few ids in quotation marks."""
     return ", ".join(repr(line(key)[:80]) for key in keys[:5])
 
 
 def no_place(numbers: Sequence[int], size: int, where: str) -> str:
-    """Return that a list has no such places."""
+    """Return the message that a list has no such numbers."""
     named = ", ".join(str(abs(number)) for number in numbers)
     return f"There is no number {named} {where}, which has {size}." if size else f"There is nothing {where} yet."
 
 
 def no_bundle(number: int, size: int) -> str:
-    """Return that there is no such bundle."""
+    """Return the message that there is no such bundle."""
     there = "there is one" if size == 1 else f"there are {size}" if size else "say bundle first"
     return f"There is no bundle {abs(number)}; {there}."
 
 
 def count_of(desk: Desk) -> str:
-    """Return how much the cart holds and costs."""
+    """Return the number of products in the cart and their total price in words."""
     if not desk.cart:
         return "The cart is empty."
     number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
@@ -88,7 +88,7 @@ WORDS = 240
 
 
 def lines_of(event: Event) -> Iterator[str]:
-    """Yield a card's lines; a text has none, it speaks for itself."""
+    """Yield the lines of a card; a text event has no card."""
     match event:
         case ProductsEvent():
             yield from _products(event)
@@ -111,7 +111,7 @@ def words_of(event: Event) -> str:
 
 
 def money(price: float | None) -> str:
-    """Return a price, or that it is not known."""
+    """Return a price in words, or "no price"."""
     return "no price" if price is None else f"{price:,.2f}"
 
 

@@ -1,1 +1,1 @@
-"""The client of chat endpoints: asks, waits, repeats and reads the answers."""
+"""The client of chat endpoints: sends questions, waits, retries and reads the answers."""

@@ -1,7 +1,7 @@
-"""A client of OpenAI-compatible chat endpoints that outlasts their faults: it waits, tries again, or says what to do.
+"""The client of OpenAI-compatible chat endpoints: it waits and retries through faults, or reports a remedy.
 
-Retries, deadlines and pace are ours, not a library's: an answer is either whole or it is none. A whole one is never
-asked for again here, since it was billed: what it is worth is its verdict.
+This client does its own retries, deadlines and pace, because it must return whole answers only. It never asks again
+for a whole answer, because that was billed; the verdict says whether the answer is usable.
 """
 
 import json
@@ -23,24 +23,24 @@ from bundlewise.errors import ModelError, StoppedError, UsageError
 from bundlewise.models.endpoints import Endpoint
 
 FAILING = {500, 501, 502}
-"""Statuses of a server that fails, maybe at what it was sent; others say that it has no time."""
+"""Statuses of a server error that the request may have caused; other 5xx statuses mean that the server is busy."""
 LONGEST_PAUSE = 30.0
 LONGEST_WAIT = 3600.0
-"""Seconds of one wait of a clock that cannot count any number of them; what is left is waited for again."""
+"""The longest single wait in seconds, because the clock has a limit; longer waits are done in parts."""
 FIRST_CONTACT = 3.0
-"""Seconds a server is tried for of which nothing was ever heard: most often its address is wrong."""
+"""The patience in seconds for a server that has never answered: usually its address is wrong."""
 SILENCE = 5.0
-"""Seconds without any answer after which whoever watches is told that a server is waited for."""
+"""The seconds without an answer after which the user is told about the wait."""
 SIGN_OF_LIFE = 10.0
-"""Seconds that the answer to a question may take which only asks whether a server answers at all."""
+"""The time limit in seconds for the short question that checks whether a server answers."""
 
 
 class RefusedError(Exception):
-    """A call that the server takes for wrong by itself, or never answers while it answers others: it alone fails."""
+    """A call that fails alone: the server refuses it, or does not answer it while it answers others."""
 
 
 class SilentError(ModelError):
-    """A server that answered nobody for as long as patience allows, as far as one call can know."""
+    """A server that answered no call during the patience, as far as one call can know."""
 
     def __init__(self, found: str) -> None:
         super().__init__(f"{found}; the same command goes on where it stopped")
@@ -49,10 +49,10 @@ class SilentError(ModelError):
 
 @dataclass
 class ChatEndpoint:
-    """One model of one server; without an address it is OpenAI's, or what OPENAI_BASE_URL says.
+    """One model of one server; the default address is OPENAI_BASE_URL, or else OpenAI's.
 
-    `timeout` is the longest an answer may take, in seconds, `patience` how long a call is tried again once anything
-    was heard of the server. `tell` hears why the server is waited for, and nothing, "", once it answers again.
+    `timeout` is the time limit of an answer in seconds. `patience` is the time in seconds for retries of a call after
+    the server was reached once. `tell` is called with the reason for a wait, and with "" when the server answers again.
     """
 
     model: str
@@ -75,11 +75,13 @@ class ChatEndpoint:
     def __post_init__(self) -> None:
         self.server = Endpoint(self.model, self.url)
         if not (self.patience >= 0 and self.timeout > 0):
-            raise UsageError(f"timeout {self.timeout} or patience {self.patience} is no time; give seconds")
+            raise UsageError(
+                f"timeout {self.timeout} must be above 0 and patience {self.patience} at least 0; give both in seconds"
+            )
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What determines answers besides the messages; models that reason take no temperature."""
+        """The parameters that determine answers besides the messages; reasoning models accept no temperature."""
         if self.effort is None:
             return {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_output}
         return {"model": self.model, "reasoning_effort": self.effort, "max_completion_tokens": self.max_output}
@@ -94,20 +96,20 @@ class ChatEndpoint:
         limit: int | None = None,
         exact: bool = False,
     ) -> Reply:
-        """Return the model's answer, tried again through whatever passes; one that is of no use has a verdict.
+        """Return the model's answer, after retries if needed; the verdict marks an answer that cannot be used.
 
         Args:
             messages: the question.
-            schema: the shape of the answer, where it has one.
-            mode: how the schema is asked for; less strictly where the server refuses that, unless it is to be `exact`.
-            idempotency: a name of the call, by which a server knows it again.
-            limit: the tokens the answer may have, where they are fewer than usual.
-            exact: ask in this mode or not at all.
+            schema: the JSON Schema of the answer, if there is one.
+            mode: the form of the schema; a less strict one is tried if the server refuses it, unless `exact` is set.
+            idempotency: a name of the call, by which a server recognises a repeated call.
+            limit: the most tokens of the answer, if fewer than usual.
+            exact: ask in this mode only.
 
         Raises:
-            ModelError: the server refuses whoever asks or cannot be reached; SilentError: it gave nothing within the
-                patience.
-            RefusedError: the server refuses this call, or answers others and not this one.
+            ModelError: the server refuses all calls or cannot be reached.
+            SilentError: the server did not answer within the patience.
+            RefusedError: the server refuses this call, or answers other calls but not this one.
             StoppedError: the run was stopped.
         """
         asked = QuestionSize(tokens_of(messages)[1], limit or self.max_output, self.dialect.is_bounded)
@@ -134,7 +136,7 @@ class ChatEndpoint:
                     form = self.dialect.suspected(mode, trial.failures)
 
     def _barred(self, refusal: Barred) -> Exception:
-        """Return the end of the run; a server that has answered may forbid a single question by its content."""
+        """Return the error that ends the run, or this call alone if a server that has answered forbids its content."""
         if refusal.status == 403 and self._answered and refusal.remedy == REMEDIES[403]:
             return RefusedError(str(refusal))
         if not refusal.status:
@@ -142,17 +144,21 @@ class ChatEndpoint:
         return ModelError(f"{self._place} refused ({refusal.status}): {refusal.said}; {refusal.remedy}")
 
     def _other_form(self, refusal: EndpointRefusal, trial: Attempts, less: Mode | None) -> Mode:
-        """Return the form in which a refused call is tried next; without one, the first refusal stands."""
+        """Return the next form for a refused call.
+
+        Raises:
+            RefusedError: no other form is left; the error quotes the first refusal.
+        """
         trial.refusal = trial.refusal or str(refusal)
         if less is None:
             raise RefusedError(trial.refusal)
         return less
 
     def answers(self, messages: list[dict[str, str]], idempotency: str = "") -> Reply:
-        """Return the answer to a short question that is sent once, to see whether the server answers at all.
+        """Send a short question once, to check whether the server answers, and return the answer.
 
         Raises:
-            SilentError: it does not.
+            SilentError: the server does not answer.
         """
         asked = QuestionSize(tokens_of(messages)[1], self.max_output, self.dialect.is_bounded)
         body = self._body(messages, None, "plain", self.max_output)
@@ -163,30 +169,34 @@ class ChatEndpoint:
 
     @property
     def busy(self) -> int:
-        """How many answers are on their way."""
+        """The number of calls that wait for an answer."""
         return self._line.busy if "_line" in self.__dict__ else 0
 
     def hang_up(self) -> None:
-        """Give up the answers that are on their way; those that are here are still returned."""
+        """End the calls that wait for an answer; answers that have arrived are still returned."""
         if "_line" in self.__dict__:
             self._line.hang_up()
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close the open connections."""
         if "_line" in self.__dict__:
             self._line.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not once the run was stopped."""
+        """Wait for some seconds.
+
+        Raises:
+            StoppedError: the run was stopped.
+        """
         if self.stop.wait(min(seconds, LONGEST_WAIT)) if seconds else self.stop.is_set():
             raise StoppedError("stopped; the same command goes on where it stopped")
 
     def answered_since(self, moment: float) -> bool:
-        """Say whether the server has answered anybody since a moment of the monotonic clock."""
+        """Say whether the server has answered any call since a moment of the monotonic clock."""
         return self._answered >= moment
 
     def _keep_pace(self, trial: Attempts, tokens: int) -> None:
-        """Wait as long as the pace demands: our own limits cost no patience, a server's pauses do."""
+        """Wait as the pace requires; waits for the user's limits use no patience, but a server's pauses do."""
         self.wait(0.0)
         while True:
             if (pause := min(self.pace.paused(), trial.left)) > 0:
@@ -198,7 +208,7 @@ class ChatEndpoint:
                 return
 
     def _bear(self, fault: PassingFault, trial: Attempts) -> None:
-        """Wait until a call may be tried again after a fault, or give it up where it was tried for long enough."""
+        """Wait before the next attempt after a fault, or raise an error if no patience is left."""
         self._reached |= not fault.away
         trial.patience = self.patience if self._reached else min(FIRST_CONTACT, self.patience)
         if trial.left <= 0:
@@ -213,7 +223,7 @@ class ChatEndpoint:
 
     def _given_up(self, fault: PassingFault, trial: Attempts) -> Exception:
         if not self._reached:
-            remedy = "start it, or correct the address: behind the @ of the name, or in OPENAI_BASE_URL"
+            remedy = "start it, or correct the address, which is after the @ of the name or in OPENAI_BASE_URL"
             return ModelError(f"{self._place} cannot be reached ({fault}); {remedy}")
         found = f"{self._place} gave no answer for {trial.patience:.0f} s ({fault})"
         if self.answered_since(trial.failed_at):
@@ -221,7 +231,7 @@ class ChatEndpoint:
         return SilentError(found)
 
     def _hear(self, ailing: str) -> None:
-        """Tell when the server begins to be waited for, and when it answers again: once each, whatever the thread."""
+        """Tell the user that a wait for the server begins or ends, once for all threads."""
         with self._lock:
             if not ailing:
                 self._reached, self._answered = True, monotonic()
@@ -236,7 +246,7 @@ class ChatEndpoint:
         return {"messages": self.dialect.messages(messages), **self.dialect.spoken(given), **_format(schema, mode)}
 
     def _once(self, body: dict[str, Any], idempotency: str, asked: QuestionSize, limit: float | None = None) -> Outcome:
-        """Send a body once, and return what comes of it within the limit in seconds."""
+        """Send a body once, and return the outcome within the limit in seconds."""
         start = monotonic()
         headers = {"Idempotency-Key": idempotency} if idempotency else {}
         heard = self._line.exchange(json.dumps(body).encode(), headers, limit)

@@ -1,4 +1,4 @@
-"""Reading what a server answered: the text of a completion, what it was billed, and a verdict on what it is."""
+"""The reader of completions: finds the text of an answer, its billed tokens and a verdict on it."""
 
 import json
 import math
@@ -12,30 +12,30 @@ from bundlewise.models.endpoints import in_short
 from bundlewise.prompts.render import Messages
 
 CHARACTERS = (3.0, 5.0)
-"""Characters a token, at least and at most: between them lies what tokenizers make of English."""
+"""The fewest and the most bytes per token that tokenizers produce for English."""
 FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call")
 MOST = 2_000_000
-"""A count of tokens is absurd above what the largest model reads; below it is believed, since it is what is billed."""
+"""The largest plausible count of tokens, more than any model reads; smaller counts are trusted, as they are billed."""
 COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
-"""The names of the tokens read, written, and both: servers of other makes have names of their own."""
+"""The names of the counts of tokens read, written and in total; they differ between servers."""
 WRITTEN = re.compile(
     r'"choices"\s*:\s*\[\s*\{|"usage"\s*:\s*\{\s*"|"object"\s*:\s*"chat\.completion|"id"\s*:\s*"chatcmpl', re.IGNORECASE
 )
-"""Signs in a broken body that a model has written an answer, which is billed."""
+"""Signs in a broken body that a model wrote an answer, which is billed."""
 MOST_USAGES = 3
-"""Counts of tokens that are looked at in a broken body, from its end."""
+"""The number of token counts to try in a broken body, from its end."""
 DIGITS = 15
-"""Digits of the longest integer that is read as one."""
+"""The most digits of a number that is read as an integer."""
 
 UNUSABLE: tuple[Verdict, ...] = ("empty", "refused", "tools", "unreadable")
-"""Verdicts on answers that hold no text to go on with."""
+"""Verdicts on answers without usable text."""
 
 
 @dataclass(frozen=True)
 class QuestionSize:
-    """The size of a question, in tokens at most, and the tokens its answer may have.
+    """The most tokens that a question may have, and the most tokens of its answer.
 
-    `is_capped` says that a cap rests on what the answer is said to have cost, so that no estimate may be too low.
+    `is_capped` says that a cap depends on the cost of the answer, so an estimate must never be too low.
     """
 
     tokens: int
@@ -45,7 +45,7 @@ class QuestionSize:
 
 @dataclass(frozen=True)
 class NoCompletion:
-    """A body that is no completion and was not billed: why, and the status that it gives itself, if any."""
+    """A body that holds no completion and was not billed, with the reason and the status in the body, if any."""
 
     reason: str
     status: int = 0
@@ -53,13 +53,13 @@ class NoCompletion:
 
 
 def tokens_of(messages: Messages) -> tuple[int, int]:
-    """Estimate the tokens of messages, low and high; never too low for text that is not English."""
+    """Return a low and a high estimate of the tokens of messages; the high one also covers other languages."""
     size = sum(len(message["content"].encode()) + 16 for message in messages)
     return round(size / CHARACTERS[1]), round(size / CHARACTERS[0])
 
 
 def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
-    """Read a whole answer; one that was billed is a reply with a verdict, whatever it holds."""
+    """Read a whole answer; every billed answer becomes a reply with a verdict."""
     try:
         text, is_broken = _decoded(content)
         body = json.loads(text, parse_int=_integer)
@@ -71,7 +71,7 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
     choices, usage = body.get("choices"), _object(body.get("usage"))
     if not (isinstance(choices, list) and choices) and not _is_billed(usage):
         said, about = complaint(body)
-        return NoCompletion(f"what came is no chat completion: {said}", _status(body), about)
+        return NoCompletion(f"the answer is not a chat completion: {said}", _status(body), about)
     text, finish, verdict = _said(choices)
     if verdict == "unreadable" and not text:
         text = complaint(body)[0]
@@ -81,17 +81,17 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
 
 
 def _broken(text: str, what: str, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
-    """Return what a body comes to that is no completion as a whole: one that a model has written is billed."""
+    """Return the outcome of a broken body: a billed reply if a model wrote it, else no completion."""
     if not WRITTEN.search(text):
-        return NoCompletion(f"what came is {what}: {in_short(text)}")
-    # Much of it may be no text of the model.
+        return NoCompletion(f"the answer is {what}: {in_short(text)}")
+    # The model may have written only a part of the body.
     likely = text[: math.floor(asked.most * CHARACTERS[0])]
     read, written, is_estimated = _counted(_usage_in(text), likely, "stop", asked)
     return Reply(in_short(text), "stop", read, written, round(seconds, 3), "unreadable", is_estimated)
 
 
 def _usage_in(text: str) -> dict[str, Any]:
-    """Return the last counts of tokens in a broken body, if it holds them whole."""
+    """Return the last complete counts of tokens in a broken body, if there are any."""
     for found in reversed([*re.finditer(r'"usage"\s*:\s*(?=\{)', text)][-MOST_USAGES:]):
         try:
             return _object(json.JSONDecoder(parse_int=_integer).raw_decode(text, found.end())[0])
@@ -105,7 +105,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _decoded(content: bytes) -> tuple[str, bool]:
-    """Return the text of a body, and whether bytes in it are no text."""
+    """Return the text of a body, and whether some bytes could not be decoded."""
     encoding = json.detect_encoding(content)
     try:
         return content.decode(encoding), False
@@ -114,12 +114,12 @@ def _decoded(content: bytes) -> tuple[str, bool]:
 
 
 def _integer(digits: str) -> int | float:
-    """Read an integer; one that is too long for any count as a float, which may be infinite."""
+    """Return an integer, or a float, maybe infinite, if there are too many digits for a count."""
     return int(digits) if len(digits) <= DIGITS else float(digits)
 
 
 def _said(choices: Any) -> tuple[str, str, Verdict]:
-    """Return text, reason of its end and verdict of the first choice."""
+    """Return the text, the finish reason and the verdict of the first choice."""
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
@@ -141,7 +141,7 @@ def _said(choices: Any) -> tuple[str, str, Verdict]:
 
 
 def _text(content: Any) -> str | None:
-    """Return the text of a message, which some servers write in parts; None where it is no text."""
+    """Return the text of a message, which some servers send in parts; None if there is no text."""
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         return "".join(part for part in parts if isinstance(part, str))
@@ -149,7 +149,7 @@ def _text(content: Any) -> str | None:
 
 
 def complaint(body: dict[str, Any]) -> tuple[str, str]:
-    """Return what a body that is no completion says of itself, in its own words, and the parameter it names."""
+    """Return the error message in a body without a completion, and the parameter that it names."""
     error = body.get("error")
     named = (error if isinstance(error, dict) else body).get("param")
     about = named if isinstance(named, str) else ""
@@ -159,11 +159,11 @@ def complaint(body: dict[str, Any]) -> tuple[str, str]:
         said = found if isinstance(found, str) else json.dumps(found) if found else ""
         if said.strip():
             return in_short(said), about
-    return (f"it says {in_short(json.dumps(body))}" if body else "no reason given"), about
+    return (f"it contains {in_short(json.dumps(body))}" if body else "no reason given"), about
 
 
 def _status(body: dict[str, Any]) -> int:
-    """Return the status that the error in a body gives itself; 0 where it gives none."""
+    """Return the status code inside the body of an error; 0 without one."""
     error = body.get("error")
     for holder in (error if isinstance(error, dict) else {}, body):
         for name in ("code", "status", "status_code"):
@@ -177,9 +177,9 @@ def _is_billed(usage: dict[str, Any]) -> bool:
 
 
 def _counted(usage: dict[str, Any], text: str, finish: str, asked: QuestionSize) -> tuple[int, int, bool]:
-    """Return the tokens read and written, and whether they are estimated: the server's counts are absurd or missing.
+    """Return the tokens read and written, and whether they are estimated because the counts are absurd or missing.
 
-    Under a cap an answer is taken for as long as it may be, unless it is longer.
+    Under a cap, the estimate is at least the maximum length of the answer.
     """
     size = math.ceil(len(text.encode(errors="replace")) / CHARACTERS[0])
     read, named, total = (_named_count(usage, names) for names in COUNTS)
@@ -193,7 +193,7 @@ def _counted(usage: dict[str, Any], text: str, finish: str, asked: QuestionSize)
 
 
 def _written(named: int | None, thoughts: int, read: int | None, total: int | None) -> tuple[int, bool]:
-    """Return the tokens that a model has written by the server's counts, and whether these agree with each other."""
+    """Return the tokens written according to the server's counts, and whether the counts agree with each other."""
     rest = max(0, total - read) if total and read else None
     if named is None:
         return rest or 0, rest is not None
@@ -214,14 +214,14 @@ def _thoughts(usage: dict[str, Any]) -> int:
 
 
 def _count(value: Any) -> int | None:
-    """Return a count of tokens, or None where it is none that can be."""
+    """Return a plausible count of tokens, or None."""
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= MOST else None
 
 
 def why_unusable(reply: Reply) -> str:
-    """Return why an answer cannot be used, in the model's words where it has any."""
+    """Return the reason why an answer cannot be used, with the model's words if there are any."""
     why = {
         "empty": "the answer was empty",
         "refused": "the model refused to answer",

@@ -1,6 +1,6 @@
-"""A time limit by the wall clock for a whole exchange: every wait for the network gets what is left of it.
+"""A deadline by the wall clock for a whole exchange: every wait for the network gets the remaining time.
 
-An HTTP library limits each wait by itself, so a server that sends a byte now and then is waited for without an end.
+An HTTP library limits each wait separately, so a server that sends a byte now and then could keep it waiting forever.
 """
 
 import socket
@@ -16,28 +16,28 @@ from typing import Any
 import httpcore2
 
 STEP = 0.05
-"""Seconds after which a connection that is being opened looks whether it is still wanted."""
+"""The interval in seconds at which an opening connection checks its deadline."""
 CHUNK = 16384
-"""Bytes that are written within one wait."""
+"""The number of bytes to write in one wait."""
 
 
 @dataclass(eq=False)
 class Exchange:
-    """One exchange that is under way: until when, and on which connection."""
+    """One running exchange, with its deadline and its connection."""
 
     until: float
     hung_up: bool = False
     connection: Any = None
 
     def left(self, fault: type[Exception]) -> float:
-        """Return the seconds that are left; without any, and once it was hung up, the exchange is over."""
+        """Return the remaining seconds; raise the fault after the deadline or after `hang_up`."""
         left = self.until - monotonic()
         if self.hung_up or left <= 0:
             raise fault("time is up")
         return left
 
     def hang_up(self) -> None:
-        """End the exchange in whatever thread it is; what has arrived is still read."""
+        """End the exchange from any thread; data that has arrived is still read."""
         self.hung_up = True
         if self.connection is not None and (found := self.connection.get_extra_info("socket")) is not None:
             with suppress(OSError):
@@ -46,7 +46,7 @@ class Exchange:
 
 @dataclass
 class Clock:
-    """The exchanges that are under way, by thread."""
+    """The running exchanges, one per thread."""
 
     running: set[Exchange] = field(default_factory=set)
     _here: local = field(default_factory=local)
@@ -54,7 +54,7 @@ class Clock:
 
     @contextmanager
     def limiting(self, seconds: float) -> Iterator[Exchange]:
-        """Limit the exchange that this thread makes in the block."""
+        """Limit the time of this thread's exchange in the block."""
         exchange = Exchange(monotonic() + seconds)
         with self._lock:
             self.running.add(exchange)
@@ -67,14 +67,14 @@ class Clock:
                 self.running.discard(exchange)
 
     def hang_up(self) -> None:
-        """End every exchange that is under way."""
+        """End every running exchange."""
         with self._lock:
             running = list(self.running)
         for exchange in running:
             exchange.hang_up()
 
     def left(self, timeout: float | None, fault: type[Exception], connection: Any = None) -> float | None:
-        """Return how long a wait of this thread may take."""
+        """Return the longest wait of this thread in seconds."""
         exchange: Exchange | None = getattr(self._here, "exchange", None)
         if exchange is None:
             return timeout
@@ -85,23 +85,23 @@ class Clock:
 
 
 def _close(opening: "Future[httpcore2.NetworkStream]") -> None:
-    """Close a connection that nobody waits for any more."""
+    """Close a connection that opened after its exchange had ended."""
     if opening.exception() is None:
         opening.result().close()
 
 
 class TimedStream(httpcore2.NetworkStream):
-    """A connection whose waits have what is left to them."""
+    """A connection whose waits end at the deadline of the exchange."""
 
     def __init__(self, stream: httpcore2.NetworkStream, clock: Clock) -> None:
         self._stream, self._clock = stream, clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what there is."""
+        """Read the available bytes."""
         return self._stream.read(max_bytes, self._clock.left(timeout, httpcore2.ReadTimeout, self._stream))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all, a piece at a time."""
+        """Write all bytes in pieces."""
         for start in range(0, len(buffer), CHUNK):
             left = self._clock.left(timeout, httpcore2.WriteTimeout, self._stream)
             self._stream.write(buffer[start : start + CHUNK], left)
@@ -118,12 +118,12 @@ class TimedStream(httpcore2.NetworkStream):
         return TimedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._clock)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what is known of the connection."""
+        """Return information about the connection."""
         return self._stream.get_extra_info(info)
 
 
 class Backend(httpcore2.NetworkBackend):
-    """The network, within the limits of a clock."""
+    """A network backend that keeps the deadlines of a clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._network = clock, httpcore2.SyncBackend()
@@ -143,10 +143,10 @@ class Backend(httpcore2.NetworkBackend):
         def open_it() -> None:
             try:
                 opening.set_result(self._network.connect_tcp(host, port, left, local_address, socket_options))
-            except BaseException as error:  # It is raised where the connection is waited for.
+            except BaseException as error:  # The waiting thread raises it.
                 opening.set_exception(error)
 
-        # The system's own wait for a name or a connection cannot be ended: whoever hangs up leaves it behind.
+        # Nothing can interrupt the system's wait for a name or a connection, so a thread of its own waits for it.
         Thread(target=open_it, daemon=True, name="connecting").start()
         while not wait([opening], STEP).done:
             try:

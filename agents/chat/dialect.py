@@ -1,7 +1,7 @@
-"""The dialect of a server: which parameters and which form of schema it takes, learnt from its own refusals.
+"""The dialect of a server: the parameters and the form of schema that it accepts, learnt from its refusals.
 
-It is learnt once and holds for all calls of a run. A question keeps its key in the ledger whatever the dialect, so a
-run that goes on learns it again, at the price of a refusal, which costs nothing, and pays nothing twice.
+The dialect is learnt once and used for all calls of a run. A question has the same key in the ledger in every dialect,
+so a run that continues learns the dialect again from refusals, which are free, and pays for no answer twice.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 Mode = Literal["json_schema", "json_object", "plain"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "plain")
-"""The forms of a schema, from the strictest."""
+"""The forms of a schema, the strictest first."""
 LENGTHS = ("max_tokens", "max_completion_tokens")
-"""The two names of the greatest length of an answer; models know one of them, or both."""
+"""The two names for the maximum length of an answer; a model accepts one or both of them."""
 FORMAT = "response_format"
 OPTIONAL = ("temperature", "reasoning_effort")
 WORDS = ("temperature",)
-"""Parameters whose names are usual words: a refusal that holds one may speak of a product."""
+"""Parameters whose names are common words: a refusal may use such a word for a product."""
 UNTAKEN = re.compile(
     r"unsupported|not (?:be )?(?:support|permit|allow|accept|recogni|expect|known|a valid|valid|implement)|unknown|only"
     r"|unrecogni|unexpected|extra|invalid|deprecat|must|does ?n.t|does not|can ?not|can.t|instead|\buse\b|reject|refus"
@@ -34,24 +34,24 @@ TOO_LONG = re.compile(
 SHAPE = re.compile(r"schema|response.?format|json|grammar|guided|structured|keyword|propert(?:y|ies)", re.IGNORECASE)
 FORM = re.compile(r"json.?schema|response.?format|grammar", re.IGNORECASE)
 POLICY = re.compile(r"polic|safety|content.?(?:filter|manag)|moderat", re.IGNORECASE)
-"""Words of a refusal that is about what was asked, not about how."""
+"""Words of a refusal that is about the content of the question."""
 SYSTEM = re.compile(
     r"\bsystem\b.{0,20}\b(?:role|message|prompt|instruction)|\broles?\b.{0,40}\bsystem\b|developer instruction"
     r"|roles? must alternate|\buser\b.{0,12}\bassistant\b.{0,12}\broles?\b"
     r"|\broles?\b.{0,30}\buser\b.{0,12}\bassistant\b",
     re.IGNORECASE,
 )
-"""Words of a refusal that is about a message of the system."""
+"""Words of a refusal that is about the system message."""
 DOUBTS = 2
-"""Calls that a server answers only in a lower form, before any in the stricter one, after which that is learnt."""
+"""The number of calls answered only in a less strict form, and none in the stricter form, until the form is learnt."""
 OTHER = re.compile(r"content|context|too (?:long|large|many)|length|quota", re.IGNORECASE)
 
 
 @dataclass
 class Dialect:
-    """What is known of a server; `note` hears once of each thing that is learnt.
+    """The known dialect of a server; `note` is called once for each learnt fact.
 
-    `is_bounded` says that an answer must have a greatest length, because a cap rests on it.
+    `is_bounded` says that an answer must have a maximum length, because a cap depends on it.
     """
 
     note: Callable[[str], None] = lambda said: None
@@ -64,22 +64,22 @@ class Dialect:
     _lock: Lock = field(default_factory=Lock)
 
     def mode(self, wanted: Mode) -> Mode:
-        """Return the form to ask in: the wanted one, or the strictest that the server takes."""
+        """Return the wanted form, or the strictest form that the server accepts."""
         return MODES[max(self._form, MODES.index(wanted))]
 
     def spoken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters under the names that the model takes, without those that it refuses."""
+        """Return the parameters under the names that the model accepts, without the refused ones."""
         named = {self._name(name): value for name, value in parameters.items()}
         return {name: value for name, value in named.items() if name}
 
     def learn(self, sent: Mapping[str, Any], said: str, about: str = "", *, exact: bool = False) -> bool:
-        """Learn from the refusal of a body; say whether the same call can be sent in another way now.
+        """Learn from a refusal; say whether the same call can now be sent in another way.
 
         Args:
-            sent: the body that was refused.
-            said: the server's words.
-            about: the parameter that the server names as the fault, where it does so apart from its words.
-            exact: leave the form of the schema as it is.
+            sent: the body of the refused call.
+            said: the server's message.
+            about: the wrong parameter, if the server names it in a separate field.
+            exact: keep the form of the schema.
         """
         with self._lock:
             if any(self._drop(name, sent) for name in _named(sent, said, about)) or self._fold(sent, said):
@@ -87,25 +87,25 @@ class Dialect:
             return not exact and _is_of_shape(f"{said} {about}") and self._lower(sent)
 
     def blames(self, sent: Mapping[str, Any], said: str, *, exact: bool = False) -> bool:
-        """Learn from a fault that a server blames on a body's form, or its roles, as some do instead of refusing it."""
+        """Learn from a server error about the form or the roles of a body, which some servers send as a refusal."""
         with self._lock:
             return self._fold(sent, said) or (not exact and FORM.search(said) is not None and self._lower(sent))
 
     def messages(self, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """Return the messages in the roles that the model takes: the system's stands before the user's at need."""
+        """Return the messages in roles that the model accepts; if needed, the system text precedes the user text."""
         if not self._folds or not _has_system(messages):
             return list(messages)
         system, first, *rest = messages
         return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
     def lower(self, sent: Mapping[str, Any], said: str) -> Mode | None:
-        """Return the next form that a refused call may be tried in where the server's words say nothing of its own."""
+        """Return the next form to try for a refused call, if the server's message gives no other reason."""
         form = _form_of(sent)
         is_other = POLICY.search(said) or OTHER.search(said)
         return None if is_other or form + 1 >= len(MODES) else MODES[form + 1]
 
     def suspected(self, wanted: Mode, failures: int) -> Mode:
-        """Return the form to try a call in that fails for so many times without a word: each lower one once."""
+        """Return the form to try after this many failures without a message: each less strict form once."""
         first = MODES.index(self.mode(wanted))
         lower = first + failures - 1
         return MODES[lower] if first < lower < len(MODES) else wanted
@@ -115,10 +115,10 @@ class Dialect:
         self._taken.add(MODES.index(self.mode(mode)))
 
     def took(self, mode: Mode, wanted: Mode, refused: str) -> None:
-        """Note that a call was taken in a form after it was refused, or not answered, in a stricter one.
+        """Note that a call was answered in a form after a refusal or a failure in a stricter form.
 
-        A server that is down for a moment gives no answer either. So silence is only taken for a refusal where the
-        stricter form never had an answer, and the lower one more than once.
+        A server that is down for a moment also gives no answer. So failures count as a refusal only if the stricter
+        form was never answered and the less strict form was answered more than once.
         """
         with self._lock:
             if not refused:
@@ -133,14 +133,14 @@ class Dialect:
         return "" if name in self._refused else name
 
     def _drop(self, name: str, sent: Mapping[str, Any]) -> bool:
-        if name in self._refused:  # Another thread has learnt it, and this body was sent before.
+        if name in self._refused:  # Another thread learnt it after this body was sent.
             return True
         if name in LENGTHS and self.is_bounded and self._refused & set(LENGTHS):
             return False
         self._refused.add(name)
         instead = self._name(name)
-        what = f"{instead} is sent instead" if instead else "it is left out"
-        self.note(f"the model takes no {name}: {what} in this run")
+        what = f"this run sends {instead} instead" if instead else "this run leaves it out"
+        self.note(f"the model does not accept {name}; {what}")
         return True
 
     def _fold(self, sent: Mapping[str, Any], said: str) -> bool:
@@ -148,7 +148,7 @@ class Dialect:
             return False
         if not self._folds:
             self._folds = True
-            self.note("the model takes no message of the system: its text stands before the user's in this run")
+            self.note("the model accepts no system message; this run puts its text before the user's text")
         return True
 
     def _lower(self, sent: Mapping[str, Any]) -> bool:
@@ -162,7 +162,7 @@ class Dialect:
         if form > self._form:
             self._form = form
             because = f" ({refused})" if refused else ""
-            self.note(f"the server takes no {MODES[form - 1]}{because}: {MODES[form]} is asked for in this run")
+            self.note(f"the server does not accept {MODES[form - 1]}{because}; this run asks for {MODES[form]}")
 
 
 def _form_of(sent: Mapping[str, Any]) -> int:
@@ -174,7 +174,7 @@ def _is_of_shape(said: str) -> bool:
 
 
 def _named(sent: Mapping[str, Any], said: str, about: str) -> list[str]:
-    """Return the parameters of a body that a refusal is about."""
+    """Return the parameters of the body that the refusal names."""
     found = [name for name in OPTIONAL if name in sent and (name == about or _is_untaken(name, said))]
     for name in LENGTHS:
         if name in sent and not TOO_LONG.search(said):
@@ -187,7 +187,7 @@ def _says(name: str, said: str) -> bool:
 
 
 def _is_untaken(name: str, said: str) -> bool:
-    """Say whether a refusal is about a parameter; words of how it must be only count beside a usual word."""
+    """Say whether a refusal is about a parameter; a common word counts only beside words about valid values."""
     if POLICY.search(said) or not _says(name, said):
         return False
     return name not in WORDS or UNTAKEN.search(said) is not None

@@ -1,4 +1,4 @@
-"""The outcome of one exchange: an answer, a fault that may pass, a refusal of this call, or of whoever asks."""
+"""The outcome of one exchange: an answer, a passing fault, a refusal of this call, or a refusal of all calls."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from bundlewise.models.endpoints import in_short
 REMEDIES = {
     **endpoints.REMEDIES,
     402: "check your balance there",
-    404: "check the model's name, and that the address ends where /chat/completions follows, mostly in /v1",
-    405: "check that the address ends where /chat/completions follows, mostly in /v1",
+    404: "check the model's name and the address, which mostly ends in /v1, without /chat/completions",
+    405: "check the address, which mostly ends in /v1, without /chat/completions",
     407: "give the proxy's name and password in HTTPS_PROXY",
-    410: "choose another model: this one is gone",
+    410: "choose another model, because the server has removed this one",
 }
 LONGEST_READ = 65_536
-"""Bytes of a refusal in which its kind is looked for."""
+"""The number of bytes of a refusal to search for its kind."""
 PASSES = {408, 409, 425, 429}
 UNPAID = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds?|user[_ ]quota)|billing[_ ](?:hard[_ ]limit|not[_ ]active)"
@@ -30,15 +30,15 @@ UNPAID = re.compile(
     r"|(?:exceeded|reached|exhausted).{0,20}\bquota\b.{0,40}\bbilling",
     re.IGNORECASE | re.DOTALL,
 )
-"""Words of a server that waits for money, whatever status it gives; its own word for that is decisive."""
+"""Words of a server that asks for money, with any status; the word in `DECISIVE` is enough by itself."""
 DECISIVE = re.compile(r"insufficient_quota", re.IGNORECASE)
 RATE = re.compile(r"per.?(?:second|minute|hour|day)|retry|try again|rate.?limit|\b[rt]p[md]\b", re.IGNORECASE)
-"""Words of a limit that passes with time: some servers speak of quota and billing then, too."""
+"""Words of a limit that passes with time; some servers also mention quota and billing then."""
 
 
 @dataclass(frozen=True)
 class PassingFault:
-    """A fault that may pass: the call is tried again, after what the server asked for."""
+    """A fault that may pass: the call is tried again, after the pause that the server asks for."""
 
     reason: str
     retry_after: float = 0.0
@@ -53,7 +53,7 @@ class PassingFault:
 
 @dataclass(frozen=True)
 class EndpointRefusal:
-    """A call that the server takes for wrong by itself; `about` is the parameter that it names, if it names one."""
+    """A refusal of this call alone; `about` is the parameter that the server names, if any."""
 
     status: int
     said: str
@@ -66,7 +66,7 @@ class EndpointRefusal:
 
 @dataclass(frozen=True)
 class Barred(EndpointRefusal):
-    """A refusal of whoever asks: every other call would be refused too; `remedy` is what the user can do."""
+    """A refusal that every other call would also get; `remedy` tells the user what to do."""
 
     remedy: str = ""
 
@@ -75,10 +75,10 @@ Outcome = Reply | PassingFault | EndpointRefusal
 
 
 def outcome(heard: Heard | Silence, seconds: float, asked: QuestionSize) -> Outcome:
-    """Return what an exchange comes to; an error in the body of a success counts as what it says of itself."""
+    """Return the outcome of an exchange; an error in the body of a success counts by the status inside the body."""
     if isinstance(heard, Silence):
         if heard.lost:
-            return Barred(0, heard.reason, remedy="correct the address: give the one where the model itself answers")
+            return Barred(0, heard.reason, remedy="correct the address: give the one at which the model answers")
         return PassingFault(heard.reason, away=heard.away)
     if not 200 <= heard.status < 300:
         return _refusal(heard.status, *_words(heard.content), heard)
@@ -101,7 +101,7 @@ def _refusal(status: int, said: str, about: str, heard: Heard) -> Outcome:
 
 
 def _is_unpaid(heard: Heard) -> bool:
-    """Say whether a server asks for money, and not only for time."""
+    """Say whether a server asks for money rather than time."""
     said = heard.content[:LONGEST_READ].decode(errors="replace")
     if DECISIVE.search(said):
         return True
@@ -109,7 +109,7 @@ def _is_unpaid(heard: Heard) -> bool:
 
 
 def _words(content: bytes) -> tuple[str, str]:
-    """Return what a refusal says, and the parameter it names apart from that."""
+    """Return the message of a refusal, and the parameter that it names in a separate field."""
     text = content.decode(errors="replace")
     try:
         body = json.loads(content)

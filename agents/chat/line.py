@@ -1,4 +1,4 @@
-"""The line to a server: one exchange ends within its time by the wall clock, whatever the server does meanwhile."""
+"""The line to a server: sends a question and returns the answer within a time limit by the wall clock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from bundlewise.extras import require
 from bundlewise.models.endpoints import Endpoint, reason_of
 
 CONNECT = 10.0
-"""Seconds a connection may take; what is slow about a model comes after."""
+"""The time limit of a connection in seconds; a slow model takes its time after that."""
 LONGEST = 86_400.0
-"""Seconds of the longest exchange: a clock cannot wait for any number of them."""
+"""The longest exchange in seconds, because the clock has a limit."""
 LARGEST = 8 * 2**20
-"""Bytes of the largest answer that is read; of a larger one only so many."""
+"""The number of bytes after which the reading of an answer stops."""
 REDIRECTS = 3
-"""Times that a question is sent on to another address."""
+"""The most redirects of a question."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A whole answer of a server, whatever its status; one that is too large is not whole."""
+    """An answer of a server with any status; `is_whole` is false for an answer that is too large."""
 
     status: int
     content: bytes
@@ -30,9 +30,9 @@ class Heard:
 
 @dataclass(frozen=True)
 class Silence:
-    """No whole answer, and why.
+    """The reason why no answer came.
 
-    `away` says that there was no connection at all, `lost` that the address leads nowhere, however often it is tried.
+    `away` says that there was no connection; `lost` says that the address is wrong, so that retries are useless.
     """
 
     reason: str
@@ -42,7 +42,7 @@ class Silence:
 
 @dataclass
 class Line:
-    """Connections to one server, opened at the first exchange; threads share them."""
+    """The connections to one server, which open at the first exchange and which threads share."""
 
     endpoint: Endpoint
     timeout: float
@@ -52,29 +52,29 @@ class Line:
 
     @property
     def address(self) -> str:
-        """The address that is asked, from OPENAI_BASE_URL where none was given."""
+        """The address of the server; the default is OPENAI_BASE_URL."""
         return self._open().address
 
     @property
     def busy(self) -> int:
-        """How many answers are on their way."""
+        """The number of exchanges that wait for an answer."""
         return len(self._opened.clock.running) if self._opened else 0
 
     def exchange(self, content: bytes, headers: Mapping[str, str], limit: float | None = None) -> Heard | Silence:
-        """Send a question and return what comes within the limit in seconds, or within the timeout.
+        """Send a question and return the answer within the limit in seconds; the default limit is the timeout.
 
         Raises:
-            ModelError: the server redirects to another one.
+            ModelError: the server redirects to another server.
         """
         return self._open().exchange(content, headers, self.timeout if limit is None else limit)
 
     def hang_up(self) -> None:
-        """End every exchange that is under way; what has arrived whole is still returned."""
+        """End every exchange; answers that have arrived whole are still returned."""
         if self._opened:
             self._opened.clock.hang_up()
 
     def close(self) -> None:
-        """Close the connections; another exchange opens them again."""
+        """Close the connections; the next exchange opens them again."""
         with self._guard:
             opened, self._opened = self._opened, None
         if opened:
@@ -88,7 +88,7 @@ class Line:
 
 
 class _Opened:
-    """The client, and the exchanges that are under way."""
+    """The HTTP client and its running exchanges."""
 
     def __init__(self, endpoint: Endpoint, timeout: float, connections: int) -> None:
         require("teacher", endpoint.spec)
@@ -103,14 +103,14 @@ class _Opened:
         self._client = httpx2.Client(
             limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=endpoint.hooks()
         )
-        # The library has no other place for a network of one's own beside its proxies.
+        # The library has no public way to set a network backend and keep its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]
         for transport in transports:
             if transport is not None:
                 transport._pool._network_backend = Backend(self.clock)
 
     def exchange(self, content: bytes, headers: Mapping[str, str], limit: float) -> Heard | Silence:
-        """Make one exchange; whatever is wrong with it is a reason."""
+        """Make one exchange; a fault becomes a `Silence` with its reason."""
         import httpx2
 
         with self.clock.limiting(min(LONGEST, limit)) as under_way:
@@ -121,15 +121,15 @@ class _Opened:
             except httpx2.TooManyRedirects:
                 found = Silence(f"it redirects more than {REDIRECTS} times", lost=True)
             except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-                found = Silence(f"it redirects to no address: {reason_of(error)}", lost=True)
+                found = Silence(f"it redirects to an invalid address: {reason_of(error)}", lost=True)
             except httpx2.TimeoutException:
                 found = Silence(f"its answer took more than {limit:.0f} s")
-            # An answer can be broken in its headers, its compression, its redirects and its cookies.
+            # Headers, compression, redirects and cookies of an answer can be broken.
             except (httpx2.HTTPError, httpx2.StreamError, httpx2.CookieConflict) as error:
                 found = Silence(reason_of(error))
             except (OSError, ValueError, EOFError) as error:
                 found = Silence(reason_of(error))
-            return Silence("the line was hung up") if under_way.hung_up else found
+            return Silence("the exchange was cancelled") if under_way.hung_up else found
 
     def _post(self, content: bytes, headers: Mapping[str, str]) -> Heard | Silence:
         url, found = f"{self.address}chat/completions", bytearray()
@@ -142,6 +142,6 @@ class _Opened:
             return Heard(answer.status_code, bytes(found[:LARGEST]), answer.headers.get("retry-after"), is_whole)
 
     def close(self) -> None:
-        """End what is under way, and close the connections."""
+        """End the running exchanges, and close the connections."""
         self.clock.hang_up()
         self._client.close()

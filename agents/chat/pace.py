@@ -1,4 +1,4 @@
-"""The pace of calls: the limits of a minute that the user set, the pauses that a server asks for, and patience."""
+"""The pace of calls: the user's limits per minute, the pauses that a server asks for, and the patience of a call."""
 
 import math
 import time
@@ -15,7 +15,7 @@ MINUTE = 60.0
 
 @dataclass
 class Pace:
-    """At most so many requests and tokens in any minute, over all threads; None is no limit."""
+    """Limits on the requests and tokens per minute for all threads; None means no limit."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -24,7 +24,7 @@ class Pace:
     _pause_until: float = 0.0
 
     def delay(self, tokens: int) -> float:
-        """Return 0 and count the call, or the seconds after which to ask again."""
+        """Return 0 and count the call, or return the seconds until the next try."""
         with self._lock:
             now = monotonic()
             while self._sent and self._sent[0][0] <= now - MINUTE:
@@ -39,17 +39,17 @@ class Pace:
             return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Hold all threads back, as a server asked by Retry-After."""
+        """Pause all threads for the seconds in a server's Retry-After header."""
         with self._lock:
             self._pause_until = max(self._pause_until, monotonic() + seconds)
 
     def paused(self) -> float:
-        """Return the seconds that are left of the pause."""
+        """Return the remaining seconds of the pause."""
         return max(0.0, self._pause_until - monotonic())
 
 
 def asked_pause(header: str | None) -> float:
-    """Read Retry-After, seconds or a date; what is neither asks for no pause, and infinity for an endless one."""
+    """Return the seconds of a Retry-After header with seconds or a date; 0 for any other text."""
     if not header:
         return 0.0
     try:
@@ -68,7 +68,7 @@ def _until(date: str) -> float:
 
 @dataclass
 class Attempts:
-    """How long one call has been tried; what it waits for by the user's own limits costs it no patience."""
+    """The attempts of one call and its remaining patience; waits for the user's limits use no patience."""
 
     patience: float
     start: float = field(default_factory=monotonic)
@@ -82,16 +82,16 @@ class Attempts:
 
     @property
     def left(self) -> float:
-        """Return the seconds of patience that are left."""
+        """Return the remaining patience in seconds."""
         return self.patience - (monotonic() - self.start - self._rested)
 
     def fail(self) -> None:
-        """Note a failure that is borne."""
+        """Count a failure after which the call is tried again."""
         self.failures, self.failed_at = self.failures + 1, monotonic()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Take the time of the block for a wait of our own."""
+        """Exclude the time of the block from the patience."""
         began = monotonic()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The books of a ledger of calls: what was paid and what became of it, answers forgotten, and taken elsewhere."""
+"""The accounts of a ledger of calls: sums of tokens, verdicts, deleted answers, export and import."""
 
 import os
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ VERDICT = NAMES.index("verdict")
 BILLED = slice(NAMES.index("tokens_in"), VERDICT)
 REMEMBER = """DELETE FROM forgotten WHERE rowid IN (
     SELECT rowid FROM forgotten WHERE key = ? AND tokens_in = ? AND tokens_out = ? AND seconds = ? LIMIT 1)"""
-"""The same answer, taken in again, was paid once."""
+"""Removes an answer from `forgotten` when it is imported again, because it was paid once."""
 SUMS = "COUNT(*) AS calls, SUM(tokens_in) AS tokens_in, SUM(tokens_out) AS tokens_out, SUM(seconds) AS seconds"
 
 
 class Which(NamedTuple):
-    """Some of the calls: of these stages and verdicts, kept before and after these Unix times; of any where empty.
+    """A choice of calls by stages, verdicts, and the Unix times of their storage; an empty field means any.
 
-    A call of a ledger from before times were noted was kept at 0.
+    Calls from the first format of the ledger have the time 0.
     """
 
     stages: Sequence[str] = ()
@@ -33,7 +33,7 @@ class Which(NamedTuple):
     after: float | None = None
 
     def where(self) -> tuple[str, list[Any]]:
-        """Return the condition in SQL, with its values."""
+        """Return the SQL condition and its values."""
         parts, values = ["1"], list[Any]()
         for column, names in (("stage", self.stages), ("verdict", self.verdicts)):
             if names:
@@ -47,7 +47,7 @@ class Which(NamedTuple):
 
 
 def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table: str = "calls") -> list[dict[str, Any]]:
-    """Return calls, tokens and seconds by some columns, without damaged rows, each in the order it was met first."""
+    """Return the sums of calls, tokens and seconds by some columns, without damaged rows, in order of appearance."""
     where, values = (which or Which()).where()
     names = ", ".join(by)
     some = f"{table} WHERE {where} AND {sound(COLUMNS[table])}"
@@ -59,10 +59,10 @@ def sums(file: LedgerFile, by: Sequence[str], which: Which | None = None, table:
 
 
 def answer(file: LedgerFile, condition: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Return the columns of an answer; a damaged one is missing to who only reads.
+    """Return the columns of an answer; None for a missing answer, or for a damaged one in a read-only ledger.
 
     Raises:
-        KnowledgeError: it is damaged, and would be paid again.
+        KnowledgeError: the answer is damaged and the ledger is writable, so that the call would be paid again.
     """
     with file.guarded():
         row: tuple[Any, ...] | None = file.base.execute(
@@ -76,7 +76,7 @@ def answer(file: LedgerFile, condition: str, values: Sequence[Any]) -> tuple[Any
 
 
 def damaged(file: LedgerFile) -> int:
-    """Return how many calls, kept and forgotten, hold values that no call has: nothing uses them."""
+    """Return the number of stored and deleted calls with invalid values, which are never used."""
     with file.guarded():
         counts = [
             file.base.execute(f"SELECT COUNT(*) FROM {table} WHERE NOT {sound(COLUMNS[table])}").fetchone()[0]
@@ -86,9 +86,9 @@ def damaged(file: LedgerFile) -> int:
 
 
 def idempotency(file: LedgerFile, key: str) -> str:
-    """Return the key under which a call is sent: a new one where it was paid before.
+    """Return the idempotency key of a call: a new one if the call was paid before.
 
-    A provider gives the same answer to the same key, and so would never give a better one.
+    A provider repeats its answer to the same key, so a second try needs another key.
     """
     paid = "SELECT (SELECT COUNT(*) FROM calls WHERE key = ?1) + (SELECT COUNT(*) FROM forgotten WHERE key = ?1)"
     with file.guarded():
@@ -97,17 +97,17 @@ def idempotency(file: LedgerFile, key: str) -> str:
 
 
 def forget(file: LedgerFile, which: Which) -> int:
-    """Delete calls, but not from what was paid; return how many. A run that needs one asks again."""
+    """Delete calls and return their number; their cost stays in the sums, and a run that needs one asks again."""
     where, values = which.where()
     with file.changing():
         return file.base.execute(f"DELETE FROM calls WHERE {where}", values).rowcount
 
 
 def export(file: LedgerFile, path: Path) -> tuple[int, int]:
-    """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
+    """Write all sound calls as JSON lines in the order of their keys; return their number and that of damaged calls.
 
     Raises:
-        UsageError: it would be written over a file of the ledger.
+        UsageError: the path is a file of the ledger.
     """
     refuse_its_own(file.path, path)
     with file.guarded():
@@ -119,27 +119,27 @@ def export(file: LedgerFile, path: Path) -> tuple[int, int]:
 
 
 def export_what_is_readable(ledger: Path, path: Path) -> tuple[int, int]:
-    """Write the calls that can still be read from a damaged ledger; return how many, and how many are lost for sure.
+    """Write the readable calls of a damaged ledger; return their number and the number of calls known to be lost.
 
     Raises:
-        UsageError: it would be written over a file of the ledger.
-        KnowledgeError: none can be read; nothing is written then.
+        UsageError: the path is a file of the ledger.
+        KnowledgeError: no call is readable; nothing is written then.
     """
     refuse_its_own(ledger, path)
     found = salvage(Path(os.path.realpath(ledger)))
     if not found.rows:
-        raise KnowledgeError(f"no call can be read from {ledger}; nothing was written, look for a copy of the file")
+        raise KnowledgeError(f"no call in {ledger} is readable, so nothing was written; look for a copy of the file")
     write_jsonl(path, (dict(zip(NAMES, found.rows[key], strict=True)) for key in sorted(found.rows)))
     return len(found.rows), found.lost
 
 
 def take_in(file: LedgerFile, path: Path) -> tuple[int, int]:
-    """Read exported calls; return how many were new, of how many.
+    """Import exported calls; return the number of new ones and the number of all.
 
-    Those that are here already stay as they are, but a good answer takes the place of one that could not be used.
+    Calls that the ledger already has stay unchanged, but a good answer replaces one that could not be used.
 
     Raises:
-        DataError: a line is no exported call; nothing is taken in then.
+        DataError: a line is not an exported call; nothing is imported then.
     """
     rows = [row_of(row, f"{path}:{number}") for number, row in numbered_rows(path)]
     new = 0
@@ -154,17 +154,17 @@ def take_in(file: LedgerFile, path: Path) -> tuple[int, int]:
 
 
 def saved(file: LedgerFile, before: int) -> str:
-    """Save the calls behind a row of a ledger that was moved or deleted while in use; return that, for the user."""
+    """Save the calls after a row of a ledger that was moved or deleted while in use; return a message for the user."""
     with file.guarded():
         rows = file.base.execute(f"SELECT {', '.join(NAMES)} FROM calls WHERE rowid > ?", (before,)).fetchall()
     for row in rows:
         rescued(file.path, row)
     told = f"the ledger of calls {file.path} was moved or deleted while it was in use"
-    return f"{told}; {len(rows):,} answers that this run kept in it are saved"
+    return f"{told}; {len(rows):,} answers of this run were saved"
 
 
 def refuse_its_own(ledger: Path, path: Path) -> None:
-    """Refuse to write over the ledger, a file that SQLite keeps beside it, or answers that were saved beside it."""
+    """Refuse to overwrite the ledger, SQLite's files beside it, or answers that were saved beside it."""
     real = Path(os.path.realpath(ledger))
     own = [base.with_name(base.name + end) for base in (real, ledger) for end in (*FAMILY, RESCUED)]
     if any(

@@ -1,7 +1,7 @@
-"""The ledger of paid calls: every answer of a large model by what determined it, so that none is paid for twice.
+"""The ledger of paid calls: stores every answer of a large model by its question, so that none is paid for twice.
 
-One SQLite file. A call is *claimed* before it is sent and *kept*, with a verdict, once its answer is here; failures are
-given back, never kept. Whoever finds a call claimed by a living process waits for that answer instead of paying again.
+The ledger is one SQLite file. A call is *claimed* before it is sent, and *kept* with a verdict when its answer arrives;
+a failure gives the claim back. A thread that finds a call claimed by a living process waits for that answer.
 """
 
 import os
@@ -23,18 +23,18 @@ from bundlewise.errors import KnowledgeError
 from bundlewise.files import fingerprint
 
 Verdict = Literal["good", "empty", "refused", "tools", "unreadable", "faulty"]
-"""The verdict on an answer: used; without text; a refusal; a call of a tool instead of text; no completion although it
-was billed; text that does not keep its contract."""
+"""The verdict on an answer: usable (good); without text (empty); a refusal; a tool call instead of text (tools);
+billed but not a completion (unreadable); text that breaks its contract (faulty)."""
 POLL = 0.05
 KEPT = "WHERE key = ? AND (verdict = 'good' OR rowid > ?)"
-"""The condition of a kept answer; one that could not be used counts as missing in the rows up to a number."""
+"""The SQL condition of a kept answer; an unusable answer up to a given row number counts as missing."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answer and its cost in tokens and seconds; `finish` is `length` where the answer was cut.
+    """A model's answer with its tokens and seconds; `finish` is `length` if the answer was cut off.
 
-    `estimated` says that the server did not count the tokens in a way that can be; the ledger does not keep that.
+    `estimated` says that the server gave no plausible count of tokens; the ledger does not store this field.
     """
 
     text: str
@@ -48,9 +48,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Call:
-    """What determines an answer (model, parameters, messages, schema), and what it was asked for.
+    """The request that determines an answer (model, parameters, messages, schema), and its purpose.
 
-    `attempt` counts the answers to the same request that could not be used before.
+    `attempt` counts the earlier answers to the same request that could not be used.
     """
 
     stage: str
@@ -62,36 +62,36 @@ class Call:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the request and the attempt: the same question asked for another purpose is the same call."""
+        """A hash of the request and the attempt; the same question for another purpose is the same call."""
         asked = {"request": self.request, "attempt": self.attempt} if self.attempt else self.request
         return fingerprint(asked) + fingerprint([asked])
 
 
 class CallLedger:
-    """The calls in one file, for the threads of several processes at once."""
+    """The calls in one file, which threads of several processes can use at the same time."""
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
-        """Open the file: made where it is missing, or, unless it is to be `writable`, read as it is.
+        """Open the file; create a missing file if `writable`, else leave the file unchanged.
 
         Raises:
-            KnowledgeError: it cannot be used, or is no ledger.
+            KnowledgeError: the file cannot be used, or is not a ledger.
         """
         self.path = path
         self._file = LedgerFile(path, writable=writable)
         self._base = self._file.base
         self._gate = Lock()
         self._on_their_way, self._closing = 0, False
-        self._renewed = set[str]()  # A row may get the number of an older one that another process forgot.
+        self._renewed = set[str]()  # A new row may get the number of an older row that another process deleted.
         with self._file.guarded():
             self._before = self._base.execute("SELECT COALESCE(MAX(rowid), 0) FROM calls").fetchone()[0]
 
     @classmethod
     def open_for_reading(cls, path: Path) -> "CallLedger":
-        """Open the file without a change to it; one that is missing is an empty ledger."""
+        """Open the file without changes; a missing file is an empty ledger."""
         return cls(path, writable=False)
 
     def find(self, key: str) -> Reply | None:
-        """Return the answer kept for a call."""
+        """Return the kept answer to a call, or None."""
         return self._find(key, 0)
 
     def _find(self, key: str, failed_up_to: int) -> Reply | None:
@@ -105,16 +105,16 @@ class CallLedger:
         wait: Callable[[float], None] = time.sleep,
         retry: bool = False,
     ) -> Reply:
-        """Return the answer kept for a call, or send it and keep what comes.
+        """Return the kept answer to a call, or send the call and keep its answer.
 
         Args:
-            call: what is asked.
-            send: asks it.
-            wait: waits for so many seconds for another process; it may raise to stop waiting.
-            retry: whether an answer that is not good, and was kept before this ledger was opened, is asked for again.
+            call: the call.
+            send: a function that sends the call and returns the answer.
+            wait: a function that waits some seconds for another process; it may raise an error to stop the wait.
+            retry: ask again if the kept answer is not good and is older than the opening of this ledger.
 
         Raises:
-            KnowledgeError: the ledger cannot be used; an answer that arrived is in the file that the message names.
+            KnowledgeError: the ledger cannot be used; the message names the file with an answer that arrived.
         """
         while True:
             failed_up_to = self._before if retry and call.key not in self._renewed else 0
@@ -130,9 +130,9 @@ class CallLedger:
             wait(POLL)
 
     def keep(self, call: Call, reply: Reply, *, anew: bool = False) -> None:
-        """Write an answer down, `anew` in place of an older one, and give the claim back, in one statement.
+        """Store an answer, or replace an older one if `anew`, and give the claim back, in one statement.
 
-        Threads wait for each other at each.
+        One statement is faster than two, because threads wait for each other at each statement.
         """
         kept = "REPLACE" if anew else "INSERT OR IGNORE"
         with self._file.guarded():
@@ -140,13 +140,13 @@ class CallLedger:
         self._sync()
 
     def judge(self, key: str, verdict: Verdict) -> None:
-        """Write down the verdict on an answer that is kept; a ledger that is open for reading stays as it is."""
+        """Store the verdict on a kept answer; a ledger that is open for reading stays unchanged."""
         if self._file.writable:
             with self._file.guarded():
                 self._base.execute("UPDATE calls SET verdict = ? WHERE key = ?", (verdict, key))
 
     def is_of_before(self, key: str) -> bool:
-        """Say whether a kept answer is older than this ledger's opening."""
+        """Say whether a kept answer is older than the opening of this ledger."""
         if key in self._renewed:
             return False
         with self._file.guarded():
@@ -154,7 +154,7 @@ class CallLedger:
             return self._base.execute(sql, (key, self._before)).fetchone() is not None
 
     def _keep_or_rescue(self, call: Call, reply: Reply, anew: bool) -> None:
-        """Keep an answer; one that cannot be kept is paid, and saved elsewhere."""
+        """Keep an answer; save it in another file if the ledger cannot, because the answer is paid for."""
         try:
             self.keep(call, reply, anew=anew)
         except KnowledgeError as error:
@@ -164,10 +164,10 @@ class CallLedger:
             raise
 
     def _sync(self) -> None:
-        """Make what was written last safe on the disk."""
+        """Make the last written answer safe on the disk."""
         if not self._file.is_there:
             raise KnowledgeError(books.saved(self._file, self._before))
-        with suppress(OSError):  # Where the disk knows no log of changes, SQLite has done so itself.
+        with suppress(OSError):  # On a disk without a log of changes, SQLite has synchronised the file itself.
             handle = os.open(f"{self._file.real}-wal", os.O_RDONLY)
             try:
                 os.fsync(handle)
@@ -176,7 +176,7 @@ class CallLedger:
 
     @contextmanager
     def _claimed(self, key: str, failed_up_to: int) -> Iterator[bool]:
-        """Hold a call while the block runs, and say whether it could be had; given back where the block fails."""
+        """Claim a call while the block runs, and yield whether the claim succeeded; give it back if the block fails."""
         claim = new_claim()
         with self._under_way():
             HELD.add(claim)
@@ -191,7 +191,7 @@ class CallLedger:
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
-        """Keep the file open while the block runs, whoever closes the ledger meanwhile."""
+        """Keep the file open while the block runs, even if another thread closes the ledger."""
         with self._gate:
             if self._closing:
                 raise KnowledgeError(f"the ledger of calls {self.path} was closed; the same command goes on")
@@ -206,7 +206,7 @@ class CallLedger:
                 self._file.close()
 
     def _claim(self, key: str, claim: str, failed_up_to: int) -> bool:
-        """Take a call that is neither kept nor held; one that was left behind is taken over."""
+        """Claim a call that is neither kept nor claimed by a running thread; return whether this succeeded."""
         kept = f"SELECT 1 FROM calls {KEPT}"
         unclaimed = f"INSERT INTO claims SELECT ?, ? WHERE NOT EXISTS ({kept}) ON CONFLICT DO NOTHING"
         with self._file.guarded():
@@ -221,25 +221,25 @@ class CallLedger:
         return free
 
     def idempotency(self, key: str) -> str:
-        """Return the key under which a call is sent; see `calls_books.idempotency`."""
+        """Return the idempotency key of a call; see `books.idempotency`."""
         return books.idempotency(self._file, key)
 
     def templates(self, stage: str, subject: str) -> set[str]:
-        """Return the fingerprints of the templates by which a subject has been asked about in a stage."""
+        """Return the fingerprints of the templates of a subject's calls in a stage."""
         with self._file.guarded():
             sql = "SELECT DISTINCT template FROM calls WHERE stage = ? AND subject = ?"
             return {row[0] for row in self._base.execute(sql, (stage, subject))}
 
     def totals(self) -> list[dict[str, Any]]:
-        """Return calls, tokens and seconds by stage and model."""
+        """Return the sums of calls, tokens and seconds by stage and model."""
         return books.sums(self._file, ("stage", "model"))
 
     def verdicts(self, which: Which | None = None) -> list[dict[str, Any]]:
-        """Return calls, tokens and seconds by stage, model and verdict, of all calls or of some."""
+        """Return the sums of calls, tokens and seconds by stage, model and verdict, for all or some calls."""
         return books.sums(self._file, ("stage", "model", "verdict"), which)
 
     def forgotten(self) -> list[dict[str, Any]]:
-        """Return calls, tokens and seconds by model of answers that were paid and are not kept any more."""
+        """Return the sums of calls, tokens and seconds by model for paid answers that are no longer kept."""
         return books.sums(self._file, ("model",), table="forgotten")
 
     def forget(
@@ -249,31 +249,31 @@ class CallLedger:
         before: float | None = None,
         after: float | None = None,
     ) -> int:
-        """Forget answers: see `Which`. Return how many; a run that needs one asks again."""
+        """Delete the answers that match, see `Which`; return their number. A run that needs one asks again."""
         return books.forget(self._file, Which(stages, verdicts, before, after))
 
     def damaged(self) -> int:
-        """Return how many calls hold values that no call has; nothing uses them."""
+        """Return the number of calls with invalid values, which are never used."""
         return books.damaged(self._file)
 
     def export(self, path: Path) -> tuple[int, int]:
-        """Write all sound calls as JSON lines, in the order of their keys; return how many, and how many are damaged.
+        """Write all sound calls as JSON lines in the order of their keys; return their number and that of damaged ones.
 
         Raises:
-            UsageError: it would be written over a file of the ledger.
+            UsageError: the path is a file of the ledger.
         """
         return books.export(self._file, path)
 
     def take_in(self, path: Path) -> tuple[int, int]:
-        """Read exported calls: see `calls_books.take_in`. Return how many were new, of how many.
+        """Import exported calls, see `books.take_in`; return the number of new ones and the number of all.
 
         Raises:
-            DataError: a line is no exported call; nothing is taken in then.
+            DataError: a line is not an exported call; nothing is imported then.
         """
         return books.take_in(self._file, path)
 
     def close(self) -> None:
-        """Close the file, once the answers on their way are kept."""
+        """Close the file when the running calls are kept."""
         with self._gate:
             is_last = not self._closing and not self._on_their_way
             self._closing = True

@@ -1,4 +1,4 @@
-"""Claims on calls that are on their way: who holds one, and whether that thread of that process still runs."""
+"""The claims on calls that wait for an answer: the thread that holds a claim, and whether it still runs."""
 
 import os
 from functools import cache
@@ -7,18 +7,18 @@ from uuid import uuid4
 import psutil
 
 CLOCK = 2.0
-"""Seconds by which the start of a process may seem to move while the clock is set."""
+"""The tolerance in seconds for the start of a process, which seems to move when the clock is set."""
 HELD: set[str] = set()
-"""Claims that threads of this process hold; another one of this process could not be given back, and is free."""
+"""The claims that threads of this process hold; any other claim of this process is a leftover, and is free."""
 
 
 def new_claim() -> str:
-    """Return a claim of this process, unlike any other."""
+    """Return a new unique claim of this process."""
     return f"{_this_process(os.getpid())}:{uuid4().hex}"
 
 
 def is_held(claim: str) -> bool:
-    """Say whether a claim's thread still runs; on another machine none does, since no ledger is shared by two."""
+    """Say whether a claim's thread still runs; a claim of another machine is free, as machines share no ledger."""
     node, number, started, _ = claim.rsplit(":", 3)
     if (node, int(number)) == (os.uname().nodename, os.getpid()):
         return claim in HELD
@@ -32,5 +32,5 @@ def is_held(claim: str) -> bool:
 
 @cache
 def _this_process(number: int) -> str:
-    """Name this process so that no later one of the same number is taken for it."""
+    """Return a name of this process that differs from later processes with the same number."""
     return f"{os.uname().nodename}:{number}:{psutil.Process(number).create_time():.2f}"

@@ -1,4 +1,4 @@
-"""The SQLite file under a ledger of calls: opened to write or to read alone, its faults told with their remedies."""
+"""The SQLite file of a ledger of calls: opened for writing or for reading, with remedies in its error messages."""
 
 import errno
 import os
@@ -26,20 +26,20 @@ from bundlewise.errors import KnowledgeError
 
 BUSY = 60.0
 ROOM = 2**22
-"""Bytes that must be free before anything is paid, for the answers on their way."""
+"""The free bytes required before a paid call, for the answers to come."""
 FAMILY = ("", "-wal", "-shm", "-journal")
-"""Endings of the names of the files of one ledger."""
-RIGHT = f"give yourself the right to that, or {OTHER}"
+"""The endings of the file names of one ledger."""
+RIGHT = f"give yourself that permission, or {OTHER}"
 
 
 class LedgerFile:
-    """An open file, for the threads of this process; other processes may have it open too."""
+    """An open file that the threads of this process share; other processes may have it open too."""
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
-        """Open the file: made and brought up to date where it is writable, unchanged for reading alone.
+        """Open the file; create it or update its format if `writable`, else leave it unchanged.
 
         Raises:
-            KnowledgeError: it cannot be used; the message says what to do about it.
+            KnowledgeError: the file cannot be used; the message gives the remedy.
         """
         self.path, self.writable = path, writable
         self.lock = Lock()
@@ -52,7 +52,7 @@ class LedgerFile:
 
     @property
     def is_there(self) -> bool:
-        """Say whether the file is still where it was opened: SQLite writes on into one that was deleted."""
+        """Say whether the file is still at its path; SQLite goes on writing into a deleted file."""
         return _place_of(self.real) == self._place
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class LedgerFile:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Make the changes of the block whole or not at all, whatever ends it."""
+        """Make all changes of the block, or none if the block fails."""
         with self.guarded():
             try:
                 self.base.execute("BEGIN IMMEDIATE")
@@ -76,7 +76,7 @@ class LedgerFile:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Let one thread at a time at the file, and say what to do about its faults."""
+        """Give one thread at a time access to the file, and turn faults into errors with a remedy."""
         with self.lock:
             try:
                 yield
@@ -93,9 +93,9 @@ class LedgerFile:
             check(base, self.path)
             refuse_foreign(base, self.path)
             open_for_many(base, BUSY)
-            # Safe against kill -9; `keep` makes answers safe against a power cut, outside of the lock.
+            # This setting is safe against kill -9; `keep` makes answers safe against a power cut, outside of the lock.
             base.execute("PRAGMA synchronous=NORMAL")
-            # What is replaced is noted among what was forgotten.
+            # The trigger records replaced answers in `forgotten` only with this setting.
             base.execute("PRAGMA recursive_triggers=ON")
             bring_up_to_date(base)
             refuse_foreign_tables(base, self.path)
@@ -104,7 +104,7 @@ class LedgerFile:
         return base
 
     def _open_for_reading(self) -> sqlite3.Connection:
-        """Open the file as it is; one that is missing or has no tables is an empty ledger."""
+        """Open the file without changes; a missing file or a file without tables is an empty ledger."""
         with self._connected(self._address()) as base:
             check(base, self.path)
             show_as_new(base)
@@ -123,10 +123,10 @@ class LedgerFile:
             raise
 
     def _address(self) -> str:
-        """Return the address by which SQLite reads the file, whatever may be written there.
+        """Return the address by which SQLite reads the file, even from a folder without write permission.
 
-        SQLite keeps its log of changes beside the file, even to read. Where it may not, a file without a log is read
-        as one that does not change, and one with a log from a copy.
+        SQLite needs its log of changes beside the file, even for reading. Without write permission, a file without
+        a log is read as immutable, and a file with a log is copied first.
         """
         log = self.real.with_name(f"{self.real.name}-wal")
         if not self.real.exists() or not (self.real.stat().st_size or _size(log)):
@@ -143,7 +143,7 @@ class LedgerFile:
 
 
 def remedy_of(error: sqlite3.Error | OSError, path: Path) -> str:
-    """Return what to do about a fault of the file."""
+    """Return the remedy for a fault of the file."""
     code = getattr(error, "sqlite_errorcode", 0)
     if isinstance(error, OSError):
         code = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN)
@@ -163,20 +163,20 @@ _CODES = {
     errno.EIO: sqlite3.SQLITE_IOERR,
 }
 _REMEDIES = {
-    sqlite3.SQLITE_FULL: f"free space, or {OTHER}; what it holds is safe, the same command goes on",
-    sqlite3.SQLITE_IOERR: f"check the disk, copy the file and its -wal to another one and name it there, or {OTHER}",
-    sqlite3.SQLITE_BUSY: f"another program holds it: end that, then the same command goes on, or {OTHER}",
-    sqlite3.SQLITE_LOCKED: f"another program holds it: end that, then the same command goes on, or {OTHER}",
+    sqlite3.SQLITE_FULL: f"free space, or {OTHER}; its answers are safe, and the same command continues",
+    sqlite3.SQLITE_IOERR: f"check the disk, copy the file and its -wal to another disk and use that copy, or {OTHER}",
+    sqlite3.SQLITE_BUSY: f"another program uses it: end that program and run the same command again, or {OTHER}",
+    sqlite3.SQLITE_LOCKED: f"another program uses it: end that program and run the same command again, or {OTHER}",
     sqlite3.SQLITE_READONLY: f"make the file, its -wal, its -shm and its folder writable to you, or {OTHER}",
     sqlite3.SQLITE_CANTOPEN: f"check that its folder and the files beside it (-wal, -shm) can be written, or {OTHER}",
     sqlite3.SQLITE_CORRUPT: f"{{salvage}}, or {OTHER}",
     sqlite3.SQLITE_NOTADB: f"{OTHER}; if this was a ledger, {{salvage}}",
-    sqlite3.SQLITE_NOMEM: "close other programs, then the same command goes on",
+    sqlite3.SQLITE_NOMEM: "close other programs and run the same command again",
 }
 
 
 def _text(raw: bytes) -> str:
-    """Return a text; one that is damaged holds halves of characters, as no text of a call does."""
+    """Return a text; a damaged text contains surrogates, which no text of a call contains."""
     return raw.decode(errors="surrogateescape")
 
 
@@ -193,7 +193,7 @@ def _size(path: Path) -> int:
 
 
 def _refuse_unusable(path: Path, real: Path, writable: bool) -> None:
-    """Refuse what SQLite would wait for, misunderstand, or refuse without a word on the cause."""
+    """Refuse files on which SQLite would hang, lose data, or fail without naming the cause."""
     rights = os.R_OK | os.W_OK if writable else os.R_OK
     for end in FAMILY if writable else FAMILY[:2]:
         file = real.with_name(real.name + end)
@@ -210,6 +210,6 @@ def _refuse_unusable(path: Path, real: Path, writable: bool) -> None:
         raise KnowledgeError(f"cannot use the ledger of calls {path}: {folder} cannot be written by you; {RIGHT}")
     log = real.with_name(f"{real.name}-wal")
     if _size(log) and real.exists() and not _size(real):
-        # SQLite takes the file for a new one, and deletes the log with all that it holds.
+        # SQLite would treat the file as new and delete the log with its answers.
         told = f"the ledger of calls {path} is empty, but {log.name} beside it holds {_size(log):,} bytes of answers"
         raise KnowledgeError(f"{told}; {salvage_of(path)}, or move that away")

@@ -1,4 +1,4 @@
-"""Calls of a ledger as JSON lines: exported, taken in elsewhere, and rescued where the ledger cannot be written."""
+"""The calls of a ledger as JSON lines: exported, imported, and rescued when the ledger cannot be written."""
 
 import fcntl
 import json
@@ -15,23 +15,23 @@ from bundlewise.errors import DataError
 TEXTS = ("key", "stage", "subject", "template", "model", "text", "finish")
 NUMBERS = ("tokens_in", "tokens_out", "seconds")
 LATER = {"verdict": "good", "time": 0.0}
-"""Fields that older exports lack, with what stands for them."""
+"""The fields that older exports lack, with their default values."""
 NAMES = (*TEXTS, *NUMBERS, *LATER)
 PLACES = ", ".join("?" * len(NAMES))
 RESCUED = ".rescued.jsonl"
 VERDICTS = ("good", "empty", "refused", "tools", "unreadable", "faulty")
 LARGEST = 2**40
-"""Below this all numbers of a call lie; what is above cannot be summed up."""
+"""The bound of all numbers of a call, so that their sums fit an integer of SQLite."""
 
 
 def row_of(row: dict[str, Any], where: str) -> tuple[Any, ...]:
     """Return an exported call as a row of the ledger.
 
     Raises:
-        DataError: it is no exported call; the message begins with `where` it stands.
+        DataError: the row is not an exported call; the message begins with the place `where`.
     """
     if not {*TEXTS, *NUMBERS} <= set(row) <= set(NAMES):
-        raise DataError(f"{where}: no exported call; give a file that `bundlewise ledger export` wrote")
+        raise DataError(f"{where}: this is not an exported call; give a file that `bundlewise ledger export` wrote")
     whole = LATER | row
     for name, value in whole.items():
         if not _fits(name, value):
@@ -49,12 +49,12 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def is_sound(row: Sequence[Any], names: Sequence[str] = NAMES) -> bool:
-    """Say whether values of a ledger are what can be exported and taken in."""
+    """Say whether the values of a row can be exported and imported."""
     return all(map(_fits, names, row))
 
 
 def sound(names: Collection[str] = NAMES) -> str:
-    """Return the condition in SQL that columns hold what can be exported and taken in."""
+    """Return the SQL condition that the columns have values that can be exported and imported."""
     texts = [f"typeof({name}) = 'text'" for name in names if name in TEXTS or name == "verdict"]
     verdicts = [f"verdict IN {VERDICTS}" for name in names if name == "verdict"]
     numbers = [
@@ -69,24 +69,24 @@ _STORED = dict.fromkeys(("seconds", "time"), "'real', 'integer'")
 
 
 def whole_text(text: str) -> str:
-    """Return a text without halves of characters, which JSON can say and no file can hold."""
+    """Return a text without lone surrogates, which JSON can express but UTF-8 cannot."""
     return text.encode(errors="replace").decode()
 
 
 def rescued(ledger: Path, row: tuple[Any, ...]) -> str:
-    """Write a row that the ledger cannot take to a file of JSON lines; return where it is, for the user.
+    """Write a row that the ledger cannot store to a file of JSON lines; return a message with its place.
 
-    The file lies beside the ledger, else in the working folder, else among temporary files.
+    The file is beside the ledger, or else in the working folder, or else in the folder for temporary files.
     """
     place = _rescue(ledger, row)
     if place is None:
-        return "the answer that arrived is in the line above; put that into a file for `bundlewise ledger import`"
+        return "the answer that arrived is in the line above; put this line into a file for `bundlewise ledger import`"
     names = f"{shlex.quote(str(place))} --ledger {shlex.quote(str(ledger))}"
-    return f"the answer that arrived is in {place}; take it in with `bundlewise ledger import {names}`"
+    return f"the answer that arrived is in {place}; import it with `bundlewise ledger import {names}`"
 
 
 def _rescue(ledger: Path, row: tuple[Any, ...]) -> Path | None:
-    """Write the row; return the file, or None where it was printed."""
+    """Write the row to a file and return the file; print the row and return None if no file can be written."""
     numbers = {name: _near(value) for name, value in zip(NAMES, row, strict=True) if name in (*NUMBERS, "time")}
     line = (json.dumps(dict(zip(NAMES, row, strict=True)) | numbers, ensure_ascii=False) + "\n").encode()
     for path in _places(ledger):
@@ -100,7 +100,7 @@ def _rescue(ledger: Path, row: tuple[Any, ...]) -> Path | None:
 
 
 def _near(number: float) -> float:
-    """Return the nearest number that can be taken in."""
+    """Return the nearest number that can be imported."""
     return min(max(number, 0), LARGEST - 1) if number == number else 0
 
 
@@ -112,7 +112,7 @@ def _places(ledger: Path) -> Iterator[Path]:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Add a whole line to a file, or nothing; other processes may add theirs."""
+    """Add a whole line to a file, or nothing; other processes may add lines at the same time."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

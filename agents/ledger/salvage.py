@@ -1,4 +1,4 @@
-"""Calls read out of a damaged ledger: page by page, without SQLite, which gives up at the first bad one."""
+"""The rescue of calls from a damaged ledger: reads page by page, because SQLite stops at the first damaged page."""
 
 import os
 import struct
@@ -14,12 +14,12 @@ HEAD = 100
 USUAL = 4096
 TABLE, INDEX, INNER_INDEX = 0x0D, 0x0A, 0x02
 SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
-"""Bytes of a value by its kind in a record; kinds from 12 on are blobs and texts."""
+"""The bytes of a value by its kind in a record; kinds from 12 on are blobs and texts."""
 
 
 @dataclass
 class Salvaged:
-    """Calls that could be read, by their keys, and the numbers of the rows that are read or at least named."""
+    """The readable calls by their keys, and the numbers of the rows that are readable or at least listed."""
 
     rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     read: set[int] = field(default_factory=set)
@@ -27,24 +27,24 @@ class Salvaged:
 
     @property
     def lost(self) -> int:
-        """Calls that are known to have been there and cannot be read."""
+        """The number of calls that are listed in the file but cannot be read."""
         return len(self.named - self.read)
 
 
 def salvage(path: Path) -> Salvaged:
-    """Return the calls that can still be read from a ledger and its log of changes, whatever is broken in them.
+    """Return the calls that are still readable in a damaged ledger and its log of changes.
 
-    Pages that SQLite has set free are left out as far as it is known which they are. Frames of the log behind a broken
-    one are read then, for calls that are nowhere else, and where calls are lost, frames that were to be overwritten.
+    Pages that SQLite has freed are skipped, if their list is readable. Log frames after a broken frame add calls
+    that are found nowhere else. If calls are still lost, old frames, which SQLite would overwrite, are read as well.
 
     Raises:
-        KnowledgeError: its texts are in UTF-16, which bundlewise does not write.
+        KnowledgeError: the texts are in UTF-16, which bundlewise does not write.
     """
     found, log = Salvaged(), _Log.of(path)
     with path.open("rb") as stream:
         head = os.pread(stream.fileno(), HEAD, 0)
         if head.startswith(b"SQLite format 3\0") and head[59] in (2, 3):
-            told = f"the texts of {path} are in UTF-16, of which nothing can be read around damage"
+            told = f"the texts of {path} are in UTF-16, which cannot be read from a damaged file"
             raise KnowledgeError(f"{told}; try `bundlewise ledger export` without --what-is-readable")
         pages = _Pages(stream.fileno(), log.size, log.whole)
         _gather(pages, found, pages.freed())
@@ -71,7 +71,7 @@ def _is_of_the_index(values: list[Any]) -> bool:
 
 
 def _take(found: Salvaged, rowid: int, values: list[Any]) -> None:
-    """Take a row in; SQLite writes whole seconds as integers."""
+    """Add a row to the readable calls; SQLite stores whole seconds as integers."""
     row = dict(zip(NAMES, values, strict=False))
     if [type(row[name]) for name in TEXTS] != [str] * len(TEXTS):
         return
@@ -88,7 +88,7 @@ def _take(found: Salvaged, rowid: int, values: list[Any]) -> None:
 
 
 class _Pages:
-    """The pages of a file, those of its log laid over them; a page that cannot be read is empty."""
+    """The pages of a file, replaced by those of its log; an unreadable page is empty."""
 
     def __init__(self, file: int, size: int, over: Mapping[int, bytes]) -> None:
         self._file, self._over = file, over
@@ -110,7 +110,7 @@ class _Pages:
             return bytes(self.size)
 
     def freed(self) -> set[int]:
-        """Return the pages that are on the list of free ones, as far as that can be read."""
+        """Return the pages on the readable part of the list of free pages."""
         found: set[int] = set()
         trunk = int.from_bytes(self.page(1)[32:36], "big")
         while 0 < trunk <= self.count and trunk not in found:
@@ -123,7 +123,7 @@ class _Pages:
         return found
 
     def records(self, number: int) -> Iterator[tuple[int | None, list[Any]]]:
-        """Yield the records of a leaf of a table with their numbers, and those of an index with None."""
+        """Yield the records of a table leaf with their row numbers, and the records of an index page with None."""
         page, start = self.page(number), HEAD if number == 1 else 0
         kind = page[start]
         if kind not in (TABLE, INDEX, INNER_INDEX):
@@ -140,7 +140,7 @@ class _Pages:
             yield rowid, values
 
     def _payload(self, page: bytes, at: int, size: int, *, is_table: bool) -> bytes:
-        """Return the bytes of a record; long ones go on in a chain of pages."""
+        """Return the bytes of a record; a long record continues in a chain of pages."""
         usable = self._usable
         most = usable - 35 if is_table else (usable - 12) * 64 // 255 - 23
         least = (usable - 12) * 32 // 255 - 23
@@ -162,7 +162,7 @@ class _Pages:
 
 @dataclass(frozen=True)
 class _Log:
-    """The log of changes beside a file: the size of its pages, whole ones, those behind a broken one, and old ones."""
+    """The log of changes beside a file: its page size, sound pages, pages after a broken one, and old pages."""
 
     size: int = 0
     whole: dict[int, bytes] = field(default_factory=dict)
@@ -196,7 +196,7 @@ class _Log:
 
 
 def _sums(content: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
-    """Return the checksums of a log, carried on over some content."""
+    """Return the checksums of a log, continued over some content."""
     one, two = sums
     words = iter(struct.unpack(f"{order}{len(content) // 4}I", content))
     for first, second in zip(words, words, strict=True):
@@ -206,7 +206,7 @@ def _sums(content: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
 
 
 def _varint(page: bytes, at: int) -> tuple[int, int]:
-    """Return a number of one to nine bytes and the place behind it."""
+    """Return a number of one to nine bytes and the position after it."""
     found = 0
     for place in range(at, at + 8):
         found = found << 7 | page[place] & 0x7F
@@ -216,7 +216,11 @@ def _varint(page: bytes, at: int) -> tuple[int, int]:
 
 
 def _values(record: bytes) -> list[Any]:
-    """Return the values of a record; a text that is no UTF-8 is a ValueError, as a record that is too short is."""
+    """Return the values of a record.
+
+    Raises:
+        ValueError: the record is too short, or a text is not valid UTF-8.
+    """
     end, at = _varint(record, 0)
     kinds = []
     while at < end:

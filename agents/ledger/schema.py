@@ -1,4 +1,4 @@
-"""The tables of a ledger of calls: their checks before use, and an older file brought up to date or read as it is."""
+"""The tables of a ledger of calls: the checks before use, and the update or unchanged reading of older files."""
 
 import os
 import shlex
@@ -36,27 +36,27 @@ SCHEMA = (
         (OLD.key, OLD.stage, OLD.model, OLD.verdict, OLD.tokens_in, OLD.tokens_out, OLD.seconds); END""",
 )
 MADE = {"calls", "calls_by_subject", "claims", "forgotten", "forgotten_by_key", "kept", "forgot"}
-"""The names of all that."""
+"""The names of the tables, indexes and triggers in `SCHEMA`."""
 VERSION = 1
-"""The format that is written, as SQLite's `user_version`; the first one was 0."""
+"""The current format, stored as SQLite's `user_version`; the first format was 0."""
 APPLICATION = 0x62776C31
-"""The mark of a ledger of calls in the head of its file ("bwl1")."""
+"""SQLite's `application_id` of a ledger of calls ("bwl1")."""
 POLL = 0.05
 NAMED = "substr(name, 1, 7) <> 'sqlite_'"
-"""The condition of what SQLite has not made for itself."""
+"""The SQL condition that excludes SQLite's internal tables and indexes."""
 CHECKED = 2**28
-"""Bytes up to which all pages of a file are checked before it is used (a third of a second); its length always is."""
+"""The largest file in bytes whose pages are all checked before use (a third of a second); the length always is."""
 OTHER = "give another file with --ledger"
 
 
 def salvage_of(path: Path) -> str:
-    """Return how to save what is left of a damaged ledger."""
+    """Return the remedy for a damaged ledger: a command that saves the readable calls."""
     named = shlex.quote(str(path))
-    return f"`bundlewise ledger export FILE --what-is-readable --ledger {named}` saves what is left, for a new ledger"
+    return f"`bundlewise ledger export FILE --what-is-readable --ledger {named}` saves the readable calls"
 
 
 def check(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse another program's database, a newer format, and a damaged file, before anything of it is changed."""
+    """Refuse another program's database, a newer format, and a damaged file; change nothing."""
     version, application = (_pragma(base, name) for name in ("user_version", "application_id"))
     tables = {row[0] for row in base.execute(f"SELECT name FROM sqlite_master WHERE type = 'table' AND {NAMED}")}
     ours = application == APPLICATION or (application == 0 and {"calls", "claims"} <= tables)
@@ -64,40 +64,38 @@ def check(base: sqlite3.Connection, path: Path) -> None:
         told = f"{path} was written by a newer bundlewise (format {version} of the ledger of calls, {VERSION} is known)"
         raise KnowledgeError(f"{told}; update bundlewise, or {OTHER}")
     if application not in (0, APPLICATION) or tables - COLUMNS.keys():
-        raise KnowledgeError(f"{path} is no ledger of calls but another database; {OTHER}")
+        raise KnowledgeError(f"{path} is not a ledger of calls but another database; {OTHER}")
     for table in sorted(tables & COLUMNS.keys()):
         found = _columns(base, table)
         if found not in (COLUMNS[table], [name for name in COLUMNS[table] if name not in ADDED]):
-            told = f"{path} is no ledger of calls: its table {table} has the columns {', '.join(found)}"
+            told = f"{path} is not a ledger of calls: its table {table} has the columns {', '.join(found)}"
             raise KnowledgeError(f"{told}; {OTHER}")
     _check_whole(base, path)
 
 
 def renewal_of(path: Path) -> str:
-    """Return how to take the sound calls of a ledger to a new one."""
+    """Return the remedy for a ledger with damaged calls: a command that copies the sound ones."""
     named = shlex.quote(str(path))
-    return (
-        f"`bundlewise ledger export FILE --ledger {named}` writes the sound calls, for `ledger import` into a new one"
-    )
+    return f"`bundlewise ledger export FILE --ledger {named}` writes the sound calls; import them into a new ledger"
 
 
 def refuse_foreign(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse triggers, views and indexes that another program has made: they may swallow or change what is kept."""
+    """Refuse triggers, views and indexes of another program, because they may delete or change answers."""
     with closing(_as_made()) as made:
         ours = dict(made.execute("SELECT type || ' ' || name, sql FROM sqlite_master"))
     for kind, name, sql in base.execute(f"SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND {NAMED}"):
         if _plain(sql) != _plain(ours.get(f"{kind} {name}")):
-            told = f"bundlewise has not made the {kind} {name!r} in the ledger of calls {path}"
+            told = f"another program made the {kind} {name!r} in the ledger of calls {path}"
             raise KnowledgeError(f"{told}; remove it with `DROP {kind.upper()} {name}` in sqlite3, or {OTHER}")
 
 
 def refuse_foreign_tables(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse tables that another program has made anew, without a key say: a call would be paid twice."""
+    """Refuse tables that another program has changed: without its key, for example, a call could be paid twice."""
     with closing(_as_made()) as made:
         for table in COLUMNS:
             ours, there = (each.execute(f"PRAGMA main.table_xinfo({table})").fetchall() for each in (made, base))
             if there != ours:
-                told = f"the table {table} of the ledger of calls {path} is not as bundlewise makes it"
+                told = f"another program has changed the table {table} of the ledger of calls {path}"
                 raise KnowledgeError(f"{told}; {renewal_of(path)}, or {OTHER}")
 
 
@@ -113,7 +111,7 @@ def _plain(sql: str | None) -> str:
 
 
 def refuse_damaged(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse calls whose values no call has: what they hold cannot be used, and would be paid again unnoticed."""
+    """Refuse calls with invalid values: they cannot be used, so they would be paid again unnoticed."""
     where = f"FROM calls WHERE NOT {sound()}"
     if count := base.execute(f"SELECT COUNT(*) {where}").fetchone()[0]:
         stage, subject = base.execute(f"SELECT stage, subject {where}").fetchone()
@@ -122,7 +120,7 @@ def refuse_damaged(base: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_whole(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse a damaged file: a call that is not found again would be paid again."""
+    """Refuse a damaged file, because a call that cannot be found would be paid again."""
     size, real = _pragma(base, "page_count") * _pragma(base, "page_size"), Path(os.path.realpath(path))
     files = (real, real.with_name(f"{real.name}-wal"))
     there = sum(file.stat().st_size for file in files if file.exists())
@@ -143,7 +141,7 @@ def _columns(base: sqlite3.Connection, table: str) -> list[str]:
 
 
 def open_for_many(base: sqlite3.Connection, seconds: float) -> None:
-    """Switch to write-ahead logging; SQLite does not wait by itself while another process does so."""
+    """Switch to write-ahead logging; wait here while another process does so, because SQLite does not wait."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -156,7 +154,7 @@ def open_for_many(base: sqlite3.Connection, seconds: float) -> None:
 
 
 def bring_up_to_date(base: sqlite3.Connection) -> None:
-    """Make what is missing, in one step: a process that is killed leaves the file as it was."""
+    """Create the missing tables and columns in one transaction, so that a killed process leaves the file unchanged."""
     made = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
     if _pragma(base, "user_version") == VERSION and made >= MADE:
         return
@@ -179,7 +177,7 @@ def bring_up_to_date(base: sqlite3.Connection) -> None:
 
 
 def try_to_write(base: sqlite3.Connection, path: Path) -> None:
-    """Find out before anything is paid whether an answer can be written down, and is there then."""
+    """Check before any payment that the ledger keeps an answer that is written to it."""
     row = ("a test", *["x"] * 6, 1, 1, 1.0, "good", 1.0)
     base.execute("BEGIN IMMEDIATE")
     try:
@@ -195,7 +193,7 @@ def try_to_write(base: sqlite3.Connection, path: Path) -> None:
 
 
 def show_as_new(base: sqlite3.Connection) -> None:
-    """Lay views over a file of the first format, or without tables, that show it as one of today's."""
+    """Create temporary views that show a file of the first format, or without tables, in the current format."""
     base.execute("PRAGMA temp_store=MEMORY")
     for table, names in COLUMNS.items():
         there = _columns(base, table)

@@ -1,4 +1,4 @@
-"""The student's answer: bundles with intents, the grammar of an answer as text, its parser and the check."""
+"""The student's answer: bundles with intents, the grammar of an answer as text, its parser and its check."""
 
 import re
 import string
@@ -13,9 +13,9 @@ from bundlewise.domain import Grouping, PredictedBundle, Session
 LABELS = string.ascii_uppercase
 OUTSIDE = "-"
 INTENT_TOKENS = 10
-"""Tokens of an intent in plain letters, which a tokenizer mostly knows as whole words."""
+"""The most tokens of an intent in ASCII letters, where most words are one token."""
 OTHER_TOKENS = 40
-"""Tokens of an intent about products in other letters: of these, most tokenizers read each by itself or in pieces."""
+"""The most tokens of an intent in other letters, where most tokenizers need one or more tokens per letter."""
 
 _LINE = re.compile(r"([0-9]{1,3}): ([A-Z-])")
 _INTENT_LINE = re.compile(r"([A-Z]) = (.+)")
@@ -26,7 +26,7 @@ _TOKENS = re.compile(r"intent\[max_tokens=([0-9]+)\]")
 
 @dataclass(frozen=True)
 class Answer:
-    """Bundles as positions from 0, in the order of their first products, their intents, and the answer's faults."""
+    """Bundles as positions from 0 in the order of their first products, with their intents and the answer's faults."""
 
     groups: Grouping
     intents: tuple[str, ...]
@@ -34,7 +34,7 @@ class Answer:
 
     @classmethod
     def of(cls, bundles: Iterable[tuple[tuple[int, ...], str]]) -> "Answer":
-        """Return the answer of disjoint bundles, each with its intent; a missing intent is a fault, as is no bundle."""
+        """Return the answer for disjoint bundles with intents; a missing intent is a fault, and so is no bundle."""
         rows = sorted(bundles)
         faults = [f"bundle of product {group[0] + 1} has no intent" for group, intent in rows if not intent]
         if not rows:
@@ -44,7 +44,7 @@ class Answer:
     def bundles(
         self, session: Session, confidence: Mapping[tuple[int, ...], float] = MappingProxyType({})
     ) -> tuple[PredictedBundle, ...]:
-        """Return the bundles with product numbers from 1, product ids, and the confidence known by positions."""
+        """Return the bundles with product numbers from 1 and product ids; `confidence` has positions as keys."""
         return tuple(
             PredictedBundle(
                 items=tuple(place + 1 for place in group),
@@ -57,7 +57,7 @@ class Answer:
 
 
 def labels_for(products: int) -> str:
-    """Return the letters a session of that many products can need: one for every two products."""
+    """Return the letters for the bundles of a session: one for every two products."""
     return LABELS[: max(1, min(len(LABELS), products // 2))]
 
 
@@ -70,21 +70,21 @@ def answer_grammar(products: int) -> str:
 
 
 def intent_grammar(asked: str = "") -> str:
-    """Return the Lark grammar of one intent on a line; letters beyond ASCII in what asks for it take more tokens."""
+    """Return the Lark grammar of one intent on a line; a prompt with letters beyond ASCII allows more tokens."""
     tokens = INTENT_TOKENS if asked.isascii() else OTHER_TOKENS
     return f'start: " " intent "\\n"\nintent[max_tokens={tokens}]: /{INTENT}/\n'
 
 
 def intent_tokens(grammar: str) -> int | None:
-    """Return how many tokens a grammar gives to the one intent it admits; None for a grammar of another text."""
+    """Return the most tokens in a grammar of one intent; None for any other grammar."""
     found = _TOKENS.search(grammar)
     return int(found[1]) if found else None
 
 
 def gbnf(grammar: str) -> str:
-    """Return one of the grammars above in GBNF, as vLLM and llama.cpp read it; limits of tokens are not in it.
+    """Return one of the grammars above in GBNF, the format of vLLM and llama.cpp, without its token limits.
 
-    Letters of a script are ranges there, a rule each. They are the same but for characters that Unicode leaves free.
+    Each set of letters becomes a rule with ranges of characters, which may contain characters that Unicode leaves free.
     """
     rules = [_gbnf_rule(line) for line in grammar.splitlines()]
     named = [name for name, letters in CLASSES.items() if letters in grammar]
@@ -100,7 +100,7 @@ def _gbnf_rule(line: str) -> str:
 
 
 def _spaced(pattern: re.Match[str]) -> str:
-    """Return a regular expression as GBNF, where a space says nothing unless it is quoted, and sets have names."""
+    """Return a regular expression as GBNF, where spaces are quoted and sets of letters have names."""
     found = pattern[1].replace(" ", ' " " ')
     for name, letters in CLASSES.items():
         found = found.replace(letters, f" {name} ")
@@ -108,9 +108,9 @@ def _spaced(pattern: re.Match[str]) -> str:
 
 
 def parse(text: str, products: int) -> Answer:
-    """Read an answer; whatever is wrong with it is named in `faults`, never guessed away.
+    """Read an answer and list everything that is wrong with it in `faults`.
 
-    A label that only one product carries makes no bundle, which is no fault: the product stays out.
+    A product that is alone under its label is in no bundle; this is allowed.
     """
     labels: dict[int, str] = {}
     intents: dict[str, str] = {}

@@ -1,10 +1,11 @@
-"""Choosing among groupings by more than independent pairs say: a small listwise model, learnt from known sessions.
+"""The chooser: a small listwise model that ranks the candidate groupings of a session.
 
-Expected GJS treats pairs as independent, which they are not: a bundle with one weak link, a product left
-out beside a strong one, a session torn in two are wrong more often than their log-odds tell. So each
-candidate grouping is described by a few numbers, expected GJS among them, and a linear score over these is
-fitted so that the grouping drawn from its softmax has the highest GJS on training sessions. What it reads
-there must be judged without the session's own annotation, as a new session's is.
+Expected GJS treats pairs as independent, but they depend on each other: a bundle with one weak link, a
+product left out beside a strong link, or a session split in two is wrong more often than the log-odds
+predict. The chooser describes each candidate grouping by a few features, expected GJS among them, and
+scores it by a linear function of these. The fit maximises the GJS of a grouping drawn from the softmax of
+the scores on training sessions. Their log-odds must be computed without the session's own annotation, as
+for a new session.
 """
 
 from collections import Counter
@@ -19,9 +20,9 @@ from bundlewise.agents.student.limits import Bounds
 from bundlewise.domain import Grouping, Record
 
 BIASES = (0.0, 0.5, 1.0, 1.5)
-"""How much more willing than the log-odds to bundle: each adds its likeliest groupings to the candidates."""
+"""Numbers added to the log-odds; each bias adds its likeliest groupings to the candidates."""
 READINGS = (Calibration(0.3, 1.0), Calibration(0.8, 0.6), Calibration(1.2, 1.0), Calibration(0.8, 1.5))
-"""How the log-odds may have to be read: expected GJS under each is a feature."""
+"""Possible calibrations of the log-odds; the expected GJS under each is a feature."""
 BEAM = 64
 CANDIDATES = 15
 WORLDS = 30
@@ -29,15 +30,15 @@ NEGLIGIBLE = 3e-3
 SHARPNESS = 3.0
 RIDGE = 0.3
 FEWEST = 100
-"""Sessions below which nothing is fitted."""
+"""The smallest number of sessions for a fit."""
 NEVER = -5.0
-"""The log-odds of a link that a grouping does not have."""
+"""The log-odds for a feature about links when the grouping has no such link."""
 
 Features = npt.NDArray[np.float64]
 
 
 class Chooser(Record):
-    """The weight of each feature of a grouping, alone and by the number of products."""
+    """The weight of each feature of a grouping, by itself and multiplied by the session's length."""
 
     weights: tuple[float, ...]
 
@@ -51,10 +52,10 @@ class Chooser(Record):
 
 
 def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Chooser | None:
-    """Fit the weights on known sessions, each length of session counting the same; None if they are too few.
+    """Fit the weights on annotated sessions, with equal weight for each session length; None for too few sessions.
 
     Args:
-        log_odds: for each session its pairs' log-odds, judged without the session's own annotation.
+        log_odds: the pairs' log-odds of each session, computed without the session's own annotation.
         truths: the annotated groupings.
     """
     if len(truths) < FEWEST:
@@ -70,7 +71,7 @@ def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Choos
 
 
 def _maximise(tables: list[Features], gains: list[Features], share: Features) -> Features:
-    """Return the weights with the highest expected gain of a draw from the softmax, less a ridge."""
+    """Return the weights with the highest expected gain of a draw from the softmax, minus a ridge penalty."""
     from scipy.optimize import minimize
 
     owner = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
@@ -94,7 +95,7 @@ def _maximise(tables: list[Features], gains: list[Features], share: Features) ->
 
 
 def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Grouping]:
-    """Return the likeliest groupings at several biases, and all products as one bundle; each once, within bounds."""
+    """Return the distinct likeliest groupings at several biases, and all products as one bundle, within bounds."""
     found: dict[Grouping, None] = {}
     for bias in BIASES:
         for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
@@ -106,7 +107,7 @@ def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Groupi
 
 
 def features_of(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None) -> Features:
-    """Return a row of features a candidate: what it is by itself, then the same times the session's length."""
+    """Return a row of features for each candidate: the features, then the same multiplied by the session's length."""
     expected = np.stack([_expected_gains(reading.apply(log_odds), candidates, bounds) for reading in READINGS], axis=1)
     shape = np.array([_shape(log_odds, grouping) for grouping in candidates])
     table = np.concatenate([expected, shape], axis=1)
@@ -120,7 +121,7 @@ def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bo
 
 
 def _shape(log_odds: Matrix, grouping: Grouping) -> list[float]:
-    """Describe a grouping: its sizes, how its bundles hold together, and what it tears apart or leaves out."""
+    """Return features of a grouping: its sizes, the links inside its bundles, and the links that it cuts."""
     n = len(log_odds)
     label = np.full(n, -1)
     for number, group in enumerate(grouping):

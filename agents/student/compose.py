@@ -1,4 +1,4 @@
-"""Prompts for the student: one composition for training and for serving."""
+"""The student's prompts: training and serving compose them with the same functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ Prompt = TypeVar("Prompt")
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """Questions about all pairs of a session's products, side by side under one head.
+    """A head, followed by a question about each pair of a session's products.
 
-    `pairs[k]` are the positions (from 0) that `questions[k]` is about.
+    `pairs[k]` has the positions (from 0) of the two products in `questions[k]`.
     """
 
     head: str
@@ -36,13 +36,13 @@ class JudgePrompt:
 
 
 def size_of(prompt: JudgePrompt | str) -> int:
-    """Return the bytes of a prompt."""
+    """Return the size of a prompt in bytes."""
     texts = [prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]
     return sum(len(text.encode()) for text in texts)
 
 
 def unreadable(session: Session) -> str:
-    """Return why the student cannot read a session; empty when it can."""
+    """Return the reason why the student cannot read a session; empty when it can."""
     count = len(session.items)
     if 2 <= count <= MAX_PRODUCTS:
         return ""
@@ -53,7 +53,7 @@ def unreadable(session: Session) -> str:
 
 
 def judge_prompt(session: BlindSession, retrieved: Retrieved) -> JudgePrompt:
-    """Return the prompt for a session; with nothing retrieved it is exactly the plain student's.
+    """Return the prompt for a session; without retrieved knowledge it is the plain student's prompt.
 
     Raises:
         UsageError: the session has fewer than two or too many products.
@@ -75,7 +75,7 @@ def name_prompt(session: BlindSession, group: tuple[int, ...]) -> str:
 
 
 def label_prompt(session: BlindSession, retrieved: Retrieved, feedback: str = "") -> str:
-    """Return the prompt that asks for a label per product; feedback names the last answer's faults."""
+    """Return the prompt that asks for a label for each product; `feedback` names the last answer's faults."""
     records = [record for record, _ in retrieved.records]
     return render("label", session=session, records=records, feedback=feedback) + "\n"
 
@@ -86,11 +86,11 @@ def fitting(
     compose: Callable[[BlindSession, Retrieved], Prompt],
     fits: Callable[[Prompt], bool],
 ) -> tuple[Prompt, str]:
-    """Return a prompt that the student can read whole, and what was cut for it: knowledge first, then titles.
+    """Return a prompt that fits the student, and a description of the cuts: knowledge first, then titles.
 
-    The questions stay. A prompt too long even then is returned as it is: see `TOO_LONG`.
+    The questions stay. A prompt that is still too long is returned as well: see `TOO_LONG`.
     """
-    with allowance():  # What a template of one's own may take is what it may take for one session.
+    with allowance():  # A user's template has one allowance for all its renderings of a session.
         return _fitted(session, retrieved, compose, fits)
 
 
@@ -119,12 +119,12 @@ def _fitted(
 
 
 def _shortened(session: BlindSession, count: int) -> BlindSession:
-    """Return a session whose titles have so many words, each of a usual length."""
+    """Return the session with titles cut to `count` words of limited length."""
     titles = [" ".join(word[:LONGEST_WORD] for word in short(title, count).split()) for title in session.titles]
     items = tuple(Item(id=item.id, title=title) for item, title in zip(session.items, titles, strict=True))
     return session.model_copy(update={"items": items})
 
 
 def together(groups: Grouping, a: int, b: int) -> bool:
-    """Say whether two products stand in one bundle."""
+    """Say whether two products are in one bundle."""
     return any(a in group and b in group for group in groups)

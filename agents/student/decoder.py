@@ -1,8 +1,8 @@
-"""From pair judgements to bundles: the grouping with the best expected GJS.
+"""The decoder: turns pair judgements into the grouping with the best expected GJS, the grouping score.
 
-The most probable grouping is the wrong answer: "everything together" often is the likeliest single
-one. So the decoder lists the likeliest groupings by beam search, takes them with their weights as
-what the truth may be, and answers with the grouping whose expected GJS over them is highest
+The most probable grouping is a bad answer, because "everything together" is often the likeliest single
+one. The decoder therefore lists the likeliest groupings by beam search, treats them with their weights
+as the possible truths, and answers with the grouping that has the highest expected GJS over them
 (minimum Bayes risk decoding with the metric as gain).
 """
 
@@ -28,7 +28,7 @@ SHARPNESS = (1.0, 0.5, 2.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a student's log-odds are to be read: (log-odds + bias) / temperature."""
+    """The calibration of a student's log-odds: (log-odds + bias) / temperature."""
 
     bias: float = 0.0
     temperature: float = 1.0
@@ -40,20 +40,20 @@ class Calibration:
 
 @lru_cache(maxsize=1 << 16)
 def gain(answer: Grouping, truth: Grouping) -> float:
-    """Return the GJS of an answer, remembered: a decoder compares the same few groupings again and again."""
+    """Return the GJS of an answer; the cache helps because a decoder compares the same few groupings many times."""
     return gjs(answer, truth)
 
 
 def likely_groupings(log_odds: Matrix, beam: int = BEAM, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
-    """Return the likeliest groupings with their weights, best first; with bounds, of those within them.
+    """Return the likeliest groupings with their weights, best first; with bounds, only groupings within them.
 
     Args:
         log_odds: n x n symmetric matrix, log-odds that two products belong to one bundle.
-        beam: how many partial groupings are kept; for n <= 5 the search is exhaustive.
-        bounds: what the groupings must keep to; there may be none that does.
+        beam: the number of partial groupings to keep; for n <= 5 the search is exhaustive.
+        bounds: limits on the groupings; the list is empty when no grouping is within them.
 
     Returns:
-        Groupings with at least one bundle; a product alone is in no bundle. Weights sum to 1.
+        Groupings with at least one bundle of two or more products. Weights sum to 1.
     """
     size = len(log_odds)
     labels = np.zeros((1, size), dtype=np.int16)
@@ -82,7 +82,7 @@ def likely_groupings(log_odds: Matrix, beam: int = BEAM, bounds: Bounds | None =
 
 
 def _within(found: list[tuple[Grouping, float]], bounds: Bounds, log_odds: Matrix) -> list[tuple[Grouping, float]]:
-    """Take out bundles that are too small, each grouping once, the likeliest first."""
+    """Remove bundles that are too small, and return each grouping once, the likeliest first."""
     kept = dict.fromkeys(grouping for bundles, _ in found if (grouping := bounds.large_enough(bundles)))
     links = {grouping: [log_odds[a, b] for g in grouping for a, b in combinations(g, 2)] for grouping in kept}
     return sorted(((grouping, float(sum(links[grouping]))) for grouping in kept), key=lambda pair: -pair[1])
@@ -98,8 +98,8 @@ def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
 def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES, bounds: Bounds | None = None) -> Grouping:
     """Return the grouping with the highest expected GJS; ties go to the likelier one.
 
-    Bounds hold for the answer and for what the truth may be: a shopper who names them has such bundles in mind.
-    Where nothing is within them the answer is empty.
+    Bounds apply to the answer and to the possible truths, because a shopper who sets bounds wants such bundles.
+    The answer is empty when no grouping is within the bounds.
     """
     if len(log_odds) < 2:
         return ()
@@ -111,7 +111,7 @@ def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES, bounds: Bounds
 
 
 def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:
-    """Return the calibrations to choose from: a row for each sharpness, cuts at quantiles of the log-odds."""
+    """Return the candidate calibrations: one row per sharpness, one column per quantile of the log-odds."""
     pooled = np.concatenate([matrix[np.triu_indices(len(matrix), 1)] for matrix in log_odds])
     spread = float(pooled.std()) or 1.0
     cuts = np.quantile(pooled, QUANTILES).tolist()
@@ -123,10 +123,10 @@ def _four_digits(value: float) -> float:
 
 
 def calibrate(log_odds: list[Matrix], truths: list[Grouping]) -> Calibration:
-    """Return the calibration whose GJS, averaged with its neighbours', is best; ties go to the first.
+    """Return the calibration with the best GJS, averaged with its neighbours' GJS; ties go to the first.
 
-    Students differ in what they say by default and how boldly, so the candidates follow the spread of
-    their own log-odds. A lone peak over a few sessions is noise, hence the neighbours.
+    Students differ in the mean and spread of their log-odds, so the candidates follow these. The average
+    with the neighbours guards against a single high score over a few sessions, which is noise.
     """
 
     def quality(calibration: Calibration) -> float:

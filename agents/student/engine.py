@@ -1,6 +1,6 @@
 """The local student: a causal language model that judges pairs and writes under a grammar, in batches.
 
-Needs torch, transformers, peft, llguidance and the kernel; neither LangChain nor Chroma.
+It needs torch, transformers, peft and llguidance.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,12 @@ YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
 WRITE_BATCH_TOKENS = 6144
 WRITE_ROWS = 24
-"""Texts written at once: twice as many are no faster on two cores, and keep twice the keys and values."""
+"""The number of texts written at once; twice as many are as fast on two cores and need twice the memory."""
 MAX_NEW_TOKENS = 400
 SHORTEST_PREFIX = 32
-"""Shared tokens that are worth a forward pass of their own."""
+"""The smallest number of shared tokens that is worth a separate forward pass."""
 BYTES_OF_TOKEN = 12
-"""Bytes of text a token at most, on average; ordinary text has three to five."""
+"""The largest average number of bytes in a token; ordinary text has three to five."""
 
 Progress = Callable[[int], None]
 
@@ -57,20 +57,20 @@ class Written:
 
 
 class Engine(Protocol):
-    """What the student graph asks of a student, wherever it runs."""
+    """The interface of a local or remote student for the student graph."""
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
         """Return the log-odds of all pairs of all prompts."""
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
-        """Return a text for each prompt, in the form of its grammar."""
+        """Return a text for each prompt that follows its grammar."""
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
-        """Say whether the student can read a prompt whole, and answer it."""
+        """Say whether the student can read the whole prompt and answer it."""
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of plain text; what looks like a special token stays text."""
+    """Return the token ids of plain text; the name of a special token is encoded as text."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     return ids
 
@@ -81,9 +81,9 @@ def start_ids(tokenizer: Any) -> list[int]:
 
 
 def encode_judge(tokenizer: Any, prompt: JudgePrompt) -> Encoded:
-    """Encode head and questions, a line each; the answers themselves are never in the text.
+    """Encode the head and the questions, one per line, without the answers.
 
-    So the questions stand side by side, none sees another's answer, and one forward pass reads all.
+    No question sees the answer to another one, so one forward pass answers all of them.
     """
     ids = start_ids(tokenizer) + token_ids(tokenizer, prompt.head + "\n")
     newline = token_ids(tokenizer, "\n")
@@ -104,7 +104,7 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
 
 
 def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
-    """Say whether a model of this configuration can read a prompt whole, and answer it."""
+    """Say whether a model of this configuration can read the whole prompt and answer it."""
     limit = getattr(config, "max_position_embeddings", None)
     if size_of(prompt) > most_bytes(config):
         return False
@@ -116,12 +116,12 @@ def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
 
 
 def most_bytes(config: Any) -> float:
-    """Return how long a text may be for a model to read it; a longer one is refused before it costs its tokens."""
+    """Return the most bytes that a model can read; a longer text is refused before it is split into tokens."""
     return BYTES_OF_TOKEN * (getattr(config, "max_position_embeddings", None) or float("inf"))
 
 
 def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | None = None) -> Iterator[list[int]]:
-    """Yield batches of indices of similar lengths, at most `rows` each, whose padded size stays within a budget."""
+    """Yield batches of indices with similar lengths, at most `rows` each, with a padded size within the budget."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
         if batch and ((len(batch) + 1) * lengths[index] > budget or len(batch) == rows):
@@ -135,8 +135,8 @@ def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | No
 def place_logits(model: Any, batch: Sequence[Encoded], reuse: bool = False) -> Any:
     """Return next-token logits at the questions' places only, float32, shape (questions, vocabulary).
 
-    Sequences are padded on the right, which causal attention never sees. With `reuse` a long prefix that all
-    share is computed once, which training cannot do: gradients do not pass a cache.
+    Sequences are padded on the right, where causal attention ignores the padding. With `reuse`, a long prefix
+    that all sequences share is computed once; training cannot use this, because gradients do not pass a cache.
     """
     import torch
 
@@ -145,7 +145,7 @@ def place_logits(model: Any, batch: Sequence[Encoded], reuse: bool = False) -> A
     for row, encoded in enumerate(batch):
         ids[row, : len(encoded.ids)] = torch.tensor(encoded.ids)
     ids, decoder = ids.to(model.device), model.get_decoder()
-    # Nothing is written after these texts, so their keys and values are not kept.
+    # The model writes nothing after these texts, so it needs no cache of keys and values.
     known: dict[str, Any] = {"use_cache": False}
     if shared:
         cache = decoder(input_ids=ids[:1, :shared], use_cache=True).past_key_values
@@ -158,9 +158,9 @@ def place_logits(model: Any, batch: Sequence[Encoded], reuse: bool = False) -> A
 
 
 def shared_prefix(batch: Sequence[Encoded]) -> int:
-    """Return how many first tokens all texts share and are worth computing once; 0 where they are not.
+    """Return the length of the prefix that all texts share; 0 when it is too short to compute once.
 
-    Knowledge that every session gets, rules above all, stands first in every prompt.
+    Every prompt starts with the knowledge that all sessions get, mostly rules.
     """
     if len(batch) < 2:
         return 0
@@ -171,7 +171,7 @@ def shared_prefix(batch: Sequence[Encoded]) -> int:
 
 
 class StudentEngine:
-    """A loaded student, tuned or not."""
+    """A loaded student: a base model with or without an adapter."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
@@ -195,7 +195,7 @@ class StudentEngine:
         return cls(model, tokenizer)
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
-        """Answer all questions of all prompts, one forward pass a batch."""
+        """Answer all questions of all prompts, with one forward pass per batch."""
         import torch
 
         encoded = []
@@ -220,7 +220,7 @@ class StudentEngine:
         return [results[index] for index in range(len(prompts))]
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
-        """Say whether the student can read a prompt whole, and answer it."""
+        """Say whether the student can read the whole prompt and answer it."""
         return fits(self.tokenizer, self.model.config, prompt)
 
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
@@ -263,9 +263,9 @@ class StudentEngine:
         for row, new in zip(ids, found[:, longest:].tolist(), strict=True):
             whole, new = end in new, new[: new.index(end)] if end in new else new
             text = self.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            if not whole:  # Half a line would read like a whole one.
+            if not whole:  # The reader of the answer would take half a line for a whole one.
                 text = text[: text.rfind("\n") + 1]
-            text = text.replace("\ufffd", "")  # No grammar admits it: tokens ended within a letter.
+            text = text.replace("\ufffd", "")  # The tokens ended in the middle of a letter.
             written.append(Written(text, len(row), len(new)))
         return written
 

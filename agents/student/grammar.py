@@ -1,4 +1,4 @@
-"""Constrained decoding: a grammar a row, by llguidance, as a logits processor of transformers."""
+"""Constrained decoding with llguidance: a logits processor for transformers with one grammar per row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ LEAST = -1e30
 
 
 class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
-    """Admit at every step only tokens that continue the row's grammar, and its end only when complete."""
+    """Admit only tokens that continue the row's grammar, and the end token only when the text is complete."""
 
     def __init__(self, tokenizer: Any, grammars: Sequence[str]) -> None:
         compiled = {grammar: LLMatcher.grammar_from_lark(grammar) for grammar in dict.fromkeys(grammars)}
@@ -25,7 +25,7 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         self._begun = False
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Take each row's last token into its grammar and mask what cannot follow."""
+        """Pass each row's last token to its grammar, and mask the tokens that cannot follow."""
         go_on()
         for row, matcher in enumerate(self._matchers):
             if self._begun and not matcher.is_stopped():
@@ -37,9 +37,9 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
             else:
                 fill_next_token_bitmask(matcher, self._mask, row)
         self._begun = True
-        # By NumPy: llguidance's own for torch is compiled at first use, which takes seconds and a C++ compiler.
+        # NumPy applies the mask: llguidance's function for torch needs seconds and a C++ compiler at its first use.
         bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
-        # A token that may follow stays above all that may not, whatever the model says of it: NaN and -inf too.
+        # An admitted token must score above all masked ones, even if the model gives it NaN or -inf.
         scores.nan_to_num_(nan=LEAST, neginf=LEAST)
         scores.masked_fill_(torch.from_numpy(bits == 0).to(scores.device), float("-inf"))
         return scores

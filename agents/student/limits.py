@@ -1,6 +1,6 @@
-"""What a shopper allows a bundle to be: its size, its price, how many there may be; kept while groupings are found.
+"""A shopper's limits: the size and price of a bundle, and the number of bundles.
 
-The student's scores are not touched: the decoder only never builds a grouping that breaks a limit.
+The decoder skips every grouping that breaks a limit; the student's scores stay as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from bundlewise.domain import Grouping, Item, Record
 
 Flags = npt.NDArray[np.bool_]
 MOST = 10**6
-"""Counts are bounded, for a checkpoint cannot hold an integer of more than 64 bits."""
+"""The largest count in a limit: a checkpoint stores integers of at most 64 bits."""
 CENT = 1e-6
-"""Prices are sums of floats: 49.99 + 0.01 is within 50."""
+"""Tolerance for sums of prices as floats, so that 49.99 + 0.01 is within 50."""
 
 
 class Limits(Record):
@@ -30,13 +30,13 @@ class Limits(Record):
 
     @property
     def is_none(self) -> bool:
-        """Say whether anything is allowed."""
+        """Say whether no limit is set."""
         return self == Limits()
 
     def on(self, items: Sequence[Item]) -> "Bounds":
-        """Return the limits with the prices of a session's products; one without a price is beyond any price.
+        """Return the limits with the prices of a session's products; a product without a price exceeds every limit.
 
-        The student itself sees no price.
+        Only the limits use prices; the student reads titles alone.
         """
         prices = np.array([np.inf if item.price is None else item.price for item in items])
         return Bounds(self, prices)
@@ -53,11 +53,11 @@ class Bounds:
     prices: npt.NDArray[np.float64]
 
     def refuses(self, member: Flags, product: int) -> Flags:
-        """Say which placements of the next product break a limit that no later product can mend.
+        """Return flags for the placements of the next product that break a limit for good.
 
         Args:
-            member: which of the products before it stand in which group, shape (groupings, products, groups).
-            product: its position.
+            member: the earlier products' membership in groups, shape (groupings, products, groups).
+            product: the position of the next product.
 
         Returns:
             Flags of shape (groupings, groups).
@@ -74,7 +74,7 @@ class Bounds:
         return refused
 
     def large_enough(self, grouping: Grouping) -> Grouping:
-        """Return a grouping without the bundles that are too small."""
+        """Return the grouping without the bundles that are too small."""
         return tuple(group for group in grouping if len(group) >= self.limits.least)
 
     def admits(self, grouping: Grouping) -> bool:

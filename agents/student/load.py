@@ -1,4 +1,4 @@
-"""Loading a causal language model: the number format and the device that are fastest here, if it fits."""
+"""The loader of causal language models: picks the fastest number format and device, and checks the memory."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from bundlewise.models.memory import Format, require_memory
 
 
 def preferred_dtype() -> Any:
-    """Return bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    """Return bfloat16 if the hardware multiplies it faster than float32, else float32."""
     import torch
 
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -17,11 +17,11 @@ def preferred_dtype() -> Any:
 
 
 def load_causal_lm(folder: Path, *, four_bit: bool = False) -> tuple[Any, Any]:
-    """Load a causal language model and its tokenizer from a folder, on the GPU where there is one.
+    """Load a causal language model and its tokenizer from a folder, onto the GPU if there is one.
 
     Raises:
-        UsageError: four bits are asked for where nothing can compute with them.
-        ModelError: its weights need more memory than is free, or it is no model that transformers can load.
+        UsageError: `four_bit` is set, but there is no GPU or no bitsandbytes.
+        ModelError: the weights need more memory than is free, or transformers cannot load the model.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -42,7 +42,7 @@ def load_causal_lm(folder: Path, *, four_bit: bool = False) -> tuple[Any, Any]:
 
 
 def four_bit_settings(device: str) -> Any:
-    """Return how a model is loaded in four bits (NF4, computing in bfloat16).
+    """Return the settings for loading a model in four bits (NF4, computing in bfloat16).
 
     Raises:
         UsageError: there is no GPU, or no bitsandbytes.

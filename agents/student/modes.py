@@ -1,4 +1,4 @@
-"""How a student uses knowledge: in its prompt (ICL), in its weights (SFT), in both, or not at all."""
+"""The modes of using knowledge: in the student's prompt (ICL), in its weights (SFT), in both, or in neither."""
 
 from typing import Literal, get_args
 
@@ -16,15 +16,15 @@ _NAMES: dict[tuple[bool, bool], Utilisation] = {
 
 
 def utilisation_of(*, knowledge: bool, tuned: bool) -> Utilisation:
-    """Return the mode that follows from what a student is given."""
+    """Return the mode of a student with or without knowledge and tuned weights."""
     return _NAMES[knowledge, tuned]
 
 
 def require_utilisation(wanted: str | None, *, knowledge: bool, tuned: bool) -> Utilisation:
-    """Return the mode that a knowledge base and an adapter make, which must be the wanted one if any is.
+    """Return the mode that follows from the knowledge base and the adapter, and check it against the wanted mode.
 
     Raises:
-        UsageError: the wanted mode needs, or excludes, what was given; the message names the option.
+        UsageError: the wanted mode is another one; the message names the options to add or leave out.
     """
     found = utilisation_of(knowledge=knowledge, tuned=tuned)
     if wanted in (None, found):
@@ -35,4 +35,5 @@ def require_utilisation(wanted: str | None, *, knowledge: bool, tuned: bool) -> 
         remedies.append("add --kb" if needs_knowledge else "leave out --kb")
     if needs_adapter != tuned:
         remedies.append("add --adapter" if needs_adapter else "leave out --adapter")
-    raise UsageError(f"mode {wanted} does not fit what was given, which makes {found}: {' and '.join(remedies)}")
+    remedy = " and ".join(remedies)
+    raise UsageError(f"mode {wanted} does not match the given options, which make mode {found}: {remedy}")

@@ -1,4 +1,4 @@
-"""How a student's judgements are read: with the knowledge base's own numbers beside them, into bundles."""
+"""The reading: combines a student's judgements with the knowledge base's pair evidence, and finds the bundles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from bundlewise.evaluation.metrics import gjs
 
 
 class Reading(Record):
-    """Log-odds of a pair = student * judgement + evidence * affinity + bias; then a rule that chooses.
+    """Weights for a pair's log-odds, student * judgement + evidence * affinity + bias, and the rule for bundles.
 
-    The student reads a hint as one of five words; `evidence` lets the number behind it count as well,
-    as kNN language models interpolate with what they retrieve. Without a chooser the grouping of the
-    best expected GJS is answered.
+    The student reads a hint as one of five words; `evidence` also uses the number behind that word,
+    as kNN language models interpolate with retrieved examples. The rule for bundles is the chooser, or,
+    without one, the best expected GJS.
     """
 
     student: float = 1.0
@@ -33,7 +33,7 @@ class Reading(Record):
         return cls(student=1 / calibration.temperature, bias=calibration.bias / calibration.temperature)
 
     def log_odds(self, judged: Matrix, affinity: Matrix) -> Matrix:
-        """Return n x n log-odds from the student's judgements and the evidence's."""
+        """Return the n x n log-odds from the student's judgements and the pair evidence."""
         return self.student * judged + self.evidence * affinity + self.bias
 
     def likely(self, judged: Matrix, affinity: Matrix) -> Matrix:
@@ -44,13 +44,13 @@ class Reading(Record):
         return found
 
     def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
-        """Return the bundles of a session, the best that are within bounds."""
+        """Return the best bundles of a session within the bounds."""
         log_odds = self.log_odds(judged, affinity)
         return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds=bounds)
 
 
 def cohesion(likely: Matrix, group: Sequence[int]) -> float:
-    """Return the mean probability of a group's pairs: how sure the student is of a bundle."""
+    """Return the mean probability of a group's pairs, which is the student's confidence in a bundle."""
     block = likely[np.ix_(group, group)]
     return float(block[np.triu_indices(len(group), 1)].mean()) if len(group) > 1 else 0.0
 
@@ -58,7 +58,7 @@ def cohesion(likely: Matrix, group: Sequence[int]) -> float:
 def reasons(
     group: Sequence[int], used: Sequence[tuple[Knowledge, float]], whole: Matrix, less: Mapping[str, Matrix]
 ) -> list[Reason]:
-    """Return the records with what the bundle loses without each, the largest change first; each record once."""
+    """Return each record with the bundle's change in cohesion without it, the largest change first."""
     before, scores = cohesion(whole, group), dict[str, tuple[Knowledge, float]]()
     for record, score in used:
         scores.setdefault(record.id, (record, score))
@@ -78,7 +78,7 @@ def reasons(
 
 @dataclass(frozen=True)
 class Judged:
-    """A session's judgements, what the knowledge base says of its pairs, and the annotated bundles."""
+    """A session's judgements, the pair evidence of the knowledge base, and the annotated bundles."""
 
     log_odds: Matrix
     affinity: Matrix
@@ -86,7 +86,7 @@ class Judged:
 
 
 def affinity_of(retrieved: Retrieved, products: int) -> Matrix:
-    """Return the evidence's log-odds as an n x n matrix, zeros where it says nothing."""
+    """Return the log-odds of the pair evidence as an n x n matrix, with zeros for pairs without evidence."""
     matrix = np.zeros((products, products))
     for (a, b), score in retrieved.affinity.items():
         matrix[a, b] = matrix[b, a] = score
@@ -94,19 +94,19 @@ def affinity_of(retrieved: Retrieved, products: int) -> Matrix:
 
 
 def learn_chooser(sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> Chooser | None:
-    """Fit a chooser to what the evidence says of annotated training sessions, which never saw their own annotation.
+    """Fit a chooser on the pair evidence of annotated training sessions; None without evidence or enough sessions.
 
-    None where nothing was retrieved, or sessions are too few.
+    The evidence for a session excludes the session's own annotation.
     """
     known = [(s, r) for s, r in zip(sessions, retrieved, strict=True) if r.affinity and s.split == "train"]
     return fit_chooser([affinity_of(r, len(s.items)) for s, r in known], [s.groups for s, _ in known])
 
 
 def fit_reading(validation: Sequence[Judged], chooser: Chooser | None = None) -> tuple[Reading, float]:
-    """Choose how a student is read on annotated validation sessions; return it with its mean GJS there.
+    """Fit the reading of a student on annotated validation sessions; return it with its mean GJS there.
 
-    With a chooser, student and evidence are weighed by a logistic regression over the pairs, for the log-odds
-    that it was fitted to. Without, or where all or no pairs are bundled, bias and temperature are calibrated.
+    With a chooser, a logistic regression over the pairs weighs student and evidence, because the chooser expects
+    calibrated log-odds. Otherwise, and when all or no pairs are bundled, bias and temperature are calibrated.
     """
     weighed = _weigh(validation) if chooser else None
     if weighed is not None:
@@ -118,9 +118,9 @@ def fit_reading(validation: Sequence[Judged], chooser: Chooser | None = None) ->
 
 
 def _weigh(validation: Sequence[Judged]) -> Reading | None:
-    """Fit the weights of student and evidence on pairs; None where all or no pairs are bundled.
+    """Fit the weights of student and evidence on pairs; None when all or no pairs are bundled.
 
-    A student that contradicts the evidence only by chance gets no say rather than a negative one.
+    A negative weight of the student is due to chance, so it is replaced by zero.
     """
     rows: list[Matrix] = []
     bundled: list[bool] = []

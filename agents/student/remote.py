@@ -1,7 +1,7 @@
-"""A student behind an OpenAI-compatible server (vLLM, llama.cpp): the same questions, asked as completions.
+"""The remote student: asks an OpenAI-compatible server (vLLM, llama.cpp) the same questions, as completions.
 
-Question k of a prompt is asked with all the text before it, as the local student reads it, so the log-odds are
-the same; a server with a prefix cache computes each text once. Needs token probabilities in `/v1/completions`.
+Each question is sent with all the text before it, as the local student reads it, so the log-odds are the same.
+A server with a prefix cache computes each text once. The server must return token probabilities in `/v1/completions`.
 """
 
 from collections.abc import Sequence
@@ -21,29 +21,34 @@ from bundlewise.progress import go_on
 RETRIES = 3
 LOOK = "check its address and log"
 TOP = 20
-"""Alternatives asked for at each place; servers cap it there."""
+"""The number of alternatives to ask for at each place; servers allow no more."""
 UNSEEN = -1.0
-"""How much less likely than the last alternative a word is taken to be that is not among them."""
+"""The log-probability of a word outside the alternatives, relative to the last alternative."""
 
 
 class RemoteStudent:
-    """A published student on a server, by the name the server gives it."""
+    """A published student on a server, under the server's name for it."""
 
     def __init__(self, endpoint: Endpoint, *, opening: str = "") -> None:
-        """Bind to a server; one that needs a key and has none is a UsageError.
+        """Connect to a server.
 
-        Every text begins with `opening`: what the student was trained to see first, where the server does not put it.
+        Args:
+            endpoint: the server and the name of its model.
+            opening: text that the student was trained to see first, if the server does not add it.
+
+        Raises:
+            UsageError: the server needs a key and none is set.
         """
         self.model, self.opening, self._takes_grammars = endpoint.model, opening, True
         self._client = endpoint.client(max_retries=RETRIES)
 
     @classmethod
     def named(cls, name: str, opening: str = "") -> "RemoteStudent":
-        """Return the student of `openai:MODEL` or `openai:MODEL@URL`."""
+        """Return the student with the name `openai:MODEL` or `openai:MODEL@URL`."""
         return cls(Endpoint.named(name), opening=opening)
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
-        """Answer all questions of all prompts, a request a prompt with a text for every question."""
+        """Answer all questions of all prompts, with one request per prompt and one text per question."""
         found = []
         for prompt in prompts:
             go_on()
@@ -63,10 +68,10 @@ class RemoteStudent:
         return found
 
     def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
-        """Continue each prompt greedily under its grammar, in the words of vLLM and of llama.cpp.
+        """Continue each prompt greedily under its grammar, given in the formats of vLLM and llama.cpp.
 
-        A server that knows neither writes freely: of an intent, what the grammar would not admit is then cut
-        away, and the graph's check finds what is left too short.
+        A server that supports neither format writes freely. The part of an intent that the grammar does not admit
+        is then removed, and the graph's check finds an intent that is too short.
         """
         found = []
         for prompt, grammar in zip(prompts, grammars, strict=True):
@@ -87,11 +92,11 @@ class RemoteStudent:
         return found
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
-        """Say yes: only the server knows its context, and it refuses what is longer."""
+        """Return True: only the server knows its context length, and it refuses longer prompts."""
         return True
 
     def _constrained(self, grammar: str, prompts: list[str], **options: Any) -> Any:
-        """Complete under a grammar, or freely once the server has refused one."""
+        """Complete under a grammar, or without one after the server has refused a grammar."""
         if self._takes_grammars:
             try:
                 return self._complete(
@@ -116,7 +121,7 @@ class RemoteStudent:
 
 
 def _log_odds(logprobs: Any) -> float:
-    """Return the log-odds of yes against no at a place, from the likeliest words there."""
+    """Return the log-odds of yes against no from the likeliest words at a place."""
     known = _likeliest(logprobs)
     if not known:
         raise ModelError("the server gives no token probabilities; start it with logprobs (docs/serving.md)")

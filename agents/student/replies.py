@@ -1,4 +1,4 @@
-"""What the student does with a batch of sessions: judge pairs or label products, and name bundles."""
+"""The student's replies to a batch of sessions: it judges pairs or labels products, and writes the intents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ NO_BOUNDS: Mapping[str, Bounds] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False)
 class StudentReply:
-    """The answer to one session, what the model wrote for it, and what it cost in tokens.
+    """The answer to one session, the model's text, and the tokens read and written.
 
-    `likely` is how probably two products go together, n x n, where pairs were judged.
+    `likely` has the n x n probabilities that two products go together, if pairs were judged.
     """
 
     answer: Answer
@@ -45,7 +45,7 @@ def reply_by_pairs(
     progress: Progress | None = None,
     bounds: Mapping[str, Bounds] = NO_BOUNDS,
 ) -> list[StudentReply]:
-    """Ask about every pair, read the answers as bundles within a session's bounds, then ask for the intents."""
+    """Ask about every pair, find the bundles within the session's bounds, then ask for the intents."""
     judged = judge_as_read(engine, prompts, reading, progress)
     known = [affinity_of(found, len(session.items)) for session, found in zip(sessions, retrieved, strict=True)]
     groups = []
@@ -57,7 +57,7 @@ def reply_by_pairs(
     replies = []
     for number, judgement in enumerate(judged):
         mine = [text for (owner, _), text in zip(asked, named, strict=True) if owner == number]
-        # One token, yes or no, answers each question that was asked.
+        # The student answers each question by one token, yes or no.
         answered = len(prompts[number].questions) if judgement.tokens_in else 0
         spent = answered + sum(text.tokens_out for text in mine)
         answer = Answer.of(zip(groups[number], (said(text.text) for text in mine), strict=True))
@@ -67,7 +67,7 @@ def reply_by_pairs(
 
 
 def _intents(engine: Engine, prompts: Sequence[str]) -> list[Written]:
-    """Return the intents that the student writes; none for a prompt that it cannot read."""
+    """Return the intents that the student writes; an empty text for a prompt that is too long."""
     places = [place for place, prompt in enumerate(prompts) if engine.fits(prompt)]
     asked = [prompts[place] for place in places]
     written = engine.write(asked, [intent_grammar(prompt) for prompt in asked])
@@ -83,9 +83,10 @@ def fitting_name(session: BlindSession, group: tuple[int, ...], fits: Callable[[
 def judge_as_read(
     engine: Engine, prompts: Sequence[JudgePrompt], reading: Reading, progress: Progress | None = None
 ) -> list[Judgement]:
-    """Let the student judge pairs.
+    """Return the student's judgements of pairs.
 
-    It is not asked where its judgement has no weight in the reading, nor what it cannot read: knowledge alone speaks.
+    A prompt is skipped, with log-odds of zero, if the reading gives the student no weight or the prompt is too long;
+    the evidence alone then decides.
     """
     places = [place for place, prompt in enumerate(prompts) if reading.student and engine.fits(prompt)]
     if progress and len(places) < len(prompts):
@@ -97,10 +98,10 @@ def judge_as_read(
 
 
 def judge_known(engine: Engine, sessions: Sequence[Session], retrieved: Sequence[Retrieved]) -> list[Judged]:
-    """Let the student judge annotated sessions, to find out how it is to be read.
+    """Return the student's judgements of annotated sessions, to fit its reading.
 
-    Here what is annotated parts from what the student sees. Prompts are cut as in serving; sessions whose prompts it
-    cannot read even so are left out.
+    The student sees blind sessions; the annotations are kept beside them. Prompts are cut as in serving, and sessions
+    with prompts that are still too long are left out.
     """
     composed = [
         (session, found, fitting(session.blind(), found, judge_prompt, engine.fits)[0])
@@ -119,14 +120,14 @@ def fit_student(
     retrieved: Sequence[Retrieved],
     chooser: Chooser | None = None,
 ) -> tuple[Reading, float]:
-    """Choose how a student is read on annotated validation sessions; return it with its mean GJS there."""
+    """Fit the reading of a student on annotated validation sessions; return it with its mean GJS there."""
     return fit_reading(judge_known(engine, validation, retrieved), chooser)
 
 
 def reply_by_labels(
     engine: Engine, sessions: Sequence[BlindSession], prompts: Sequence[str], progress: Progress | None = None
 ) -> list[StudentReply]:
-    """Let the student write the whole answer under the grammar of the session's products."""
+    """Return the whole answers that the student writes under the grammar of each session's products."""
     sizes = [len(session.items) for session in sessions]
     written = engine.write(prompts, [answer_grammar(size) for size in sizes], progress)
     return [

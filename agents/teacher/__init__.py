@@ -1,1 +1,1 @@
-"""The teachers: grounded, recorded and large ones, and the checks of what they say."""
+"""The teachers: grounded, recorded and large ones, and the checks of their statements."""

@@ -1,4 +1,4 @@
-"""Asking a large model for a typed reply: through the ledger, within the caps, its faults fed back a few times."""
+"""The askers of typed replies: use the ledger and the caps, and return faults to the model for a few repairs."""
 
 import json
 from abc import ABC, abstractmethod
@@ -22,12 +22,12 @@ from bundlewise.errors import KnowledgeError, StoppedError, UsageError
 from bundlewise.prompts.render import Messages, fingerprint, messages, render
 
 LONGEST_SHOWN = 20_000
-"""Characters of a faulty answer that are shown to the model again; more would be paid for and help no more."""
+"""The most characters of a faulty answer to show to the model again; more would cost tokens and not help."""
 
 
 @dataclass
 class Asks(ABC):
-    """The way to a typed reply, whoever answers: rendered, parsed, checked, fed back at most `repairs` times."""
+    """The steps to a typed reply: render the prompt, check the answer, and ask for a repair `repairs` times at most."""
 
     endpoint: ChatEndpoint
     ledger: CallLedger
@@ -35,7 +35,7 @@ class Asks(ABC):
 
     @property
     def name(self) -> str:
-        """The model."""
+        """The name of the model."""
         return self.endpoint.model
 
     def ask(
@@ -48,11 +48,10 @@ class Asks(ABC):
         stand_in: Callable[[], Typed],
         **variables: Any,
     ) -> Typed | None:
-        """Return a reply that keeps its contract; None after the last repair, or a refusal, which are noted.
+        """Return a reply that keeps its contract; None after the last repair or a refusal, which are recorded.
 
-        A model that says the same wrong thing again would be told the same again, and the ledger would answer for it:
-        such a round cannot help, so the subject has failed then. An answer without a text that could be wrong is asked
-        for again as it was.
+        If a model repeats a faulty answer, the next question would be the same too, and the ledger would answer it.
+        Such a round cannot help, so the subject has failed. A call whose answer has no usable text is sent again.
         """
         schema = schema_of(contract)
         messages = messages_of(template, schema, **variables)
@@ -90,30 +89,30 @@ class Asks(ABC):
 
     @abstractmethod
     def _answer(self, call: Call, messages: Messages, schema: dict[str, Any]) -> Reply | None:
-        """Return the answer to a call, or None where nobody is asked."""
+        """Return the answer to a call, or None if this asker sends no calls."""
 
     def _missing(self, call: Call, messages: Messages, usual: Typed) -> Typed:
-        """Go on with a stand-in where nobody was asked."""
+        """Return the stand-in for an answer that was not asked for."""
         return usual
 
     def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
-        """Take note of whether an answer keeps its contract, where a note is kept; say whether to ask again for it.
+        """Record the verdict on an answer, if this asker records verdicts; say whether to ask again.
 
-        An answer that no run has judged before may turn out to be one that is to be asked for again.
+        Asking again is needed when a kept answer, without a verdict so far, turns out to be faulty.
         """
         return False
 
     @abstractmethod
     def _failed(self, stage: str, subject: str, reason: str) -> None:
-        """Note that a subject has no reply that can be used."""
+        """Record that a subject has no usable reply."""
 
 
 @dataclass
 class Asker(Asks):
-    """Asks an endpoint, and pays.
+    """The asker that sends paid calls to an endpoint.
 
-    Raises, from `ask` and `probe`: CapError before a cap could be passed, ModelError where the endpoint cannot be
-    used, KnowledgeError where the ledger cannot.
+    `ask` and `probe` raise CapError before a call could exceed a cap, ModelError if the endpoint cannot be used, and
+    KnowledgeError if the ledger cannot be used.
     """
 
     tally: Tally
@@ -130,16 +129,16 @@ class Asker(Asks):
 
     def __post_init__(self) -> None:
         if self.caps.cost is not None and self.tally.price is None:
-            remedy = "add it to a table of prices and give that with --prices, or cap tokens with --max-tokens"
+            remedy = "add it to a table of prices and give the table with --prices, or cap tokens with --max-tokens"
             raise UsageError(f"the price of {self.endpoint.model} is unknown, so --max-cost cannot hold; {remedy}")
         self._room = Room(self.caps, self.tally, self.endpoint.max_output, self.endpoint.wait)
         self.endpoint.dialect.note = self.tally.note
         self.endpoint.dialect.is_bounded = self.caps.cost is not None or self.caps.tokens is not None
 
     def probe(self) -> Mode:
-        """Find out how the endpoint can be made to answer in a schema, once a ledger; keep to what it really does.
+        """Choose the strictest form of schema that the endpoint follows; the ledger keeps the answers of this test.
 
-        A server may take a schema and ignore it: the question asks for something else than the schema.
+        A server may accept a schema and ignore it. So the question asks for something that differs from the schema.
         """
         for mode in PROBED:
             try:
@@ -153,26 +152,26 @@ class Asker(Asks):
         return self.mode
 
     def halt(self) -> int:
-        """Let no further call begin; return how many are under way, whose answers still come into the ledger.
+        """Stop new calls; return the number of running calls, whose answers are still kept in the ledger.
 
-        It takes no lock, so that a signal may call it whatever its thread holds.
+        This method needs no lock, so that a signal handler can call it at any time.
         """
         self.halted = True
         return self._under_way
 
     def release(self) -> None:
-        """End every wait but those for answers that are on their way."""
+        """End every wait, except for running calls."""
         self.endpoint.stop.set()
 
     def hang_up(self) -> None:
-        """Give up the answers that are on their way; those that are here still come into the ledger."""
+        """End the running calls; answers that have arrived are still kept in the ledger."""
         self.endpoint.hang_up()
 
     def stopping(self, is_first: bool) -> None:
-        """Tell whoever watches what the run still waits for, now that it was stopped."""
+        """Tell the user what the stopped run still waits for."""
         busy = self.endpoint.busy
         answers = f"{busy:,} answer{'s' if busy > 1 else ''} on the way"
-        again = "Ctrl-C again leaves at once, and what is on the way is paid for in vain"
+        again = "Ctrl-C again leaves at once, and these answers are paid for but lost"
         waits, leaves = f"stopping: waiting for {answers}; {again}", f"leaving at once, without {answers}"
         self.tally.stopping((waits if is_first else leaves) if busy else "stopping: no answer is on the way")
 
@@ -199,7 +198,7 @@ class Asker(Asks):
             raise
 
     def _paid(self, call: Call, messages: Messages, send: Callable[[int | None], Reply]) -> Reply:
-        """Return the answer to a call from the ledger, or send it, keep it, and count it before its room is free."""
+        """Return the kept answer to a call, or send the call, and keep and count its answer before its room is free."""
         estimate, paid = tokens_of(messages)[1], list[tuple[Reply, int | None]]()
 
         with self._beginning(), ExitStack() as room:
@@ -225,11 +224,16 @@ class Asker(Asks):
 
     @contextmanager
     def _beginning(self) -> Iterator[None]:
-        """Count a call as under way until its answer is kept; none begins where one was not, or in a stopped run."""
+        """Count a call as running until its answer is kept.
+
+        Raises:
+            StoppedError: the run was stopped.
+            KnowledgeError: the ledger could not keep an earlier answer.
+        """
         with self._lock:
             self._under_way += 1
         try:
-            # In this order a signal sees the call, or the call sees the signal.
+            # This order makes sure that a signal counts the call or the call notices the signal.
             if self.halted:
                 raise StoppedError("stopped; the same command goes on where it stopped")
             if self._unkept is not None:
@@ -240,7 +244,7 @@ class Asker(Asks):
                 self._under_way -= 1
 
     def _is_alive(self) -> bool:
-        """Find out by a short question whether the server answers at all; threads that ask at once share the answer."""
+        """Ask a short question to check whether the server answers; threads that check at once share the result."""
         asked_at = monotonic()
         with self._life:
             if self.endpoint.answered_since(asked_at) or self._silent_at >= asked_at:
@@ -265,12 +269,12 @@ class Asker(Asks):
 
 
 def messages_of(template: str, schema: dict[str, Any], /, **variables: Any) -> Messages:
-    """Return the messages of a question: who the teacher is, with the contract, then the rendered template."""
+    """Return the messages of a question: the system prompt with the contract, then the rendered template."""
     return messages(template, schema=json.dumps(schema, ensure_ascii=False), **variables)
 
 
 def repaired(messages: Messages, answer: str, faults: list[str]) -> Messages:
-    """Return the messages that ask again, with what was wrong."""
+    """Return the messages of the repair, with the faulty answer and its faults."""
     told = render("teacher_repair", faults=faults)
     return [*messages[:2], {"role": "assistant", "content": answer}, {"role": "user", "content": told}]
 
@@ -284,7 +288,7 @@ def call_of(
     schema: dict[str, Any],
     attempt: int = 0,
 ) -> Call:
-    """Return the call that a question is: its key says model, parameters, messages and schema, not the server."""
+    """Return the call of a question; its key depends on model, parameters, messages and schema, but on no server."""
     request = {**endpoint.parameters, "messages": messages, "schema": schema}
     return Call(stage, subject, fingerprint("teacher", template), endpoint.model, request, attempt)
 

@@ -1,7 +1,7 @@
-"""The caps on what a teacher may take: the room that is left under them, for all threads of a run.
+"""The caps on a teacher's cost, tokens and calls, and the room that is left under them for all threads of a run.
 
-What a call takes at most is far more than what it usually takes. So a call that does not fit waits for those that are
-on their way, whose room comes free. Near a cap it is sent with a shorter greatest length, as answers so far need.
+The maximum use of a call is far more than its usual use. So a call that does not fit waits until running calls end and
+free their room. Near a cap, a call is sent with a shorter maximum length, estimated from the answers so far.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ from bundlewise.errors import BundlewiseError
 from bundlewise.models.prices import Price
 
 LEARNT = 5
-"""Answers after which their size says what the next one takes."""
+"""The number of answers after which their sizes predict the next one."""
 AMPLE, TIGHT = 3.0, 1.2
-"""Times the longest answer so far that a next one may have: while others are on their way, and where none is."""
+"""Multiples of the longest answer so far that the next answer may have, with and without other calls running."""
 ELSEWHERE = 2.0
-"""Times the longest answer of other stages that the first answers of a stage may have."""
+"""The multiple of the longest answer of other stages that the first answers of a stage may have."""
 READ = 1.1
-"""Times the tokens of a question, by the largest share of its estimate so far, that a next one is taken to have."""
+"""A safety factor for the tokens of a question, which the largest share of an estimate so far predicts."""
 POLL = 0.2
 EXACT = 1e-9
-"""The share of a cap by which sums of dollars are not exact."""
+"""The tolerance for sums of dollars, as a share of the cap."""
 
 
 class CapError(BundlewiseError):
-    """A cap on money or tokens would have been passed by the next call."""
+    """The next call could exceed a cap on cost, tokens or calls."""
 
 
 @dataclass(frozen=True)
 class Caps:
-    """The most that a run may pay, in US dollars and in tokens, and the most calls it may make; None is no cap."""
+    """The caps of a run on its cost in US dollars, its tokens and its calls; None means no cap."""
 
     cost: float | None = None
     tokens: int | None = None
@@ -43,21 +43,21 @@ class Caps:
 
 @dataclass
 class Sizes:
-    """What the answers of a stage took: how many, the largest share of the estimate that was read, the longest."""
+    """The sizes of a stage's answers: their number, the largest share of an estimate that was read, the longest."""
 
     answers: int = 0
     share: float = 0.0
     written: int = 0
 
     def add(self, read: int, estimate: int, written: int) -> None:
-        """Note an answer."""
+        """Add the size of an answer."""
         self.answers += 1
         self.share, self.written = max(self.share, read / max(1, estimate)), max(self.written, written)
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """What is put aside for one call, in tokens; `limit` is the greatest length of its answer, None the usual one."""
+    """The tokens reserved for one call; `limit` is the maximum length of its answer, None for the usual one."""
 
     read: int
     written: int
@@ -66,7 +66,7 @@ class Reservation:
 
 @dataclass
 class Room:
-    """The room under the caps, for all threads of a run; `wait` raises where the run was stopped."""
+    """The room under the caps, shared by all threads of a run; `wait` raises an error if the run was stopped."""
 
     caps: Caps
     tally: Tally
@@ -80,14 +80,14 @@ class Room:
 
     @contextmanager
     def taken(self, stage: str, estimate: int) -> Iterator[int | None]:
-        """Put aside what a call may take while the block runs; yield the greatest length of its answer, None the usual.
+        """Reserve the room of a call while the block runs; yield the maximum length of its answer, None for the usual.
 
         Args:
-            stage: the stage, whose answers are alike in size.
-            estimate: the tokens of the question at most.
+            stage: the stage; its answers are of similar size.
+            estimate: the most tokens that the question may have.
 
         Raises:
-            CapError: there is no room, and no call on its way whose room could come free.
+            CapError: there is no room, and no running call that could free some.
         """
         part = self._take(stage, estimate)
         try:
@@ -98,20 +98,20 @@ class Room:
                 self._changed.notify_all()
 
     def learn(self, stage: str, estimate: int, reply: Reply, limit: int | None = None) -> None:
-        """Note what an answer took that was given a greatest length; an estimate says nothing of the next one."""
+        """Record the size of an answer with a maximum length; an estimated size is not used for predictions."""
         self.heed(reply, limit)
         if reply.estimated:
             return
         with self._changed:
-            # A probe is so short that what a server adds to a question is most of it.
+            # A probe is so short that the tokens which a server adds to it are most of it.
             for name in (stage, "") if stage != "probe" else (stage,):
                 sizes = self._sizes.setdefault(name, Sizes())
                 sizes.add(reply.tokens_in, estimate, reply.tokens_out)
 
     def heed(self, reply: Reply, limit: int | None = None) -> None:
-        """Note an answer that is longer than its greatest length: the model does not keep to one, as some that think.
+        """Record an answer above its maximum length; some reasoning models exceed it.
 
-        From then on every call is taken to need as much.
+        After that, every call reserves as much as this answer took.
         """
         if reply.tokens_out > (limit or self.most):
             with self._changed:
@@ -128,14 +128,14 @@ class Room:
                     self._taken.append(part)
                     return part
                 if not self._taken:
-                    # From here on no smaller call is let through either, so what is said to be spent stays true.
+                    # From now on even smaller calls are refused, so that the reported sum stays true.
                     self._over = self._told(cap)
                     self._changed.notify_all()
                 else:
                     self._changed.wait(POLL)
 
     def _fitting(self, stage: str, estimate: int) -> tuple[Reservation | None, str]:
-        """Return the part that fits, a whole one or one as the answers so far need it, or the cap in the way."""
+        """Return a reservation that fits, full or predicted from earlier answers, or None; and the cap in the way."""
         read, longest = self._usual(stage, estimate)
         whole = Reservation(max(estimate, read), max(self.most, longest, ceil(TIGHT * self._beyond)))
         cap = self._reached(whole)
@@ -149,7 +149,7 @@ class Room:
         return (part if is_enough and not self._reached(part) else None), cap
 
     def _usual(self, stage: str, estimate: int) -> tuple[int, int]:
-        """Return the tokens a question has by what was learnt, and the longest answer; 0 where nothing was learnt."""
+        """Return the predicted tokens of a question and of its longest answer, which is 0 without enough answers."""
         here, anywhere = self._sizes.get(stage, Sizes()), self._sizes.get("", Sizes())
         if here.answers >= LEARNT:
             return ceil(READ * here.share * estimate), here.written
@@ -158,7 +158,7 @@ class Room:
         return estimate, 0
 
     def _reached(self, part: Reservation) -> str:
-        """Return the option of the cap that a part more could pass; nothing where it fits."""
+        """Return the option of the cap that another reservation could exceed; empty if it fits."""
         caps, parts = self.caps, [*self._taken, part]
         if caps.cost is not None:
             paid = (self.tally.cost() or 0.0) + sum(self._price.cost(each.read, each.written) for each in parts)
@@ -169,7 +169,7 @@ class Room:
         return "--max-calls" if caps.calls is not None and self.tally.calls + len(parts) > caps.calls else ""
 
     def _left(self, read: int) -> int:
-        """Return the tokens that the answer to a question may have where no call is on its way."""
+        """Return the most tokens that an answer may have when no other call is running."""
         left = float(self.most)
         if self.caps.tokens is not None:
             left = min(left, self.caps.tokens - self.tally.tokens - read)
@@ -183,7 +183,7 @@ class Room:
         return self.tally.price or Price(input=0.0, output=0.0)
 
     def _told(self, option: str) -> str:
-        """Return which cap is reached and what was spent, exactly: no call is on its way."""
+        """Return the message about the reached cap, with the exact sum spent, because no call is running."""
         caps, tally = self.caps, self.tally
         if option == "--max-cost":
             cap, spent = f"${caps.cost:g}", f"${tally.cost() or 0.0:.4f}"
@@ -191,6 +191,5 @@ class Room:
             cap, spent = f"{caps.tokens:,}", f"{tally.tokens:,} tokens"
         else:
             cap, spent = f"{caps.calls:,}", f"{tally.calls:,} calls"
-        return (
-            f"stopped before {option} {cap} could be passed: {spent} spent; the same command with a higher cap goes on"
-        )
+        remedy = "run the same command with a higher cap to continue"
+        return f"stopped before exceeding {option} {cap}: {spent} spent; {remedy}"

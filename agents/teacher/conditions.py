@@ -1,4 +1,4 @@
-"""When a rule applies, in a form that can be tested: a condition on two products of a session, and its trial."""
+"""The testable condition of a rule on two products of a session, and the trial of a rule on sessions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ Relation = Literal[
 
 
 class Testable(Protocol):
-    """Whatever says for which two products of a session a rule speaks."""
+    """A condition on two products of a session."""
 
     def holds(self, session: Session, a: int, b: int) -> bool:
-        """Say whether it speaks for the products at two positions."""
+        """Say whether the condition holds for the products at two positions."""
 
 
 class Condition(BaseModel):
-    """Two products of a session for which a rule speaks; all that is given must hold.
+    """A condition on two products of a session, which holds if all of its fields hold.
 
-    The field descriptions are what a teacher is told.
+    A teacher reads the field descriptions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Condition(BaseModel):
 
     @property
     def is_empty(self) -> bool:
-        """Say whether it holds for every pair of every session: no reason to do anything."""
+        """Say whether the condition holds for every pair of every session, so that a rule with it is useless."""
         named = any(words(phrase) for phrase in (*self.first, *self.second))
         return not named and self.relation == "any" and self.least <= 2 and self.most >= 50
 
@@ -72,7 +72,7 @@ def _nouns(text: str) -> set[str]:
 
 
 def noun(title: str) -> str:
-    """Return the coarse kind of a product, that patterns are mined over."""
+    """Return the coarse kind of a product for mining patterns: the head noun of its kind."""
     return head_noun(kind(title))
 
 
@@ -89,7 +89,7 @@ RELATIONS: dict[Relation, Callable[[str, str], bool]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What a rule did to held-out sessions: mean GJS won less lost, mean GJS lost, sessions it touched."""
+    """The effect of a rule on held-out sessions: mean change in GJS, mean loss of GJS, and sessions that it changed."""
 
     gain: float
     harm: float
@@ -98,10 +98,10 @@ class Trial:
 
 
 def trial(holds: Holds, joins: bool, sessions: Sequence[Session], threshold: float) -> Trial:
-    """Apply a rule to the heuristic's similarities of annotated sessions, and see what becomes of its clusters.
+    """Apply a rule to the word-overlap similarities of annotated sessions, and compare the clusters.
 
-    A pair for which the rule speaks is moved by half of the scale towards together, or apart. A session that the
-    rule does not change counts with a difference of 0.
+    The rule moves the similarity of each matching pair up or down by half of the scale. A session without a change
+    counts with a difference of 0.
     """
     won = lost = 0.0
     touched = 0
@@ -123,5 +123,5 @@ def trial(holds: Holds, joins: bool, sessions: Sequence[Session], threshold: flo
 
 
 def is_met(condition: Testable, sessions: Iterable[Session]) -> bool:
-    """Say whether there is a session with two products for which a rule speaks."""
+    """Say whether the condition holds for two products of some session."""
     return any(condition.holds(s, a, b) for s in sessions for a, b in combinations(range(len(s.items)), 2))

@@ -1,4 +1,4 @@
-"""What a large teacher must answer: typed replies whose field descriptions are the contract, checked on our side."""
+"""The contracts of a large teacher: typed replies with described fields, and the checks of these replies."""
 
 import json
 import re
@@ -23,7 +23,7 @@ class Contract(BaseModel):
 
 
 class Kinds(Contract):
-    """What every product of a session is."""
+    """The kind of every product of a session."""
 
     kinds: list[str] = Field(
         description="one kind per product, in the order of the products: what it is, in one to three lower-case "
@@ -32,20 +32,20 @@ class Kinds(Contract):
 
 
 class ProposedBundle(Contract):
-    """Products that a shopper would take together."""
+    """Products that a shopper would buy together."""
 
     items: list[int] = Field(description="numbers of the products, from 1, at least two, each in one bundle at most")
     intent: str = Field(description="what the shopper wants with them, in two to six words")
 
 
 class Proposal(Contract):
-    """The bundles a teacher would make without knowing the annotation."""
+    """The bundles that a teacher makes without the annotation."""
 
     bundles: list[ProposedBundle] = Field(description="the bundles; products that fit none stay out")
 
 
 class Lesson(Contract):
-    """What one discrepancy teaches in general."""
+    """The general lesson of one difference."""
 
     together: bool = Field(description="true: such products belong together; false: they do not")
     cause: str = Field(description="why the shopper did otherwise than the proposal, in one sentence")
@@ -53,13 +53,13 @@ class Lesson(Contract):
 
 
 class Lessons(Contract):
-    """The causes of the discrepancies of one session."""
+    """The causes and lessons of the differences in one session."""
 
     lessons: list[Lesson] = Field(max_length=6, description="one per discrepancy that teaches something, six at most")
 
 
 class RuleDraft(Contract):
-    """A rule for sessions nobody has seen yet."""
+    """A rule for new sessions."""
 
     text: str = Field(description="the rule, in one or two sentences, naming kinds of products, never one session")
     together: bool = Field(description="true: put such products together; false: keep them apart")
@@ -68,7 +68,7 @@ class RuleDraft(Contract):
 
 
 class Rules(Contract):
-    """Rules drawn from lessons."""
+    """Rules that follow from lessons."""
 
     rules: list[RuleDraft] = Field(max_length=20, description="few rules, each resting on several lessons")
 
@@ -95,7 +95,7 @@ Typed = TypeVar("Typed", bound=Contract)
 
 @cache
 def schema_of(contract: type[Contract]) -> dict[str, Any]:
-    """Return a contract as the JSON Schema that strict servers take: all required, nothing besides."""
+    """Return a contract as a JSON Schema for strict servers: all fields are required and no others are allowed."""
     schema = contract.model_json_schema()
     for shape in [schema, *schema.get("$defs", {}).values()]:
         shape.pop("description", None)
@@ -108,12 +108,12 @@ def schema_of(contract: type[Contract]) -> dict[str, Any]:
 
 
 def parse(text: str, contract: type[Typed]) -> tuple[Typed | None, list[str]]:
-    """Read a reply, in prose or fences if it must be; return it, or what is wrong with it in words for the model."""
+    """Read a reply, even inside prose or fences; return it, or None and its faults in words for the model."""
     objects = _objects(text)
     if not objects:
         return None, ["there is no JSON object in it"]
     faults: list[str] = []
-    # The last object is the answer where a model thinks aloud in braces, and its faults are the ones to name.
+    # A model may write braces while it thinks, so the last object is the answer, and its faults are reported.
     for found in reversed(objects):
         try:
             return _masked(contract.model_validate_json(found)), []
@@ -123,7 +123,7 @@ def parse(text: str, contract: type[Typed]) -> tuple[Typed | None, list[str]]:
 
 
 def _masked(reply: Typed) -> Typed:
-    """Return a reply whose texts hold no key: escapes that hid one are read by now."""
+    """Return the reply with keys masked in its texts; JSON escapes may have hidden a key until now."""
     said = reply.model_dump_json()
     masked = without_key(said)
     return reply if masked == said else type(reply).model_validate_json(masked)
@@ -135,7 +135,7 @@ def _fault(error: Any) -> str:
 
 
 def _objects(text: str) -> list[str]:
-    """Return the outermost JSON objects in a text, in order, as they are written."""
+    """Return the text of the outermost JSON objects in a text, in order."""
     found, place, decoder = [], 0, json.JSONDecoder()
     while (start := text.find("{", place)) >= 0:
         try:
@@ -147,7 +147,7 @@ def _objects(text: str) -> list[str]:
 
 
 def kinds_faults(kinds: Sequence[str], session: Session) -> list[str]:
-    """Return what is wrong with the kinds of a session's products."""
+    """Return the faults of the kinds of a session's products."""
     if len(kinds) != len(session.items):
         return [f"there must be {len(session.items)} kinds, one per product, not {len(kinds)}"]
     return [f"kind {n} must be one to three words, not {k!r}" for n, k in enumerate(kinds, 1) if not _is_kind(k)]
@@ -158,7 +158,7 @@ def _is_kind(kind: str) -> bool:
 
 
 def proposal_faults(proposal: Proposal, session: Session) -> list[str]:
-    """Return what is wrong with proposed bundles: numbers without a product, lone and doubled products."""
+    """Return the faults of proposed bundles: unknown numbers, single products and products in two bundles."""
     count, seen, faults = len(session.items), set[int](), []
     for bundle in proposal.bundles:
         numbers = set(bundle.items)
@@ -173,7 +173,7 @@ def proposal_faults(proposal: Proposal, session: Session) -> list[str]:
 
 
 def rules_faults(rules: Rules, lessons: int) -> list[str]:
-    """Return what is wrong with rules: no words, no condition, or lessons that are none."""
+    """Return the faults of rules: no text, no condition, or unknown lessons."""
     faults = []
     for number, rule in enumerate(rules.rules, 1):
         if not rule.text.strip():
@@ -187,5 +187,5 @@ def rules_faults(rules: Rules, lessons: int) -> list[str]:
 
 
 def as_kind(words: str) -> str:
-    """Return a kind as it is compared: lower case, one line, without marks at its ends."""
+    """Return a kind in the form for comparison: lower case, on one line, without punctuation at its ends."""
     return re.sub(r"\s+", " ", words).strip(" .,;:\"'").lower()

@@ -1,4 +1,4 @@
-"""What became of a teacher's questions: how many of each stage gave nothing, why, and whether that is too many."""
+"""The failures of a teacher's questions: their number and reasons by stage, and the limit on them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,34 +9,34 @@ from typing import Any
 from bundlewise.errors import BundlewiseError
 
 MAX_FAILED = 0.5
-"""The share of a stage that may fail by default: knowledge of less than half of the sessions is no replacement."""
+"""The default limit on failures as a share of a stage: knowledge of fewer than half of the sessions is not enough."""
 SHOWN = 3
 REMEDIES = (
     (("max_completion_tokens", "temperature", "unsupported parameter"), "give --effort low for a model that reasons"),
-    (("refused (4",), "correct the model, its address or the options that it was asked with"),
+    (("refused (4",), "correct the model, its address or the options"),
     (("cut off",), "raise --max-output"),
     (("empty", "no JSON"), "ask another model, or raise --max-output"),
 )
 OTHERWISE = "raise --repairs, or ask another model"
 _VARYING = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")
-"""What differs between reasons that are one: numbers, and what is quoted."""
+"""The parts in which equal reasons may differ: numbers and quoted texts."""
 CALLED = ("call", "cached", "failed")
 
 
 class StageError(BundlewiseError):
-    """Too much of a stage failed for its knowledge to replace what is there."""
+    """Too much of a stage failed, so its knowledge must not replace the present knowledge."""
 
 
 @dataclass
 class Failures:
-    """The failures of one stage among the subjects that were asked about."""
+    """The subjects of one stage, and the reasons of those that failed."""
 
     asked: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The reasons by how often they occur, with an example and the remedy."""
+        """The reasons, the most frequent first, each with an example and a remedy."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for subject, reason in sorted(self.reasons.items()):
             groups.setdefault(_VARYING.sub("_", reason), []).append((subject, reason))
@@ -50,14 +50,14 @@ class Failures:
 
 @dataclass
 class Outcomes:
-    """Hears what a tally hears, from any thread, and says when too much of a stage has failed."""
+    """A listener to a tally that raises an error when too much of a stage has failed."""
 
     max_failed: float = MAX_FAILED
     stages: dict[str, Failures] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """Take in an event of a tally."""
+        """Record an event of a tally."""
         if event["event"] not in CALLED:
             return
         with self._lock:
@@ -67,10 +67,10 @@ class Outcomes:
                 stage.reasons[event["subject"]] = " ".join(str(event["reason"]).split())
 
     def require(self, *names: str) -> None:
-        """Raise where too much of one of these stages failed, or all of it.
+        """Check that only an acceptable share of each of these stages failed.
 
         Raises:
-            StageError: it says how much, the most frequent reasons with an example each, and what to do.
+            StageError: too much failed; the message has the most frequent reasons with examples and remedies.
         """
         for name in names:
             stage = self.stages.get(name)
@@ -78,10 +78,10 @@ class Outcomes:
                 raise StageError(*self._told(name, stage))
 
     def require_grounded(self, refused: Sequence[str]) -> None:
-        """Raise where too many thoughts failed or are refused for these reasons.
+        """Check that only an acceptable share of the thoughts failed or was refused for these reasons.
 
         Raises:
-            StageError: as for `require`.
+            StageError: too many failed, as in `require`.
         """
         said = self.stages["think"]
         reasons = said.reasons | {f"thought {n}": reason for n, reason in enumerate(refused, 1)}
@@ -98,12 +98,12 @@ class Outcomes:
 
 
 def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the most frequent reasons of a stage, a line each."""
+    """Return the most frequent reasons of a stage, one per line."""
     told = [f"{r['count']:,} x {r['reason']} (such as {r['example']}); {r['remedy']}" for r in rows[:SHOWN]]
     rest = sum(row["count"] for row in rows[SHOWN:])
     return [*told, *([f"{rest:,} for other reasons"] if rest else [])]
 
 
 def remedy_for(reason: str) -> str:
-    """Return what to do about a failure."""
+    """Return the remedy for a failure."""
     return next((remedy for words, remedy in REMEDIES if any(word in reason for word in words)), OTHERWISE)

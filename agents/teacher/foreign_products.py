@@ -1,4 +1,4 @@
-"""Checks of a text about a session: its product numbers, quoted phrases and product words must be the session's."""
+"""The check of a text about a session: its product numbers, quoted phrases and product words must fit the session."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ _QUOTED = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.;:!?])\s+")
 SHARE = 0.05
-"""Share of the titles of a kind that hold a word which makes it another word for the kind."""
+"""The share of a kind's titles that must contain a word for it to count as another word for the kind."""
 _ABSENT = re.compile(r"\b(?:missing|absent|lacks?|without)\b", re.IGNORECASE)
 _PREDICATES = ("is", "are", "was", "be", "as", "like", "to", "for", "of", "not", "really", "from", "into", "than", "on")
 _BEFORE = "".join(rf"(?<!\b{word} )" for word in _PREDICATES)
@@ -40,7 +40,7 @@ _DONE = (
     + _ENDS,
     "\\b(?:leaves?|leaving|keeps?|keeping) {some}{product} (?:out|apart)\\b",
 )
-"""What is said of a product that is there: it goes with another, or stays out."""
+"""Patterns for a present product: it goes with another one, or stays out."""
 _ALONE = (
     "(?:\\b(?:the|this|these|both)|"
     + _BEFORE
@@ -53,7 +53,10 @@ _ALONE = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The product words of the data: the last word of every kind, the last two, and all words of kinds."""
+    """The product words of the data: the last word, the last two words and all words of every kind.
+
+    `akin` has, for each kind, the words that its titles share.
+    """
 
     nouns: frozenset[str] = frozenset()
     phrases: frozenset[str] = frozenset()
@@ -62,31 +65,31 @@ class Vocabulary:
 
     @classmethod
     def of(cls, kinds: Iterable[str], titled: Iterable[tuple[str, str]] = ()) -> "Vocabulary":
-        """Return the words of kinds, and those that several titles of a kind share, of kinds beside titles."""
+        """Return the vocabulary of some kinds; `titled` has pairs of a kind and a title."""
         named = [stems for each in set(kinds) if (stems := _stems(each))]
         phrases = {" ".join(stems[-2:]) for stems in named if len(stems) > 1 and not FREE.intersection(stems[-2:])}
         known = frozenset(stem for stems in named for stem in stems)
         return cls(frozenset(stems[-1] for stems in named) - FREE, frozenset(phrases), known, _akin(titled))
 
     def like(self, kinds: Sequence[str]) -> frozenset[str]:
-        """Return the words of titles of the same kinds: other words for the same products."""
+        """Return words that the titles of the same kinds share, which are other words for the same products."""
         return frozenset[str]().union(*(self.akin.get(as_kind(kind), frozenset()) for kind in kinds))
 
 
 def foreign(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
-    """Return which product a text speaks of that is not in its session; empty where there is none."""
+    """Return a message about a product in the text that its session does not contain; empty without one."""
     said = _Said(text, session, tuple(kinds), vocabulary)
     return foreign_number(text, session.titles) or said.foreign_quote() or said.foreign_product()
 
 
 def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Vocabulary) -> str:
-    """Return the product words of a text that its session does not hold; empty where there are none.
+    """Return the product words of a text that its session does not contain; empty without any.
 
-    This is stricter than `foreign`: a word that is merely mentioned counts too, unless its sentence says that it is
-    missing. It serves for telling a teacher, who can put the thought in other words.
+    This check is stricter than `foreign`: a word that is merely mentioned counts too, unless its sentence says that it
+    is missing. The result is feedback for a teacher, who can then rephrase the thought.
     """
     said, akin = _Said(text, session, tuple(kinds), vocabulary), vocabulary.like(kinds)
-    # A word such as "shoe" speaks of products at large where the data hold shoes, and of a strange one elsewhere.
+    # A word such as "shoe" is general where the data contain shoes, and names a foreign product elsewhere.
     shelves = SHELVES - vocabulary.known if vocabulary.known else frozenset[str]()
     goods = (vocabulary.nouns - AT_LARGE) | GOODS | shelves
     there = [Spoken(part, said.own, akin, goods) for part in _SENTENCE.split(text) if not _ABSENT.search(part)]
@@ -95,7 +98,7 @@ def strangers(text: str, session: Session, kinds: Sequence[str], vocabulary: Voc
 
 @dataclass(frozen=True)
 class _Said:
-    """A text beside its session."""
+    """A text about a session, with the session's words."""
 
     text: str
     session: Session
@@ -104,26 +107,26 @@ class _Said:
 
     @cached_property
     def own(self) -> frozenset[str]:
-        """The words of the session's titles, intents and kinds, in the singular."""
+        """The singular forms of the words in the session's titles, intents and kinds."""
         intents = (bundle.intent for bundle in self.session.bundles)
         texts = (*self.session.titles, *intents, *self.kinds)
         return frozenset(stem for each in texts for stem in _stems(each))
 
     def foreign_quote(self) -> str:
-        """Hold every quoted phrase against the words of the session."""
+        """Compare every quoted phrase with the words of the session; return a message about a foreign one."""
         for found in _QUOTED.findall(self.text):
             strictly, loosely = found
-            # Single quotes also stand around words that are meant in a loose sense.
+            # Single quotes also mark words in a loose sense.
             known = self.own if strictly else self.own | FREE | ORDINARY
             if not set(_stems(quoted := strictly or loosely)) <= known:
                 return f'it quotes "{quoted}", which is no product or intent of its session'
         return ""
 
     def foreign_product(self) -> str:
-        """Hold every product word against the words of the session.
+        """Compare every product word with the words of the session; return a message about a foreign one.
 
-        A word that a sentence merely mentions, as what a product is for, stands without an article or beside words
-        of the session's own products; see docs/teachers.md for the test and what it lets pass.
+        A word that a sentence merely mentions, such as the use of a product, has no article or is next to words of
+        the session's own products; docs/teachers.md describes the check and its limits.
         """
         sentences = [_Sentence(part, self.own, self.vocabulary) for part in _SENTENCE.split(self.text)]
         for sentence in sentences:
@@ -142,7 +145,7 @@ class _Said:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """One sentence beside the words of a session and of all data."""
+    """One sentence, with the words of its session and the vocabulary of all data."""
 
     text: str
     own: frozenset[str]
@@ -150,17 +153,17 @@ class _Sentence:
 
     @cached_property
     def stems(self) -> list[str]:
-        """Its words in the singular."""
+        """The singular forms of its words."""
         return _stems(self.text)
 
     @cached_property
     def spoken(self) -> Spoken:
-        """Its words with their parts in it."""
+        """Its words with their grammatical signs."""
         return Spoken(self.text, self.own)
 
     @cached_property
     def strange(self) -> list[str]:
-        """The product words in it that the session does not hold, but for those that only qualify one of its own."""
+        """Its product words that are foreign to the session, except those that only qualify one of its own words."""
         pairs = list(zip_longest(self.stems, self.stems[1:], fillvalue=""))
         nouns = [one for one, after in pairs if one in self.vocabulary.nouns - self.own and after not in self.own]
         return nouns + [f"{one} {after}" for one, after in pairs if self._is_strange(one, after)]
@@ -170,7 +173,7 @@ class _Sentence:
         return known and one not in self.own and after not in self.own
 
     def named(self) -> list[str]:
-        """Return the strange products that it speaks of as if they were there."""
+        """Return the foreign products that the sentence treats as present."""
         ours = set(self.stems) & self.own
         nouns = {stem for stem in self.strange if " " not in stem}
         if _ABSENT.search(self.text):
@@ -180,10 +183,10 @@ class _Sentence:
         return [each for each in self.strange if self._is_met(each)] or self.spoken.met()
 
     def _is_met(self, product: str) -> bool:
-        """Say whether something is done with it, or it stands behind an article in a sentence about nothing else."""
+        """Say whether the product acts in the sentence, or has an article in a sentence without the session's words."""
         one = r"(?:e?s)?\s+".join(re.escape(word) for word in product.split())
         forms = _DONE if set(self.stems) & self.own - FREE else (*_DONE, _ALONE)
-        # Bare plurals speak of products in general.
+        # A plural without an article means products in general.
         named = (
             form.format(some=some, product=each) for form in forms for some, each in ((_SOME, one), (_THE, one + "e?s"))
         )
@@ -191,7 +194,7 @@ class _Sentence:
 
 
 def _akin(titled: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
-    """Return for every kind the words that at least two of its titles hold, and one of twenty."""
+    """Return for every kind the words in at least two of its titles and in at least a share `SHARE` of them."""
     titles: dict[str, set[str]] = {}
     for kind, title in titled:
         titles.setdefault(as_kind(kind), set()).add(title)

@@ -1,8 +1,8 @@
-"""The grounded teacher: induces rules and reasons from the evidence alone. It is not a language model.
+"""The grounded teacher: a program without a language model that derives rules and reasons from the sessions.
 
-It needs no key and no network. Its first proposals are word-overlap clusters; it studies where they
-differ from the annotations, words what it finds as rules with numbers, and tests each rule on
-training sessions it was not drawn from, before the graph tests it on validation sessions.
+It needs no key and no network. Its proposals are word-overlap clusters. It compares them with the annotations,
+writes the differences as rules with numbers, and tests each rule on training sessions that the rule does not
+come from. Then the graph tests the rule on validation sessions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,20 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Idea:
-    """A condition on two products that may be a reason to bundle them, or not to: a general one, or two kinds."""
+    """A condition on two products that may be a reason for or against a bundle: a general one, or two kinds."""
 
     text: str
     kinds: tuple[str, ...] = ()
 
     def holds(self, session: Session, a: int, b: int) -> bool:
-        """Say whether it holds for the products at two positions."""
+        """Say whether the condition holds for the products at two positions."""
         if self.kinds:
             return {_head(session, a), _head(session, b)} == set(self.kinds)
         return GENERAL[self.text](session, a, b)
 
 
 class GroundedTeacher:
-    """A deterministic teacher that reads training sessions only."""
+    """A deterministic teacher that reads only training sessions."""
 
     name = "grounded"
     worded_by: Mapping[KnowledgeKind, str] = {"rule": "rule", "thought": "thought"}
@@ -51,7 +51,7 @@ class GroundedTeacher:
         return tuple(noun(title) for title in session.titles)
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Choose the threshold of the clusters on the first of these very sessions."""
+        """Choose the threshold of the clusters on the first `THRESHOLD_SESSIONS` of these sessions."""
         self._threshold = baselines.lexical_threshold(sessions[:THRESHOLD_SESSIONS])
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
@@ -59,16 +59,16 @@ class GroundedTeacher:
         return baselines.clusters(baselines.overlap(session.titles), self._threshold)
 
     def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
-        """Return nothing: it counts discrepancies instead of wording them."""
+        """Return no lessons, because this teacher counts the differences."""
         return ()
 
     def formalise(
         self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
     ) -> list[Rule]:
-        """Induce rules on each half of the sessions and test them on the other half.
+        """Derive rules from each half of the sessions and test them on the other half.
 
-        A rule's sources are the sessions of the half it was drawn from, so that no session ever meets
-        a rule that it helped to draw.
+        The sources of a rule are the matching sessions of its half, so that it is never shown to a session that it
+        comes from.
         """
         halves = (reflections[0::2], reflections[1::2])
         rules = []
@@ -109,7 +109,7 @@ class GroundedTeacher:
     def think(
         self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
     ) -> Thought | None:
-        """Reason about one session from its own products: what goes together, why, what stays out."""
+        """Return a thought about one session: the products that go together, the reasons, and the products left out."""
         known = {pattern.kinds for pattern in patterns}
         bundles = [
             {

@@ -1,4 +1,4 @@
-"""From what a teacher said to knowledge records; what is not grounded in its source is refused."""
+"""The step from a teacher's statements to knowledge records; statements without grounds in their source are refused."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _THIS_SESSION = re.compile(r"\b(?:this|that) (?:session|shopper)\b|\bsession (?:
 
 @dataclass(frozen=True)
 class RefusedKnowledge:
-    """Something a teacher said that did not become knowledge, and why: a record, a sentence of one, or a kind."""
+    """A refused statement of a teacher with its reason: a record, a sentence of a record, or a kind."""
 
     text: str
     reason: str
@@ -30,7 +30,7 @@ class RefusedKnowledge:
 
 
 def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Knowledge:
-    """Word a mined pattern."""
+    """Return the record of a mined pattern."""
     text = render("pattern", kinds=pattern.kinds, support=pattern.support, present=len(pattern.holders))
     return Knowledge(
         id=Knowledge.content_id("pattern", domain, text, pattern.holders),
@@ -48,7 +48,7 @@ def pattern_record(pattern: Pattern, domain: str, provenance: Provenance) -> Kno
 
 
 def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
-    """Keep a rule with its numbers; one that harmed held-out sessions is quarantined, an untested one says so."""
+    """Return the record of a rule; a rule that harmed held-out sessions is quarantined, an untested rule is marked."""
     harms = rule.gain is not None and rule.gain < 0
     reason = UNTESTED if rule.gain is None and rule.condition is not None else ""
     if harms:
@@ -70,7 +70,7 @@ def rule_record(rule: Rule, domain: str, provenance: Provenance) -> Knowledge:
 
 
 def thought_record(thought: Thought, session: Session, provenance: Provenance) -> Knowledge:
-    """Keep a thought with the structured evidence of its session."""
+    """Return the record of a thought with the structured evidence of its session."""
     return Knowledge(
         id=Knowledge.content_id("thought", session.domain, thought.text, (session.session_id,)),
         kind="thought",
@@ -85,12 +85,11 @@ def thought_record(thought: Thought, session: Session, provenance: Provenance) -
 
 
 def fault(record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabulary | None = None) -> str:
-    """Return why a record is not grounded in its source sessions; empty when it is.
+    """Return the reason why a record is not grounded in its source sessions; empty when it is.
 
-    Refused are an empty or over-long text, a source outside the training sessions given, a thought that
-    speaks of a product or product number, or quotes a product or intent, that its session does not have, and a rule
-    that speaks of a single session. `vocabulary` holds the product words of all data; without it they are the
-    record's own and those of the sessions' titles.
+    The check refuses an empty or too long text, a source outside the given training sessions, a thought with a
+    product, product number or quotation that its session does not contain, and a rule about a single session.
+    `vocabulary` has the product words of all data; the default is those of the record and of the sessions' titles.
     """
     if not record.text.strip():
         return "the text is empty"
@@ -108,7 +107,7 @@ def fault(record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabu
 
 
 def _vocabulary(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -> Vocabulary:
-    """Return the product words of the thoughts' kinds; of titles as well where most sessions have no thought."""
+    """Return the product words of the thoughts' kinds, and of all titles if most sessions have no thought."""
     thoughts = [record for record in records if record.kind == "thought"]
     kinds = {kind for record in thoughts for kind in record.kinds}
     if 2 * len(thoughts) < len(sessions):
@@ -118,7 +117,7 @@ def _vocabulary(records: Sequence[Knowledge], sessions: Mapping[str, Session]) -
 
 
 def _single_session(record: Knowledge) -> str:
-    # An id without a digit may be a word like any other.
+    # An id without a digit may be an ordinary word.
     ids = [source for source in record.source_session_ids if any(c.isdigit() for c in source)]
     named = [source for source in ids if re.search(rf"\b{re.escape(source)}\b", record.text)]
     found = named or _THIS_SESSION.findall(record.text)
@@ -128,10 +127,10 @@ def _single_session(record: Knowledge) -> str:
 def check(
     records: Sequence[Knowledge], sessions: Mapping[str, Session]
 ) -> tuple[list[Knowledge], list[RefusedKnowledge]]:
-    """Split records into the grounded ones, each content once, and what is refused, with the reasons.
+    """Split records into the grounded ones, without repeated contents, and the refused ones with their reasons.
 
-    Sentences of a thought that speak of products which its session does not hold are left out of it, and kinds that do
-    not fit their titles give way to the titles' own.
+    Sentences of a thought about products outside its session are removed, and a kind that does not fit its title
+    is replaced by the title's kind.
     """
     vocabulary = _vocabulary(records, sessions)
     records, refused = _with_settled_kinds(records)
@@ -148,7 +147,7 @@ def check(
 
 
 def settled_kinds(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], list[RefusedKnowledge]]:
-    """Return the kinds of every session, the title's own where one does not fit, and which do not."""
+    """Return the kinds of every session, with the title's kind in place of a misfit, and the misfits."""
     found, misfits = settled(titles, kinds)
     reason = "it has no word of its title, nor of the kinds of titles like it; the title's own words take its place"
     return found, [RefusedKnowledge(f"{each.kind} (of {short(each.title)})", reason, "kind") for each in misfits]
@@ -166,7 +165,7 @@ def _with_settled_kinds(records: Sequence[Knowledge]) -> tuple[list[Knowledge], 
 def _trimmed(
     record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabulary
 ) -> tuple[Knowledge | None, list[RefusedKnowledge]]:
-    """Return a thought without its sentences about strange products, None where it has no other, and these."""
+    """Return a thought without its sentences about foreign products, or None if no text is left; and the sentences."""
     session = sessions[record.source_session_ids[0]]
     text, found = trimmed(record.text, lambda said: strangers(said, session, record.kinds, vocabulary))
     reason = "it speaks of {}, which no title or kind of its session holds"

@@ -1,4 +1,4 @@
-"""Whether the kind that a teacher names is that of its product: by the words of the title, and of titles like it."""
+"""The check of a teacher's kinds against the words of the products' titles and of similar titles."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from bundlewise.text import kind as kind_of
 
 NEIGHBOURS = 20
 COMMON = 0.02
-"""Share of all titles that hold a word above which it makes no two of them alike."""
+"""The largest share of all titles with a word for which the word makes two titles similar."""
 FEW = 5
 WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men", "toddler", "woman", "women", "youth"))
 """Words for the people that a product is for; they do not name the product."""
 
 
 class AlikeTitles:
-    """The words of all titles of a run, to tell which titles are alike."""
+    """The words of all titles of a run, for finding similar titles."""
 
     def __init__(self, sessions: Sequence[Session] = ()) -> None:
         titles = sorted({title for session in sessions for title in session.titles})
@@ -34,9 +34,9 @@ class AlikeTitles:
         self._weight = {stem: log(1 + len(titles) / counts[stem]) for stem in self._holding}
 
     def fits(self, kind: str, title: str) -> bool:
-        """Say whether the last word of a kind is of one root with a word of its title, or stands in titles like it.
+        """Say whether the last word of a kind has one root with a word of its title, or occurs in similar titles.
 
-        Where the last word could be said of anything, as in `camera accessory`, the words before it count as well.
+        If the last word fits anything, as in `camera accessory`, the words before it count as well.
         """
         named = [stem for word in words(kind) if (stem := stem_of(word)) not in WEARERS] or [stem_of(kind)]
         asked = named if named[-1] in FREE else named[-1:]
@@ -44,7 +44,7 @@ class AlikeTitles:
         return any(same_root(one, other) for one in asked for other in own) or not self._like(own).isdisjoint(asked)
 
     def _like(self, own: frozenset[str]) -> set[str]:
-        """Return the words of the titles that share the rarest words with a title."""
+        """Return the words of similar titles, which share the rarest words with a title."""
         shared = dict[int, float]()
         for stem in own & self._holding.keys():
             for place in self._holding[stem]:
@@ -54,9 +54,9 @@ class AlikeTitles:
 
 
 class KindsCheck:
-    """The check of the kinds of one session: a teacher is told once which do not fit their titles.
+    """The check of one session's kinds: it reports the kinds that do not fit their titles to the teacher once.
 
-    One that insists is believed where most of its kinds fit; those that do not give way to what the title says.
+    If the teacher repeats them and most kinds fit, the reply is accepted, and the title replaces the other kinds.
     """
 
     def __init__(self, session: Session, titles: AlikeTitles) -> None:
@@ -64,7 +64,7 @@ class KindsCheck:
         self._told = False
 
     def faults(self, kinds: Sequence[str]) -> list[str]:
-        """Return what is wrong with kinds, in words for the teacher."""
+        """Return the faults of the kinds, in words for the teacher."""
         if wrong := kinds_faults(kinds, self._session):
             return wrong
         rows = enumerate(zip(kinds, self._session.titles, strict=True), 1)
@@ -76,16 +76,16 @@ class KindsCheck:
         return [f"kind {n}, {kind!r}, {said.format(title=short(title))}" for n, kind, title in strange][:MAX_FAULTS]
 
     def settled(self, kinds: Sequence[str]) -> tuple[str, ...]:
-        """Return kinds as they are compared, the title's own where one does not fit."""
+        """Return the kinds in the form for comparison; the title's kind replaces one that does not fit."""
         pairs = zip(kinds, self._session.titles, strict=True)
         return tuple(as_kind(kind) if self._titles.fits(kind, title) else kind_of(title) for kind, title in pairs)
 
 
 def stems_of(title: str) -> frozenset[str]:
-    """Return the words of a title in the singular."""
+    """Return the singular forms of the words of a title."""
     return frozenset(stem_of(word) for word in words(title))
 
 
 def stem_of(word: str) -> str:
-    """Return a word in the singular, without an apostrophe at its end."""
+    """Return the singular form of a word, without a possessive ending."""
     return head_noun(word.removesuffix("'s").removesuffix("s'"))

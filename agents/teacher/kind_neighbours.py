@@ -1,4 +1,4 @@
-"""Kinds held against their titles and the kinds of titles like them; one that does not fit gives way to the title."""
+"""The check of kinds against their titles and the kinds of similar titles; the title replaces a kind without a fit."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,21 +13,21 @@ from bundlewise.text import kind as kind_of
 
 NEIGHBOURS = 80
 COMMON = 0.1
-"""Share of all titles that hold a word above which it makes no two of them alike."""
+"""The largest share of all titles with a word for which the word makes two titles similar."""
 RARE = 0.02
-"""Share of all titles that hold a word up to which it tells what a product is for, as in `drone part`."""
+"""The largest share of all titles with a word for which the word shows the use of a product, as in `drone part`."""
 LIFT = 1.5
-"""How many times as often as among all titles a kind stands among those like a title that it fits."""
+"""The smallest ratio of a kind's frequency among similar titles to that among all titles for the kind to fit."""
 _LOOSE = set_of("""
     accessory assortment bundle collection component device equipment gear item kit pack part piece product set supply
 """)
-"""Last words of kinds that could be said of anything: the words before them count as well."""
+"""Last words of kinds that fit anything, so that the words before them count as well."""
 Kinds = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """A kind that fits neither its title nor the kinds of titles like it, and what takes its place."""
+    """A kind that fits neither its title nor the kinds of similar titles, and its replacement."""
 
     kind: str
     title: str
@@ -35,7 +35,7 @@ class Misfit:
 
 
 def settled(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], list[Misfit]]:
-    """Return the kinds of every session, those of its title where one does not fit, and which do not."""
+    """Return the kinds of every session, with the title's kind in place of a misfit, and the misfits."""
     around, found, misfits = KindsAround(titles, kinds), dict[str, tuple[str, ...]](), list[Misfit]()
     for key, named in kinds.items():
         right = []
@@ -48,7 +48,7 @@ def settled(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], li
 
 
 class KindsAround:
-    """All titles with the kinds that they have in their sessions."""
+    """All titles, with their kinds in the sessions."""
 
     def __init__(self, titles: Kinds, kinds: Kinds) -> None:
         self._kinds: dict[str, list[tuple[str, str]]] = {}
@@ -67,7 +67,7 @@ class KindsAround:
 
     @cached_property
     def _holding(self) -> dict[str, list[int]]:
-        """The places of the titles that hold a word, but for words that most hold."""
+        """The positions of the titles with each word, except for common words."""
         found, most = dict[str, list[int]](), max(FEW, round(COMMON * len(self._titles)))
         for place, (_, stems) in enumerate(self._titles):
             for stem in sorted(stems):
@@ -85,14 +85,14 @@ class KindsAround:
 
     @cached_property
     def _usual(self) -> Counter[str]:
-        """How many titles have a kind, by its last word."""
+        """The number of titles with a kind, by its last word."""
         return Counter(head for pairs in self._kinds.values() for head in {head for _, head in pairs})
 
     def fits(self, kind: str, title: str, key: str) -> bool:
         """Say whether a kind of a session fits its title.
 
-        Its last word is of one root with a word of the title, or the last word of more kinds of titles like it than
-        is usual. A kind that other sessions know is believed where the title names no other kind of those like it.
+        A kind fits if its last word has one root with a word of the title, or is frequent among the kinds of similar
+        titles. A kind from other sessions also fits, unless the title names another frequent kind of similar titles.
         """
         named = [stem for word in words(kind) if (stem := stem_of(word)) not in WEARERS] or [stem_of(kind)]
         own = stems_of(title) | {head_noun(kind_of(title))}
@@ -107,7 +107,7 @@ class KindsAround:
         return bool(known) and not any(self._is_frequent(head, near) for head in others)
 
     def _qualifies(self, named: Sequence[str], own: frozenset[str]) -> bool:
-        """Say whether a word before the last is of one root with a rare word of the title."""
+        """Say whether a word before the last has one root with a rare word of the title."""
         most = max(FEW, RARE * len(self._titles))
         rare = [stem for stem in own if self._counts[stem] <= most and stem not in WEARERS]
         return any(same_root(one, other) for one in named for other in rare)
@@ -116,7 +116,7 @@ class KindsAround:
         return near.get(head, 0.0) * len(self._titles) > LIFT * self._usual[head] > 0
 
     def _heads_near(self, title: str, own: frozenset[str], key: str) -> dict[str, float]:
-        """Return the last words of the kinds that other sessions give titles like this one, with their shares."""
+        """Return the last words of the kinds of similar titles in other sessions, with their shares."""
         if (title, key) not in self._near:
             shared, found, number = self._shared(own), dict[str, float](), 0
             for place in sorted(shared, key=lambda place: (-shared[place], place)):
@@ -130,7 +130,7 @@ class KindsAround:
         return self._near[title, key]
 
     def _shared(self, own: frozenset[str]) -> dict[int, float]:
-        """Return how much titles share with a title, by their places; rare words weigh more."""
+        """Return the similarity of other titles by their positions; rare words weigh more."""
         shared = dict[int, float]()
         for stem in sorted(own & self._holding.keys()):
             weight = log(1 + len(self._titles) / self._counts[stem])

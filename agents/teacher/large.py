@@ -1,4 +1,4 @@
-"""The large teacher: a language model behind an endpoint that proposes, reflects, formalises and thinks."""
+"""The large teacher: a language model behind an endpoint that proposes, reflects, and writes rules and thoughts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -35,7 +35,7 @@ FEW_WORDS = "so much is known of them and of what a shopper would do with them, 
 
 
 class LargeTeacher:
-    """A teacher that asks a language model, one question a session and stage, through an asker of any kind."""
+    """A teacher that asks a language model one question per session and stage, through an `Asks`."""
 
     worded_by: Mapping[KnowledgeKind, str] = {"rule": "teacher_rules", "thought": "teacher_think"}
     repeats_itself = True
@@ -49,12 +49,12 @@ class LargeTeacher:
         self.name = f"openai:{asker.name}"
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Read the titles of all sessions, to tell which are alike."""
+        """Read the titles of all sessions, for finding similar titles."""
         self._titles = AlikeTitles(sessions)
         self._named, self._vocabulary = {}, None
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
-        """Return the kind of every product, or None where the model gave none; see `KindsCheck`."""
+        """Return the kind of every product, or None if the model gave none; see `KindsCheck`."""
         check = KindsCheck(session, self._titles)
         found = self._asker.ask(
             "describe",
@@ -73,7 +73,7 @@ class LargeTeacher:
         return kinds
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
-        """Return the bundles the model would make before it knows the annotation."""
+        """Return the bundles that the model makes before it sees the annotation."""
         found = self._asker.ask(
             "propose",
             session.session_id,
@@ -89,7 +89,7 @@ class LargeTeacher:
         return tuple(tuple(sorted({number - 1 for number in bundle.items})) for bundle in found.bundles)
 
     def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
-        """Return what the discrepancies of a proposal teach; a proposal without any teaches nothing."""
+        """Return the lessons of a proposal's differences; none if there are no differences."""
         if not reflection.missed and not reflection.wrong:
             return ()
         session = reflection.session
@@ -110,7 +110,7 @@ class LargeTeacher:
     def formalise(
         self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
     ) -> list[Rule]:
-        """Return rules drawn from the lessons, some forty at a time; their sources are the sessions of these."""
+        """Return rules from the lessons, with `LESSONS_A_CALL` per call; their sources are the lessons' sessions."""
         taught = [(lesson, r.session.session_id) for r in reflections for lesson in r.lessons]
         rules: list[Rule] = []
         for start in range(0, len(taught), LESSONS_A_CALL):
@@ -141,7 +141,7 @@ class LargeTeacher:
         """Return the model's chain of thought about one session."""
         inside = {place for group in session.groups for place in group}
         check, said = KindsCheck(session, self._titles), _ThoughtCheck(session, self._known())
-        # A rule is no news to a session it was drawn from; one that harmed, or that nothing tested, is no help.
+        # A rule adds nothing to a session that it came from; a harmful or untested rule does not help.
         shown = [r.text for r in rules if session.session_id not in r.sources and r.gain is not None and r.gain >= 0]
         found = self._asker.ask(
             "think",
@@ -160,7 +160,7 @@ class LargeTeacher:
         return Thought(_worded_thought(found), check.settled(found.kinds))
 
     def _known(self) -> Vocabulary:
-        """Return the product words of the kinds named so far, and of their titles."""
+        """Return the product words of the kinds so far, and of their titles."""
         if self._vocabulary is None:
             titled = [pair for pairs in self._named.values() for pair in pairs]
             self._vocabulary = Vocabulary.of((kind for kind, _ in titled), titled)
@@ -168,16 +168,16 @@ class LargeTeacher:
 
 
 class _ThoughtCheck:
-    """The check of the thought about one session: a teacher is told once of products that are merely mentioned.
+    """The check of the thought about one session: it reports merely mentioned foreign products to the teacher once.
 
-    The sentences of one that insists are left out of the record later.
+    If the teacher repeats them, their sentences are later removed from the record.
     """
 
     def __init__(self, session: Session, vocabulary: Vocabulary) -> None:
         self._session, self._vocabulary, self._told = session, vocabulary, False
 
     def faults(self, reply: Reasoning) -> list[str]:
-        """Return what a thought says of products that its session does not hold, in words for the teacher."""
+        """Return the faults of a thought about products outside its session, in words for the teacher."""
         text = _worded_thought(reply)
         if wrong := foreign(text, self._session, reply.kinds, self._vocabulary):
             return [f"{wrong}; speak of this session's products alone"]
@@ -219,7 +219,7 @@ def _differences(reflection: Reflection) -> list[str]:
     wrong = [
         f"{a + 1} and {b + 1} do not belong together, the proposal joins them" for a, b in sorted(reflection.wrong)
     ]
-    # One kind of mistake must not crowd out the other.
+    # Each kind of mistake keeps at least half of the places if it needs them.
     half = DIFFERENCES_SHOWN // 2
     return [*missed[: max(half, DIFFERENCES_SHOWN - len(wrong))], *wrong[: max(half, DIFFERENCES_SHOWN - len(missed))]]
 

@@ -1,7 +1,7 @@
-"""Frequent patterns: kinds of products that training bundles hold together, found level by level (Apriori).
+"""Frequent patterns: kinds of products that occur together in training bundles, found level by level (Apriori).
 
-What is kept is bounded: a few large orders that are alike would otherwise support hundreds of thousands of sets, all
-of which say the same. A set of more kinds is looked for only while it can still be one of the best supported.
+The number of patterns is limited, because a few similar large orders would otherwise support hundreds of thousands of
+similar sets. The search for larger sets stops when they can no longer be among the best supported.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ MIN_SUPPORT = 2
 MIN_SHARE = 0.005
 LONGEST = 4
 WIDEST = 100
-"""Kinds of one bundle that are looked at, the most frequent ones: a bundle of more is a stock list."""
+"""The number of kinds to use from one bundle, the most frequent first; a larger bundle is a stock list."""
 FEWEST, PER_BUNDLE, MOST = 100, 2, 2000
-"""Patterns kept of a domain: so many a bundle, within these bounds."""
+"""The number of patterns to keep in a domain: `PER_BUNDLE` for each bundle, between `FEWEST` and `MOST`."""
 
 Kinds = tuple[str, ...]
 Places = npt.NDArray[np.int64]
@@ -42,9 +42,9 @@ def mine(
     Args:
         sessions: training sessions.
         kinds: session id -> kind of every product in order.
-        min_share: smallest share of all bundles that must hold a pattern; never fewer than two bundles.
-        seen: hears of every session once its bundles were looked at.
-        cut: hears what was left out where there is more than is kept.
+        min_share: smallest share of all bundles that must contain a pattern; two bundles are always required.
+        seen: called with every session id after the bundles of the session were read.
+        cut: called with a message when patterns or kinds are left out.
     """
     baskets = [
         (session.session_id, frozenset(kinds[session.session_id][place] for place in group))
@@ -67,7 +67,7 @@ def _say_nothing(what: str) -> None:
 
 
 def _holding(kinds: Mapping[str, Kinds]) -> dict[str, set[str]]:
-    """Return the sessions that hold each kind, bundled or not."""
+    """Return the sessions that contain each kind, bundled or not."""
     holding: dict[str, set[str]] = {}
     for session_id, present in kinds.items():
         for kind in present:
@@ -77,7 +77,7 @@ def _holding(kinds: Mapping[str, Kinds]) -> dict[str, set[str]]:
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """A set of kinds, the places of the bundles that hold it, and the number of their sessions."""
+    """A set of kinds, the positions of the bundles that contain it, and the number of their sessions."""
 
     kinds: Kinds
     bundles: Places
@@ -111,7 +111,7 @@ class _Miner:
                 seen(session_id)
         if wide:
             self._cut(
-                f"{wide:,} bundles have more than {WIDEST} kinds; only their {WIDEST} most frequent were looked at"
+                f"{wide:,} bundles have more than {WIDEST} kinds; only their {WIDEST} most frequent kinds are used"
             )
         many = ((pair, np.array(places)) for pair, places in found.items() if len(places) >= self._least)
         return self._frequent(many)
@@ -127,7 +127,7 @@ class _Miner:
         return _Set(kinds, bundles, support) if support >= MIN_SUPPORT else None
 
     def grown(self, level: Level) -> list[_Set]:
-        """Return the best supported frequent sets, of equal ones those of fewer kinds; tell what was cut."""
+        """Return the best supported frequent sets, ties to sets of fewer kinds; report when sets are left out."""
         best, cut = self._kept(level), len(level) > self._most
         for _ in range(LONGEST - 2):
             level, left_out = self._next(level, best)
@@ -135,15 +135,15 @@ class _Miner:
             best = self._kept({**{one.kinds: one for one in best}, **level})
         if cut:
             self._cut(
-                f"only the {self._most:,} best supported sets of kinds are kept; others that are frequent are left out"
+                f"only the {self._most:,} best supported sets of kinds are kept; other frequent sets are left out"
             )
         return best
 
     def _next(self, level: Level, best: Sequence[_Set]) -> tuple[Level, bool]:
-        """Return the frequent sets of one kind more that can still be among the best, and whether any cannot.
+        """Return the frequent sets with one more kind that can be among the best, and whether some were left out.
 
-        A larger set has no more support than its parts and stands behind smaller ones of equal support. So the likely
-        best come first, and the search ends where none that is left can come in.
+        The support of a set is at most that of its parts, and smaller sets of equal support rank higher. The search
+        takes sets by their possible support, and stops when the remaining ones cannot be among the best.
         """
         supports = [one.support for one in best]
         heapify(supports)
@@ -176,7 +176,7 @@ class _Miner:
 
 
 def _joined(level: Level) -> Iterator[tuple[int, Kinds, _Set, _Set]]:
-    """Yield the sets of one kind more all of whose parts are there: the most support it can have, and two parts."""
+    """Yield each set with one more kind whose parts are all frequent: its possible support, its kinds, two parts."""
     ends: dict[Kinds, list[str]] = {}
     for kinds in sorted(level):
         ends.setdefault(kinds[:-1], []).append(kinds[-1])

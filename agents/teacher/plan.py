@@ -1,4 +1,4 @@
-"""The plan of a teacher's run before anything is paid: calls, tokens and money by stage, and why there are any."""
+"""The plan of a teacher's run before any payment: calls, tokens and cost by stage, and the reasons for the calls."""
 
 from dataclasses import asdict, dataclass, field
 from threading import Lock
@@ -14,9 +14,9 @@ from bundlewise.prompts.render import Messages
 
 @dataclass
 class PlannedStage:
-    """What a stage would take: calls kept already, calls to make, tokens low and high, and why there are any.
+    """The plan of a stage: kept calls, calls to make with their reasons, and a low and a high estimate of tokens.
 
-    `failed` counts kept answers that could not be used, apart from `cached`.
+    `failed` counts kept answers that could not be used; `cached` counts the other kept answers.
     """
 
     cached: int = 0
@@ -30,9 +30,9 @@ class PlannedStage:
 
 @dataclass
 class Planner(Asks):
-    """Asks nobody: answers from the ledger, stands in for what is not there, and counts what asking would take.
+    """A dry run: answers from the ledger, uses a stand-in for each missing answer, and counts the calls to make.
 
-    What stands in is of the usual size, so that the prompts that build on it are of the usual size too.
+    A stand-in has the usual size, so that later prompts with it also have the usual size.
     """
 
     retry_failed: bool = False
@@ -42,7 +42,7 @@ class Planner(Asks):
     _unjudged: set[str] = field(default_factory=set)
 
     def rows(self, price: Price | None) -> list[dict[str, Any]]:
-        """Return the stages as rows, with the least and the most that they cost; None where the price is unknown."""
+        """Return the stages as rows with their lowest and highest cost, None if the price is unknown."""
         rows = []
         for name, stage in self.stages.items():
             low, high = (price.cost(stage.tokens_in[end], stage.tokens_out[end]) if price else None for end in (0, 1))
@@ -67,7 +67,7 @@ class Planner(Asks):
         return usual
 
     def _judge(self, call: Call, reply: Reply, verdict: Verdict) -> bool:
-        """Count an answer as the next run will judge it, where the last one judged otherwise or did not judge yet."""
+        """Count an answer by the verdict of the next run, which may differ from the stored verdict."""
         more = (verdict != "good") - (reply.verdict != "good")
         with self._lock:
             stage = self.stages[call.stage]
@@ -79,7 +79,7 @@ class Planner(Asks):
         return False
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
-        """Keep no account of failures: a plan counts what is to be asked."""
+        """Do nothing, because a plan only counts the calls to make."""
 
     def _count(self, call: Call, messages: Messages, usual: Contract) -> None:
         low_in, high_in = tokens_of(messages)
@@ -95,7 +95,7 @@ class Planner(Asks):
         with self._lock:
             stage = self.stages.setdefault(call.stage, PlannedStage())
             if call.key in self._counted:
-                # Sessions of equal titles are one question: the ledger will have its answer by then.
+                # Sessions with equal titles share one question, so the ledger will have its answer by then.
                 stage.cached += 1
                 return
             self._counted.add(call.key)

@@ -1,4 +1,4 @@
-"""The short question that shows what a server does with a schema, and whether it answers at all."""
+"""The short question that shows whether a server answers, and whether it follows a schema."""
 
 import json
 
@@ -6,7 +6,7 @@ from bundlewise.agents.chat.dialect import Mode
 from bundlewise.prompts.render import Messages
 
 PROBED: tuple[Mode, ...] = ("json_schema", "json_object")
-"""The forms that a server may take and ignore."""
+"""The forms that a server may accept but ignore."""
 PROBE: Messages = [{"role": "user", "content": "Say hello in one word. (As JSON, if you are made to.)"}]
 PROBE_SCHEMA = {
     "type": "object",
@@ -17,7 +17,7 @@ PROBE_SCHEMA = {
 
 
 def keeps(text: str, mode: Mode) -> bool:
-    """Say whether an answer to the question has the form that was asked for."""
+    """Say whether an answer to the probe has the requested form."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Numbers of products in a text, in any writing, held against how many products there are."""
+"""The check of product numbers in a text, in any script, against the number of products."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ _WORDS = (
     r"(?:\b(?:items?|products?|positions?|articles?|artikel|produkte?|produits?|productos?|prodott[oi]|art[ií]culos?"
     r"|товар\w*|продукт\w*)|商品|产品|製品|第|제품|상품|منتج)"
 )
-"""Words for products in the languages that models fall into."""
+"""Words for products in the languages that models switch to."""
 _PLACE = rf"{_WORDS}\s*(?:{_MARK}|nos?|nums?\.?)?\s*[(:]?\s*"
 _NAMED = re.compile(rf"{_PLACE}{_LISTED}", re.IGNORECASE)
 _BELOW = re.compile(rf"{_PLACE}(?:{_NUMBER}{_STEP})*(?<=[\s(:])([-\u2212\u2013]\d+)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _BARE = re.compile(rf"(?<![\w.$\u20ac\u00a3#/-])({_NUMBER}(?:{_STEP}{_NUMBER})+)
 
 
 def foreign_number(text: str, titles: Sequence[str]) -> str:
-    """Say which number is that of no product; empty where each is one."""
+    """Return a message about a number without a product; empty if every number has one."""
     from text_to_num import alpha2digit
 
     count, plain = len(titles), _plain(text, titles)
@@ -38,7 +38,7 @@ def foreign_number(text: str, titles: Sequence[str]) -> str:
         return f"it speaks of product {below[1]} of {count}"
     named = [*_numbers(_NAMED, read), *_numbers(_ORDINAL, read)]
     loose = [*_numbers(_MARKED, read), *_numbers(_BARE, plain)]
-    # A number that a title holds is as likely the model as the place of a product.
+    # A number in a title may be the name of a model rather than a product number.
     titled = {int(number) for title in titles for number in re.findall(r"\d+", title)}
     beyond = [number for number in named if not 1 <= number <= count]
     beyond += [number for number in loose if not 1 <= number <= count and number not in titled]
@@ -46,14 +46,14 @@ def foreign_number(text: str, titles: Sequence[str]) -> str:
 
 
 def _plain(text: str, titles: Sequence[str]) -> str:
-    """Return a text with numbers in the digits of any script, and Roman ones behind a word for products, as digits."""
+    """Return a text with ASCII digits in place of numbers in other scripts and Roman numbers after a product word."""
     digits = _CHINESE.sub(lambda found: f"{_chinese(found[0])} ", unicodedata.normalize("NFKC", text))
     kept = {word.upper() for title in titles for word in re.findall(r"\w+", title)}
     return _ROMAN_LIST.sub(lambda found: _ROMAN.sub(lambda each: _roman(each[0], kept), found[0]), digits)
 
 
 def _roman(word: str, kept: set[str]) -> str:
-    """Return a Roman number in digits; sizes, and what a title holds, stay as they are."""
+    """Return a Roman number in digits; sizes and words of a title stay unchanged."""
     if word.upper() in kept or word.upper() in _SIZES:
         return word
     values = [_VALUES[letter] for letter in word.upper()]
@@ -62,7 +62,7 @@ def _roman(word: str, kept: set[str]) -> str:
 
 
 def _chinese(word: str) -> str:
-    """Return a number in the signs of China and Japan in digits."""
+    """Return a number in Chinese or Japanese characters as digits."""
     total, last = 0, 0
     for sign in word:
         value = int(unicodedata.numeric(sign))

@@ -1,4 +1,4 @@
-"""What a teacher does, whoever it is: the seam between the teacher graph and its teachers."""
+"""The protocol of teachers: the interface between the teacher graph and every kind of teacher."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Seen = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Pattern:
-    """Kinds that are frequently bundled, with the sessions that hold them and those that bundle them."""
+    """A set of frequently bundled kinds, with the sessions that contain them and the sessions that bundle them."""
 
     kinds: tuple[str, ...]
     holders: tuple[str, ...]
@@ -28,16 +28,16 @@ class Pattern:
 
     @property
     def confidence(self) -> float:
-        """The share of the sessions holding the kinds that bundle them."""
+        """The number of sessions that bundle the kinds, as a share of the sessions that contain them."""
         return len(self.supporters) / len(self.holders)
 
 
 @dataclass(frozen=True)
 class Reflection:
-    """A proposal for a training session beside its annotation.
+    """A proposal for a training session, compared with its annotation.
 
-    `missed` are the pairs of positions bundled by the annotators alone, `wrong` those bundled by the
-    proposal alone; `lessons` say why, where the teacher can.
+    `missed` has the pairs of positions that only the annotators bundled, and `wrong` the pairs that only the
+    proposal bundled; `lessons` explain these differences if the teacher can.
     """
 
     session: Session
@@ -49,10 +49,11 @@ class Reflection:
 
 @dataclass(frozen=True)
 class Rule:
-    """A worded rule with its evidence.
+    """A rule in words, with its evidence.
 
-    `gain` is the mean held-out GJS it brought and `harm` what it cost the sessions it made worse, both None
-    where it is untested; `condition` says for which products it speaks, and `joins` what it says of them.
+    `gain` is the mean change in held-out GJS, the grouping score, and `harm` the mean loss on the sessions that the
+    rule makes worse; both are None for an untested rule. `condition` selects pairs of products, and `joins` says
+    whether the rule puts them together or apart.
     """
 
     text: str
@@ -75,10 +76,10 @@ class Thought:
 
 
 class Teacher(Protocol):
-    """Whoever distils: the embedded grounded teacher, a recorded one, or a large language model.
+    """A source of knowledge: the built-in grounded teacher, a recorded one, or a large language model.
 
-    `worded_by` names the templates that word its rules and thoughts, or ask for them, where it has any;
-    `repeats_itself` says whether it may word one rule several times.
+    `worded_by` names the templates for its rules and thoughts, if it uses any; `repeats_itself` says whether it
+    may express one rule several times in different words.
     """
 
     name: str
@@ -86,29 +87,29 @@ class Teacher(Protocol):
     repeats_itself: bool
 
     def begin(self, sessions: Sequence[Session]) -> None:
-        """Look at all sessions before the first is proposed for."""
+        """Read all sessions before the first proposal."""
 
     def kinds(self, session: Session) -> tuple[str, ...] | None:
-        """Return the kind of every product of a training session, bundled or not; None where it could not."""
+        """Return the kind of every product of a training session, bundled or not; None after a failure."""
 
     def propose(self, session: Session, patterns: Sequence[Pattern]) -> Grouping | None:
-        """Return the bundles the teacher would make before it knows the annotation; None where it could not."""
+        """Return the bundles that the teacher makes before it sees the annotation; None after a failure."""
 
     def reflect(self, reflection: Reflection) -> tuple[Lesson, ...]:
-        """Return what caused the discrepancies, and what they teach."""
+        """Return the causes of the differences, and their lessons."""
 
     def formalise(
         self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
     ) -> list[Rule]:
-        """Return rules drawn from the discrepancies and the patterns of one domain.
+        """Return rules from the differences and the patterns of one domain.
 
-        `seen` hears of each lesson that is dealt with, by its session's id.
+        `seen` is called with the session id of each lesson that is done.
         """
 
     def think(
         self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
     ) -> Thought | None:
-        """Return a chain of thought about one session, or None where the teacher has none."""
+        """Return a chain of thought about one session, or None if the teacher has none."""
 
 
 def compare(session: Session, proposal: Grouping) -> Reflection:
@@ -118,5 +119,5 @@ def compare(session: Session, proposal: Grouping) -> Reflection:
 
 
 def bundled_pairs(groups: Grouping) -> frozenset[tuple[int, int]]:
-    """Return all pairs of positions that stand in one bundle, smaller first."""
+    """Return all pairs of positions that share a bundle, the smaller position first."""
     return frozenset(pair for group in groups for pair in combinations(sorted(group), 2))

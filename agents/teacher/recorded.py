@@ -1,4 +1,4 @@
-"""The recorded teacher: what a large language model wrote about training sessions, read from a file."""
+"""The recorded teacher: reads from a file what a large language model wrote about training sessions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,18 @@ from bundlewise.files import numbered_rows
 from bundlewise.inputs import GZIP
 
 ANY = {"first": (), "second": (), "relation": "any", "least": 2, "most": 99}
-"""What a condition says that says nothing."""
+"""The fields of a condition that holds for all products."""
 
 
 class RecordedTeacher(GroundedTeacher):
-    """Rules, thoughts and kinds from a recording; proposals are the grounded teacher's.
+    """A teacher with rules, thoughts and kinds from a recording, and with the grounded teacher's proposals.
 
     A recording is JSON lines: `{"kind": "rule", "text": ...}` and `{"kind": "thought",
-    "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`. A rule that also says `"together":
-    true | false` and `"condition": {...}`, any fields of a `Condition`, is tested; without them it stays untested:
-    what a program would make of its words is another rule. `refused` holds what cannot be taught with these sessions: a
-    rule of a domain that they are not of, an earlier thought about one session, a thought about one without bundles.
+    "source_session": ..., "item_kinds": [...], "text": ..., "lesson": ...}`. A rule that also has `"together":
+    true | false` and `"condition": {...}`, with any fields of a `Condition`, is tested. A rule without them stays
+    untested, because a program cannot read the condition from the words. `refused` holds the records that do not fit
+    the sessions: a rule of another domain, an earlier thought about one session, a thought about a session without
+    bundles.
     """
 
     worded_by: Mapping[KnowledgeKind, str] = {}
@@ -50,12 +51,12 @@ class RecordedTeacher(GroundedTeacher):
             else:
                 raise DataError(f"{where}: kind must be rule or thought, got {row.get('kind')!r}")
         if self.refused and not self._rules and not self._thoughts:
-            raise DataError(f"{path}: nothing of it can be taught: {self.refused[0].reason}; give the data it is about")
+            raise DataError(f"{path}: no record fits the data: {self.refused[0].reason}; give the recording's own data")
 
     def _take_rule(self, rule: Rule, domains: Sequence[str]) -> None:
-        # Sessions that say no domain may be of any.
+        # Sessions without a domain may belong to any domain.
         if rule.domain and domains and domains != [""] and rule.domain not in domains:
-            reason = f"its domain {rule.domain[:60]} is not that of the sessions, {', '.join(domains)}"
+            reason = f"its domain {rule.domain[:60]} is not a domain of the sessions, {', '.join(domains)}"
             self.refused.append(RefusedKnowledge(rule.text, reason))
         else:
             self._rules.append(rule)
@@ -68,7 +69,7 @@ class RecordedTeacher(GroundedTeacher):
             return
         if key in self._thoughts:
             self.refused.append(
-                RefusedKnowledge(self._thoughts[key].text, f"a later thought is about its source {key} too")
+                RefusedKnowledge(self._thoughts[key].text, f"a later thought is about the same session {key}")
             )
         self._thoughts[key] = thought
 
@@ -76,9 +77,10 @@ class RecordedTeacher(GroundedTeacher):
     def _read_thought(row: dict[str, Any], where: str, session: Session | None) -> Thought:
         source = row["source_session"]
         if session is None:
-            raise DataError(f"{where}: thought about {source!r}, which is not in the data; give the data it is about")
+            raise DataError(f"{where}: the thought is about {source!r}, which is not in the data; add that session")
         if session.split != "train":
-            raise DataError(f"{where}: thought about {source!r} of the {session.split} split; only train may teach")
+            told = f"the thought is about {source!r} of the {session.split} split"
+            raise DataError(f"{where}: {told}; only train sessions may teach, so remove the line")
         kinds = row.get("item_kinds")
         if not isinstance(kinds, list) or not all(isinstance(k, str) and k.strip() for k in kinds):
             raise DataError(f"{where}: item_kinds must be a list of words, got {kinds!r}")
@@ -88,33 +90,37 @@ class RecordedTeacher(GroundedTeacher):
         return Thought(" ".join(part for part in parts if part), tuple(kinds))
 
     def kinds(self, session: Session) -> tuple[str, ...]:
-        """Return the recorded kinds; a session that was not recorded gets the grounded ones."""
+        """Return the recorded kinds; a session without a recording gets the grounded teacher's kinds."""
         thought = self._thoughts.get(session.session_id)
         return thought.kinds if thought else super().kinds(session)
 
     def formalise(
         self, reflections: Sequence[Reflection], patterns: Sequence[Pattern], seen: Seen | None = None
     ) -> list[Rule]:
-        """Return the recorded rules; they are general and name no source sessions."""
+        """Return the recorded rules, which are general and have no source sessions."""
         return self._rules
 
     def think(
         self, session: Session, kinds: tuple[str, ...], patterns: Sequence[Pattern], rules: Sequence[Rule]
     ) -> Thought | None:
-        """Return the recorded thought, or None for a session that was not recorded."""
+        """Return the recorded thought, or None for a session without a recording."""
         return self._thoughts.get(session.session_id)
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Read the lines of a recording, each with where it stands; a pack, or a part of one, is none."""
+    """Read the lines of a recording, each with its place.
+
+    Raises:
+        DataError: the file is empty, or is a pack or a part of one, or a line is not portable JSON.
+    """
     rows = [(f"{path}:{number}", row) for number, row in numbered_rows(path)]
     if not rows:
-        raise DataError(f"{path}: empty; give a file with a rule or a thought a line")
+        raise DataError(f"{path}: the file is empty; give a file with one rule or thought per line")
     for where, row in rows:
         if "bundlewise_pack" in row:
-            raise DataError(f"{where}: this is a pack; take it in: bundlewise kb import KB {path}")
+            raise DataError(f"{where}: this is a pack; import it with: bundlewise kb import KB {path}")
         if "id" in row and "provenance" in row:
-            raise DataError(f"{where}: a record of a pack without its manifest; export the pack again")
+            raise DataError(f"{where}: this is a record of a pack without its manifest; export the pack again")
         try:
             json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
         except ValueError as error:
@@ -127,7 +133,7 @@ def _rule(row: dict[str, Any], where: str) -> Rule:
     if row.get("condition") is None:
         return rule
     if not isinstance(row.get("together"), bool):
-        raise DataError(f"{where}: a rule with a condition says together: true or false, got {row.get('together')!r}")
+        raise DataError(f"{where}: a rule with a condition needs together: true or false, got {row.get('together')!r}")
     if not isinstance(row["condition"], dict):
         raise DataError(f"{where}: condition: must be an object; correct it, or leave the condition out")
     try:
@@ -137,7 +143,7 @@ def _rule(row: dict[str, Any], where: str) -> Rule:
         place = ".".join(map(str, ("condition", *first["loc"])))
         raise DataError(f"{where}: {place}: {first['msg'].lower()}; correct it, or leave the condition out") from error
     if condition.is_empty:
-        raise DataError(f"{where}: the condition holds for all products; say for which ones, or leave it out")
+        raise DataError(f"{where}: the condition holds for all products; restrict it, or leave it out")
     return replace(rule, joins=row["together"], condition=condition)
 
 

@@ -1,6 +1,6 @@
-"""Samplers: which of the annotated training sessions a teacher reads when it cannot read them all.
+"""Samplers: choose the annotated training sessions for a teacher that cannot read all of them.
 
-Each sampler is defined by the docstring of its function and returns places in the list of sessions.
+The docstring of each function defines its sampler; the function returns positions in the list of sessions.
 The same sessions, options and seed give the same choice.
 """
 
@@ -19,12 +19,12 @@ from bundlewise.evaluation.metrics import gjs
 Sampler = Literal["random", "length", "diversity", "difficulty"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Embed = Callable[[Sequence[str]], npt.NDArray[np.floating[Any]]]
-"""Texts to one unit row each."""
+"""A function from texts to unit vectors, one row per text."""
 
 BLOCK = 4096
-"""Sessions whose titles are embedded at a time, some 40 MB of vectors."""
+"""The number of sessions whose titles are embedded at once, about 40 MB of vectors."""
 EQUAL = 1e-6
-"""Cosines closer than this are equal: single precision tells them no further apart."""
+"""Cosines that differ by less count as equal, because of single precision."""
 
 Rows = npt.NDArray[np.float32]
 
@@ -41,15 +41,15 @@ def sample(
     """Return max(1, round(len(sessions) * ratio)) sessions in their original order.
 
     Args:
-        sessions: annotated training sessions; of none, none are chosen.
-        sampler: how they are chosen; at ratio 1 that changes nothing and nothing is embedded.
-        ratio: share to choose, above 0 and at most 1.
-        seed: determines what the sampler leaves to chance.
-        embed: titles to unit rows, for diversity.
-        scores: quality already reached on each session, for difficulty.
+        sessions: annotated training sessions; an empty list gives an empty list.
+        sampler: the way of choosing; it is not used at ratio 1.
+        ratio: the share to choose, above 0 and at most 1.
+        seed: the seed of the sampler's random choices.
+        embed: a function from titles to unit rows, for diversity.
+        scores: the quality already reached on each session, for difficulty.
 
     Raises:
-        UsageError: the ratio or sampler is none, diversity has no embedder, or not each session has a score.
+        UsageError: the ratio or sampler is invalid, diversity has no embedder, or a session has no score.
     """
     _check(len(sessions), sampler, ratio, scores)
     if not sessions or ratio == 1:
@@ -75,39 +75,39 @@ def _check(n: int, sampler: str, ratio: float, scores: Sequence[float] | None) -
     if not 0 < ratio <= 1:
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}; 0.5 reads half of the sessions")
     if scores is not None and len(scores) != n:
-        raise UsageError(f"difficulty needs a score for each session, got {len(scores)} for {n}; score these very ones")
+        raise UsageError(f"difficulty needs a score for each session, got {len(scores)} for {n}; score these sessions")
 
 
 def at_random(n: int, count: int, seed: int) -> list[int]:
-    """Draw places without replacement, each as likely as any other: `Random(seed).sample(range(n), count)`."""
+    """Draw positions uniformly without replacement: `Random(seed).sample(range(n), count)`."""
     return Random(seed).sample(range(n), count)
 
 
 def by_length(sessions: Sequence[Session], count: int, seed: int) -> list[int]:
     """Keep the distribution of lengths: sort by number of products and take evenly spaced sessions.
 
-    Ties are shuffled by seed, and so is drawn where the spacing starts. Each session is equally likely,
-    and each length gets its share of `count`, rounded down or up.
+    The seed shuffles ties and sets the start of the spacing. Each session is equally likely, and each length
+    gets its share of `count`, rounded down or up.
     """
     n, chance = len(sessions), Random(seed)
     shuffled = chance.sample(range(n), n)
     ordered = sorted(shuffled, key=lambda place: len(sessions[place].items))
-    # In integers, as a rounded step could run past the end or meet one session twice.
+    # Integers are needed, because a rounded step could pass the end or take one session twice.
     start = chance.randrange(n)
     return [ordered[(start + step * n) // count] for step in range(count)]
 
 
 def by_diversity(sessions: Sequence[Session], count: int, seed: int, embed: Embed) -> list[int]:
-    """Take the farthest point each time: the session whose largest cosine to the chosen ones is smallest.
+    """Take the farthest session each time: the one whose largest cosine to the chosen sessions is smallest.
 
-    A session's vector is the mean of its titles' vectors, normalised. The first session is
-    `Random(seed).randrange(n)`; of cosines within a millionth of the smallest, the earlier session's counts.
+    A session's vector is the normalised mean of its titles' vectors. The first session is
+    `Random(seed).randrange(n)`; if cosines are within a millionth of the smallest, the earliest session is taken.
     """
     rows = _embedded(sessions, embed)
     nearest = np.full(len(rows), -np.inf, np.float32)
     chosen = [Random(seed).randrange(len(rows))]
     while len(chosen) < count:
-        # One row against all at a time: the cosines of all pairs would not fit in memory.
+        # Each step compares one row with all, because the cosines of all pairs would not fit in memory.
         np.maximum(nearest, rows @ rows[chosen[-1]], out=nearest)
         nearest[chosen[-1]] = np.inf
         chosen.append(int(np.argmax(nearest <= nearest.min() + EQUAL)))
@@ -115,13 +115,13 @@ def by_diversity(sessions: Sequence[Session], count: int, seed: int, embed: Embe
 
 
 def _embedded(sessions: Sequence[Session], embed: Embed) -> Rows:
-    """Return one unit row a session; one whose titles cancel out gets zeros and resembles nothing."""
+    """Return one unit row per session; a session whose titles cancel out gets zeros."""
     blocks = []
     for start in range(0, len(sessions), BLOCK):
         block = [session.titles for session in sessions[start : start + BLOCK]]
         vectors = embed([title for titles in block for title in titles])
         ends = np.cumsum([len(titles) for titles in block])[:-1]
-        # Sums point where means do. Double precision, so that the order of titles does not show.
+        # Sums have the direction of means. Double precision makes the result independent of the order of titles.
         sums = np.stack([part.sum(axis=0, dtype=np.float64) for part in np.split(vectors, ends)])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         units = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > EQUAL)
@@ -132,10 +132,10 @@ def _embedded(sessions: Sequence[Session], embed: Embed) -> Rows:
 def by_difficulty(
     sessions: Sequence[Session], count: int, seed: int, scores: Sequence[float] | None = None
 ) -> list[int]:
-    """Take the hardest: the sessions with the lowest scores, ties shuffled by seed.
+    """Take the hardest sessions, which have the lowest scores; the seed shuffles ties.
 
-    A score is the GJS that something plain reaches on the session. Without scores that is word-overlap
-    clusters, their threshold chosen on these very sessions.
+    A score is the GJS, the grouping score, that a simple method reaches on the session. The default method is
+    word-overlap clusters, with a threshold chosen on the same sessions.
     """
     reached = _lexical_scores(sessions) if scores is None else scores
     shuffled = Random(seed).sample(range(len(sessions)), len(sessions))

@@ -1,16 +1,16 @@
-"""The sentences of a thought, and what is left of it without those that speak of strange products."""
+"""The sentences of a thought, and the removal of sentences about foreign products."""
 
 import re
 from collections.abc import Callable
 
 _PARTS = re.compile(r"(?<=[.!?])(?=\s)\s*|(?<=[\u3002\uff01\uff1f])|\n+")
 _SHORTENED = re.compile(r"(?:^|[\s(])(?:no|nos|nr|vs|e\.g|i\.e|approx|incl|ca|dr|mr|mrs|ms|st|\w)\.$", re.IGNORECASE)
-"""A point behind these ends no sentence."""
+"""Abbreviations with a point that does not end a sentence."""
 _LEANING = re.compile(
     r"(?:they|them|it|its|their|these|those|this|that|both|so|thus|hence|therefore|instead|yet|but|and|such)\b",
     re.IGNORECASE,
 )
-"""A sentence that begins with these cannot be understood without the one before."""
+"""First words of a sentence that depends on the sentence before it."""
 
 
 def sentences(text: str) -> list[str]:
@@ -25,9 +25,13 @@ def sentences(text: str) -> list[str]:
 
 
 def trimmed(text: str, strange: Callable[[str], str]) -> tuple[str, list[tuple[str, str]]]:
-    """Return a text without its strange sentences, and these with what is strange in them.
+    """Return a text without its foreign sentences, and these sentences with their foreign products.
 
-    A sentence that leans on one that is left out goes with it. A text without strange sentences stays as it is.
+    A sentence that depends on a removed sentence is removed too. A text without foreign sentences stays unchanged.
+
+    Args:
+        text: the text of a thought.
+        strange: a function that returns the foreign products of a sentence, or an empty text.
     """
     kept: list[str] = []
     left: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What a teacher's run has done so far, stage by stage: the numbers behind the live view, the log and the caps."""
+"""The tally of a teacher's run: the progress and cost of each stage, for the live view, the log and the caps."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ Listener = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Stage:
-    """One stage: its work in units (sessions, or calls where there are none) and what was paid in this run."""
+    """The work of one stage in units (sessions, or else calls), and the calls and tokens paid in this run."""
 
     total: int = 0
     done: int = 0
@@ -28,10 +28,10 @@ class Stage:
 
 @dataclass
 class Tally:
-    """All stages in the order met; listeners hear of every event, from any thread, one at a time.
+    """All stages in the order of their start, and listeners for every event, which are called one event at a time.
 
-    A listener that fails hears no more, and its failure is a note: the calls that it hears of are paid.
-    It is read while other threads add stages, hence from copies.
+    A listener that fails is removed and its failure becomes a note, because the run must keep the paid answers.
+    Readers use copies of `stages`, because other threads add stages at the same time.
     """
 
     price: Price | None = None
@@ -42,19 +42,19 @@ class Tally:
     _lock: Lock = field(default_factory=Lock)
 
     def expect(self, stage: str, total: int) -> None:
-        """Note how much work a stage has."""
+        """Record the total work of a stage."""
         self._note("stage", stage, total=total)
 
     def done(self, stage: str, subject: str) -> None:
-        """Note a unit of work that is done, well or not."""
+        """Record a finished unit of work, successful or not."""
         self._note("done", stage, subject=subject, done=1)
 
     def failed(self, stage: str, subject: str, reason: str) -> None:
-        """Note a unit that gave nothing, and why."""
+        """Record a unit without a result, and the reason."""
         self._note("failed", stage, subject=subject, reason=reason, failed=1)
 
     def call(self, stage: str, subject: str, reply: Reply, *, cached: bool) -> None:
-        """Note an answer: from the ledger, or paid for."""
+        """Record an answer from the ledger (`cached`), or a paid one."""
         if cached:
             self._note("cached", stage, subject=subject, cached=1, held=(reply.tokens_in, reply.tokens_out))
         else:
@@ -64,31 +64,31 @@ class Tally:
             self._note("call", stage, subject=subject, seconds=round(reply.seconds, 3), calls=1, **tokens, **marks)
 
     def waits(self, reason: str) -> None:
-        """Note why the endpoint is waited for; with an empty reason, that it answers again."""
+        """Record the reason for a wait for the endpoint; an empty reason says that it answers again."""
         with self._lock:
             self.waiting = reason
             self._tell({"event": "waiting" if reason else "answering", "reason": reason})
 
     def stopping(self, reason: str) -> None:
-        """Note that the run was stopped, and what it still waits for."""
+        """Record that the run was stopped, and what it still waits for."""
         with self._lock:
             self.waiting = reason
             self._tell({"event": "stopping", "reason": reason})
 
     def note(self, reason: str) -> None:
-        """Note something that whoever watches should know."""
+        """Record a note for the user."""
         with self._lock:
             self.notes.append(reason)
             self._tell({"event": "note", "reason": reason})
 
     def sum_up(self) -> None:
-        """Note how many answers had tokens that had to be estimated, if there were any."""
+        """Record a note with the number of answers whose tokens were estimated, if there are any."""
         if count := sum(stage.estimated for stage in list(self.stages.values())):
             answers = f"{count:,} answer{'s' if count > 1 else ''}"
-            self.note(f"the tokens of {answers}, and their cost, are estimated: the server gave no count that can be")
+            self.note(f"the tokens and the cost of {answers} are estimated: the server gave no plausible counts")
 
     def cost(self, *names: str) -> float | None:
-        """Return what was paid in this run, for all stages or those named, in US dollars; None where unknown."""
+        """Return the cost of this run in US dollars, for all stages or the named ones; None for an unknown price."""
         stages = [self.stages[name] for name in names or list(self.stages)]
         paid = [stage for stage in stages if stage.calls]
         if not paid:
@@ -106,7 +106,7 @@ class Tally:
         return sum(stage.calls for stage in list(self.stages.values()))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the stages as rows of numbers, with what each cost."""
+        """Return the stages as rows of numbers with the cost of each stage."""
         return [{"stage": name, **asdict(stage), "cost": self.cost(name)} for name, stage in list(self.stages.items())]
 
     def _note(self, event: str, name: str, **values: Any) -> None:
@@ -120,12 +120,12 @@ class Tally:
             self._tell({"event": event, "stage": name, **values})
 
     def _tell(self, event: dict[str, Any]) -> None:
-        """Tell every listener; those that fail are left out from then on, and the others hear why."""
+        """Call every listener; remove those that fail, and tell the others the reason."""
         failures: list[str] = []
         for listener in list(self.listeners):
             try:
                 listener(event)
-            except Exception as error:  # A listener is anybody's, and an answer that is paid for is not lost for it.
+            except Exception as error:  # A failed listener, which can be any code, must not lose a paid answer.
                 self.listeners.remove(listener)
                 failures.append(_told(error))
         for reason in failures:
@@ -134,7 +134,7 @@ class Tally:
 
 
 def _told(error: Exception) -> str:
-    """Return what to say of a listener that failed; what is meant for the user is said as it is."""
+    """Return the message about a listener that failed; an error for the user keeps its text."""
     if isinstance(error, BundlewiseError):
         return str(error)
-    return f"one that listens to the run failed and hears no more: {describe(error)}"
+    return f"a listener to the run failed and was removed: {describe(error)}"

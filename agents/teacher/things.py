@@ -1,4 +1,4 @@
-"""Physical things that a sentence speaks of: nouns of WordNet, found with the words around them."""
+"""The finder of physical things in a sentence: nouns of WordNet, recognised with the words around them."""
 
 import re
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ _DOES = set_of("""
 _DO = set_of("""
     go belong stay complete complement serve join form make combine accompany sit stand remain
 """)
-"""What several products do; behind one thing, a word such as `pair` or `match` is a noun."""
+"""Verbs of a plural subject; after a singular thing, a word such as `pair` or `match` is a noun."""
 _STATES = set_of("left out apart together bundled paired joined combined excluded dropped")
-"""Words behind a form of "to be" that make it say what is done with a product."""
+"""Words that form a verb with "to be" and say what happens to a product."""
 _GRAMMAR = set_of("along alike too does do did can must thus could would should may might")
 _ABSTRACT = set_of("""
     accessory assortment blend brand item part piece product bundle collection color colour fit flavor flavour
     form group kind label line link match mix other pair point purpose range series set setup side size style
     theme thing two type unit use variety version way work
 """)
-"""Words behind a thing that make it no thing, as in a scarf theme."""
+"""Words that turn the thing before them into something abstract, as in "scarf theme"."""
 _LOOSE = _ABSTRACT - set_of("accessory assortment blend collection mix part set setup")
 _PAIRS, _PAIRED = set_of("pair pairs match matches"), set_of("with well together nicely")
-"""These words are verbs before those; elsewhere they are as often nouns."""
+"""Words that are verbs before a word of the second set; elsewhere they are often nouns."""
 _ADVERBS = set_of("alone apart aside away elsewhere here instead later next outside there together")
 _IS = set_of("is are was were")
 _TAKES = set_of("""
@@ -62,7 +62,7 @@ _SIGNS = (
     ("F", _GRAMMAR),
 )
 _PHRASE = "D?O{0,2}[SXx]*[SXx]N?(?![SXxO])"
-"""A noun phrase in signs: a determiner, other words, then words of the session and things that it does not hold."""
+"""A noun phrase in signs: a determiner, other words, then words of the session and things outside the session."""
 _DEFINITE = f"(?=D){_PHRASE}"
 _LIST = f"{_PHRASE}(?:J{{1,2}}{_PHRASE})*"
 _STARTS = "(?<![DPOSXxQIT])"
@@ -80,7 +80,7 @@ _HEAD = re.compile("[Xx](?!N?[SXxO])")
 
 @lru_cache(1)
 def things() -> frozenset[str]:
-    """Return the nouns for things, one word or two; they are read when they are first asked for."""
+    """Return the nouns for things, of one or two words; the first call reads the file."""
     lines = (Path(__file__).parent / "things.txt").read_text("utf-8").splitlines()
     return frozenset(line for line in lines if not line.startswith("#")) - FREE - ORDINARY - AT_LARGE
 
@@ -90,21 +90,21 @@ def _is_plain(stem: str) -> bool:
 
 
 def _is_verb(word: str, after: str) -> bool:
-    """Say whether a word behind one thing is what the thing does, as in `looks alike`, and not its second half."""
+    """Say whether a word after a thing is its verb or adverb, as in `looks alike`, rather than part of its name."""
     return word.endswith("ly") or (
         word.endswith("s") and not word.endswith("ss") and after[:1].isalpha() and after not in _JOINERS
     )
 
 
 def _spelled(stem: str) -> str:
-    """Return a word as it is spelled in America, to compare it."""
+    """Return a word in American spelling, for comparison."""
     for british, american in _BRITISH:
         stem = stem.replace(british, american)
     return stem
 
 
 def is_own(stem: str, own: frozenset[str]) -> bool:
-    """Say whether a word is of one root with a word of the session, or one is a compound with the other in it."""
+    """Say whether a word has one root with a word of the session, or one of them is a compound of the other."""
     if stem in own or not own.isdisjoint((f"{stem}s", stem.removesuffix("e"), stem.removesuffix("se"))):
         return True
     parts = stem.split("-")
@@ -115,13 +115,13 @@ def is_own(stem: str, own: frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class Spoken:
-    """One sentence, every word of which has a sign.
+    """One sentence with a sign for every word.
 
-    S is a word of the session, X a thing that it does not hold, x several of them, N a number, D a determiner,
-    J joins two phrases, W is "with", P another preposition, V and v say what one product and several do, I is a
-    form of "to be", H is "there", T says what a shopper takes, Q denies, F is another word of grammar, O any
-    other word, and E a mark. Words of `akin` are other words for the session's products, those of `goods` are things
-    beside those of the list; with them the sentence is read more strictly.
+    S is a word of the session, X a thing outside the session, x several such things, N a number, D a determiner,
+    J a word that joins two phrases, W "with", P another preposition, V a verb of one product, v a verb of several,
+    I a form of "to be", H "there", T a verb for taking a product, Q a negation, F another word of grammar, O any
+    other word, and E a punctuation mark. `akin` has other words for the session's products, and `goods` has things
+    in addition to the list; with `goods` the sentence is read more strictly.
     """
 
     text: str
@@ -131,16 +131,14 @@ class Spoken:
 
     @cached_property
     def words(self) -> list[tuple[str, str]]:
-        """The signs with the words in the singular."""
+        """The signs, each with its word in the singular."""
         found: list[tuple[str, str]] = []
         tokens = [token.lower() for token in _TOKEN.findall(self.text.replace("\u2019", "'"))]
         for word, after in zip_longest(tokens, tokens[1:], fillvalue=""):
             stem = head_noun(word.removesuffix("'s"))
             before = found[-1][0] if found else ""
             sign = self._sign(word, stem, before, after)
-            if (before == "X" and sign == "O" and stem in FREE - (_LOOSE if self.goods else _ABSTRACT)) or (
-                before == "O" and sign == "O" and self._is_compound(found[-1][1], stem)
-            ):
+            if self._is_joined(found[-1:], sign, stem):
                 found[-1] = ("X", f"{found[-1][1]} {stem}")
             elif before == "I" and word in _STATES:
                 found[-1] = ("V", word)
@@ -161,7 +159,7 @@ class Spoken:
         return bool(self.goods) and {one, other} <= FREE - QUALIFIERS and not is_own(one, self.own)
 
     def _counted(self, sign: str, word: str, stem: str) -> str:
-        """Return the sign of a thing that the session does not hold by whether there is one of it or are several."""
+        """Return the sign of a thing outside the session, in lower case if the word is a plural."""
         return sign.lower() if sign == "X" and word != stem else sign
 
     def _sign(self, word: str, stem: str, before: str, after: str) -> str:
@@ -186,14 +184,14 @@ class Spoken:
 
     @cached_property
     def signs(self) -> str:
-        """The signs alone."""
+        """The signs without the words."""
         return "".join(sign for sign, _ in self.words)
 
     def met(self) -> list[str]:
-        """Return the things that it speaks of as if they were there: they do something, are taken, or stand alone.
+        """Return the things that the sentence treats as present: they have a verb, are taken, or stand alone.
 
-        A number may name a product in words of the teacher's own, and so may a thing behind a word of the session;
-        bare plurals speak of products in general.
+        A thing with a number, or after a word of the session, may be the teacher's own name for a product, so it is
+        skipped. A plural without an article means products in general.
         """
         done = [place for each in (_DONE, _JOINED, _TOLD) for place in self._heads(each)]
         alone = [] if "S" in self.signs else sorted({*done, *self._heads(_ALONE)})
@@ -202,9 +200,10 @@ class Spoken:
         return [self.words[place][1] for place in found if not self._is_named(place)]
 
     def mentioned(self) -> list[str]:
-        """Return the things that it speaks of, but for those that a thing is for or that it denies.
+        """Return the things in the sentence, except negated things and the purposes of other things.
 
-        What stands behind a preposition, as in `for a tent and a stove`, is so, and what has the number of a product.
+        A purpose is a thing after a preposition, as in `for a tent and a stove`. Things with the number of a product
+        are also left out.
         """
         found, spared = [], -1
         for head in _HEAD.finditer(self.signs):
@@ -216,19 +215,19 @@ class Spoken:
         return found
 
     def _is_spared(self, start: int, spared: int) -> bool:
-        """Say whether the phrase that begins at a place is denied, a purpose, or listed behind one that is spared."""
+        """Say whether a phrase, by its start, is negated, a purpose, or listed after another such phrase."""
         before, word = self.words[start - 1] if start else ("", "")
         if before == "J" or word == "or":
             return 0 <= spared == start - 2
         return before in ("P", "Q") and self.words[start][1] not in _THE
 
     def _start(self, place: int) -> int:
-        """Return where the phrase of a thing begins."""
+        """Return the start of a thing's phrase."""
         before = _BEFORE.search(self.signs, 0, place)
         return before.start() if before else place
 
     def unknown(self) -> list[str]:
-        """Return the words behind an article that do something or end the sentence, and that are nobody's."""
+        """Return the unknown words after an article that have a verb or end the sentence."""
         places = (found.start("list") for found in _UNKNOWN.finditer(self.signs))
         return [stem for place in places if not _is_plain(stem := self.words[place][1])]
 

@@ -1,4 +1,4 @@
-"""Rules on trial: what each does to the validation sessions of its domain, before it may teach."""
+"""The trials of rules: measure the effect of each rule on the validation sessions of its domain before its use."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,15 +9,15 @@ from bundlewise.domain import Session
 from bundlewise.evaluation import baselines
 
 THRESHOLD_SESSIONS = 1000
-"""Training sessions that are enough to choose the heuristic's threshold on."""
+"""The number of training sessions for choosing the threshold of the word-overlap clusters."""
 
 
 def proved(rules: Sequence[Rule], training: Sequence[Session], validation: Sequence[Session]) -> list[Rule]:
     """Return the rules of one domain with their gain and harm on its annotated validation sessions.
 
-    A rule without a condition stays untested, and so does one whose condition no validation session meets. One that
-    harmed where its teacher tested it, on training sessions held out, keeps the numbers that speak against it; so does
-    one that no validation session is a case of. Other numbers of a teacher give way to validation's.
+    A rule without a condition, or with a condition that no validation session meets, stays untested. A rule keeps its
+    teacher's numbers if they show harm on held-out training sessions, or if it changes no validation session.
+    Otherwise the numbers of validation replace the teacher's.
     """
     held_out = [session for session in validation if session.bundles]
     if not held_out or not any(_is_to_be_tested(rule) for rule in rules):
@@ -27,7 +27,7 @@ def proved(rules: Sequence[Rule], training: Sequence[Session], validation: Seque
 
 
 def without_a_case(rules: Sequence[Rule], training: Sequence[Session]) -> list[Rule]:
-    """Return the rules whose condition no training session of their domain meets: nothing can have taught them."""
+    """Return the rules whose condition no training session of their domain meets, so that no session supports them."""
     return [rule for rule in rules if rule.condition is not None and not is_met(rule.condition, training)]
 
 

@@ -1,7 +1,7 @@
-"""Plain words: those that speak of products at large or mean much else, and ordinary English about shopping."""
+"""Lists of general words: words for products in general, words with several meanings, and English about shopping."""
 
 ROOT = 5
-"""Letters with which two words begin alike that are of one root, as camera and camcorder are not."""
+"""The number of first letters that two words with one root share; camera and camcorder share fewer."""
 
 
 def set_of(text: str) -> frozenset[str]:
@@ -10,7 +10,7 @@ def set_of(text: str) -> frozenset[str]:
 
 
 def same_root(one: str, other: str) -> bool:
-    """Say whether two words are of one root, or one is a compound that ends or begins with the other."""
+    """Say whether two words have one root, or one word is a compound that ends or begins with the other."""
     short, long = sorted((one, other), key=len)
     return short == long or (len(short) >= ROOT - 1 and short in long) or short[:ROOT] == long[:ROOT]
 
@@ -29,14 +29,14 @@ FREE = set_of("""
     sweet sweetener swimwear system tablet theme thing tight tool top topping toy travel treat treatment tv two
     type underwear unit use variety vegetable version video way wear work
 """)
-"""Words for products at large, and words that mean something else as well: no text names a product by them alone."""
+"""Words for products in general, and words with other meanings; such a word alone does not name a product."""
 
 SHELVES = set_of("""
     bag beverage bottle bread cake camera candy chocolate computer costume dessert desktop dress drink
     fruit hosiery jewelry laptop lingerie meat nut pc phone pouch protector sauce seafood seasoning seed shirt shoe
     sleepwear snack spice sugar supplement sweetener swimwear tablet toy tv underwear vegetable
 """)
-"""Those of the words above that mean certain products and nothing else: strange where the data hold none of them."""
+"""Words of `FREE` that mean one group of products only; they are foreign if the data contain no such products."""
 
 QUALIFIERS = set_of("""
     accessory apparel assortment base bite blend board body brand bulk bundle care clear clothing collection color
@@ -46,7 +46,7 @@ QUALIFIERS = set_of("""
     setup side size sound sport staple storage style supply sweet system theme thing topping treat treatment two type
     unit use variety version way work
 """)
-"""Words that say how or for what a product is, and name no product with another word."""
+"""Words for the properties or the use of a product; with another plain word they do not name a product."""
 
 ORDINARY = set_of("""
     about after all also although and annotation another any are as at be because before both but buyer by cents
@@ -57,7 +57,7 @@ ORDINARY = set_of("""
     there these they third this those three title titles to together too under up used very want was well were
     what when where which while who whole whose why will with without would year
 """)
-"""Words that a text about any session may use."""
+"""Ordinary words that a text about any session may use."""
 AT_LARGE = set_of("""
     activewear add-in add-on additive adornment adult anchor apparatus appliance assembly attachment breakfast
     caffeine citrus confection confectionery container costume covering cuisine dairy decoration diet dinner
@@ -68,7 +68,7 @@ AT_LARGE = set_of("""
     store strap substance surface textile thread thus tie timepiece transport undergarment uniform vehicle
     wall wardrobe water wearable wiring workwear
 """)
-"""Words of things that stand for whole shelves of products, or for how products are made, worn and used."""
+"""Words for things that mean whole groups of products, or how products are made, worn and used."""
 
 GOODS = set_of("""
     adjuster album amp backdrop battery biscotti bodysuit booster bracket brush calibrator cami caramel cereal
@@ -79,4 +79,4 @@ GOODS = set_of("""
     shapewear shaver siren skort smartphone smartwatch soundbar speaker splitter ssd subwoofer sweatpant t-shirt
     shorts tee teleprompter tights touchpad trackpad tracksuit transceiver transmitter turntable wetsuit
 """)
-"""Words for goods that a list of things lacks, as they are new or mean something else first."""
+"""Words for goods that WordNet's list of things lacks, because they are new or have another main meaning."""

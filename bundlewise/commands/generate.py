@@ -80,7 +80,7 @@ def command(
 
     bundlewise generate --items "title" "title" ...
 
-    Put titles that begin with - after --, behind all options.
+    Put titles that begin with - after all options and after --.
 
     An adapter brings its own retrieval policy and calibration. --engine ray spreads batches of sessions over a Ray
     cluster (RAY_ADDRESS, or this machine's cores). The same input always gives the same answer.

@@ -47,7 +47,7 @@ def explain(
 
     bundlewise kb explain KB --items "title" "title" ...
 
-    Put titles that begin with - after --, behind all options.
+    Put titles that begin with - after all options and after --.
 
     For each kind of record, it shows the records that are kept, the parts of their scores, and why the
     next records are dropped. The default quotas are 2 patterns, 3 rules, 4 thoughts and 0 hints; hints

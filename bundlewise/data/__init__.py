@@ -1,1 +1,1 @@
-"""What people give us: sessions, catalogues, feedback and the official data, read strictly."""
+"""Read the data of users strictly: sessions, catalogues, feedback and the official data."""

@@ -1,4 +1,4 @@
-"""Amounts of money in a text: figures of any country, currencies, and what of them is in doubt."""
+"""Read amounts of money in texts: figures of any country, currencies, and doubts about the amount."""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Literal
 from bundlewise.titles import clean
 
 LONGEST = 80
-"""Characters that a price may have; a sentence is none."""
+"""The most characters of a price; a longer text is not a price."""
 MOST_FIGURES = 24
 Mark = Literal[".", ","]
 MARKS: tuple[Mark, Mark] = (".", ",")
 _FIGURES = re.compile(r"[0-9]+(?:[.,' ][0-9]+)*|(?<![^\W_])(?<!/)[.,][0-9]{1,2}(?![0-9])")
 _SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]{1,15})?[eE][+-][0-9]{1,2}")
-"""A number as a spreadsheet shortens it: `1.2E+03`."""
+"""A number in the scientific form of spreadsheets: `1.2E+03`."""
 _WESTERN = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+")
 _INDIAN = re.compile(r"[0-9]{1,2}(?: [0-9]{2})+ [0-9]{3}")
 _SAME = str.maketrans(
@@ -22,7 +22,7 @@ _SAME = str.maketrans(
     | {"\uff0e": ".", "\uff0c": ",", "\uffe5": "\u00a5", "\uff04": "$", "\uffe1": "\u00a3"}
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
 )
-"""Signs that are written in several ways."""
+"""Replaces variants of a sign by one form."""
 CURRENCIES = {
     "EUR": "\u20ac euro euros eur",
     "USD": "$ us$ usd dollar dollars buck bucks",
@@ -54,23 +54,23 @@ CURRENCIES = {
     "ILS": '\u20aa ils nis \u05e9"\u05d7',
     "GHS": "\u20b5 gh\u20b5 ghs",
 }
-"""Names of common currencies; others are known to a library."""
+"""Names of common currencies; a library knows the others."""
 CENTS = dict.fromkeys(("\u00a2", "c", "ct", "cts", "cent", "cents"), "")
 CENTS |= {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
-"""Names of hundredths, and their currency where they are those of one."""
+"""Names of hundredths, and their currency; empty if several currencies use the name."""
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
     ",": ("USD", "GBP", "INR", "JPY", "CNY", "KRW", "AUD", "CAD", "HKD", "SGD", "NZD", "MXN", "KES", "AED", "ILS"),
     ".": ("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp"),
 }
-"""Currencies whose prices have thousands parted by a mark, so that three figures after it are no fraction."""
+"""Currencies that separate thousands by a mark, so that three digits after it are not a fraction."""
 FREE = frozenset({"free", "gratis", "kostenlos", "gratuit", "for free", "free of charge"})
 UNKNOWN = frozenset(
     {"n/a", "na", "n.a.", "-", "--", "---", "?", "none", "null", "nan", "tbd", "tba", "unknown", "on request"}
     | {"price on request", "auf anfrage", "preis auf anfrage", "sur demande", "call for price", "sold out"}
     | {"out of stock", "ausverkauft", "nicht lieferbar", "\u00e9puis\u00e9", "agotado", "esaurito"}
 )
-"""What stands where there is no price."""
+"""Texts that mean that there is no price."""
 _BESIDE = re.compile(
     r"(?<![^\W\d_])(?:incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|exkl\.?|zzgl\.?|plus|inc\.?|ex\.?"
     r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht(?!\$)|iva|moms|btw|net|gross|netto|brutto"
@@ -81,36 +81,36 @@ _BESIDE = re.compile(
     r"\s*(?:piece|item|unit|pair|set|pack|each|st(?:k|\u00fcck|ck)?|pc|ea)(?![^\W\d_])\.?",
     re.IGNORECASE,
 )
-"""Words beside a price that change nothing of it."""
+"""Words beside a price that do not change its amount."""
 _MEASURE = re.compile(
     r"\s*(?:/|(?<![^\W\d_])(?:per|pro|je)\s)\s*(?:[0-9]{1,4}\s?)?"
     r"(?:k?g|mg|lbs?|oz|[mc]?l|lit(?:er|re)s?|ltr|[cm]?m[23\u00b2\u00b3]?|met(?:er|re)s?|ft|yd|kilo(?:gram)?s?|pound|gal(?:lon)?)\.?$",
     re.IGNORECASE,
 )
-"""A measure that a price is of: `12,99 €/kg`."""
+"""The measure of a price per unit: `12,99 €/kg`."""
 _FORMER = re.compile(
     r"(?<![^\W\d_])(?:was|before|formerly|instead of|statt|vorher|bisher|au lieu de|antes|prima|old(?: price)?"
     r"|reg(?:ular)?(?: price)?|list(?: price)?|uvp|rrp|msrp|mrp|m\.r\.p)(?![^\W\d_])\.?",
     re.IGNORECASE,
 )
-"""What stands before the price that counted once, or that another shop asks."""
+"""Words before an old price, or before the recommended price."""
 _APART = re.compile(r"[#;,()]|\s-\s")
-"""What parts the currencies of a former and a present price."""
+"""Separators between the currencies of an old and a current price."""
 _LEAST = re.compile(
     r"^(?:from|starting at|as low as|ab|von|desde|da|od|vanaf|fra|fr\u00e5n|[\u00e0a] partir de|d\u00e8s)(?![^\W\d_])",
     re.IGNORECASE,
 )
 _CENTS_BEHIND = re.compile(r"(?<![0-9.,])([0-9]{1,7})\s?([\u20ac$\u00a3])\s?([0-9]{2})(?![0-9]|[.,][0-9])")
-"""`12€99`, as price tags have it."""
+"""A price with the cents after the sign, as on price tags: `12€99`."""
 _SPAN = re.compile(
     r"(?P<one>[^#]*#[^#]*?)\s*(?:-|~|/?(?<![^\W\d_])(?:to|bis|until)(?![^\W\d_]))\s*(?P<two>[^#]*#[^#]*)"
 )
 _SHARE = re.compile(r"(incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|plus|zzgl\.?)\s*[0-9]{1,2}(?:[.,][0-9])?\s?%", re.I)
-"""A share of tax, which is no second amount."""
+"""A tax rate, whose number is not a second amount."""
 _WHOLE = re.compile(r"#\s*[,.:/]-{1,2}(?!\s*[^\W\d_]*\s*#)")
-"""A whole amount as shops write it: `12,-`."""
+"""A whole amount in the form of shops: `12,-`."""
 _HIDDEN = re.compile(r"^\(.*\)$")
-"""An amount in brackets is negative in bookkeeping."""
+"""An amount in brackets, which is negative in bookkeeping."""
 
 
 Doubt = Literal["", "least", "measure", "unknown"]
@@ -118,10 +118,10 @@ Doubt = Literal["", "least", "measure", "unknown"]
 
 @dataclass(frozen=True)
 class WrittenAmount:
-    """A price as it is written: its figures, its currency where there is one, and what was passed over.
+    """A price as it is written: its figures, its currency if there is one, and a doubt about the amount.
 
-    `doubt` is `least` where a text names a least price or a span, `measure` where the price is of a kilogram, say,
-    and `unknown` where the text says that there is none. `in_cents` says that the figures count hundredths.
+    `doubt` is `least` if the text names a least price or a span, `measure` if the price is per unit (a kilogram for
+    example), and `unknown` if the text says that there is no price. `in_cents` says that the figures are hundredths.
     """
 
     figures: str
@@ -130,13 +130,13 @@ class WrittenAmount:
     in_cents: bool = False
 
     def value(self, decimal: Mark | None) -> float | None:
-        """Return the price as a number; what reads both ways is read with a decimal mark."""
+        """Return the price as a number; `decimal` is the decimal mark for ambiguous figures."""
         found = value_of(self.figures, decimal) if self.figures else None
         return round(found / 100, 4) if found is not None and self.in_cents else found
 
 
 def written(text: str) -> WrittenAmount | None:
-    """Return the price that a text is, as it is written; None where it is none."""
+    """Return the price in a text as it is written; None if the text is not a price."""
     said = _SHARE.sub(r"\1", _CENTS_BEHIND.sub(r"\1 \3 \2", plain(text)))
     if said.casefold() in UNKNOWN:
         return WrittenAmount("", doubt="unknown")
@@ -151,7 +151,7 @@ def written(text: str) -> WrittenAmount | None:
 
 
 def _framed(said: str, doubt: Doubt) -> WrittenAmount | None:
-    """Return the price in a text of one or two amounts; of a former and a present one, the present one."""
+    """Return the price in a text of one or two amounts; of an old and a current price, the current one."""
     figures = _FIGURES.findall(said)
     if not 0 < len(figures) <= 2 or len(figures[0]) > MOST_FIGURES:
         return None
@@ -171,12 +171,12 @@ def _framed(said: str, doubt: Doubt) -> WrittenAmount | None:
 
 
 def plain(text: str) -> str:
-    """Return a text whose blanks, figures, dashes and apostrophes are the plain ones."""
+    """Return a cleaned text with plain blanks, digits, marks, dashes and apostrophes."""
     return " ".join(alike(clean(text)).split())
 
 
 def alike(text: str) -> str:
-    """Return a text of the same length whose figures, marks, dashes and apostrophes are the plain ones."""
+    """Return a text of the same length with plain digits, marks, dashes and apostrophes."""
     if text.isascii():
         return text
     return "".join(str(int(c)) if not c.isascii() and c.isdecimal() else c for c in text).translate(_SAME)
@@ -184,9 +184,9 @@ def alike(text: str) -> str:
 
 @lru_cache(10_000)
 def _frame(frame: str) -> tuple[str, Doubt, bool] | None:
-    """Return the currency of a price whose figures are `#`, what is in doubt, and whether it counts cents.
+    """Return the currency of a price whose figures are replaced by `#`, its doubt, and whether it counts cents.
 
-    None where it is no price.
+    The result is None if the text is not a price.
     """
     doubt: Doubt = "least" if _LEAST.match(frame) or frame.count("#") == 2 else ""
     if _HIDDEN.match(frame):
@@ -202,7 +202,7 @@ def _frame(frame: str) -> tuple[str, Doubt, bool] | None:
 
 
 def _named(parts: list[str], doubt: Doubt) -> tuple[str, Doubt, bool] | None:
-    """Return the currency that the texts beside figures name; None where one of them names none."""
+    """Return the currency, doubt and cents of the texts beside figures; None if one of them is not a currency."""
     names = [name for part in parts if (name := part.strip(" .,:;*()[]"))]
     if names and all(name.casefold() in CENTS for name in names):
         return CENTS[names[0].casefold()], doubt, True
@@ -219,7 +219,7 @@ def _aliases() -> dict[str, str]:
 
 @lru_cache(10_000)
 def currency_of(name: str) -> str | None:
-    """Return the currency that a sign, a code or a word stands for, one name for each; None if it is none."""
+    """Return the name of the currency for a sign, a code or a word; None if it is not a currency."""
     if found := _aliases().get(name.casefold().replace(" $", "$")):
         return found
     if len(name) > 12 or (len(name) == 1 and name.isascii()):
@@ -234,11 +234,11 @@ def currency_of(name: str) -> str | None:
 
 
 def value_of(figures: str, decimal: Mark | None = None) -> float | None:
-    """Return the number that figures stand for; None where they are no number.
+    """Return the number that figures stand for; None if they are not a number.
 
     Args:
         figures: such as `1,299.00`, `1.299`, `1 299,00`, `1'299`, `1,29,900`, `12 99`.
-        decimal: the decimal mark of what they stand in, for those that read both ways; these are thousands without.
+        decimal: the decimal mark for ambiguous figures; without it their mark separates thousands.
     """
     parts, marks = re.split(r"[.,' ]", figures), re.findall(r"[.,' ]", figures)
     fraction = ""
@@ -256,12 +256,12 @@ def value_of(figures: str, decimal: Mark | None = None) -> float | None:
 
 
 def is_open(figures: str) -> bool:
-    """Say whether figures are read as thousands in one country and as a fraction in another: `1.299`."""
+    """Say whether figures are ambiguous: thousands in one country and a fraction in another, as `1.299`."""
     return re.fullmatch(r"[1-9][0-9]{0,2}[.,][0-9]{3}", figures) is not None
 
 
 def proves(figures: str, currency: str = "") -> Mark | None:
-    """Return the decimal mark that figures show beyond doubt; None where they show none."""
+    """Return the decimal mark that figures prove; None if they prove none."""
     marks = [mark for mark in re.findall(r"[.,' ]", figures) if mark in MARKS]
     if not marks:
         return None

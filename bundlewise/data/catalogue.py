@@ -1,4 +1,4 @@
-"""Products on disk: a shop's own catalogue as CSV, Parquet or JSON lines, or a starter domain's, read strictly."""
+"""Read products strictly, from a shop's catalogue (CSV, Parquet or JSON lines) or from a starter domain."""
 
 import codecs
 import csv
@@ -19,7 +19,7 @@ from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
 from bundlewise.titles import title_fault
 
-COLUMNS = "id and title are needed, price and category are read where they are"
+COLUMNS = "id and title are required, price and category are optional"
 DELIMITERS = ",;\t|"
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FIELD_LIMIT = 1_000_000
@@ -29,11 +29,11 @@ PARQUET = b"PAR1"
 _OPEN_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31})$")
 
 Row = tuple[str, Mapping[str, Any]]
-"""Where a row stands, for messages, and its fields."""
+"""The place of a row, for messages, and its fields."""
 
 
 def on_stderr(said: str) -> None:
-    """Print what whoever opens a catalogue should know."""
+    """Print a note about a catalogue on stderr."""
     click.echo(said, err=True)
 
 
@@ -41,11 +41,11 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) ->
     """Read the products of a file, a pipe, or a starter domain, each id once.
 
     Args:
-        name_or_path: what to read; `-` is standard input.
-        tell: hears how prices were read that are in doubt.
+        name_or_path: the file, pipe or domain; `-` is standard input.
+        tell: called with each note about doubtful prices.
 
     Raises:
-        UsageError: there is no such file or domain, or its name does not say what it is.
+        UsageError: there is no such file or domain, or its name has no known suffix.
         DataError: a row cannot be used; the message names file, line and remedy.
     """
     if name_or_path in STARTERS:
@@ -61,13 +61,13 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) ->
     for where, fields in rows(path):
         item = _item(fields, where)
         if earlier := places.get(item.id):
-            raise DataError(f"{where}: id {item.id!r} stands already in {earlier}; give every product an id of its own")
+            raise DataError(f"{where}: id {item.id!r} is already in {earlier}; give every product an id of its own")
         products[item.id], places[item.id] = item, where.removeprefix(f"{path}, ")
         columns.update(dict.fromkeys(fields))
         column, currency = price_in(tuple(fields))
         prices.add(fields.get(column), where, str(fields.get("currency") or currency))
     if not products:
-        raise DataError(f"{path}: holds no products; write one a line")
+        raise DataError(f"{path}: holds no products; write one per line")
     pairs = list(zip(products.values(), prices.values(), strict=True))
     for said in (*told_of(tuple(columns), str(path)), *prices.told()):
         tell(said)
@@ -75,7 +75,7 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) ->
 
 
 def _kind(path: Path) -> str:
-    """Return how a catalogue is written: by its name, or by its beginning where it has none of its own."""
+    """Return the format of a catalogue from its suffix; for pipes and standard input, from its first bytes."""
     if kind := SUFFIXES.get(Path(base_name(path)).suffix):
         return kind
     if is_plain(path):
@@ -114,7 +114,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _with_whole_entities(row: list[str], count: int) -> list[str]:
-    """Return a row in which semicolons that end HTML entities, as in `Black &amp; Decker`, part no fields."""
+    """Return a row with the fields joined that a semicolon of an HTML entity (`Black &amp; Decker`) has split."""
     if len(row) <= count:
         return row
     whole: list[str] = []
@@ -127,15 +127,15 @@ def _with_whole_entities(row: list[str], count: int) -> list[str]:
 
 
 def _reader(text: str, delimiter: str) -> Any:
-    # A blank before a quoted field does not belong to it; one behind the semicolon of an entity belongs to the title.
+    # A blank before a quoted field is skipped, but a blank after the semicolon of an entity belongs to the title.
     skips = f'{delimiter} "' in text
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=skips)
 
 
 def _layout(text: str) -> tuple[str, int, str]:
-    """Return a table without what says how it is parted, how many lines that took, and what parts its fields.
+    """Return the table without a `sep=` line, the number of lines removed, and the delimiter.
 
-    A first line `sep=;`, as Excel writes it, says so; else it is what makes the needed columns of the header.
+    A first line `sep=;`, which Excel writes, states the delimiter; else it is the one that gives the needed columns.
     """
     if stated := re.match(r"""\s*(?P<quote>"?)sep=(?P<mark>\\t|.)(?P=quote)[ \t]*\r?\n""", text, re.IGNORECASE):
         return text[stated.end() :], stated[0].count("\n"), "\t" if stated["mark"] == "\\t" else stated["mark"]
@@ -143,7 +143,7 @@ def _layout(text: str) -> tuple[str, int, str]:
 
 
 def _fitness(text: str, delimiter: str) -> tuple[int, int]:
-    """Return how many of the needed columns a delimiter makes of the first row, and how many columns at all."""
+    """Return how many of the needed columns, and how many columns in all, a delimiter gives in the first row."""
     try:
         rows: Iterator[list[str]] = _reader(text, delimiter)
         header = next((row for row in rows if any(cell.strip() for cell in row)), [])
@@ -186,7 +186,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 number += 1
                 yield f"{path}, row {number}", {name.lower(): value for name, value in fields.items()}
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: no Parquet file ({str(error).splitlines()[0]}); write it again") from error
+        raise DataError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}); write it again") from error
 
 
 def _item(fields: Mapping[str, Any], where: str) -> Item:
@@ -207,7 +207,7 @@ def _word(value: Any, name: str, where: str) -> str:
 
 
 def whole(text: str) -> str:
-    """Return text that can be written down: JSON may hold halves of characters, which become question marks."""
+    """Return text that can be encoded: halves of characters (lone surrogates) from JSON become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 

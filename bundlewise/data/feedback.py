@@ -1,4 +1,4 @@
-"""Feedback: what shoppers say about bundles, kept line by line for good, and what a teacher can learn from it."""
+"""Feedback: ratings of bundles by shoppers, kept in a log, and the sessions and thoughts that they give."""
 
 import codecs
 import json
@@ -26,10 +26,10 @@ ABOUT = "feedback"
 
 
 class Feedback(Record):
-    """What somebody said about a bundle, or about a reply as a whole.
+    """A rating of a bundle, or of a whole reply.
 
-    `items` is the cart as it was, titles included: a rating stands by itself. `knowledge` are the records that the
-    student used. Who said it is not kept, but for `owner`, a mark that tells two people apart.
+    `items` is the cart at that time with its titles, so that a rating can be read alone. `knowledge` holds the ids of
+    the records that the student used. `owner` is a mark that distinguishes people; their names are not kept.
     """
 
     id: str
@@ -46,14 +46,14 @@ class Feedback(Record):
 
 
 class FeedbackLog:
-    """A file that only grows, a line a rating; a line that is written is on the disk."""
+    """A file with one rating per line; lines are only added, and each is on the disk when `add` returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
 
     def add(self, **said: object) -> Feedback:
-        """Keep a rating and return it as it was kept.
+        """Write a rating, and return it as it was written.
 
         Raises:
             BundlewiseError: the file cannot be written.
@@ -65,7 +65,7 @@ class FeedbackLog:
         with self._lock:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                # One write to a file opened for appending: lines of several processes do not mix.
+                # A single write to a file opened for appending keeps lines of several processes apart.
                 handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
                     size = os.fstat(handle).st_size
@@ -80,11 +80,11 @@ class FeedbackLog:
 
 
 def read_feedback(path: Path) -> list[Feedback]:
-    """Read ratings. A line cut off in the middle, as a kill leaves it, is left out.
+    """Read ratings; a line that a kill has cut off is skipped.
 
     Raises:
         UsageError: there is no such file.
-        DataError: a line is no rating, nor the beginning of one.
+        DataError: a line is neither a rating nor the beginning of one.
     """
     if not is_input(path):
         raise UsageError(f"no feedback file {path}; check the path")
@@ -97,13 +97,13 @@ def read_feedback(path: Path) -> list[Feedback]:
             found.append(Feedback.model_validate_json(row))
         except ValidationError as error:
             field = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DataError(f"{where}: no rating ({field}); give a file that bundlewise wrote") from error
+            raise DataError(f"{where}: not a rating ({field}); give a file that bundlewise wrote") from error
         refuse_repeated_keys(row, where)
     return found
 
 
 def _is_torn(row: bytes) -> bool:
-    """Say whether a row is the beginning of a rating, or nothing."""
+    """Say whether a row is blank or only the beginning of a rating."""
     try:
         json.loads(row)
     except (ValueError, RecursionError):
@@ -113,7 +113,7 @@ def _is_torn(row: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What ratings teach: training sessions, remarks on rejected bundles, and why the others teach nothing."""
+    """The result of learning from ratings: training sessions, thoughts about rejected bundles, and unused ratings."""
 
     sessions: list[Session]
     remarks: list[Knowledge]
@@ -121,11 +121,12 @@ class Learnt:
 
 
 def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
-    """Return what ratings teach beside the sessions of the data.
+    """Return the training sessions and thoughts that follow from ratings.
 
-    All ratings of one cart make one training session. What more people like than not is a bundle of it. What more
-    dislike is a thought of its own, with their notes, in which none of these products are bundled. Carts that are
-    sessions of the data teach nothing: those of validation and test must not, those of training are annotated.
+    All ratings of one cart make one training session. A bundle that more people like than dislike becomes a bundle of
+    it. A bundle that more people dislike becomes a thought with their notes, in which its products are not bundled.
+    Carts that are sessions of `known` are left out: sessions of validation and test must not teach, and sessions of
+    training are already annotated.
     """
     taken = {session.item_set: session.split for session in known}
     domains = {session.domain for session in known}
@@ -135,7 +136,7 @@ def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
     for rating in ratings:
         cart = item_set_of(item.title for item in rating.items)
         if rating.what != "bundle" or len(rating.bundle) < 2 or not set(rating.bundle) <= {i.id for i in rating.items}:
-            left.append(f"{rating.id}: about no bundle")
+            left.append(f"{rating.id}: not about a bundle")
         elif cart in taken:
             left.append(f"{rating.id}: its cart is a session of the {taken[cart]} split")
         else:
@@ -151,14 +152,14 @@ def learn(ratings: Iterable[Feedback], known: Sequence[Session] = ()) -> Learnt:
                 sessions.setdefault(source.session_id, source)
                 remarks.append(_remark(source, ratings))
         if not session.bundles and not rejected:
-            left.append(f"{session.session_id}: liked as often as not")
+            left.append(f"{session.session_id}: as many likes as dislikes")
     return Learnt(list(sessions.values()), remarks, left)
 
 
 def _of_cart(
     cart: str, domain: str, said: Sequence[Feedback]
 ) -> tuple[Session, list[tuple[Session, Sequence[Feedback]]]]:
-    """Return the session that the ratings of one cart make, and each rejected bundle as a session, with its ratings."""
+    """Return the session from the ratings of one cart, and each rejected bundle as a session with its ratings."""
     items = tuple(Item(id=item.id, title=line(item.title), price=item.price) for item in said[-1].items)
     ids = {mark: key for key, mark in _marks(items).items()}
     votes: dict[tuple[str, ...], list[Feedback]] = {}
@@ -180,7 +181,7 @@ def _of_cart(
 
 
 def _marks(items: Sequence[Item]) -> dict[str, tuple[str, int]]:
-    """Return what each product of a cart is in every cart of these titles: its title, and how many came before it."""
+    """Return for each product id a key that is the same in every cart with these titles: title and occurrence."""
     titles = [line(item.title).casefold() for item in items]
     return {
         item.id: (title, titles[:n].count(title)) for n, (item, title) in enumerate(zip(items, titles, strict=True))
@@ -188,7 +189,7 @@ def _marks(items: Sequence[Item]) -> dict[str, tuple[str, int]]:
 
 
 def _remark(session: Session, said: Sequence[Feedback]) -> Knowledge:
-    """Return a thought about products that were rejected as a bundle, with what was said about them."""
+    """Return a thought about products that were rejected as a bundle, with the shoppers' notes."""
     titles = tuple(session.titles)
     heard = (line(rating.note)[:REMARK] for rating in said if not rating.up and rating.note.strip())
     notes = "; ".join(dict.fromkeys(heard))[:REMARK]

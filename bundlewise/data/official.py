@@ -1,8 +1,8 @@
-"""The official datasets of Sun et al. (SIGIR 2024): fetched, unpickled restrictedly, rewritten.
+"""Fetch the official datasets of Sun et al. (SIGIR 2024), unpickle them safely, and write them as JSON lines.
 
 The public repository `BundleRec/bundle_generation` (MIT licence) keeps each domain as NumPy-pickled
-dicts. A pickle can run any code, so these are read by an unpickler that knows stand-ins for the three
-names NumPy's arrays refer to, and nothing else.
+dicts. A pickle can run any code. So we read these with an unpickler that only knows stand-ins for the three
+names that NumPy's arrays refer to.
 """
 
 import hashlib
@@ -42,23 +42,23 @@ SHA256 = {
     ),
     "electronic/item_titles.npy": "3cde279a117b41b32900d3a96906aeb5da99b9db30a71a50a76cc6b34bdfd528",
 }
-"""Known checksums. Those of clothing and food are not known: their fetch says so and prints them."""
+"""The known checksums; those of clothing and food are unknown, so fetching these prints theirs with a note."""
 SIZE_LIMIT = 20_000_000
-"""Bytes a file may have; the largest known has half a million."""
+"""The most bytes of a file; the largest known file has half a million."""
 TIMEOUT = 30.0
-"""Seconds without a byte after which a download is given up."""
+"""Seconds without data after which a download fails."""
 REMEDY = "run the same command again, complete files are kept; or give a folder with --from"
 OTHER = "get it again from the official repository"
 ADMITTED = {"numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"}
-"""The names an array of plain Python values refers to."""
+"""The names that a pickled array of plain Python values refers to."""
 
 
 def fetch(domain: str, destination: Path, source: Path | None = None, base_url: str = BASE_URL) -> list[Session]:
-    """Write a domain with its three splits as JSON lines, from a folder or else from the network.
+    """Write a domain with its three splits as JSON lines, from a folder or from the network; return its sessions.
 
     Raises:
         UsageError: the domain is unknown.
-        DataError: a file is missing, broken off, changed or not what it should be; nothing is written.
+        DataError: a file is missing, incomplete, changed or invalid; nothing is written.
     """
     if domain not in DOMAINS:
         raise UsageError(f"no official domain {domain!r}; choose from {', '.join(DOMAINS)}")
@@ -70,7 +70,7 @@ def fetch(domain: str, destination: Path, source: Path | None = None, base_url: 
 
 
 def download(domain: str, base_url: str = BASE_URL) -> Path:
-    """Fetch the files that the cache lacks and return their folder; complete files are kept."""
+    """Download the files that the cache lacks, and return their folder."""
     folder = settings.cache_folder() / "official" / domain
     with progress(f"fetch {domain}", len(FILES)) as advance:
         for name in FILES:
@@ -86,7 +86,7 @@ def download(domain: str, base_url: str = BASE_URL) -> Path:
 
 
 def verify(folder: Path, domain: str) -> None:
-    """Compare every file with its known checksum, and say on stderr which cannot be compared."""
+    """Compare every file with its known checksum; note on stderr the files without a known one."""
     for name in FILES:
         path = folder / name
         if not path.is_file():
@@ -101,8 +101,8 @@ def verify(folder: Path, domain: str) -> None:
 def convert(folder: Path, domain: str) -> list[Session]:
     """Return the sessions of a folder of official files in their order.
 
-    Validation is what stands in neither set. HTML entities and runs of blanks in titles and intents
-    are cleaned, a bundle's items stand in session order, bundles of a single product are dropped.
+    Sessions in neither the training nor the test set are the validation split. HTML entities and runs of blanks
+    in titles and intents are cleaned, items of bundles are in session order, bundles of one product are dropped.
     """
     titles = _table(folder / "item_titles.npy", dict[str, str])
     bundles = _table(folder / "session_bundles_deduplication.npy", dict[int, list[tuple[str, str]]])
@@ -139,7 +139,7 @@ def _bundles(annotated: list[tuple[str, str]], ids: list[str]) -> tuple[Bundle, 
 
 
 class StandIn:
-    """Keep the pickled state of an array or dtype: not even NumPy's own code runs on a foreign pickle."""
+    """Keeps the pickled state of an array or dtype, so that even NumPy's code does not run on a foreign pickle."""
 
     def __init__(self, *_: object) -> None:
         self.state: Any = None
@@ -149,7 +149,7 @@ class StandIn:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Rebuild plain values and the state of arrays, and refuse every other class or function."""
+    """Rebuilds plain values and the state of arrays, and refuses every other class or function."""
 
     def find_class(self, module: str, name: str) -> type[StandIn]:
         """Return the stand-in for an admitted name; NumPy 2 writes `numpy._core` for `numpy.core`."""
@@ -184,7 +184,11 @@ def _unpickle(stream: IO[bytes]) -> Any:
 
 
 def _get(url: str) -> bytes:
-    """Return what a URL holds, or raise a DataError when it does not arrive whole."""
+    """Return the content of a URL.
+
+    Raises:
+        DataError: the content does not arrive completely, or is too large.
+    """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             content: bytes = response.read(SIZE_LIMIT + 1)

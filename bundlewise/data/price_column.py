@@ -1,4 +1,4 @@
-"""The prices of a catalogue: the column as a whole shows which mark is decimal; what stays in doubt is told."""
+"""Read the prices of a catalogue: the whole column shows the decimal mark, and doubts are reported."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from bundlewise.errors import DataError
 
 REMEDY = "write a number like 12.99, or leave it empty"
 READ = frozenset({"id", "title", "price", "currency", "category"})
-"""Columns of a catalogue that are read."""
+"""The columns of a catalogue that are read."""
 _PRICE_NAME = re.compile(r"price(?P<about>(?:[\s(\[/_,.-].*|[^\w\s].*))")
 _PARTS = re.compile(r"[\s()\[\]/_,;:-]+")
 _TAXES = frozenset(
@@ -25,7 +25,7 @@ _LIKE_PRICE = re.compile(r"price|preis|prix|precio|prezzo|preco|cena|pris|cost",
 
 @dataclass(frozen=True)
 class _Cell:
-    """A price as text, and where it stands."""
+    """A price as text, and its place."""
 
     where: str
     text: str
@@ -33,18 +33,18 @@ class _Cell:
 
     @property
     def proof(self) -> Mark | None:
-        """The decimal mark that the cell shows beyond doubt."""
+        """The decimal mark that the cell proves; None if it proves none."""
         return None if self.price.in_cents else proves(self.price.figures, self.price.currency)
 
     @property
     def is_open(self) -> bool:
-        """Whether the cell reads both ways by itself."""
+        """Whether the cell is ambiguous by itself."""
         return is_open(self.price.figures) and self.proof is None
 
 
 @dataclass(frozen=True)
 class _Unread:
-    """What stands where a price belongs and is none."""
+    """A text in the price column that is not a price, and its place."""
 
     where: str
     text: str
@@ -52,19 +52,19 @@ class _Unread:
 
 @dataclass
 class PriceColumn:
-    """Prices in the order of their rows; read all of them before the first value is asked for."""
+    """The prices of a column in the order of its rows; add all of them before asking for values."""
 
     name: str
     _cells: "list[_Cell | _Unread | float | None]" = field(default_factory=list)
     _currencies: Counter[str] = field(default_factory=Counter)
 
     def add(self, value: object, where: str, currency: str = "") -> None:
-        """Take a row's price: a number as it is, a text to be read with the others; nothing is no price.
+        """Add a row's price: a number, a text, or nothing for a product without a price.
 
         Args:
-            value: the price; what is no price is kept as such, and the product has none.
-            where: where it stands, for messages.
-            currency: what the row says of it apart from the price.
+            value: the price; with a value that is not a price the product has none.
+            where: the place of the row, for messages.
+            currency: the currency from another column of the row.
         """
         beside = (currency_of(currency.strip()) or currency.strip()[:10]) if currency else ""
         cell = _cell(value, where, beside)
@@ -74,14 +74,14 @@ class PriceColumn:
             self._currencies[name] += 1
 
     def values(self) -> list[float | None]:
-        """Return the prices as numbers; None where there is none.
+        """Return the prices as numbers; None for products without a price.
 
         Raises:
-            DataError: most are no prices: the column holds something else.
+            DataError: most values are not prices, so the column holds something else.
         """
         unread, all_ = self._unread, sum(cell is not None for cell in self._cells)
         if 2 * len(unread) > all_:
-            most = f"; {len(unread):,} of {all_:,} prices are none" if len(unread) > 1 else ""
+            most = f"; {len(unread):,} of {all_:,}prices cannot be read" if len(unread) > 1 else ""
             raise DataError(f"{unread[0].where}: price is {unread[0].text!r}{most}; {REMEDY}")
         return [self._value(cell) if isinstance(cell, _Cell) else _number_in(cell) for cell in self._cells]
 
@@ -90,10 +90,10 @@ class PriceColumn:
         return [cell for cell in self._cells if isinstance(cell, _Unread)]
 
     def told(self) -> Iterator[str]:
-        """Yield what was in doubt: how often, an example, how it was read, and what to do."""
+        """Yield a note on each kind of doubt: how often it occurs, an example, how it was read, and the remedy."""
         texts = [cell for cell in self._cells if isinstance(cell, _Cell)]
         open_ = [cell for cell in texts if cell.is_open]
-        if len(self._proofs) == 1:  # All others agree: only thousandths are strange for a price.
+        if len(self._proofs) == 1:  # All proofs agree, so only prices read with thousandths remain doubtful.
             open_ = [cell for cell in open_ if self._decimal(cell) in cell.price.figures]
         if open_:
             seen = " and ".join(f"{count:,} with decimal {mark!r}" for mark, count in sorted(self._proofs.items()))
@@ -105,10 +105,10 @@ class PriceColumn:
             yield self._said(spaced, "with a blank before the last two figures", "write 12.99 if that is right")
         least = [cell for cell in texts if cell.price.doubt == "least"]
         if least:
-            yield self._said(least, "with a least price or a span", "write one price where another is meant")
+            yield self._said(least, "with a least price or a span", "write one price if another is meant")
         if measured := [cell for cell in texts if cell.price.doubt == "measure"]:
-            remedy = "write the price of the product where it differs"
-            yield self._said(measured, "of a measure, as of a kilogram", remedy)
+            remedy = "write the price of the product if it differs"
+            yield self._said(measured, "per unit, as per kilogram", remedy)
         if unread := self._unread:
             first, count = unread[0], _count(unread)
             product = "product has" if len(unread) == 1 else "products have"
@@ -123,12 +123,12 @@ class PriceColumn:
 
     @cached_property
     def _proofs(self) -> Counter[Mark]:
-        """How many prices show which decimal mark beyond doubt."""
+        """The number of prices that prove each decimal mark."""
         proofs = (cell.proof for cell in self._cells if isinstance(cell, _Cell))
         return Counter(proof for proof in proofs if proof)
 
     def _decimal(self, cell: _Cell) -> Mark:
-        """Return the mark that most prices show; without any, the one that makes thousands of an open price."""
+        """Return the decimal mark that most prices prove; without proofs, the one that reads the cell as thousands."""
         counts = self._proofs
         first, second = (counts[mark] for mark in MARKS)
         if first != second:
@@ -145,7 +145,7 @@ class PriceColumn:
 
 
 def _cell(value: object, where: str, beside: str) -> _Cell | _Unread | float | None:
-    """Return what stands for a row's price."""
+    """Return the cell for a row's price."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str):
@@ -173,10 +173,10 @@ def _place(cell: _Cell | _Unread) -> str:
 
 
 def refuse_twins(names: Sequence[str], where: str) -> None:
-    """Refuse two columns of one name, in upper or lower case, where it is one that is read.
+    """Refuse two columns with the same name, ignoring case, if that column is read.
 
     Raises:
-        DataError: there are two; the message names both.
+        DataError: there are two such columns; the message names both.
     """
     seen: dict[str, tuple[int, str]] = {}
     for place, name in enumerate((name.strip() for name in names), 1):
@@ -189,9 +189,9 @@ def refuse_twins(names: Sequence[str], where: str) -> None:
 
 @cache
 def price_in(names: tuple[str, ...]) -> tuple[str, str]:
-    """Return the column that holds prices, and the currency that its name tells: `price (EUR, incl. VAT)`.
+    """Return the column that holds prices, and the currency in its name, as in `price (EUR, incl. VAT)`.
 
-    Both are empty where no column, or more than one, may hold them.
+    Both are empty if no column, or more than one, may hold prices.
     """
     if "price" in names:
         return "price", ""
@@ -203,7 +203,7 @@ def price_in(names: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _about(name: str) -> str | None:
-    """Return the currency that a column's name tells behind `price`, if all of it is currency and taxes."""
+    """Return the currency in a column's name after `price`; None if it has words other than currency and taxes."""
     found = _PRICE_NAME.fullmatch(" ".join(name.lower().split()))
     if found is None:
         return None
@@ -213,7 +213,7 @@ def _about(name: str) -> str | None:
 
 
 def told_of(names: tuple[str, ...], path: str) -> Iterator[str]:
-    """Yield what is to be told of a table in which no column is called price."""
+    """Yield a note about a table without a column called price."""
     name, currency = price_in(names)
     if name == "price":
         return

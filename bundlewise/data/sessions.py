@@ -1,4 +1,4 @@
-"""Sessions on disk: JSON lines read strictly, and the starter dataset."""
+"""Read and write sessions as JSON lines, strictly, and find the starter dataset."""
 
 import codecs
 import difflib
@@ -21,7 +21,7 @@ from bundlewise.titles import title_fault
 
 STARTERS = ("electronics", "clothing", "grocery")
 LINE_LIMIT = 10_000_000
-"""Bytes a line may have: a session of a hundred products needs a few thousand."""
+"""The most bytes of a line; a session of a hundred products needs a few thousand."""
 EXPECTED = {
     "model_type": "an object in { }",
     "tuple_type": "a list in [ ]",
@@ -29,11 +29,15 @@ EXPECTED = {
     "float_type": "a number without quotes",
     "literal_error": "train, validation or test",
 }
-"""What the reader tells people for each of pydantic's error types."""
+"""The expected value in messages, for each of pydantic's error types."""
 
 
 def read_sessions(path: Path) -> list[Session]:
-    """Read every session of a file, or raise a DataError that names file, line and remedy."""
+    """Read every session of a file.
+
+    Raises:
+        DataError: a line is invalid; the message names file, line and remedy.
+    """
     sessions = []
     for result in scan(path):
         if isinstance(result, DataError):
@@ -43,7 +47,7 @@ def read_sessions(path: Path) -> list[Session]:
 
 
 def scan(path: Path) -> Iterator[Session | DataError]:
-    """Yield for each line its session, or what is wrong with it; a byte order mark, CRLF and blank lines are fine."""
+    """Yield for each line its session or its fault; a byte order mark, CRLF and blank lines are allowed."""
     lines_by_id: dict[str, int] = {}
     empty = True
     try:
@@ -51,7 +55,7 @@ def scan(path: Path) -> Iterator[Session | DataError]:
             for number, line in enumerate(iter(lambda: stream.readline(LINE_LIMIT + 1), b""), start=1):
                 where = f"{path}, line {number}"
                 if len(line) > LINE_LIMIT:
-                    yield DataError(f"{where}: longer than {LINE_LIMIT:,} bytes; write one session a line")
+                    yield DataError(f"{where}: longer than {LINE_LIMIT:,} bytes; write one session per line")
                     return
                 if line.strip():
                     empty = False
@@ -59,11 +63,11 @@ def scan(path: Path) -> Iterator[Session | DataError]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions") from error
     if empty:
-        yield DataError(f"{path}: holds no sessions; write one JSON object a line")
+        yield DataError(f"{path}: holds no sessions; write one JSON object per line")
 
 
 def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) -> Session | DataError:
-    """Return the session of a line and note its id, or the first thing wrong with it."""
+    """Return the session of a line and record its id, or return the first fault."""
     try:
         text = line.removeprefix(codecs.BOM_UTF8).decode()
         session = Session.model_validate_json(text, strict=True)
@@ -77,23 +81,23 @@ def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) 
     earlier = lines_by_id.setdefault(session.session_id, number)
     if earlier != number:
         shown = _show(session.session_id)
-        return DataError(f"{where}: session_id {shown} stands already in line {earlier}; make it unique")
+        return DataError(f"{where}: session_id {shown} is already in line {earlier}; make it unique")
     problem = next(problems(session), None)
     return DataError(f"{where}: {problem}") if problem else session
 
 
 def explain(error: ValidationError) -> str:
-    """Return pydantic's first complaint on one line: field, value and remedy."""
+    """Return pydantic's first error on one line: field, value and remedy."""
     first = error.errors(include_url=False)[0]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     match first["type"]:
         case "json_invalid":
             reason = str(first["ctx"]["error"]).replace("at line 1 column", "at column")
-            return f"not valid JSON ({reason}); write one JSON object a line"
+            return f"not valid JSON ({reason}); write one JSON object per line"
         case "missing":
             return f"{field} is missing; add it"
         case "extra_forbidden":
-            return f"{field} is no field of a session; remove or rename it"
+            return f"{field} is not a field of a session; remove or rename it"
         case kind if kind in EXPECTED:
             return f"{field or 'a line'} must be {EXPECTED[kind]}, got {_show(first['input'])}"
         case _:
@@ -101,7 +105,7 @@ def explain(error: ValidationError) -> str:
 
 
 def problems(session: Session) -> Iterator[str]:
-    """Yield what is wrong with a session of the right types: the value and the remedy."""
+    """Yield the faults of a session whose types are right, each with value and remedy."""
     if not session.session_id.strip():
         yield "session_id is empty; give every session an id of its own"
     if not session.items:
@@ -110,13 +114,13 @@ def problems(session: Session) -> Iterator[str]:
         yield from _item_problems(item, f"items[{number}]")
     ids = [item.id for item in session.items]
     for item_id in _repeated(ids):
-        yield f"item id {_show(item_id)} occurs {ids.count(item_id)} times; list a product once a session"
+        yield f"item id {_show(item_id)} occurs {ids.count(item_id)} times; list each product once"
     for number, bundle in enumerate(session.bundles):
         yield from _bundle_problems(bundle, f"bundles[{number}]", set(ids))
 
 
 def _item_problems(item: Item, where: str) -> Iterator[str]:
-    """Yield what is wrong with a product."""
+    """Yield the faults of a product."""
     if not item.id.strip():
         yield f"{where}.id is empty; give every product an id"
     if fault := title_fault(item.title):
@@ -126,7 +130,7 @@ def _item_problems(item: Item, where: str) -> Iterator[str]:
 
 
 def _bundle_problems(bundle: Bundle, where: str, known: set[str]) -> Iterator[str]:
-    """Yield what is wrong with an annotated bundle of a session with the known item ids."""
+    """Yield the faults of an annotated bundle of a session with the known item ids."""
     for item_id in bundle.item_ids:
         if item_id not in known:
             yield f"{where} names item {_show(item_id)}, which is not in the session; use ids of its items"
@@ -141,13 +145,13 @@ def _repeated(ids: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    """Return a value as JSON, cut to what fits in a message."""
+    """Return a value as JSON, cut to a length that fits in a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def to_row(session: Session) -> dict[str, Any]:
-    """Return a session as it is written: category and price only where they are known."""
+    """Return a session as a row to write; category and price are included only if they are known."""
     items = [item.model_dump(mode="json", exclude_defaults=True) for item in session.items]
     return session.model_dump(mode="json") | {"items": items}
 
@@ -158,7 +162,7 @@ def write_sessions(path: Path, sessions: list[Session]) -> None:
 
 
 def starter_names() -> list[str]:
-    """Name the domains of the starter dataset."""
+    """Return the names of the starter domains."""
     return list(STARTERS)
 
 
@@ -179,7 +183,11 @@ def _starter_file(name: str, file: str) -> Path:
 
 
 def find_dataset(name_or_path: str) -> Path:
-    """Return the file of a starter domain or of a path, or raise a UsageError with close matches."""
+    """Return the file of a starter domain, or the path itself.
+
+    Raises:
+        UsageError: there is neither; the message names similar files and domains.
+    """
     if name_or_path in STARTERS:
         return starter_path(name_or_path)
     path = Path(name_or_path)
@@ -192,7 +200,12 @@ def find_dataset(name_or_path: str) -> Path:
 
 
 def load(name_or_path: str, split: Split | None = None) -> list[Session]:
-    """Read the sessions of a starter domain or file, all or those of one split."""
+    """Read the sessions of a starter domain or file, all or those of one split.
+
+    Raises:
+        UsageError: there is no such domain or file, or it has no session of the split.
+        DataError: a line is invalid.
+    """
     sessions = read_sessions(find_dataset(name_or_path))
     chosen = [session for session in sessions if split in (None, session.split)]
     if not chosen:
@@ -206,7 +219,7 @@ def load_all(names_or_paths: Sequence[str]) -> list[Session]:
     """Read the sessions of several starter domains or files, one after the other.
 
     Raises:
-        DataError: a session stands in two of them.
+        DataError: a session is in two of them.
     """
     sessions, seen = [], dict[str, str]()
     for name in names_or_paths:

@@ -1,1 +1,1 @@
-"""Metrics, baselines and scores of predictions."""
+"""Metrics, baselines, and scores of predictions."""

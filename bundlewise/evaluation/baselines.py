@@ -1,4 +1,4 @@
-"""Bundles without a language model: the whole session, and clusters of similar titles."""
+"""Make bundles without a language model: the whole session, or clusters of similar titles."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID = tuple(step / 100 for step in range(100))
-"""Thresholds to choose from; at 0 every non-negative similarity makes one bundle of the session."""
+"""The thresholds to choose from; with 0, similarities of at least 0 make the whole session one bundle."""
 ROUNDING = 1e-9
-"""What an average of similarities may lose: one that equals the threshold still merges."""
+"""The tolerance for rounding, so that an average similarity equal to the threshold still merges."""
 
 
 def whole_session(n: int) -> Grouping:
-    """Return all n products as one bundle, or none where there are fewer than two."""
+    """Return all n products as one bundle, or no bundle for fewer than two products."""
     return (tuple(range(n)),) if n > 1 else ()
 
 
 def overlap(titles: Sequence[str]) -> NDArray[Any]:
-    """Return the Jaccard similarity of the words of each two titles: n x n, 0 to 1."""
+    """Return the Jaccard similarity of the words of each pair of titles: n x n, 0 to 1."""
     import numpy as np
 
     bags = [set(words(title)) for title in titles]
@@ -35,7 +35,7 @@ def overlap(titles: Sequence[str]) -> NDArray[Any]:
 
 
 def cosine(vectors: NDArray[Any]) -> NDArray[Any]:
-    """Return the cosine of each two rows: n x d to n x n; a zero vector resembles nothing."""
+    """Return the cosine of each pair of rows: n x d to n x n; the cosine with a zero vector is 0."""
     import numpy as np
 
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -47,15 +47,15 @@ def cosine(vectors: NDArray[Any]) -> NDArray[Any]:
 def clusters(similarity: NDArray[Any], threshold: float, *, never_none: bool = False) -> Grouping:
     """Merge clusters while their average similarity is at least the threshold; keep those of two or more.
 
-    `similarity` is n x n and symmetric; its diagonal is not read. With `never_none` a session in which nothing
-    merges is one bundle: where every session has one, no bundle is surely wrong.
+    `similarity` is n x n and symmetric; its diagonal is not read. With `never_none` a session in which nothing merges
+    becomes one bundle, for data in which every session has a bundle, so that an answer without bundles is wrong.
     """
     found = _cut(_tree(similarity), threshold) if len(similarity) > 1 else ()
     return found or (whole_session(len(similarity)) if never_none else ())
 
 
 def _tree(similarity: NDArray[Any]) -> NDArray[Any]:
-    """Return the merges of average-link clustering, from the nearest, as scipy lays them out."""
+    """Return the merges of average-link clustering in scipy's format, the nearest first."""
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
@@ -71,7 +71,7 @@ def _cut(tree: NDArray[Any], threshold: float) -> Grouping:
 
 
 def labelled(labels: Sequence[int | None]) -> Grouping:
-    """Return the bundles of products that each bear the number of one, or None to stay out; of one product, none."""
+    """Return the bundles from a label per product (None is no bundle); bundles of one product are dropped."""
     members: dict[int, list[int]] = {}
     for place, number in enumerate(labels):
         if number is not None:
@@ -86,10 +86,10 @@ def choose_threshold(
     *,
     never_none: bool = False,
 ) -> float:
-    """Return the threshold with the best mean GJS of its clusters over validation sessions, the smaller of equals.
+    """Return the threshold whose clusters have the best mean GJS over validation sessions; ties go to the smallest.
 
     Raises:
-        UsageError: there are no sessions, or not one similarity matrix for each.
+        UsageError: there are no sessions, or their number is not that of the similarity matrices.
     """
     if not truths or len(similarities) != len(truths):
         counts = f"{len(similarities)} and {len(truths)}"
@@ -103,12 +103,12 @@ def choose_threshold(
 
 
 def lexical_threshold(sessions: Sequence[Session]) -> float:
-    """Return the threshold for word overlap that is best on annotated sessions."""
+    """Return the best threshold for word overlap on annotated sessions."""
     return choose_threshold([overlap(s.titles) for s in sessions], [s.groups for s in sessions])
 
 
 def _scores(similarity: NDArray[Any], truth: Grouping, thresholds: Sequence[float], never_none: bool) -> list[float]:
-    """Return the GJS of the clusters at each threshold; between two merges they are the same."""
+    """Return the GJS of the clusters at each threshold; it is computed once for thresholds with the same clusters."""
     if len(similarity) < 2:
         return [gjs((), truth)] * len(thresholds)
     tree, known = _tree(similarity), dict[int, float]()

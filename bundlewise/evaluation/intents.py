@@ -1,4 +1,4 @@
-"""How near the named intents are to the annotators': cosine of sentence embeddings over matched bundles."""
+"""The similarity of predicted and annotated intents: the cosine of sentence embeddings over matched bundles."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def intent_similarity(predictions: Sequence[Prediction], sessions: Sequence[Session], embedder: "Embedder") -> float:
-    """Return the mean cosine of the intents of matched bundles over all annotated bundles; unmatched ones count 0.
+    """Return the mean cosine of intents over all annotated bundles; an unmatched bundle counts 0.
 
-    Bundles are matched one to one, the highest Jaccard first, as in GJS.
+    Bundles are matched one to one, the highest Jaccard similarity first, as in GJS.
     """
     pairs = [
         (prediction.bundles[ours].intent, session.bundles[theirs].intent)
@@ -27,7 +27,7 @@ def intent_similarity(predictions: Sequence[Prediction], sessions: Sequence[Sess
 
 
 def matched(prediction: Prediction, session: Session) -> list[tuple[int, int]]:
-    """Return pairs (predicted bundle, annotated bundle) of a greedy one-to-one matching by Jaccard."""
+    """Return the pairs (predicted bundle, annotated bundle) of a greedy one-to-one matching by Jaccard similarity."""
     overlaps = [
         (len(set(a) & set(b)) / len(set(a) | set(b)), i, j)
         for i, a in enumerate(prediction.groups)

@@ -1,7 +1,7 @@
 """Metrics of bundle generation over all sessions of a split; an unanswered session counts as zero.
 
-A bundle is a set of products: here an integer with a bit for each position. Single-product bundles
-are dropped everywhere; duplicates are merged for all but v1 and v2, which follow published code.
+A bundle is a set of products, stored as an integer with a bit for each position. Bundles of one product are
+dropped in all metrics. Duplicates are merged, except in v1 and v2, which follow published code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 BLOCK = 4_000_000
-"""Resampled sessions held in memory at a time, 32 MB."""
+"""The number of resampled sessions in memory at a time, 32 MB."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -31,14 +31,15 @@ def bit_sets(grouping: Grouping) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def distinct_sets(grouping: Grouping) -> tuple[int, ...]:
-    """Return the bit sets once each and sorted, so that the order of bundles never moves a score."""
+    """Return the bit sets without duplicates and sorted, so that the order of bundles does not change a score."""
     return tuple(sorted(set(bit_sets(grouping))))
 
 
 def gjs(predicted: Grouping, truth: Grouping) -> float:
-    """Match bundles one to one, most similar first; return matched Jaccard over the larger number of bundles.
+    """Return the GJS: the sum of the Jaccard similarities of matched bundles over the larger number of bundles.
 
-    Two groupings without bundles score 0: an answer without bundles never earns anything.
+    Bundles are matched one to one, the most similar first. An answer without bundles always scores 0, even if the
+    truth has none.
     """
     left, right = distinct_sets(predicted), distinct_sets(truth)
     if not left or not right:
@@ -59,7 +60,7 @@ def gjs(predicted: Grouping, truth: Grouping) -> float:
 
 @dataclass(frozen=True)
 class SessionScore:
-    """The counts of one session from which every metric follows."""
+    """The counts of one session, from which all metrics are computed."""
 
     predicted: int
     """Predicted bundles, duplicates counted."""
@@ -68,13 +69,13 @@ class SessionScore:
     v1_hits: int
     """Predictions inside an annotated bundle."""
     v1_covered: float
-    """Sum of |prediction| / |first annotated bundle that holds it|."""
+    """Sum of |prediction| / |first annotated bundle that contains it|."""
     v2_hits: int
-    """Pairs of a prediction and an annotated bundle that holds it."""
+    """Pairs of a prediction and an annotated bundle that contains it."""
     v2_covered: float
-    """Sum of |prediction| / |annotated bundle| over those pairs."""
+    """Sum of |prediction| / |annotated bundle| over these pairs."""
     v2_found: int
-    """Annotated bundles that hold a prediction."""
+    """Annotated bundles that contain a prediction."""
     exact_hits: int
     """Distinct predictions equal to an annotated bundle."""
     exact_predicted: int
@@ -149,7 +150,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _terms(score: SessionScore) -> dict[str, tuple[float, float]]:
-    """Return a numerator and denominator for each metric, which is the ratio of their sums over sessions."""
+    """Return a numerator and a denominator for each metric; the metric is the ratio of their sums over sessions."""
     return {
         "v1_precision": (_share(score.v1_hits, score.predicted), 1),
         "v1_recall": (_share(score.v1_hits, score.annotated), 1),
@@ -168,7 +169,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def summarise(scores: Sequence[SessionScore]) -> Summary:
-    """Summarise the scores of all sessions, the unanswered included.
+    """Summarise the scores of all sessions, including unanswered ones.
 
     Raises:
         DataError: there are no sessions.
@@ -190,8 +191,8 @@ def pooled(
 ) -> dict[str, tuple[float, Interval]]:
     """Return each metric over repeats (seeds) of the same sessions, with its 95 % interval.
 
-    Numerators and denominators are summed over repeats, and sessions are resampled whole: repeats say how
-    much a seed moves, they are no further sessions.
+    Numerators and denominators are summed over repeats, and a session is resampled with all its repeats, because
+    repeats are not additional sessions.
     """
     by_session = [[_terms(score) for score in scores] for scores in zip(*repeats, strict=True)]
     names = list(by_session[0][0])
@@ -205,15 +206,16 @@ def pooled(
 
 
 def ratio(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> tuple[float, Interval]:
-    """Return sum(a) / sum(b) over the same sessions with its 95 % interval; 0 where b is 0 throughout."""
+    """Return sum(a) / sum(b) over the same sessions with its 95 % interval; 0 if sum(b) is 0."""
     low, high = _resampled([[value] for value in a], [[value] for value in b], seed, samples)[:, 0].tolist()
     return _share(sum(a), sum(b)), (low, high)
 
 
 def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> float:
-    """Return the two-sided p-value of mean(a) = mean(b): how often a bootstrap of centred differences goes as far.
+    """Return the two-sided p-value of mean(a) = mean(b), by a bootstrap of the centred differences.
 
-    One is added to both counts, so that no p-value is 0.
+    It is the share of resamples whose mean is as far from 0 as the observed one; 1 is added to both counts, so
+    that no p-value is 0.
     """
     import numpy as np
 
@@ -221,7 +223,7 @@ def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: 
         raise UsageError(f"a paired test needs the same sessions, got {len(a)} and {len(b)}")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     centred, observed = differences - differences.mean(), abs(differences.mean())
-    # Differences that are all equal leave nothing to resample, and rounding must not decide.
+    # If all differences are equal, the resamples are constant, and without the tolerance rounding would decide.
     far = sum(
         int((np.abs(draws @ centred) >= (observed - 1e-12) * len(centred)).sum())
         for draws in _draws(len(centred), seed, samples)
@@ -230,9 +232,9 @@ def paired_p(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: 
 
 
 def holm(p_values: Sequence[float], size: int = 0) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method, in the order given.
+    """Return p-values corrected by Holm's step-down method for multiple tests, in the given order.
 
-    `size` is the number of comparisons planned, where some were not made: these count as the largest p-values.
+    `size` is the number of planned comparisons; those that were not made count as the largest p-values.
     Source: S. Holm, A simple sequentially rejective multiple test procedure (1979).
     """
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
@@ -244,20 +246,20 @@ def holm(p_values: Sequence[float], size: int = 0) -> list[float]:
 
 
 def bootstrap(values: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> Interval:
-    """Return the 95 % percentile interval of the mean of one value a session."""
+    """Return the 95 % percentile interval of the mean of values, one per session."""
     low, high = _resampled([[value] for value in values], [[1.0]] * len(values), seed, samples)[:, 0].tolist()
     return low, high
 
 
 def paired_bootstrap(a: Sequence[float], b: Sequence[float], *, seed: int = 0, samples: int = 10_000) -> Interval:
-    """Return the 95 % interval of mean(a) - mean(b); both hold the same sessions in the same order."""
+    """Return the 95 % interval of mean(a) - mean(b); both have the same sessions in the same order."""
     if len(a) != len(b):
         raise UsageError(f"a paired difference needs the same sessions, got {len(a)} and {len(b)}")
     return bootstrap([x - y for x, y in zip(a, b, strict=True)], seed=seed, samples=samples)
 
 
 def _resampled(parts: ArrayLike, wholes: ArrayLike, seed: int, samples: int) -> NDArray[Any]:
-    """Return both ends of the interval of sum(parts) / sum(wholes): sessions x metrics to 2 x metrics."""
+    """Return both ends of the 95 % interval of sum(parts) / sum(wholes): sessions x metrics to 2 x metrics."""
     import numpy as np
 
     parts, wholes = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
@@ -270,7 +272,7 @@ def _resampled(parts: ArrayLike, wholes: ArrayLike, seed: int, samples: int) -> 
 
 
 def _draws(n: int, seed: int, samples: int) -> Iterator[NDArray[Any]]:
-    """Yield how often each of n sessions is drawn, samples x n in blocks: the same as drawing n with replacement."""
+    """Yield how often each of n sessions is drawn with replacement, samples x n in blocks."""
     import numpy as np
 
     if n == 0 or samples < 1:

@@ -1,4 +1,4 @@
-"""Score files of predictions, and lay scores out as a table."""
+"""Score files of predictions, and format scores as a table."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from bundlewise.strictly import refuse_repeated_keys
 from bundlewise.terminal import one_line
 
 NAME_WIDTH = 8
-"""Columns that a table leaves at least for names, which fold."""
+"""The least width of the column of names in a table; longer names wrap."""
 
 
 class _Foreign(BaseModel):
-    """Anyone's predictions, our own included: fields beyond these are ignored."""
+    """A prediction of any program, including ours; unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -53,7 +53,7 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
 
     Raises:
         UsageError: the file cannot be read.
-        DataError: no line, bad JSON, an unknown session or product, or a session twice; names the line.
+        DataError: no line, invalid JSON, an unknown session or product, or a session twice; the message names the line.
     """
     known = {session.session_id: session for session in sessions}
     found: dict[str, Grouping] = {}
@@ -70,15 +70,15 @@ def read_predictions(path: Path, sessions: Sequence[Session]) -> dict[str, Group
                 "check --data and --split"
             )
         if session.session_id in found:
-            raise DataError(f"{where}: session {answer.session_id!r} stands twice; keep one line a session")
+            raise DataError(f"{where}: session {answer.session_id!r} occurs twice; keep one line per session")
         found[session.session_id] = tuple(_positions(bundle, session, where) for bundle in answer.bundles)
     if not found:
-        raise DataError(f"{path}: holds no predictions; write one JSON object a line")
+        raise DataError(f"{path}: holds no predictions; write one JSON object per line")
     return found
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield where each line stands, and the line; a byte order mark and blank lines are fine."""
+    """Yield the place and the text of each line; a byte order mark and blank lines are allowed."""
     if not is_input(path):
         raise UsageError(f"cannot read {path}: no file or pipe of this name; give a file of predictions")
     for number, line in enumerate(text_of(path).split("\n"), 1):
@@ -87,7 +87,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _positions(bundle: _Bundle, session: Session, where: str) -> tuple[int, ...]:
-    """Return the products of a bundle as positions from 0, each once."""
+    """Return the products of a bundle as sorted positions from 0, without duplicates."""
     given = [keys for keys in (bundle.items, bundle.item_ids) if keys is not None]
     named = [sorted({_position(key, session, where) for key in keys}) for keys in given]
     if not named:
@@ -110,7 +110,7 @@ def _position(key: Any, session: Session, where: str) -> int:
 
 
 def score(predictions: Mapping[str, Grouping], sessions: Sequence[Session]) -> list[SessionScore]:
-    """Score every session in order; one without a prediction counts as zero."""
+    """Score every session in order; a session without a prediction counts as zero."""
     return [score_session(predictions.get(session.session_id, ()), session.groups) for session in sessions]
 
 
@@ -188,7 +188,7 @@ class Scores:
 
     @cached_property
     def ci(self) -> dict[str, Interval]:
-        """The 95 % interval of each metric, by its name in `summary`."""
+        """The 95 % interval of each metric, by the metric's name in `summary`."""
         return intervals(self.scores)
 
     def difference(self, reference: "Scores") -> tuple[float, Interval]:
@@ -220,7 +220,7 @@ def table(rows: Sequence[Scores], *, reference: Scores | None = None, width: int
         grid.add_row(f"{one_line(row.name)}\n{row.note}".rstrip(), *cells)
     # Without colours the text is the same in a terminal, a pipe and a report.
     console = Console(width=width, color_system=None, markup=False, emoji=False)
-    # In a narrow terminal lines wrap; rich would cut numbers short.
+    # In a narrow terminal lines may wrap; otherwise rich would cut numbers.
     widths = [_longest_line(column) for column in zip(columns, *texts, strict=True)]
     console.width = max(console.width, NAME_WIDTH + sum(width + 1 for width in widths))
     with console.capture() as capture:
@@ -279,13 +279,13 @@ def _cost(row: Scores) -> str:
 
 
 def thousands(count: int) -> str:
-    """Write a count in at most four places, `950`, `12k` or `3.4M`."""
+    """Return a count in at most four characters: `950`, `12k` or `3.4M`."""
     if count < 1_000:
         return str(count)
     return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
 
 
 def decimal(value: float, sign: str = "") -> str:
-    """Write a number as papers do, `.658` or with the sign `+.023`."""
+    """Return a number in the style of papers: `.658`, or with a sign `+.023`."""
     text = f"{value:{sign}.3f}"
     return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text

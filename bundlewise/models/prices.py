@@ -1,4 +1,4 @@
-"""What a model's tokens cost, from an editable table; what is not in it is unknown, never free."""
+"""The prices of models' tokens, from an editable table; a model that is not in it has an unknown price."""
 
 import os
 import tomllib
@@ -15,13 +15,13 @@ MILLION = 1e6
 
 
 class Price(Record):
-    """US dollars for a million tokens read and written."""
+    """US dollars for a million input tokens and a million output tokens."""
 
     input: float = Field(ge=0, allow_inf_nan=False)
     output: float = Field(ge=0, allow_inf_nan=False)
 
     def cost(self, tokens_in: float, tokens_out: float) -> float:
-        """Return what so many tokens cost, in US dollars."""
+        """Return the cost of tokens in US dollars."""
         return (tokens_in * self.input + tokens_out * self.output) / MILLION
 
 
@@ -32,11 +32,11 @@ class _Table(Record):
 
 
 def price_of(model: str, table: Path | None = None) -> Price | None:
-    """Return the price of a model from a file, the one in BUNDLEWISE_PRICES, or the table that ships; None: unknown.
+    """Return the price of a model from a file, the file in BUNDLEWISE_PRICES, or our table; None if it is unknown.
 
     Raises:
         UsageError: there is no such file.
-        DataError: it is no table of prices.
+        DataError: the file is not a table of prices.
     """
     given = table or (Path(name) if (name := os.environ.get("BUNDLEWISE_PRICES")) else None)
     source = given or Path(str(files("bundlewise.models").joinpath("prices.toml")))
@@ -48,9 +48,9 @@ def price_of(model: str, table: Path | None = None) -> Price | None:
         fault = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}" if fault else str(error)
         remedy = 'write lines like "name" = { input = 2.0, output = 8.0 } under [models]'
-        raise DataError(f"{source} is no table of prices ({reason}); {remedy}") from error
+        raise DataError(f"{source} is not a table of prices ({reason}); {remedy}") from error
 
 
 def in_dollars(cost: float | None) -> str:
-    """Return money for people; an unknown price stays unknown."""
+    """Return a cost as text; None is `unknown`."""
     return "unknown" if cost is None else f"${cost:.4f}" if cost < 1 else f"${cost:,.2f}"
