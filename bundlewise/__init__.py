@@ -80,13 +80,25 @@ class _Function(ModuleType):
     """The package `bundlewise.finetune`, which can also be called as the function `finetune`."""
 
     def __call__(self, *given: Any, **settings: Any) -> Any:
-        return import_module("bundlewise.pipeline.tune").finetune(*given, **settings)
+        return _function()(*given, **settings)
 
     @property
     def __signature__(self) -> Any:
         from inspect import signature
 
-        return signature(import_module("bundlewise.pipeline.tune").finetune)
+        return signature(_function())
+
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
+        return _function().__doc__
+
+    def __reduce__(self) -> Any:
+        return import_module, (self.__name__,)
+
+
+def _function() -> Any:
+    """Return the function `finetune`."""
+    return import_module("bundlewise.pipeline.tune").finetune
 
 
 class _Face(ModuleType):

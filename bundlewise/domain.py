@@ -9,6 +9,7 @@ from unicodedata import normalize
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bundlewise import notebook
+from bundlewise.errors import UsageError
 from bundlewise.titles import clean
 
 Split = Literal["train", "validation", "test"]
@@ -67,9 +68,19 @@ class Session(Record):
     bundles: tuple[Bundle, ...] = ()
 
     @classmethod
-    def of(cls, products: "Iterable[str | Item]", session_id: str = "given") -> "Session":
-        """Return a session of products, or of titles; titles are numbered from 1."""
-        rows = enumerate(products, 1)
+    def of(cls, products: "Session | Iterable[str | Item]", session_id: str = "given") -> "Session":
+        """Return a session of products, or of titles; titles are numbered from 1. A session stays as it is.
+
+        Raises:
+            UsageError: the products are none of these.
+        """
+        if isinstance(products, Session):
+            return products
+        is_list = isinstance(products, Iterable) and not isinstance(products, str)
+        given = list(products) if is_list else [products]
+        if wrong := [each for each in given if not (is_list and isinstance(each, str | Item))]:
+            raise UsageError(f"products are a list of titles or of items, got {str(wrong[0])[:40]!r}")
+        rows = enumerate(given, 1)
         items = tuple(Item(id=str(number), title=each) if isinstance(each, str) else each for number, each in rows)
         return cls(session_id=session_id, items=items)
 

@@ -8,22 +8,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bundlewise.files import fingerprint
+from bundlewise.files import fingerprint, sha256_file
 
 ROOT = Path(__file__).parent
 ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
-    *("data/sessions.py", "experiment/references.py", "pipeline/distil.py"),
-    *(f"pipeline/{name}.py" for name in ("calibration", "knowledge", "predictions", "student")),
+    *("data/sessions.py", "models/folders.py"),
+    *(f"experiment/{name}.py" for name in ("inputs", "knowledge", "maker", "references")),
+    *(f"pipeline/{name}.py" for name in ("calibration", "distil", "kind_readers")),
+    *(f"pipeline/{name}.py" for name in ("knowledge", "predictions", "student")),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
-ASSISTANT = (
-    "agents/assistant/",
+SILENT = (
+    *("agents/assistant/", "agents/ledger/", "finetune/publish.py", "prompts/overview.py"),
     *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
+    *(f"knowledge_base/{name}.py" for name in ("mirror", "reindex", "upkeep")),
 )
-"""Code within these folders that does not influence predictions."""
-SILENT = {"ctx", "type_comment", "kind"}
+"""Code within these folders that does not influence predictions: it assists, stores or describes."""
+READ = {".py", ".txt"}
+"""Suffixes of the files that count: code and word lists. Templates have fingerprints of their own."""
+UNTOLD = {"ctx", "type_comment", "kind"}
 """Fields of syntax trees that do not influence what the code does."""
 
 
@@ -31,24 +36,28 @@ SILENT = {"ctx", "type_comment", "kind"}
 def code_fingerprint() -> str:
     """Return 12 hex digits over the code that decides answers, without docstrings and comments.
 
-    The code of the assistant is left out, because predictions do not depend on it.
+    The code of the assistant and of the ledger is left out, because predictions do not depend on it.
     """
     return fingerprint(fingerprints_below(ROOT))
 
 
 def fingerprints_below(root: Path) -> dict[str, str]:
     """Return the fingerprint of each file that decides answers, by its path below the package's folder."""
-    found = sorted(path for place in ANSWERING for path in _python_files(root / place))
+    found = sorted(path for place in ANSWERING for path in _files(root / place))
     named = {path.relative_to(root).as_posix(): path for path in found}
-    return {name: syntax_fingerprint(path) for name, path in named.items() if not name.startswith(ASSISTANT)}
+    return {name: _fingerprint_of(path) for name, path in named.items() if not name.startswith(SILENT)}
 
 
-def _python_files(place: Path) -> Iterator[Path]:
+def _files(place: Path) -> Iterator[Path]:
     if place.is_dir():
         for child in sorted(place.iterdir()):
-            yield from _python_files(child)
-    elif place.suffix == ".py":
+            yield from _files(child)
+    elif place.suffix in READ:
         yield place
+
+
+def _fingerprint_of(path: Path) -> str:
+    return syntax_fingerprint(path) if path.suffix == ".py" else sha256_file(path)[:12]
 
 
 def syntax_fingerprint(*paths: Path) -> str:
@@ -66,7 +75,7 @@ def _plain(node: Any) -> Any:
         fields: Mapping[str, Any] = dict(ast.iter_fields(node))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             fields = {**fields, "body": [part for part in node.body if not _is_text(part)]}
-        kept = [[name, _plain(value)] for name, value in sorted(fields.items()) if name not in SILENT]
+        kept = [[name, _plain(value)] for name, value in sorted(fields.items()) if name not in UNTOLD]
         return [type(node).__name__, *(pair for pair in kept if pair[1] not in (None, []))]
     if isinstance(node, list):
         return [_plain(each) for each in node]

@@ -32,6 +32,13 @@ def printable(text: str) -> str:
     return "".join(c if c in KEPT or unicodedata.category(c) not in HIDDEN else _escaped(c) for c in text)
 
 
+def note(said: str) -> None:
+    """Say on stderr what is worth saying: stdout is for data."""
+    import click
+
+    click.echo(said, err=True)
+
+
 def one_line(text: str) -> str:
     """Return printable text on one line, so that a line feed in a title cannot fake a line of the output."""
     return printable(text).replace("\n", "\\n").replace("\t", " ")

@@ -41,6 +41,8 @@ class Policy(Record):
         except ValidationError as error:
             fault = error.errors()[0]
             name = str(fault["loc"][0])
+            if name not in cls.model_fields:
+                raise UsageError(f"no dial named {name!r}; choose {', '.join(cls.model_fields)}") from error
             raise UsageError(f"{name} must be {_allowed(name)}, got {fault['input']}") from error
 
     @classmethod

@@ -29,8 +29,9 @@ def find(
     """Return the active records that fit a text best, all kinds in one order; only the first words of a text are used.
 
     Raises:
-        UsageError: the text is too long.
+        UsageError: the text is too long, or there is no such kind.
     """
+    require_kind(kind)
     if len(text) > LONGEST:
         raise UsageError(f"the search has {len(text):,} characters; shorten it to {LONGEST:,}")
     terms = _terms(text)
@@ -49,6 +50,12 @@ def find(
     candidates = [Candidate(record, cosines[key], lexical.get(key)) for key, record in records.items()]
     ranked = rank(candidates, {}, Policy(search=search, min_score=-1), count)
     return [verdict for verdict in ranked if verdict.kept]
+
+
+def require_kind(kind: str | None) -> None:
+    """Raise a UsageError where a kind of knowledge is named that there is not."""
+    if kind is not None and kind not in KNOWLEDGE_KINDS:
+        raise UsageError(f"no kind of knowledge named {kind!r}; choose {', '.join(KNOWLEDGE_KINDS)}")
 
 
 def _terms(text: str) -> list[str]:

@@ -17,6 +17,8 @@ from bundlewise.strictly import read_yaml
 
 SUFFIX = ".jinja"
 MOST_BYTES = 100_000
+MOST_FRONT = 20_000
+"""Characters of front matter: reading YAML takes a server's time."""
 FENCE = "---"
 NEEDED = {"name", "version"}
 """Fields that identify lines as front matter."""
@@ -134,6 +136,9 @@ def parse_template(name: str, path: str, content: bytes) -> Template:
         raise DataError(f"{path}, line {line}: not UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
     text = text.lstrip(BOM).replace("\r\n", "\n").replace("\r", "\n")
     head = _head(path, text)
+    if len(head) > MOST_FRONT:
+        what = f"{len(head):,} characters of front matter, a template has at most {MOST_FRONT:,}"
+        raise DataError(f"{path}, line 1: {what}; shorten its examples")
     return Template(name, path, head, text[len(head) :])
 
 

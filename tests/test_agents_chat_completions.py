@@ -129,6 +129,8 @@ BROKEN = {
     "cut in the usage": WHOLE[:-10],
     "a stream": b'data: {"id": "x", "choices": [{"delta": {"content": "Hello"}}]}\n\ndata: [DONE]\n',
     "in a list": b"[" + WHOLE + b"]",
+    "in a text": json.dumps(WHOLE.decode()).encode(),
+    "in a text of a gateway": json.dumps({"statusCode": 200, "body": WHOLE.decode()}).encode(),
     "no choices": b'{"choices": null, "usage": {"input_tokens": 100, "output_tokens": 2000}}',
     "of another make": b'{"content": [{"text": "hello"}], "usage": {"input_tokens": 100, "output_tokens": 2000}}',
 }
@@ -150,7 +152,8 @@ def test_a_whole_answer_with_padding_beyond_measure_is_an_answer(server: Teacher
     assert (reply.text, reply.verdict, reply.tokens_out, server.asked["k"]) == ("Hello", "good", 20, 1)
 
 
-def test_counts_in_a_body_that_cannot_be_read_are_believed() -> None:
-    reply = read_completion(b"data: " + WHOLE, 1.0, QuestionSize(7, 2000))
+@pytest.mark.parametrize("content", [b"data: " + WHOLE, BROKEN["in a text"], BROKEN["in a text of a gateway"]])
+def test_counts_in_a_body_that_cannot_be_read_are_believed(content: bytes) -> None:
+    reply = read_completion(content, 1.0, QuestionSize(7, 2000))
     assert isinstance(reply, Reply)
     assert (reply.verdict, reply.tokens_in, reply.tokens_out, reply.estimated) == ("unreadable", 100, 20, False)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from samples import BagOfWords, session
 
 from bundlewise.agents.teacher import samplers
-from bundlewise.agents.teacher.samplers import SAMPLERS, Sampler, sample
+from bundlewise.agents.teacher.samplers import SAMPLERS, Sampler, by_difficulty, sample
 from bundlewise.domain import Session
 from bundlewise.errors import UsageError
 from bundlewise.evaluation import baselines
@@ -37,8 +37,7 @@ def no_embedder(titles: Sequence[str]) -> Vectors:
 
 
 def chosen(sampler: Sampler, ratio: float = 0.5, seed: int = 0, sessions: Sequence[Session] = SESSIONS) -> list[str]:
-    # Scores as choosing a threshold takes long; all equal, so that difficulty leaves everything to chance.
-    found = sample(sessions, sampler, ratio, seed, embed=BagOfWords().embed, scores=[0.5] * len(sessions))
+    found = sample(sessions, sampler, ratio, seed, embed=BagOfWords().embed)
     return [s.session_id for s in found]
 
 
@@ -188,18 +187,17 @@ def test_diversity_never_holds_the_cosines_of_all_pairs() -> None:
 
 def test_difficulty_chooses_the_lowest_scores() -> None:
     scores = Random(0).sample([n / 40 for n in range(40)], 40)
-    found = sample(SESSIONS, "difficulty", 0.25, 0, scores=scores)
-    assert found == [s for s, score in zip(SESSIONS, scores, strict=True) if score < 10 / 40]
+    assert sorted(by_difficulty(scores, 10, 0)) == [place for place, score in enumerate(scores) if score < 10 / 40]
 
 
 def test_difficulty_leaves_ties_alone_to_chance() -> None:
     scores = [0.0] * 5 + [0.5] * 30 + [1.0] * 5
-    drawn = [sample(SESSIONS, "difficulty", 0.5, seed, scores=scores) for seed in range(30)]
-    assert all(found[:5] == SESSIONS[:5] for found in drawn)
-    assert {s.session_id for found in drawn for s in found} == {s.session_id for s in SESSIONS[:35]}
+    drawn = [by_difficulty(scores, 20, seed) for seed in range(30)]
+    assert all(set(found) > set(range(5)) for found in drawn)
+    assert {place for found in drawn for place in found} == set(range(35))
 
 
-def test_difficulty_without_scores_is_the_gjs_of_word_overlap_clusters() -> None:
+def test_difficulty_is_by_the_gjs_of_word_overlap_clusters() -> None:
     titles = ["red mouse", "red mouse pad", "oat tea"]
     easy = [session(f"e{n}", titles, ((0, 1),)) for n in range(12)]
     torn = [session(f"t{n}", titles, ((1, 2),)) for n in range(3)]
@@ -208,7 +206,7 @@ def test_difficulty_without_scores_is_the_gjs_of_word_overlap_clusters() -> None
     matrices = [baselines.overlap(s.titles) for s in sessions]
     threshold = baselines.choose_threshold(matrices, [s.groups for s in sessions])
     scores = [gjs(baselines.clusters(m, threshold), s.groups) for m, s in zip(matrices, sessions, strict=True)]
-    assert sample(sessions, "difficulty", 0.5, 1) == sample(sessions, "difficulty", 0.5, 1, scores=scores)
+    assert sample(sessions, "difficulty", 0.5, 1) == [sessions[n] for n in sorted(by_difficulty(scores, 9, 1))]
     # The easy ones are answered right, the torn ones by a third, those without a shared word not at all.
     assert sample(sessions, "difficulty", 3 / 18, 1) == apart
     assert sample(sessions, "difficulty", 6 / 18, 1) == [*torn, *apart]
@@ -224,8 +222,6 @@ def test_difficulty_without_scores_is_the_gjs_of_word_overlap_clusters() -> None
         ({"sampler": "best"}, "no sampler 'best'; choose from random, length, diversity, difficulty"),
         ({"sampler": "best", "ratio": 1.0}, "no sampler 'best'"),
         ({"sampler": "diversity"}, "'diversity' has no embedder; give one, or choose another sampler"),
-        ({"sampler": "difficulty", "scores": [0.1]}, "got 1 for 40; score these sessions"),
-        ({"sampler": "difficulty", "scores": []}, "got 0 for 40"),
     ],
     ids=str,
 )

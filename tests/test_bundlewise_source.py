@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlewise.source import ROOT, code_fingerprint, fingerprints_below, syntax_fingerprint
+from bundlewise.source import ANSWERING, ROOT, SILENT, code_fingerprint, fingerprints_below, syntax_fingerprint
 
 PROGRAM = '''"""Say hello."""
 
@@ -55,6 +55,10 @@ def test_a_constant_of_the_decoder_counts(changed: Callable[[str, str, str], set
     assert changed(name, constant, f"{constant.partition(' = ')[0]} = 7919") == {name}
 
 
+def test_a_word_for_a_thing_counts(changed: Callable[[str, str, str], set[str]]) -> None:
+    assert changed("agents/teacher/things.txt", "\nabacus\n", "\n") == {"agents/teacher/things.txt"}
+
+
 def test_a_reworded_docstring_or_comment_does_not_count(changed: Callable[[str, str, str], set[str]]) -> None:
     name = "agents/student/decoder.py"
     assert changed(name, '"""', '"""Put in other words: ') == set()
@@ -84,8 +88,16 @@ def test_what_decides_on_answers_is_there_and_the_rest_is_not() -> None:
         "graphs/student.py",
         "prompts/render.py",
         "text.py",
+        "agents/chat/completions.py",
+        "experiment/knowledge.py",
+        "pipeline/kind_readers.py",
     } <= found
-    assert not found & {"agents/assistant/router.py", "graphs/assistant.py", "pipeline/product_search.py", "cli.py"}
+    assistant = {"agents/assistant/router.py", "graphs/assistant.py", "pipeline/product_search.py"}
+    assert not found & assistant | found & {"agents/ledger/calls.py", "finetune/publish.py", "cli.py"}
+
+
+def test_no_name_of_a_file_that_counts_or_does_not_is_out_of_date() -> None:
+    assert not [place for place in (*ANSWERING, *SILENT) if not (ROOT / place).exists()]
 
 
 def test_the_fingerprint_of_the_code_is_the_same_in_every_process() -> None:

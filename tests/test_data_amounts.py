@@ -105,8 +105,24 @@ PRICES = {
     "5E-01": 0.5,
 }
 NO_PRICES = [
+    *("$5 EUR", "USD 5 CAD", "kr 5 CAD", "$5 £", "$ €5"),
     *("", "cheap", "1.2.3", "1,299,00", "1e5", "-3", "\u22123", "$-3", "-$3", "3.00-", "(12.99)", "+12", "20%", "€"),
-    *("2 for 5.00", "12 kg", "€ 12,99 CHF", "12.99 12.99", "10/20", "n/a", "-", "1_000", "9" * 400),
+    *(
+        "2 for 5.00",
+        "12 kg",
+        "€ 12,99 CHF",
+        "$5 EUR",
+        "USD 5 CAD",
+        "kr 5 CAD",
+        "$5 £",
+        "$ €5",
+        "12.99 12.99",
+        "10/20",
+        "n/a",
+        "-",
+        "1_000",
+        "9" * 400,
+    ),
     *("was 12.99 €", "was 15.99 €, statt 17 €", "was $15 now 12 €", "9.9p", "1080p x", "sold out", "12 kg/piece"),
     *("12.99 plus 4", "<b>12</b>", "12.99 or best offer", "x" * 100_000),
 ]
@@ -167,7 +183,11 @@ def test_a_currency_has_one_name(name: str, currency: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("text", "currency"),
-    [("CA$12.99", "CAD"), ("CA $12.99", "CAD"), ("ca. $12.99", "USD"), ("ca 12.99 €", "EUR"), ("A$12", "AUD")],
+    [
+        *(("CA$12.99", "CAD"), ("CA $12.99", "CAD"), ("ca. $12.99", "USD"), ("ca 12.99 €", "EUR"), ("A$12", "AUD")),
+        *(("$12.99 CAD", "CAD"), ("NZD $5", "NZD"), ("MXN$ 5", "MXN"), ("¥12 CNY", "CNY"), ("129 kr SEK", "SEK")),
+        *(("Rs. 5 PKR", "PKR"), ("$5.990 CLP", "CLP"), ("5 Fr. CHF", "CHF"), ("$5 USD", "USD"), ("kr. 5 NOK", "NOK")),
+    ],
 )
 def test_the_dollars_of_a_country_are_its_own(text: str, currency: str) -> None:
     found = written(text)

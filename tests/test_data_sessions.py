@@ -153,11 +153,12 @@ def test_a_missing_file_is_refused_with_its_path(file: Path) -> None:
     "content",
     [
         codecs.BOM_UTF8 + lines(GOOD),
+        codecs.BOM_UTF8 + b"\r\n\n" + lines(GOOD),
         lines(GOOD).replace(b"\n", b"\r\n"),
         b"\n\n" + lines(GOOD) + b"\n",
         lines(GOOD).rstrip(),
     ],
-    ids=["byte order mark", "CRLF", "blank lines", "no newline at the end"],
+    ids=["byte order mark", "byte order mark on a line of its own", "CRLF", "blank lines", "no newline at the end"],
 )
 def test_what_editors_do_to_files_is_accepted(file: Path, content: bytes) -> None:
     file.write_bytes(content)

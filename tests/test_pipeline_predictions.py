@@ -93,6 +93,15 @@ def test_a_partial_file_of_another_key_is_dropped(stopped: Path, engine: Student
     assert again.judged == len(SESSIONS)
 
 
+def test_a_partial_file_of_other_code_is_dropped(
+    stopped: Path, engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundlewise.pipeline.student.code_fingerprint", lambda: "other code")
+    again = Counting(engine)
+    of(again).answer_to_file(SESSIONS, stopped)
+    assert again.judged == len(SESSIONS)
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"session_id": "el', b'{"session_id": "\xc3'])
 def test_a_batch_torn_by_a_kill_is_answered_again_whole(
     stopped: Path, engine: StudentEngine, whole: bytes, torn: bytes
@@ -152,7 +161,7 @@ def test_a_prompt_longer_than_the_context_is_cut_in_a_calibration_as_in_serving(
     engine: StudentEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.model.config, "max_position_embeddings", 100)
-    wordy = held("wordy", ["x" * 1500, "y" * 1500])
+    wordy = held("wordy", ["x" * 900, "y" * 900])
     assert not engine.fits(judge_prompt(wordy, Retrieved()))
     counting = Counting(engine)
     student = of(counting)

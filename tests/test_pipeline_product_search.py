@@ -194,6 +194,7 @@ def test_plurals_are_one_word(word: str, one: str) -> None:
 
 
 SHOPS = {
+    "English": ["O\u2019Neill\u2019s beach towel", "Men's socks", "Garden hose", "Desk lamp"],
     "German": ["Jäger Müsli, 750 g", "Große Kaffeetasse, weiß", "Hülle für Tablet 11", "Tablet 11 mit Stift"],
     "Russian": ["Настольная лампа светодиодная", "Корм для собак, 3 кг", "Чехол для планшета", "Планшет, чёрный"],
     "Hebrew": ["אוזניות אלחוטיות", "מנורת שולחן", "כיסוי לטלפון", "טלפון נייד"],
@@ -206,6 +207,9 @@ SHOPS = {
 @pytest.mark.parametrize(
     ("shop", "text", "place"),
     [
+        ("English", "o'neill's", 0),
+        ("English", "men\u2019s", 1),
+        ("English", "mens socks", 1),
         ("German", "müsli", 0),
         ("German", "musli", 0),
         ("German", "muesli", 0),

@@ -54,10 +54,12 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held, many])
     told: list[str] = []
     found = Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"), note=told.append)
-    fresh = Student.open(student=str(tiny_student))
+    fresh, silent = Student.open(student=str(tiny_student)), Student.open(student=str(tiny_student))
     score = fresh.fit([*KNOWN, *held])
     assert found.reading == fresh.reading != Student.open(student=str(tiny_student)).reading
     assert told == [f"calibrated on 2 validation sessions, GJS there {score:.3f}"]
+    silent.calibrate([*KNOWN, *held, many])
+    assert silent.reading == found.reading
     asked: list[object] = []
     calibration = CalibratedReading(reading=fresh.reading, score=score)
     monkeypatch.setattr(Student, "_fitted", lambda *given: asked.append(given) or calibration)
@@ -69,6 +71,9 @@ def test_a_calibrated_student_is_read_as_validation_says_and_the_next_start_reme
     write_sessions(tmp_path / "d.jsonl", [*KNOWN, *held[:1]])
     Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
     assert len(asked) == 2
+    monkeypatch.setattr("bundlewise.pipeline.calibration.code_fingerprint", lambda: "other code")
+    Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))
+    assert len(asked) == 3
     write_sessions(tmp_path / "d.jsonl", KNOWN)
     with pytest.raises(UsageError, match=r"no validation session of .*d\.jsonl is annotated; leave out --calibrate"):
         Student.open(student=str(tiny_student), calibrate=str(tmp_path / "d.jsonl"))

@@ -161,6 +161,7 @@ def test_an_error_in_a_part_is_placed_there(tmp_path: Path) -> None:
         (b"ok\n\xff\xfe", r"line 2: not UTF-8 at byte 4; save the file as UTF-8"),
         (b"x" * 1_000_000, r"1,000,000 bytes, a template has at most 100,000"),
         (b"---\nname: name\n", r"line 1: the front matter does not end"),
+        (b"---\nname: [" + b"x," * 20_000 + b"]\n---\nx", r"line 1: 40,017 characters of front matter, a template has"),
         (b"---\nname: [\n---\nx", r"line \d: front matter: "),
         (b"---\nname: a: b\n---\nx", r"line 2: front matter: mapping values are not allowed here"),
         (b"---\nname: name\nversion: 0\n---\nx", r"line 3: front matter: version: input should be greater"),

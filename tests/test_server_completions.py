@@ -86,6 +86,9 @@ INTEGERS_AND_NULLS = [
     {"metadata": {"a": None}},
     {"metadata": {"a": None, "b": "x"}},
     {"logit_bias": {"50256": None}},
+    {"logit_bias": {"50256": 0, "1": 0.0}},
+    {"stop": ["", None]},
+    {"echo": False},
     {"max_tokens": 100.0},
     {"max_completion_tokens": 100.0, "seed": 1.0, "n": 1.0, "top_logprobs": 0.0},
 ]

@@ -52,7 +52,9 @@ def test_answers_are_those_of_serving_under_the_prompts_given(bench: Bench) -> N
     assert [p.tokens_in for p in plain] != [p.tokens_in for p in found]
 
 
-def test_a_second_look_is_free_and_only_what_determines_an_answer_asks_again(bench: Bench) -> None:
+def test_a_second_look_is_free_and_only_what_determines_an_answer_asks_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.answers(SHIPPED, VALIDATION)
     assert bench.asked == len(VALIDATION)
     again = Bench(bench.student, bench.cache)
@@ -66,6 +68,9 @@ def test_a_second_look_is_free_and_only_what_determines_an_answer_asks_again(ben
     ):
         changed.answers(SHIPPED, VALIDATION[:1])
         assert changed.asked == 1
+    monkeypatch.setattr("bundlewise.workbench.answer_cache.code_fingerprint", lambda: "other code")
+    again.answers(SHIPPED, VALIDATION[:1])
+    assert again.asked == 1
 
 
 def test_a_comparison_is_paired_over_the_same_sessions_and_says_what_flips(bench: Bench) -> None:

@@ -64,10 +64,11 @@ BESIDE_A_PRICE = (
 """The text that may follow a price; other words say what a number counts or measures: `at least 2 m`, `4 ports`."""
 UNDER = (
     r"(?:for |that costs? |that are |costing |priced )?(?:is )?(?:under|below|less than|cheaper than"
-    r"|lower than|within|for at most|not over|up to|at most|max(?:imum)?\.?|no more than|not more than"
-    r"|<=?)"
+    r"|lower than|within|for at most|up to|at most|(?:(?:a|the) )?max(?:imum)?(?: price)?(?: of)?\.?"
+    r"|(?:not?|nothing|none|never|isn't|aren't) (?:over|above|more(?: expensive)? than|higher than|exceeding|beyond)"
+    r"|<=?|\u2264)"
 )
-OVER = r"(?:over|above|more than|at least|from|>=?)"
+OVER = r"(?:over|above|more than|at least|from|>=?|\u2265)"
 TOTAL = (
     r"(?: (?:in )?(?:total|altogether|all together|per bundle|a bundle|each bundle|for (?:a|each"
     r"|the) bundle|together|(?:for )?everything))"
@@ -118,6 +119,7 @@ PRICES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (rf"(?:for )?(?:(?:around|roughly|approximately|approx\.?|circa) {MONEY}|(?:about|~) ?{CASH})", ("around",)),
     (rf"{OVER} ?{MONEY}", ("least_price",)),
 )
+_NO = re.compile(r"(?P<ask>(?:(?:find|show)(?: me)? )?)no (?=\w)")
 NEARLY = 0.2
 """The share of a price by which another price may differ and still be around it."""
 
@@ -151,8 +153,17 @@ def _priced(said: str, amounts: list[Amount]) -> tuple[Wish | None, str]:
         for match in _compiled(pattern).finditer(marked):
             found = _within(match, amounts)
             if any(each.is_cash for each in found) or re.match(BESIDE_A_PRICE, said[match.end() :]):
-                return _price(names, [each.value for each in found], "each" in _groups(match)), _without(match, said)
+                wish = _price(names, [each.value for each in found], "each" in _groups(match))
+                return _denied(wish, _without(match, said))
     return None, said
+
+
+def _denied(wish: Wish, rest: str) -> tuple[Wish, str]:
+    """Return a wish and the rest of its sentence; `no tablets over 150` wishes for tablets up to 150."""
+    denied = _NO.match(rest) if wish.least_price and not wish.max_price else None
+    if denied is None:
+        return wish, rest
+    return Wish(max_price=wish.least_price, of_each=wish.of_each), f"{denied['ask']}{rest[denied.end() :]}"
 
 
 def _marked(said: str, amounts: list[Amount]) -> str:

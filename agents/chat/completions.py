@@ -22,6 +22,8 @@ WRITTEN = re.compile(
     r'"choices"\s*:\s*\[\s*\{|"usage"\s*:\s*\{\s*"|"object"\s*:\s*"chat\.completion|"id"\s*:\s*"chatcmpl', re.IGNORECASE
 )
 """Signs in a broken body that a model wrote an answer, which is billed."""
+WITHIN = re.compile(r'\\"choices\\"\s*:\s*\[\s*\{')
+"""Signs of an answer inside a text of the body, as a misconfigured gateway passes it on."""
 MOST_USAGES = 3
 """The number of token counts to try in a broken body, from its end."""
 DIGITS = 15
@@ -66,7 +68,7 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
     except (ValueError, RecursionError, LookupError) as error:
         text = content.decode(errors="replace")
         return _broken(text, f"no JSON ({type(error).__name__})", seconds, asked)
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or ("choices" not in body and WITHIN.search(text)):
         return _broken(text, "no chat completion", seconds, asked)
     choices, usage = body.get("choices"), _object(body.get("usage"))
     if not (isinstance(choices, list) and choices) and not _is_billed(usage):
@@ -82,11 +84,13 @@ def read_completion(content: bytes, seconds: float, asked: QuestionSize) -> Repl
 
 def _broken(text: str, what: str, seconds: float, asked: QuestionSize) -> Reply | NoCompletion:
     """Return the outcome of a broken body: a billed reply if a model wrote it, else no completion."""
-    if not WRITTEN.search(text):
+    if not WRITTEN.search(text) and not WITHIN.search(text):
         return NoCompletion(f"the answer is {what}: {in_short(text)}")
     # The model may have written only a part of the body.
     likely = text[: math.floor(asked.most * CHARACTERS[0])]
-    read, written, is_estimated = _counted(_usage_in(text), likely, "stop", asked)
+    read, written, is_estimated = _counted(
+        _usage_in(text) or _usage_in(text.replace('\\"', '"')), likely, "stop", asked
+    )
     return Reply(in_short(text), "stop", read, written, round(seconds, 3), "unreadable", is_estimated)
 
 

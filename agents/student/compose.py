@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
 
-from bundlewise.domain import BlindSession, Grouping, Item, Retrieved, Session
+from bundlewise.domain import BlindSession, Grouping, Item, Prediction, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
 from bundlewise.prompts.allowance import allowance
 from bundlewise.prompts.render import render, render_each
 from bundlewise.text import short
+from bundlewise.titles import titles_fault
 
 MAX_PRODUCTS = 30
 TITLE_CUTS = (8, 4, 2, 1)
@@ -45,11 +46,16 @@ def unreadable(session: Session) -> str:
     """Return the reason why the student cannot read a session; empty when it can."""
     count = len(session.items)
     if 2 <= count <= MAX_PRODUCTS:
-        return ""
+        return titles_fault(session.titles)
     return (
         f"session {session.session_id} has {count} products; the student reads 2 to {MAX_PRODUCTS}: "
         "leave some out or split it"
     )
+
+
+def refusal(session: Session, found: Prediction) -> str:
+    """Return why the student has not read a session that it was asked about; empty when it has."""
+    return unreadable(session) or (TOO_LONG if found.reason == TOO_LONG else "")
 
 
 def judge_prompt(session: BlindSession, retrieved: Retrieved) -> JudgePrompt:

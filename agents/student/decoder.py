@@ -95,7 +95,7 @@ def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
     return tuple(tuple(members) for members in groups.values() if len(members) > 1)
 
 
-def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES, bounds: Bounds | None = None) -> Grouping:
+def best_grouping(log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
     """Return the grouping with the highest expected GJS; ties go to the likelier one.
 
     Bounds apply to the answer and to the possible truths, because a shopper who sets bounds wants such bundles.
@@ -103,7 +103,7 @@ def best_grouping(log_odds: Matrix, candidates: int = CANDIDATES, bounds: Bounds
     """
     if len(log_odds) < 2:
         return ()
-    likely = likely_groupings(log_odds, bounds=bounds)[:candidates]
+    likely = likely_groupings(log_odds, bounds=bounds)[:CANDIDATES]
     worlds = [(bundles, weight) for bundles, weight in likely if weight > NEGLIGIBLE] or likely[:1]
     return max(
         (bundles for bundles, _ in likely), key=lambda a: sum(w * gain(a, world) for world, w in worlds), default=()

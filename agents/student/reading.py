@@ -46,7 +46,7 @@ class Reading(Record):
     def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
         """Return the best bundles of a session within the bounds."""
         log_odds = self.log_odds(judged, affinity)
-        return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds=bounds)
+        return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds)
 
 
 def cohesion(likely: Matrix, group: Sequence[int]) -> float:

@@ -36,7 +36,6 @@ def sample(
     seed: int,
     *,
     embed: Embed | None = None,
-    scores: Sequence[float] | None = None,
 ) -> list[Session]:
     """Return max(1, round(len(sessions) * ratio)) sessions in their original order.
 
@@ -46,12 +45,11 @@ def sample(
         ratio: the share to choose, above 0 and at most 1.
         seed: the seed of the sampler's random choices.
         embed: a function from titles to unit rows, for diversity.
-        scores: the quality already reached on each session, for difficulty.
 
     Raises:
-        UsageError: the ratio or sampler is invalid, diversity has no embedder, or a session has no score.
+        UsageError: the ratio or sampler is invalid, or diversity has no embedder.
     """
-    _check(len(sessions), sampler, ratio, scores)
+    _check(sampler, ratio)
     if not sessions or ratio == 1:
         return list(sessions)
     count = max(1, round(len(sessions) * ratio))
@@ -65,17 +63,15 @@ def sample(
                 raise UsageError("sampler 'diversity' has no embedder; give one, or choose another sampler")
             places = by_diversity(sessions, count, seed, embed)
         case "difficulty":
-            places = by_difficulty(sessions, count, seed, scores)
+            places = by_difficulty(_lexical_scores(sessions), count, seed)
     return [sessions[place] for place in sorted(places)]
 
 
-def _check(n: int, sampler: str, ratio: float, scores: Sequence[float] | None) -> None:
+def _check(sampler: str, ratio: float) -> None:
     if sampler not in SAMPLERS:
         raise UsageError(f"no sampler {sampler!r}; choose from {', '.join(SAMPLERS)}")
     if not 0 < ratio <= 1:
         raise UsageError(f"ratio must be above 0 and at most 1, got {ratio}; 0.5 reads half of the sessions")
-    if scores is not None and len(scores) != n:
-        raise UsageError(f"difficulty needs a score for each session, got {len(scores)} for {n}; score these sessions")
 
 
 def at_random(n: int, count: int, seed: int) -> list[int]:
@@ -129,20 +125,14 @@ def _embedded(sessions: Sequence[Session], embed: Embed) -> Rows:
     return np.concatenate(blocks)
 
 
-def by_difficulty(
-    sessions: Sequence[Session], count: int, seed: int, scores: Sequence[float] | None = None
-) -> list[int]:
-    """Take the hardest sessions, which have the lowest scores; the seed shuffles ties.
-
-    A score is the GJS, the grouping score, that a simple method reaches on the session. The default method is
-    word-overlap clusters, with a threshold chosen on the same sessions.
-    """
-    reached = _lexical_scores(sessions) if scores is None else scores
-    shuffled = Random(seed).sample(range(len(sessions)), len(sessions))
-    return sorted(shuffled, key=lambda place: reached[place])[:count]
+def by_difficulty(scores: Sequence[float], count: int, seed: int) -> list[int]:
+    """Take the hardest sessions, which have the lowest scores; the seed shuffles ties."""
+    shuffled = Random(seed).sample(range(len(scores)), len(scores))
+    return sorted(shuffled, key=lambda place: scores[place])[:count]
 
 
 def _lexical_scores(sessions: Sequence[Session]) -> list[float]:
+    """Return the GJS of word-overlap clusters on each session, their threshold chosen on these very sessions."""
     similarity = [baselines.overlap(session.titles) for session in sessions]
     truths = [session.groups for session in sessions]
     threshold = baselines.choose_threshold(similarity, truths)

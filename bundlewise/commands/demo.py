@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import experiment as experiments
-from bundlewise.commands.options import note
 from bundlewise.commands.outputs import force_option, guard_folder
+from bundlewise.terminal import note
 
 if TYPE_CHECKING:
     from bundlewise.experiment.run import Run

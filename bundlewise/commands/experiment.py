@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import FILE, note
+from bundlewise.commands.options import FILE
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.extras import require
+from bundlewise.terminal import note
 
 if TYPE_CHECKING:
     from bundlewise.experiment.file import Experiment

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, note, policy_options
+from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.extras import require
 from bundlewise.finetune.config import PRESETS
+from bundlewise.terminal import note
 
 PRESET_NAMES = list(PRESETS)
 

@@ -9,12 +9,12 @@ import click
 from bundlewise.agents.student.modes import UTILISATIONS
 from bundlewise.commands import outputs
 from bundlewise.commands.arguments import TakesTexts
-from bundlewise.commands.options import FILE, dials_of, knowledge_option, note, policy_options, student_option
+from bundlewise.commands.options import FILE, dials_of, knowledge_option, policy_options, student_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import UsageError
 from bundlewise.files import cost_path, is_special, partial_path
-from bundlewise.terminal import one_line
+from bundlewise.terminal import note, one_line
 from bundlewise.titles import titles_fault
 
 SHOWN = 3

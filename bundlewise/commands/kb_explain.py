@@ -7,7 +7,7 @@ import click
 
 from bundlewise.commands import data as data_command
 from bundlewise.commands.arguments import TakesTexts
-from bundlewise.commands.kb_shared import folded, json_option, kb_argument, opened, place_of, print_json
+from bundlewise.commands.kb_shared import folded, json_option, kb_argument, place_of, print_json
 from bundlewise.commands.options import dials_of, policy_options, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
@@ -56,11 +56,10 @@ def explain(
     asked = _session(items, titles, data, session)
     policy = Policy.of(**(QUOTAS | dials_of(options, kb)))
     place_of(kb)
-    from bundlewise.knowledge_base.retrieval import Retriever
-    from bundlewise.models.folders import resolve, token_counter
+    from bundlewise.models.folders import resolve
+    from bundlewise.pipeline.knowledge import open_retriever
 
-    counter = token_counter(resolve(student)) if policy.budget is not None else None
-    retriever = Retriever(opened(kb), policy, counter)
+    retriever = open_retriever(kb, policy, resolve(student) if policy.budget is not None else None)
     seen = [asked.blind()]
     explanation, given = retriever.explain(seen)[0], retriever.retrieve(seen)[0]
     if as_json:

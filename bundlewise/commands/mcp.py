@@ -9,10 +9,10 @@ from bundlewise.commands.options import (
     calibrate_option,
     dials_of,
     knowledge_option,
-    note,
     policy_options,
     student_option,
 )
+from bundlewise.terminal import note
 
 
 @click.command()

@@ -93,11 +93,6 @@ calibrate_option = click.option(
 )
 
 
-def note(said: str) -> None:
-    """Print a remark on stderr, since stdout is for data."""
-    click.echo(said, err=True)
-
-
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of retrieval; a dial that is not given keeps its default."""
     for name, field in reversed(Policy.model_fields.items()):

@@ -61,7 +61,10 @@ CENTS |= {"p": "GBP", "pence": "GBP", "\u00f6re": "kr"}
 THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "KD", "JD"})
 GROUPED_BY: dict[str, tuple[str, ...]] = {
     ",": ("USD", "GBP", "INR", "JPY", "CNY", "KRW", "AUD", "CAD", "HKD", "SGD", "NZD", "MXN", "KES", "AED", "ILS"),
-    ".": ("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp"),
+    ".": (
+        *("kr", "PLN", "BRL", "HUF", "VND", "JPY", "KRW", "DKK", "NOK", "SEK", "TRY", "IDR", "TL", "\u20ba", "Rp"),
+        *("ARS", "CLP", "COP", "ISK"),
+    ),
 }
 """Currencies that separate thousands by a mark, so that three digits after it are not a fraction."""
 FREE = frozenset({"free", "gratis", "kostenlos", "gratuit", "for free", "free of charge"})
@@ -71,6 +74,16 @@ UNKNOWN = frozenset(
     | {"out of stock", "ausverkauft", "nicht lieferbar", "\u00e9puis\u00e9", "agotado", "esaurito"}
 )
 """Texts that mean that there is no price."""
+SHARED = {
+    "$": "USD AUD CAD HKD MXN NZD SGD TWD ARS CLP COP UYU JMD TTD BBD FJD",
+    "\u00a3": "GBP EGP LBP GIP FKP",
+    "\u00a5": "JPY CNY",
+    "kr": "SEK NOK DKK ISK",
+    "rs": "INR PKR LKR NPR MUR",
+    "fr": "CHF",
+}
+"""Signs of several currencies; a code beside the sign says which: `$12.99 CAD`."""
+_NAMES = re.compile(r"[^\W\d_]+\.?|[^\w\s]")
 _BESIDE = re.compile(
     r"(?<![^\W\d_])(?:incl(?:uding|\.)?|inkl\.?|excl(?:uding|\.)?|exkl\.?|zzgl\.?|plus|inc\.?|ex\.?"
     r"|vat|mwst\.?|ust\.?|tax(?:es)?|gst|ttc|ht(?!\$)|iva|moms|btw|net|gross|netto|brutto"
@@ -206,10 +219,19 @@ def _named(parts: list[str], doubt: Doubt) -> tuple[str, Doubt, bool] | None:
     names = [name for part in parts if (name := part.strip(" .,:;*()[]"))]
     if names and all(name.casefold() in CENTS for name in names):
         return CENTS[names[0].casefold()], doubt, True
-    found = {currency_of(name) for name in names}
-    if None in found or len(found) > 1:
-        return None
-    return next(iter(found)) or "" if found else "", doubt, False
+    found = _currency(names)
+    return None if found is None else (found, doubt, False)
+
+
+def _currency(names: list[str]) -> str | None:
+    """Return the one currency that names stand for, empty without any; None where there are two, or one is none."""
+    each = [part for name in names for part in ([name] if currency_of(name) else _NAMES.findall(name) or [name])]
+    codes = {currency_of(name) for name in each if name.casefold().rstrip(".") not in SHARED}
+    signs = {name.casefold().rstrip(".") for name in each} & SHARED.keys()
+    if not codes and len(signs) <= 1:
+        return currency_of(next(iter(signs))) if signs else ""
+    code, *others = codes or {None}
+    return code if not others and all(code in SHARED[sign].split() for sign in signs) else None
 
 
 @cache

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from bundlewise.data.price_column import READ, PriceColumn, price_in, refuse_twins, told_of
 from bundlewise.data.sessions import STARTERS, load
 from bundlewise.domain import Item
@@ -17,6 +15,7 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.extras import require
 from bundlewise.files import row_object
 from bundlewise.inputs import base_name, is_input, is_plain, local, text_of
+from bundlewise.terminal import note
 from bundlewise.titles import title_fault
 
 COLUMNS = "id and title are required, price and category are optional"
@@ -32,12 +31,7 @@ Row = tuple[str, Mapping[str, Any]]
 """The place of a row, for messages, and its fields."""
 
 
-def on_stderr(said: str) -> None:
-    """Print a note about a catalogue on stderr."""
-    click.echo(said, err=True)
-
-
-def read_products(name_or_path: str, tell: Callable[[str], None] = on_stderr) -> list[Item]:
+def read_products(name_or_path: str, tell: Callable[[str], None] = note) -> list[Item]:
     """Read the products of a file, a pipe, or a starter domain, each id once.
 
     Args:

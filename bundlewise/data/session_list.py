@@ -50,6 +50,14 @@ class Sessions(Sequence[Session]):
         """Return how many sessions there are."""
         return len(self._sessions)
 
+    def __eq__(self, other: object) -> bool:
+        """Say whether the other ones are the same sessions in the same order."""
+        return isinstance(other, Sessions) and self._sessions == other._sessions
+
+    def __hash__(self) -> int:
+        """Return equal numbers for equal sessions."""
+        return hash(tuple(session.session_id for session in self._sessions))
+
     def __repr__(self) -> str:
         """Return the number of sessions in each split."""
         counts = split_counts(list(self._sessions))
@@ -58,6 +66,12 @@ class Sessions(Sequence[Session]):
     def _repr_html_(self) -> str:
         rows = [(s.session_id, s.split, "; ".join(s.titles), len(s.bundles)) for s in first(self)]
         return table(repr(self), ("session", "split", "products", "bundles"), rows, len(self))
+
+
+def require_sessions(given: Iterable[object]) -> None:
+    """Raise a UsageError where something else is given for sessions."""
+    if wrong := [type(each).__name__ for each in given if not isinstance(each, Session)]:
+        raise UsageError(f"sessions are wanted, got a {wrong[0]}; load some: bundlewise.load_sessions(...)")
 
 
 def load_sessions(source: Any, *, columns: Mapping[str, str] | None = None) -> Sessions:

@@ -57,7 +57,7 @@ def scan(path: Path) -> Iterator[Session | DataError]:
                 if len(line) > LINE_LIMIT:
                     yield DataError(f"{where}: longer than {LINE_LIMIT:,} bytes; write one session per line")
                     return
-                if line.strip():
+                if line.removeprefix(codecs.BOM_UTF8).strip():
                     empty = False
                     yield _session(line, where, number, lines_by_id)
     except OSError as error:

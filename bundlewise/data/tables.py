@@ -36,9 +36,10 @@ def sessions_of(source: Any, columns: Mapping[str, str]) -> list[Session] | None
     """
     library, kind = type(source).__module__.partition(".")[0], type(source).__name__
     if library == "pandas" and kind == "DataFrame":
-        known = source.astype(object).where(source.notna(), None)
-        rows = zip((f"row {label}" for label in source.index), known.to_dict("records"), strict=True)
-        return _sessions([str(name) for name in source.columns], list(rows), columns)
+        names = [str(name) for name in source.columns]
+        known = source.astype(object).where(source.notna(), None).itertuples(index=False, name=None)
+        cells = (dict(zip(names, row, strict=True)) for row in known)
+        return _sessions(names, list(zip((f"row {label}" for label in source.index), cells, strict=True)), columns)
     if library == "datasets" and isinstance(source, Mapping):
         return [s for split, part in source.items() for s in _of_dataset(part, columns, str(split))]
     return _of_dataset(source, columns) if library == "datasets" else None
@@ -52,6 +53,8 @@ def _of_dataset(source: Any, columns: Mapping[str, str], split: str = "") -> lis
 
 
 def _sessions(names: Sequence[str], rows: Sequence[Row], columns: Mapping[str, str]) -> list[Session]:
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UsageError(f"the table has two columns named {twice[0]!r}; rename or drop one")
     nested = "items" in names and not columns
     found = list(_nested(rows)) if nested else list(_grouped(rows, _columns(names, columns)))
     if not found:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bundlewise import notebook
+from bundlewise.data.session_list import require_sessions
 from bundlewise.data.sessions import explain
 from bundlewise.domain import Grouping, Prediction, Session
 from bundlewise.errors import DataError, UsageError
@@ -126,6 +127,7 @@ def evaluate(
         UsageError: there is no such file.
         DataError: a prediction is about an unknown session or product, or nothing can be scored.
     """
+    require_sessions(sessions)
     if isinstance(predictions, str | Path):
         found, cost = read_predictions(Path(predictions), sessions), {}
     else:

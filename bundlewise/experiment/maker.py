@@ -16,10 +16,10 @@ from bundlewise.experiment.knowledge import DistilledKnowledge, KnowledgeBases
 from bundlewise.experiment.payment import RunPayment
 from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import fingerprint_of, resolve, token_counter
+from bundlewise.models.folders import fingerprint_of, resolve
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
 from bundlewise.pipeline.distil import FORMATS
-from bundlewise.pipeline.knowledge import lessons
+from bundlewise.pipeline.knowledge import lessons, open_retriever
 from bundlewise.pipeline.predictions import cost_of
 
 if TYPE_CHECKING:
@@ -143,17 +143,13 @@ class Maker:
 
     def retriever(self, cell: Cell) -> "Retriever":
         """Return the retriever of a cell's knowledge; missing knowledge is distilled."""
-        from bundlewise.knowledge_base.retrieval import Retriever
-        from bundlewise.knowledge_base.store import KnowledgeStore
-
         kb = self.knowledge.of(cell).folder
         name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
         if self._latest is None or self._latest[0] != name:
             # Only one retriever is kept, since the evidence of a large knowledge base takes memory.
             self._latest = None
-            budget = cell.policy.budget is not None
-            count = token_counter(resolve(cell.student)) if budget else None
-            self._latest = name, Retriever(KnowledgeStore.open(kb, self.inputs.embedder), cell.policy, count)
+            base = resolve(cell.student) if cell.policy.budget is not None else None
+            self._latest = name, open_retriever(kb, cell.policy, base, self.inputs.embedder)
         return self._latest[1]
 
     def _tuned(self, cell: Cell, retriever: "Retriever | None", known: DistilledKnowledge) -> "tuple[Path, Manifest]":

@@ -77,7 +77,7 @@ class References:
             groups.append(baselines.labelled([bundle_of.get(product) for product in alike]))
         return Reference(NEAREST, groups)
 
-    def pair_classifier(self, retriever: "Retriever", name: str = EVIDENCE) -> Reference:
+    def pair_classifier(self, retriever: "Retriever") -> Reference:
         """Return the groupings with the best expected GJS by the knowledge base's pair evidence alone.
 
         The evidence is a logistic regression over title and kind similarities and the share of bundled pairs among
@@ -87,7 +87,7 @@ class References:
         truths = [session.groups for session in self.validation]
         chosen = calibrate([matrix(session.titles) for session in self.validation], truths)
         groups = [best_grouping(chosen.apply(matrix(session.titles))) for session in self.asked]
-        return Reference(name, groups, "no language model")
+        return Reference(EVIDENCE, groups, "no language model")
 
     def _clusters(self, name: str, similarity: Callable[[Session], Any]) -> Reference:
         truths = [session.groups for session in self.validation]

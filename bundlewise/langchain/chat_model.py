@@ -11,7 +11,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field
 
 from bundlewise.agents.assistant.listed import products_in
-from bundlewise.agents.student.compose import unreadable
 from bundlewise.bundles import FoundBundle
 from bundlewise.domain import Prediction, Session
 from bundlewise.text import line
@@ -84,7 +83,7 @@ class ChatBundlewise(BaseChatModel):
         (found,) = self.student.answer([session])
         bundles = [FoundBundle.of(bundle, session) for bundle in found.bundles]
         rows = [f"{number}. {line(str(bundle))}" for number, bundle in enumerate(bundles, 1)]
-        return "\n".join(rows) or unreadable(session) or found.reason or NO_BUNDLE, bundles, _usage(found)
+        return "\n".join(rows) or found.reason or NO_BUNDLE, bundles, _usage(found)
 
 
 def _usage(found: Prediction | None) -> UsageMetadata:

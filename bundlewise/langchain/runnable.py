@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from langchain_core.runnables import Runnable, RunnableConfig, run_in_executor
 
-from bundlewise.agents.student.compose import unreadable
+from bundlewise.agents.student.compose import refusal
 from bundlewise.bundles import FoundBundle
 from bundlewise.domain import Item, Prediction, Session
 from bundlewise.errors import UsageError
@@ -65,20 +65,13 @@ class StudentRunnable(Runnable[Products, list[FoundBundle]]):
         return await run_in_executor(given if isinstance(given, dict) else None, work)
 
     def _found(self, products: Sequence[Products]) -> list[list[FoundBundle] | UsageError]:
-        sessions = [session_of(each, f"given-{number}") for number, each in enumerate(products, 1)]
+        sessions = [Session.of(each) for each in products]
         found: list[list[FoundBundle] | UsageError] = []
         for session, prediction in zip(sessions, self.student.answer(sessions), strict=True):
-            reason = unreadable(session)
+            reason = refusal(session, prediction)
             bundles = [FoundBundle.of(bundle, session) for bundle in prediction.bundles]
             found.append(UsageError(reason) if reason else bundles)
         return found
-
-
-def session_of(products: Products, name: str) -> Session:
-    """Return a session with a unique id, so that two sessions of a batch stay apart."""
-    if isinstance(products, Session):
-        return products.model_copy(update={"session_id": name})
-    return Session.of(products, name)
 
 
 def _or_raise(found: list[FoundBundle] | UsageError) -> list[FoundBundle]:

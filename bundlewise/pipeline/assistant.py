@@ -18,7 +18,7 @@ from bundlewise.agents.assistant.conversation import (
 )
 from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.assistant.wording import words_of
-from bundlewise.data.catalogue import on_stderr, read_products, whole
+from bundlewise.data.catalogue import read_products, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
 from bundlewise.errors import UsageError
@@ -27,6 +27,7 @@ from bundlewise.graphs.replay import Replay
 from bundlewise.graphs.threads import config_for, forget_steps, mark_of, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.pipeline.product_search import ProductFinder, indexing
+from bundlewise.terminal import note
 from bundlewise.titles import LONGEST
 
 Events = Generator[Event, None, None]
@@ -90,7 +91,7 @@ class Assistant:
         finder = ProductFinder(products, embedder or Embedder.named())
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback)
-        found._open.enter_context(indexing(finder, wait, on_stderr))
+        found._open.enter_context(indexing(finder, wait, note))
         return found
 
     def close(self) -> None:

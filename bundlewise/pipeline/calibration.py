@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from bundlewise import __version__
 from bundlewise.agents.student.compose import unreadable
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.reading import Reading, learn_chooser
@@ -16,6 +15,7 @@ from bundlewise.domain import Record, Retrieved, Session, Split
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint, write_text
 from bundlewise.settings import cache_folder
+from bundlewise.source import code_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
@@ -68,7 +68,7 @@ def fitted(
 
 def kept(key: object, fit: Callable[[], CalibratedReading]) -> CalibratedReading:
     """Return a calibration from the cache, or fit it now and cache it under everything that it depends on."""
-    path = cache_folder() / f"reading-{fingerprint([__version__, to_jsonable_python(key)])}.json"
+    path = cache_folder() / f"reading-{fingerprint([code_fingerprint(), to_jsonable_python(key)])}.json"
     try:
         return CalibratedReading.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.retrieval import Retriever
 
 
-def open_retriever(kb: Path | str, policy: Policy, student: Path | None = None) -> "Retriever":
+def open_retriever(
+    kb: Path | str, policy: Policy, student: Path | None = None, embedder: "Embedder | None" = None
+) -> "Retriever":
     """Open a knowledge base for retrieval by a policy; a token budget is counted in the student's tokens."""
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.knowledge_base.store import KnowledgeStore
     from bundlewise.models.folders import token_counter
 
-    return Retriever(KnowledgeStore.open(kb), policy, token_counter(student) if student else None)
+    counts = token_counter(student) if student and policy.budget is not None else None
+    return Retriever(KnowledgeStore.open(kb, embedder), policy, counts)
 
 
 def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:

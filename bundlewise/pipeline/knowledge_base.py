@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import Item, Knowledge, KnowledgeKind, Retrieved, Session, Status
 from bundlewise.knowledge_base.policy import Policy, Search
 from bundlewise.knowledge_base.retrieval import Retriever
-from bundlewise.knowledge_base.search import find
+from bundlewise.knowledge_base.search import find, require_kind
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.notebook import first, table
 from bundlewise.pipeline.distil import Distilled, Payment
@@ -62,6 +63,7 @@ class KnowledgeBase:
         self, kind: KnowledgeKind | None = None, domain: str | None = None, status: Status | None = "active"
     ) -> list[Knowledge]:
         """Return records in the order of their ids; None stands for every kind, domain or status."""
+        require_kind(kind)
         return list(self.store.records.select(kind, domain, status))
 
     def search(
@@ -84,14 +86,20 @@ class KnowledgeBase:
         Raises:
             UsageError: a dial has an impossible value.
         """
-        session = products if isinstance(products, Session) else Session.of(products)
-        return Retriever(self.store, Policy.of(**dials)).retrieve([session.blind()])[0]
+        return Retriever(self.store, Policy.of(**dials)).retrieve([Session.of(products).blind()])[0]
 
-    def as_retriever(self, k: int = 4, **settings: Any) -> "KnowledgeRetriever":
+    def as_retriever(
+        self,
+        k: int = 4,
+        *,
+        kind: KnowledgeKind | None = None,
+        domain: str | None = None,
+        search: Search = "hybrid",
+    ) -> "KnowledgeRetriever":
         """Return it as LangChain's `BaseRetriever`; `kind`, `domain` and `search` are as in `search`."""
         from bundlewise.langchain.retriever import KnowledgeRetriever
 
-        return KnowledgeRetriever(store=self.store, k=k, **settings)
+        return KnowledgeRetriever(store=self.store, k=k, kind=kind, domain=domain, search=search)
 
     def __repr__(self) -> str:
         """Return its place, and the number of records of each kind."""
@@ -137,6 +145,7 @@ def distil(
         ModelError: the endpoint cannot be used.
         StageError: more of a stage failed than `Payment.max_failed` allows.
     """
+    require_sessions(sessions)
     place = os.fspath(path)
     settings: dict[str, Any] = {"embedder": embedder, "pack": pack, "dials": dials, "payment": payment}
     run = run_teacher(sessions, teacher, place, log=log, remarks=remarks, **settings)

@@ -31,20 +31,26 @@ def answer(sessions: Sequence[BlindSession], context: "StudentContext") -> list[
     from bundlewise.graphs.student import StudentState, build_student_graph
 
     graph = build_student_graph()
-    answered: dict[str, Prediction] = {}
+    # By place and not by id: sessions made of titles may have one id.
+    found: list[Prediction] = []
     for start in range(0, len(sessions), GENERATE_BATCH):
         go_on()
-        readable = [session for session in sessions[start : start + GENERATE_BATCH] if not unreadable(session)]
+        batch = sessions[start : start + GENERATE_BATCH]
+        reasons = [unreadable(session) for session in batch]
+        readable = [session for session, reason in zip(batch, reasons, strict=True) if not reason]
+        answers: Iterator[Prediction] = iter(())
         if readable:
             # Runs without the outer graph's settings: otherwise it would store its steps among that graph's threads.
             with set_config_context({}) as alone:
                 state = alone.run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
-            answered |= {prediction.session_id: prediction for prediction in state["predictions"]}
-    return [
-        answered.get(session.session_id)
-        or Prediction(session_id=session.session_id, bundles=(), outcome="failed", reason=unreadable(session))
-        for session in sessions
-    ]
+            answers = iter(state["predictions"])
+        found += [_refused(s, reason) if reason else next(answers) for s, reason in zip(batch, reasons, strict=True)]
+    return found
+
+
+def _refused(session: BlindSession, reason: str) -> Prediction:
+    """Return the prediction of a session that the student cannot read."""
+    return Prediction(session_id=session.session_id, bundles=(), outcome="failed", reason=reason)
 
 
 def answer_to_file(

@@ -72,7 +72,7 @@ class ProductFinder:
     def _invert(self) -> dict[str, Places]:
         found: dict[str, set[int]] = defaultdict(set)
         for place, product in enumerate(self.products):
-            text = " ".join((product.title, *product.category))
+            text = " ".join((product.title, *product.category)).replace("\u2019", "'")
             for word in words(text):
                 found[_key(word)].add(place)
                 for part in word.split("-") if "-" in word else ():
@@ -156,7 +156,7 @@ class ProductFinder:
         if least is not None or most is not None:
             within = (self._prices >= (least or 0)) & (self._prices <= (np.inf if most is None else most))
             within &= np.isfinite(self._prices)
-        terms = list(dict.fromkeys(_key(word) for word in words(text)))[:MOST_WORDS]
+        terms = list(dict.fromkeys(_key(word) for word in words(text.replace("\u2019", "'"))))[:MOST_WORDS]
         if not terms and not text.strip():
             scores, allowed = -self._prices, within
         else:

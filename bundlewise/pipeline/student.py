@@ -7,13 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.student.compose import TOO_LONG, fitting, judge_prompt, unreadable
+from bundlewise.agents.student.compose import fitting, judge_prompt, refusal
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
 from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
 from bundlewise.bundles import FoundBundle
+from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import (
     BlindSession,
     Grouping,
@@ -32,7 +33,7 @@ from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
 from bundlewise.progress import Advance, in_notebook
 from bundlewise.prompts.render import TEMPLATES, fingerprint, student_fingerprints
-from bundlewise.titles import titles_fault
+from bundlewise.source import code_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
@@ -96,7 +97,7 @@ class Student:
             found.calibrate(sessions, note)
         return found
 
-    def calibrate(self, sessions: Sequence[Session], note: Note) -> None:
+    def calibrate(self, sessions: Sequence[Session], note: Note = lambda _: None) -> None:
         """Choose the reading of the student on the annotated validation sessions among these, and use it.
 
         The reading is cached under everything that it depends on, so only the first start takes minutes.
@@ -145,12 +146,10 @@ class Student:
         Raises:
             UsageError: the student cannot read the session, because of its number of products or a title.
         """
-        session = products if isinstance(products, Session) else Session.of(products)
-        if reason := titles_fault(session.titles) or unreadable(session):
-            raise UsageError(reason)
+        session = Session.of(products)
         (found,) = self.answer([session])
-        if found.reason == TOO_LONG:
-            raise UsageError(found.reason)
+        if reason := refusal(session, found):
+            raise UsageError(reason)
         return [FoundBundle.of(bundle, session) for bundle in found.bundles]
 
     def answer(
@@ -166,10 +165,11 @@ class Student:
 
         `limits` are given by session id. In a notebook a bar shows the progress.
         """
+        seen = _blind(sessions)
         # Only limits use prices, so they are passed beside the sessions.
         bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock, in_notebook("generate", len(sessions), advance) as told:
-            return answer(_blind(sessions), self.context(form, repairs, told, bounds))
+            return answer(seen, self.context(form, repairs, told, bounds))
 
     def as_runnable(self) -> "StudentRunnable":
         """Return the student as LangChain's `Runnable`: a session or titles in, bundles out."""
@@ -206,8 +206,8 @@ class Student:
     ) -> list[Prediction]:
         """Answer sessions into a file; after a stop the same call continues. `spread` answers on other machines."""
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
-        prompts = [fingerprint(*TEMPLATES), student_fingerprints()]
-        key = [self.model.fingerprint, prompts, manifest and manifest.model_dump(), known, form, repairs]
+        made_by = [code_fingerprint(), fingerprint(*TEMPLATES), student_fingerprints()]
+        key = [self.model.fingerprint, made_by, manifest and manifest.model_dump(), known, form, repairs]
         key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
         dials: dict[str, Any] = {"form": form, "repairs": repairs}
         there = spread and partial(spread, reading=self.reading, settings=dials)
@@ -290,6 +290,7 @@ class Student:
 
 def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
     """Return sessions as the student sees them; every session passes here before the student reads it."""
+    require_sessions(sessions)
     return [session.blind() for session in sessions]
 
 

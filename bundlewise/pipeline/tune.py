@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlewise.agents.student.modes import require_utilisation
+from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import Knowledge, Session
 from bundlewise.errors import UsageError
 from bundlewise.extras import require
@@ -56,6 +57,7 @@ def finetune(
         AdapterError: the time ended before the first step.
     """
     require("train", "finetune")
+    require_sessions(sessions)
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.reports.loss import plot_loss
 

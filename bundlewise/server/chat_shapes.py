@@ -36,12 +36,12 @@ class Chat(Shape):
 
 
 def asks_for_nothing(value: Any) -> bool:
-    """Say whether a value is null or empty, or contains only such values."""
+    """Say whether a value is null, false or empty, or contains only such values; in a mapping zeros count too."""
     if isinstance(value, dict):
-        return not value or all(part is None for part in value.values())
+        return all(part is None or part == 0 for part in value.values())
     if isinstance(value, list):
-        return not value or all(part is None for part in value)
-    return value is None or value == ""
+        return all(part is None or part == "" for part in value)
+    return value is None or value is False or value == ""
 
 
 def as_given(value: Any) -> Any:

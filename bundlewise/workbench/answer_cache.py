@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bundlewise import __version__
 from bundlewise.agents.student.reading import Reading
 from bundlewise.agents.student.replies import Form
 from bundlewise.domain import BlindSession, Prediction, Retrieved, Session
@@ -18,6 +17,7 @@ from bundlewise.pipeline.student import Student
 from bundlewise.prompts import render
 from bundlewise.prompts.library import Library, using
 from bundlewise.settings import cache_folder
+from bundlewise.source import code_fingerprint
 from bundlewise.workbench.cases import AnswersCase
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Bench:
     def _key(self, *what: Any) -> str:
         model, retriever = self.student.model, self.student.retriever
         student = [model.fingerprint, model.manifest and model.manifest.model_dump()]
-        dials = [self.form, self.repairs, retriever and retriever.about, __version__]
+        dials = [self.form, self.repairs, retriever and retriever.about, code_fingerprint()]
         content = [student, dials, self.prompts(), *what]
         return fingerprint(content) + fingerprint([content])
 
