@@ -1,7 +1,7 @@
-# Every target sets up .venv by itself; the second time that costs nothing.
+# Every target sets up .venv if it is missing.
 PYTHON ?= python3
-# May carry options of pip: on Linux without a GPU, `--index-url` with the address of torch's CPU builds
-# spares gigabytes of CUDA packages.
+# May contain options of pip: on Linux without a GPU, `--index-url` with the address of torch's CPU builds
+# saves gigabytes of CUDA packages.
 TORCH ?= torch==2.13.0
 ARGS ?=
 BIN := .venv/bin
@@ -20,7 +20,7 @@ setup: $(READY) ## Make .venv, install everything, fetch the two embedded models
 demo: $(READY) ## Run the whole chain on a starter domain and write a report
 	$(BIN)/bundlewise demo $(ARGS)
 
-test: $(READY) ## Run the tests, less the slow ones
+test: $(READY) ## Run the tests, without the slow ones
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: $(READY) ## Run every test
@@ -30,16 +30,16 @@ lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-clean: ## Remove .venv and what the tools have left; fetched models stay in the cache
+clean: ## Remove .venv and the files of the tools; fetched models stay in the cache
 	rm -rf .venv build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch comes first and by itself: its build is the user's choice, and nothing after it may change that.
+# torch is installed first and alone, since the user chooses its build and later packages must not change it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "bundlewise needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); run: make $(MAKECMDGOALS) PYTHON=python3.11"; \
 	  exit 1; }
-	@echo "Setting up .venv: torch, the packages of constraints.txt, two models; some minutes, once"
+	@echo "Setting up .venv: torch, the packages of constraints.txt, two models; this takes some minutes, once"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet $(TORCH)
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"

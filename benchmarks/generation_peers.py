@@ -1,10 +1,11 @@
-"""Writing beside llama.cpp and OpenVINO on the same weights: the same prompts, greedy, as many new tokens for each.
+"""Compare the speed of writing with llama.cpp and OpenVINO: same weights, prompts and new tokens, greedy decoding.
 
-The peers are no dependencies: `pip install xllamacpp openvino-genai` (llama.cpp with its server inside), or name a
-folder they were installed into with --site. Both read the quantised file that the default student is made from; ours
-are the same weights, dequantised once. All are loaded in one process and take turns, so that they meet the same
-machine; seconds of the processor stand beside those of the clock, which other work on the machine stretches, most of
-all where threads wait for each other: then give --threads 1. Arithmetic differs, so that texts part sooner or later.
+The peers are not dependencies: run `pip install xllamacpp openvino-genai` (llama.cpp with its server inside), or give
+the folder of an installation with --site. Both read the quantised file that the default student is made from;
+bundlewise uses the same weights, dequantised once. All run in one process and take turns, so that the conditions are
+equal. The table has processor seconds beside clock seconds, since other work on the machine makes the clock seconds
+longer, most of all where threads wait for each other; in that case give --threads 1. The arithmetic differs, so the
+texts differ after some tokens.
 """
 
 import argparse
@@ -32,7 +33,7 @@ Writer = Callable[[Sequence[str], int], list[str]]
 
 
 def ours(student: str, threads: int) -> tuple[Writer, str]:
-    """Return the student as it is served, without its grammar, which the others lack too; and what opens a text."""
+    """Return the student as it is served, but without its grammar, like the peers, and the opening of a text."""
     import torch
 
     torch.set_num_threads(threads)
@@ -62,7 +63,7 @@ def ours(student: str, threads: int) -> tuple[Writer, str]:
 
 
 def openvino(file: Path, opening: str, threads: int) -> Writer:
-    """Return OpenVINO's pipeline, as it reads the quantised file; it answers a list of prompts side by side."""
+    """Return OpenVINO's pipeline on the quantised file; it answers a list of prompts in one batch."""
     import openvino_genai
 
     pipeline = openvino_genai.LLMPipeline(str(file), "CPU", INFERENCE_NUM_THREADS=threads)
@@ -82,7 +83,7 @@ def openvino(file: Path, opening: str, threads: int) -> Writer:
 
 
 def llama_cpp(file: Path, opening: str, threads: int) -> Writer:
-    """Return llama.cpp's server, in this process, with some places to answer side by side."""
+    """Return llama.cpp's server in this process, with several slots for parallel answers."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
@@ -93,7 +94,7 @@ def llama_cpp(file: Path, opening: str, threads: int) -> Writer:
 
     def write(prompts: Sequence[str], count: int) -> list[str]:
         asked = {"prompt": [opening + prompt for prompt in prompts], "max_tokens": count, "temperature": 0}
-        # Otherwise a second round would find the prompts read already, which ours does not.
+        # Otherwise a second round would find the prompts in its cache, which the student does not have.
         found = server.handle_completions(asked | {"ignore_eos": True, "cache_prompt": False})
         return [choice["text"] for choice in sorted(found["choices"], key=lambda choice: choice["index"])]
 
@@ -101,13 +102,13 @@ def llama_cpp(file: Path, opening: str, threads: int) -> Writer:
 
 
 def json_prompt(session: Session) -> str:
-    """Return what a plain loop would ask."""
+    """Return the prompt of a plain loop."""
     listed = "\n".join(f"{n}. {title}" for n, title in enumerate(session.titles, 1))
     return f'Products:\n{listed}\nTheir bundles as JSON, {{"bundles": [{{"items": [1, 2], "intent": "..."}}]}}:\n'
 
 
 def race(writers: dict[str, Writer], prompts: Sequence[str], count: int, rounds: int) -> dict[str, Numbers]:
-    """Let all write in turn, some rounds after one that warms up; return medians, and how the texts compare."""
+    """Let all write in turn, for some rounds after a warm-up; return medians, and the number of equal texts."""
     clock: dict[str, list[float]] = {name: [] for name in writers}
     work: dict[str, list[float]] = {name: [] for name in writers}
     texts: dict[str, list[str]] = {}

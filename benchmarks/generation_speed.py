@@ -1,8 +1,9 @@
-"""Sessions a second of the student beside a plain `model.generate` loop over JSON answers, and what both cost.
+"""Compare sessions per second and cost of the student with a plain `model.generate` loop over JSON answers.
 
-The loop is what one writes first: the same base with its chat template, one session at a time, greedy, parsed by
-`json.loads`. Both run on the same sessions in one process; the student retrieves, judges, chooses and names. Then:
-what the grammar of an intent costs, what a prefix shared by all prompts saves, and the price of 1,000 sessions.
+The loop is the simple solution: the same base with its chat template, one session at a time, greedy, parsed by
+`json.loads`. Both run on the same sessions in one process; the student retrieves, judges, chooses and names. The
+benchmark also measures the cost of the grammar of intents, the saving by a prefix that all prompts share, and the
+price of 1,000 sessions.
 """
 
 import argparse
@@ -33,7 +34,7 @@ MACHINE_HOUR, GPU_HOUR = 0.0765, 2.50
 TEACHERS = {"GPT-4.1": (2.00, 8.00), "70B open": (0.59, 0.79)}
 """US dollars a million tokens read and written: OpenAI's list price, and Llama 3.3 70B at a hosted endpoint (Groq)."""
 RULES_TOKENS = 1600
-"""What some fifty rules in a teacher's prompt take; the informed teacher is given them for every session."""
+"""Tokens of about fifty rules in a prompt; the informed teacher reads them for every session."""
 
 
 def json_loop(sessions: Sequence[Session], student: str) -> Numbers:
@@ -60,7 +61,7 @@ def json_loop(sessions: Sequence[Session], student: str) -> Numbers:
 
 
 def parsed(text: str, products: int) -> Grouping:
-    """Return the bundles of a JSON answer; none where it cannot be read."""
+    """Return the bundles of a JSON answer; an unreadable answer has none."""
     found = re.search(r"\{.*\}", text, re.DOTALL)
     try:
         bundles = [b["items"] for b in json.loads(found[0])["bundles"]] if found else []
@@ -71,7 +72,7 @@ def parsed(text: str, products: int) -> Grouping:
 
 
 def served(sessions: Sequence[Session], student: str, adapter: Path | None, kb: str | None) -> Numbers:
-    """Answer by the student graph, as `bundlewise generate` does."""
+    """Answer with the student graph, as `bundlewise generate` does."""
     opened = Student.open(kb=kb, adapter=adapter, student=student)
     opened.answer(sessions[:2])
     start = perf_counter()
@@ -87,7 +88,7 @@ def _scored(sessions: Sequence[Session], answers: Sequence[Grouping], seconds: f
 
 
 def parts(sessions: Sequence[Session], student: str) -> Numbers:
-    """Time a grammar against free text of as many tokens, and a shared prefix against computing it in every row."""
+    """Time a grammar against free text of the same length, and a shared prefix against a prefix in every row."""
     engine = StudentEngine.load(resolve(student))
     numbers = _grammar_cost(engine, [name_prompt(session.blind(), (0, 1)) for session in sessions])
     about = Provenance(teacher="benchmark", prompt="import", run="0")
@@ -113,7 +114,7 @@ def parts(sessions: Sequence[Session], student: str) -> Numbers:
 
 
 def _grammar_cost(engine: StudentEngine, prompts: list[str]) -> Numbers:
-    """Generate as many tokens with a grammar that admits words alone, and without any, in one batch."""
+    """Generate the same number of tokens with a grammar of words only, and without a grammar, in one batch."""
     import torch
     from transformers import LogitsProcessorList
 

@@ -1,8 +1,8 @@
-"""Share of thoughts that the check of words refuses: real ones, and ones with a planted sentence about a strange thing.
+"""Measure the share of thoughts that the check of words refuses: real thoughts, and some with a planted sentence.
 
-`python benchmarks/grounding_shares.py --sessions DATA.jsonl --thoughts PACK.jsonl`, each as often as there are domains.
-The shapes of TUNED were used while the check was written, those of HELD_OUT were not,
-and those of SECOND were written before the check went by the sentence.
+`python benchmarks/grounding_shares.py --sessions DATA.jsonl --thoughts PACK.jsonl`, with both options once per domain.
+A planted sentence is about a product that is not in the session. The sentences of TUNED were used while the check was
+written, those of HELD_OUT were not, and those of SECOND were written before the check worked sentence by sentence.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Share of recorded kinds that give way to their titles: real ones, and planted ones of other domains and titles.
+"""Measure the share of recorded kinds that are replaced by their titles' own: real kinds, and planted wrong kinds.
 
-`python benchmarks/kind_shares.py --sessions DATA.jsonl --thoughts PACK.jsonl`, each as often as there are domains.
+`python benchmarks/kind_shares.py --sessions DATA.jsonl --thoughts PACK.jsonl`, with both options once per domain.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from bundlewise.agents.teacher.kind_neighbours import KindsAround
 
 
 def main() -> None:
-    """Print the shares: by the kinds of titles alike, and in brackets by the words of titles alike."""
+    """Print the shares: by the kinds of similar titles, and in brackets by the words of similar titles."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=Path, action="append", required=True)
     parser.add_argument("--thoughts", type=Path, action="append", required=True)

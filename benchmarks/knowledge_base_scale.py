@@ -1,4 +1,4 @@
-"""Scale and speed of the knowledge base, beside the plain Chroma client in the same run."""
+"""Measure size and speed of the knowledge base, in comparison with the plain Chroma client in the same run."""
 
 import argparse
 import json
@@ -47,7 +47,7 @@ def client(folder: Path) -> Any:
 
 
 def embed(folder: Path, pack: Path, count: int) -> Numbers:
-    """Embed the kinds of a pack by the real model, and see how fast it is on texts that records are found by."""
+    """Embed the kinds of a pack with the real model, and measure its speed on the records' search texts."""
     embedder, numbers = Embedder.named("minilm"), Numbers()
     Kinds.save(folder / "kinds.npz", kinds_of(pack), embedder)
     kinds = Kinds.load(folder / "kinds.npz")
@@ -60,7 +60,7 @@ def embed(folder: Path, pack: Path, count: int) -> Numbers:
 
 
 def build(folder: Path, count: int) -> Numbers:
-    """Fill a knowledge base by one change, tell it of the sessions, then change one record more."""
+    """Fill a knowledge base in one change, add the known sessions, and then change one more record."""
     kinds = Kinds.load(folder / "kinds.npz")
     embedder, records, numbers = MeanOfKinds(kinds), list(kinds.records(count + 1)), Numbers()
     note_memory(numbers, "before_mb")
@@ -77,7 +77,7 @@ def build(folder: Path, count: int) -> Numbers:
 
 
 def build_plain(folder: Path, count: int, name: str) -> Numbers:
-    """Upsert the same into one collection with a field `kind`, or into a collection a kind."""
+    """Upsert the same records into one collection with a field `kind`, or into one collection per kind."""
     kinds = Kinds.load(folder / "kinds.npz")
     embedder, records, numbers = MeanOfKinds(kinds), list(kinds.records(count)), Numbers()
     note_memory(numbers, "before_mb")
@@ -103,14 +103,14 @@ def upsert(collection: Any, batch: Sequence[Knowledge], embedder: Embedder) -> N
 
 
 def asked(kinds: Kinds, count: int, embedder: Embedder) -> list[Asked]:
-    """Return sessions to ask for, each with the vector of its query."""
+    """Return sessions to retrieve for, each with the vector of its query."""
     sessions = kinds.sessions(count)
     vectors = embedder.embed([query_of(session.blind()) for session in sessions])
     return list(zip(sessions, vectors, strict=True))
 
 
 class Plain:
-    """What one writes with the plain client to fetch as many records of each kind, in whatever collections they are."""
+    """A simple solution with the plain client that fetches the same number of records of each kind."""
 
     def __init__(self, folder: Path, own_domain: bool = False) -> None:
         chroma = client(folder)
@@ -119,7 +119,7 @@ class Plain:
         self._own_domain = own_domain
 
     def ask(self, asked: Asked) -> None:
-        """Query each collection whose name holds the kind, or the one of all under a filter."""
+        """Query each collection whose name contains the kind, or the one collection with a filter."""
         session, vector = asked
         for kind, quota in QUOTAS.items():
             wanted = {kind, fingerprint(session.domain)} if self._own_domain else {kind}
@@ -162,12 +162,12 @@ def query(folder: Path, queries: int) -> Numbers:
 
 
 def retrieve(retriever: Retriever, asked: Asked) -> None:
-    """Answer a session as a prompt's knowledge is retrieved, its embedding included."""
+    """Retrieve the knowledge for a session as for a prompt, including its embedding."""
     retriever.retrieve([asked[0].blind()])
 
 
 def recall(store: KnowledgeStore, questions: Sequence[Asked]) -> dict[str, float]:
-    """Return for each kind which share of the exactly nearest records a policy query finds; what ties counts."""
+    """Return for each kind the share of the exactly nearest records that a policy query finds; ties count as found."""
     vectors = np.stack([vector for _, vector in questions])
     answers = [
         answer.records for answer in Retriever(store, POLICY).retrieve([session.blind() for session, _ in questions])
@@ -185,14 +185,14 @@ def recall(store: KnowledgeStore, questions: Sequence[Asked]) -> dict[str, float
 
 
 def blocks(records: Iterable[Knowledge]) -> Iterator[list[Knowledge]]:
-    """Yield records by the ten thousand."""
+    """Yield records in lists of ten thousand."""
     rest = iter(records)
     while block := list(islice(rest, BLOCK)):
         yield block
 
 
 def evidence(folder: Path) -> Numbers:
-    """Load the pair evidence of the thoughts that are read for it, and judge the pairs of sessions."""
+    """Load the pair evidence of the thoughts, and judge the pairs of sessions."""
     numbers, embedder = Numbers(), MeanOfKinds(kinds := Kinds.load(folder / "kinds.npz"))
     store = KnowledgeStore.open(folder / "ours", embedder)
     with timed(numbers, "thoughts_seconds", embedder.spent):
@@ -205,7 +205,7 @@ def evidence(folder: Path) -> Numbers:
 
 
 def measure(folder: Path, count: int, queries: int, plain: bool) -> Numbers:
-    """Measure all of it for one number of records, each step in a process of its own."""
+    """Measure everything for one number of records, each step in a process of its own."""
     names = ["ours", *(["filtered", "per_kind"] if plain else [])]
     built = {"ours": alone(build, folder, count)} | {n: alone(build_plain, folder, count, n) for n in names[1:]}
     for numbers in built.values():
@@ -228,7 +228,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print what was measured: a JSON line on stdout, tables on stderr."""
+    """Print the measurements: a JSON line on stdout, tables on stderr."""
     given = arguments()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="bundlewise-benchmark-"))
     folder.mkdir(parents=True, exist_ok=True)

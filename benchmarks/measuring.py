@@ -1,4 +1,4 @@
-"""Seconds, memory, disk and quantiles for benchmarks, and steps in processes of their own."""
+"""Helpers of the benchmarks: seconds, memory, disk, quantiles, and steps in separate processes."""
 
 import multiprocessing
 import resource
@@ -16,7 +16,7 @@ from rich.table import Table
 
 WARM = 10
 PATIENCE = 90.0
-"""Seconds for the questions to one contender: a slow one is asked fewer, but LEAST at any rate."""
+"""Most seconds for the questions to one contender: a slow one gets fewer questions, but at least LEAST."""
 LEAST = 20
 WIDTH = 120
 
@@ -26,32 +26,32 @@ Question = TypeVar("Question")
 
 @contextmanager
 def timed(numbers: Numbers, name: str, but: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
-    """Note the seconds of a block, less the seconds that something else says it has spent meanwhile."""
+    """Note the seconds of a block, minus the seconds that `but` counts meanwhile."""
     start, before = time.perf_counter(), but()
     yield
     numbers[name] = round(time.perf_counter() - start - (but() - before), 6)
 
 
 def note_memory(numbers: Numbers, name: str) -> None:
-    """Note the memory of this process in MiB: what it has, and the most it has had."""
+    """Note the memory of this process in MiB: its present and its peak value."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     numbers |= {name: psutil.Process().memory_info().rss // 2**20, "peak_mb": most // 1024}
 
 
 def megabytes(folder: Path) -> float:
-    """Return how large the files of a folder are, in MiB."""
+    """Return the size of a folder's files in MiB."""
     return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20, 1)
 
 
 def alone(step: Callable[..., Numbers], *arguments: object) -> Numbers:
-    """Run a step in a fresh process that has its modules loaded, so that its memory is its own."""
+    """Run a step in a new process with its modules loaded, so that the memory of each step is measured alone."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(step, *arguments).result()
 
 
 def race(contenders: dict[str, Callable[[Question], object]], questions: Sequence[Question]) -> dict[str, Numbers]:
-    """Ask every contender a question before the next one, so that all meet the same machine; the first only warm up."""
+    """Ask every contender each question in turn, so that conditions are equal; the first questions only warm up."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number, question in enumerate(questions):
         for name, ask in contenders.items():
@@ -71,12 +71,12 @@ def quantiles(seconds: Sequence[float]) -> Numbers:
 
 
 def ratio(ours: Numbers, theirs: Numbers) -> Numbers:
-    """Return how much longer ours take than theirs, at the median and at the 95th percentile."""
+    """Return the ratio of our time to theirs, at the median and at the 95th percentile."""
     return {quantile: round(ours[f"{quantile}_ms"] / theirs[f"{quantile}_ms"], 2) for quantile in ("p50", "p95")}
 
 
 def show(found: Numbers) -> None:
-    """Lay the tables among the numbers out on stderr: what holds numbers by name is a table, the rest a title."""
+    """Print the tables among the numbers on stderr: numbers by name are a table, other levels are titles."""
     console = Console(stderr=True, width=WIDTH)
     console.print({name: value for name, value in found.items() if not _is_table(value)})
     for title, rows in found.items():

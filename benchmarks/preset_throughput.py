@@ -1,6 +1,7 @@
-"""Tuning of every preset on this machine: tokens a second, share of the peak, memory beside what was estimated.
+"""Measure the tuning of every preset on this machine: tokens per second, share of the peak, memory and its estimate.
 
-Speed and memory follow from a base's shape, not from its weights: a Llama of that shape with random ones stands in.
+Speed and memory depend only on the shape of a base, so each base is replaced by a Llama of that shape with random
+weights.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def tuned(name: str, data: str, steps: int) -> Numbers:
 
 
 def main() -> None:
-    """Tune every preset that this machine can hold, print a table and JSON."""
+    """Tune every preset that fits this machine, and print a table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", choices=list(PRESETS), action="append")
     parser.add_argument("--data", default="electronics")

@@ -1,8 +1,8 @@
-"""How long a search takes in a catalogue of many products, and how long the catalogue takes to index.
+"""Measure the time of a search in a catalogue of many products, and the time to index the catalogue.
 
 python benchmarks/product_search.py --products 10000
 
-Titles are the starter domains', varied by made-up models. Half of the queries have a slip of the keyboard.
+Titles are those of the starter domains with invented model numbers. Half of the queries have a typing error.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from bundlewise.text import kind  # noqa: E402
 
 
 def catalogue(size: int) -> list[Item]:
-    """Return so many products with titles of their own."""
+    """Return a number of products with different titles."""
     known = [product for name in STARTERS for product in read_products(name)]
     rows = enumerate(islice(cycle(known), size))
     return [

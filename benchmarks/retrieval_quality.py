@@ -1,8 +1,8 @@
-"""Does retrieval find what helps? Hit rate and mean reciprocal rank of retrieved thoughts on validation sessions.
+"""Measure whether retrieval finds helpful thoughts: hit rate and mean reciprocal rank on validation sessions.
 
 A thought helps a session when its source session has a bundle with the same intent (cosine of the
 annotators' words at least .6), or one that shares two kinds of product, with a bundle of the session's
-ground truth. Kinds are the head nouns of titles on both sides. Nothing of this is known to retrieval.
+ground truth. Kinds are the head nouns of titles on both sides. Retrieval does not use any of this.
 
     python benchmarks/retrieval_quality.py --data electronic.jsonl --teacher recorded:pack.jsonl
     python benchmarks/retrieval_quality.py                       # the starter electronics, grounded teacher
@@ -51,7 +51,7 @@ def heads(session: Session) -> list[frozenset[str]]:
 
 
 def helpful(queries: Sequence[Session], sources: Sequence[Session], embedder: Embedder) -> Matrix:
-    """Return a matrix, queries by sources, that is true where the source's bundles are like the query's."""
+    """Return a matrix, queries by sources, that is true where the source's bundles are similar to the query's."""
     intents = sorted({bundle.intent for session in (*queries, *sources) for bundle in session.bundles})
     vectors = dict(zip(intents, embedder.embed(intents), strict=True))
     meant = {s.session_id: np.stack([vectors[b.intent] for b in s.bundles]) for s in (*queries, *sources)}
@@ -92,7 +92,7 @@ def measure(retriever: Retriever, queries: Sequence[Session], place: dict[str, i
 
 
 def at_random(helps: Matrix, seed: int = 0) -> dict[str, float]:
-    """Return what thoughts drawn at random would reach."""
+    """Return the scores of thoughts drawn at random."""
     rows = [np.random.default_rng(seed + n).permutation(row)[:DEPTH] for n, row in enumerate(helps)]
     first = [int(np.argmax(row)) + 1 if row.any() else 0 for row in rows]
     return {

@@ -1,4 +1,4 @@
-"""What share of the student's time retrieval takes: opening the knowledge base, retrieving, answering.
+"""Measure the share of retrieval in the student's time: opening the knowledge base, retrieving, answering.
 
 python benchmarks/retrieval_share.py --kb kb --data electronics
 """

@@ -1,8 +1,8 @@
-"""How many sessions a second the server answers to many clients at once, beside the same server asked one by one.
+"""Measure the sessions per second of the server with many clients, in comparison with one client at a time.
 
-The server is `bundlewise serve` in a process of its own, with the student and knowledge base given; every client has
+The server is `bundlewise serve` in a process of its own, with the given student and knowledge base. Every client has
 its own key and asks for one session after the other, none twice. In the middle of a last run the server is killed and
-started again: the threads and ratings that were confirmed must be there.
+started again; all threads and ratings that it confirmed must still exist.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PATIENCE = 300.0
 
 
 class Load:
-    """What the clients of one run have seen."""
+    """The answers that the clients of one run received."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -56,7 +56,7 @@ class Load:
 
 
 def run(address: str, keys: list[str], sessions: Iterator[list[str]], seconds: float) -> Numbers:
-    """Let clients ask for so many seconds; return what they saw and what the server counted."""
+    """Let clients ask for some seconds; return their numbers and the server's counts."""
     load, before = Load(), counted(address, keys[0])
 
     async def ask() -> None:
@@ -84,7 +84,7 @@ def run(address: str, keys: list[str], sessions: Iterator[list[str]], seconds: f
 
 
 def counted(address: str, key: str) -> dict[str, float]:
-    """Return how many batches the server has answered, and sessions in them."""
+    """Return the number of batches that the server has answered, and of sessions in them."""
     text = httpx.get(f"{address}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE).text
     rows = dict(row.rsplit(" ", 1) for row in text.splitlines() if row.startswith("bundlewise_batch_sessions_"))
     return {
@@ -94,7 +94,7 @@ def counted(address: str, key: str) -> dict[str, float]:
 
 
 def sessions_of(data: str) -> Iterator[list[str]]:
-    """Yield the titles of real sessions, and then again each with a number: no two are equal."""
+    """Yield the titles of real sessions, and then again with numbers, so that no two sessions are equal."""
     known = [session.titles for session in dataset.load(data)]
     for round_ in itertools.count():
         for titles in known:
@@ -133,7 +133,7 @@ def is_ready(address: str) -> bool:
 
 
 def killed(options: list[str], keys: list[str], folder: Path, seconds: float) -> Numbers:
-    """Talk and rate in threads until the server is killed, start it again, and look for what was confirmed."""
+    """Talk and rate in threads until the server is killed, start it again, and check everything it confirmed."""
     said: dict[str, list[str]] = {key: [] for key in keys}
     rated: list[str] = []
 
@@ -171,7 +171,7 @@ def killed(options: list[str], keys: list[str], folder: Path, seconds: float) ->
 
 
 def heard(address: str, key: str) -> set[str]:
-    """Return what the server says was said in a key's thread."""
+    """Return the messages that the server has in a key's thread."""
     found = httpx.get(f"{address}/api/threads/t", headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE)
     messages = found.json().get("messages", [])
     return {message["text"] for message in messages if message["role"] == "user"}

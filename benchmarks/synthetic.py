@@ -1,4 +1,4 @@
-"""Synthetic knowledge of real kinds, and an embedder that needs no model for it: a million records in minutes."""
+"""Synthetic knowledge of real kinds, with an embedder that needs no model, to make a million records in minutes."""
 
 import random
 import re
@@ -29,10 +29,10 @@ SOURCE = Provenance(teacher="synthetic", prompt="0" * 12, run="0" * 12)
 
 
 def kinds_of(path: Path) -> Counter[str]:
-    """Count the kinds of products in a pack, as a title would show them.
+    """Count the kinds of products in a pack, in the form that titles show.
 
     Raises:
-        UsageError: the file names none.
+        UsageError: the file names no kinds.
     """
     found = [kind for row in read_rows(path) for kind in row.get("item_kinds") or row.get("kinds") or ()]
     if not found:
@@ -50,13 +50,13 @@ class Kinds:
 
     @classmethod
     def load(cls, path: Path) -> "Kinds":
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         with np.load(path, allow_pickle=False) as saved:
             return cls(saved["names"].tolist(), saved["counts"].tolist(), saved["vectors"])
 
     @staticmethod
     def save(path: Path, counts: Counter[str], embedder: Embedder) -> None:
-        """Embed every kind once, and keep kinds, counts and vectors in a file."""
+        """Embed every kind once, and write kinds, counts and vectors to a file."""
         names = sorted(counts)
         numbers = [counts[name] for name in names]
         np.savez(path, names=np.array(names), counts=numbers, vectors=embedder.embed(names))
@@ -89,7 +89,7 @@ class Kinds:
         return Knowledge.model_validate(fields | about | {"source_session_ids": (source,), "provenance": SOURCE})
 
     def sessions(self, count: int, seed: int = 1) -> list[Session]:
-        """Return sessions of 3 to 6 titles to ask for."""
+        """Return sessions of 3 to 6 titles to retrieve for."""
         dice = random.Random(seed)
         drawn = [titles_of(self.draw(dice, dice.randint(3, 6)), dice) for _ in range(count)]
         return [
@@ -115,7 +115,7 @@ def known_sessions(records: Sequence[Knowledge]) -> list[KnownSession]:
 
 
 class MeanOfKinds(Embedder):
-    """The mean of the vectors of the kinds in a text, plus a little noise of the text's own."""
+    """An embedder that returns the mean of the vectors of the kinds in a text, plus a little noise for each text."""
 
     batch = 1000
     fingerprint = "mean-of-kinds"
@@ -127,7 +127,7 @@ class MeanOfKinds(Embedder):
         self._seconds = 0.0
 
     def embed(self, texts: Sequence[str], advance: object = None) -> Vectors:
-        """Return one unit vector a text."""
+        """Return one unit vector for each text."""
         start = time.perf_counter()
         vectors = super().embed(texts)
         self._seconds += time.perf_counter() - start

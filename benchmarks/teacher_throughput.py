@@ -1,8 +1,8 @@
-"""How busy a large teacher keeps a slow endpoint, and what a hundred thousand sessions take in memory.
+"""Measure how well a large teacher uses a slow endpoint, and the memory of a hundred thousand sessions.
 
-The endpoint is the tests' server in a process of its own, which answers every call after a fixed delay; ideal is all
-calls in full rounds. The state of extraction is measured through the whole graph, with a teacher that answers at
-once: what remains is the graph, the sessions and the records.
+The endpoint is the tests' server in a process of its own, which answers every call after a fixed delay; the ideal is
+that all calls run in full rounds. The memory of extraction is measured with the whole graph and a teacher that answers
+at once, so that only the graph, the sessions and the records count.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def serve(delay: float, told: Connection) -> None:
 
 
 def throughput(calls: int, concurrency: int, delay: float) -> Numbers:
-    """Return calls a second of one stage at an endpoint of this delay, and their share of the ideal."""
+    """Return calls per second of one stage at an endpoint with this delay, and their share of the ideal."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(delay, there), daemon=True)
     server.start()
@@ -68,7 +68,7 @@ def throughput(calls: int, concurrency: int, delay: float) -> Numbers:
 
 
 class Instant(GroundedTeacher):
-    """A teacher that says something of the usual length about every session at once."""
+    """A teacher that answers at once, with texts of the usual length."""
 
     name = "instant"
 
@@ -82,7 +82,7 @@ class Instant(GroundedTeacher):
         return tuple(lessons)
 
     def formalise(self, reflections: Sequence[Reflection], patterns: Sequence[Pattern]) -> list[Rule]:
-        """Return nothing: rules are few, whatever the sessions."""
+        """Return no rules, since their number does not grow with the sessions."""
         return []
 
     def think(
@@ -105,13 +105,13 @@ def state(sessions: int) -> Numbers:
 
 
 def copies(count: int) -> list[Session]:
-    """Return real training sessions, again and again under other names until there are enough."""
+    """Return real training sessions, repeated under other names until there are enough."""
     known = [s for s in load("electronics", "train") if s.bundles]
     return [_renamed(known[n % len(known)], n) for n in range(count)]
 
 
 def _renamed(session: Session, number: int) -> Session:
-    """Return a copy whose first title differs: two equal questions would be one call."""
+    """Return a copy with another first title, since two equal questions would be one call."""
     first, *others = session.items
     items = (first.model_copy(update={"title": f"{number} {first.title}"}), *others)
     return session.model_copy(update={"session_id": f"copy-{number}", "items": items})

@@ -3,10 +3,10 @@
 On Debian: `apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wn`, then
 `python benchmarks/thing_words.py wn/usr/share/wordnet agents/teacher/things.txt`.
 
-A noun counts where the texts that WordNet counted use it at least as often for an artifact, an animal, food, a plant
-or a substance as for anything else; where they do not use it, one of its first two senses has to be such a thing.
-Names, words of more than two parts, words that are as often adjectives, and those that are far more often verbs are
-left out, and so are buildings, roads and the like, which nobody puts into a cart.
+A noun is taken if the texts that WordNet counted use it at least as often for an artifact, an animal, food, a plant
+or a substance as for anything else; if they do not use it, one of its first two senses has to be such a thing.
+Left out are names, words of more than two parts, words that are equally often adjectives, words that are far more
+often verbs, and buildings, roads and similar things, which nobody puts into a cart.
 """
 
 import sys
@@ -16,22 +16,22 @@ from pathlib import Path
 THINGS = {"05": "animal", "06": "artifact", "13": "food", "20": "plant", "27": "substance"}
 """The numbers of WordNet's lexicographer files that hold things."""
 PAIRED = {"06", "13"}
-"""Those whose words of two parts count as well."""
+"""Files of which words of two parts count as well."""
 FIXED = frozenset(("building", "building_complex", "facility", "way", "area", "excavation", "representation"))
-"""Artifacts that are no goods, with all that WordNet has below them."""
+"""Artifacts that nobody sells as a product, with everything that WordNet has below them."""
 VERBS_TO_A_NOUN = 20
 NOTICE_LINES = 29
-"""Every file of WordNet begins with its licence, on as many lines that are numbered."""
+"""Numbered lines of the licence at the beginning of every file of WordNet."""
 
 
 def licence(path: Path) -> list[str]:
-    """Return the licence with which a file of WordNet begins."""
+    """Return the licence at the beginning of a file of WordNet."""
     lines = path.read_text("latin-1").splitlines()[:NOTICE_LINES]
     return [line.split(maxsplit=1)[1].strip() if len(line.split()) > 1 else "" for line in lines]
 
 
 def uses(folder: Path) -> dict[str, Counter[str]]:
-    """Return how often the counted texts use a word for a thing, as another noun, as a verb, or otherwise."""
+    """Return how often the counted texts use each word for a thing, as another noun, as a verb, or otherwise."""
     found = {use: Counter[str]() for use in ("thing", "noun", "verb", "adjective")}
     for line in (folder / "cntlist.rev").read_text("latin-1").splitlines():
         key, _, count = line.split()
@@ -43,7 +43,7 @@ def uses(folder: Path) -> dict[str, Counter[str]]:
 
 
 def senses(folder: Path) -> dict[str, tuple[str, frozenset[str], list[str]]]:
-    """Return of every sense of a noun its lexicographer file, the words that have it, and the senses above it."""
+    """Return for every sense of a noun its lexicographer file, its words, and the senses above it."""
     found = {}
     for line in (folder / "data.noun").read_text("latin-1").splitlines():
         if not line.startswith(" "):
@@ -54,7 +54,7 @@ def senses(folder: Path) -> dict[str, tuple[str, frozenset[str], list[str]]]:
 
 
 def fixed(known: dict[str, tuple[str, frozenset[str], list[str]]]) -> frozenset[str]:
-    """Return the senses of things that stand where they were built."""
+    """Return the senses of things that cannot be moved, such as buildings."""
     below: dict[str, list[str]] = {}
     for offset, (_, _, above) in known.items():
         for each in above:
@@ -69,7 +69,7 @@ def fixed(known: dict[str, tuple[str, frozenset[str], list[str]]]) -> frozenset[
 
 
 def entries(folder: Path, part: str) -> dict[str, list[str]]:
-    """Return the words of one part of speech with their senses, the first first."""
+    """Return the words of one part of speech with their senses in order."""
     rows = (line.split() for line in (folder / f"index.{part}").read_text("latin-1").splitlines() if line[0] != " ")
     return {lemma: rest[-int(count) :] for lemma, _, count, *rest in rows}
 
@@ -82,7 +82,7 @@ def things(folder: Path) -> list[str]:
     for lemma, offsets in entries(folder, "noun").items():
         parts = lemma.split("_")
         files = THINGS if len(parts) == 1 else PAIRED
-        # Two senses are read: that of a product often stands second, as with a toaster.
+        # Two senses are read, since the sense of a product is often the second, as for toaster.
         first = [(offset, *known[offset][:2]) for offset in offsets[:2] if offset not in built]
         used = count["thing"][lemma]
         is_thing = any(file in files and lemma in words for _, file, words in first) and count["noun"][lemma] <= used

@@ -1,9 +1,9 @@
-"""Training tokens a second beside TRL's SFTTrainer: same model, LoRA, questions, targets and tokens a batch.
+"""Compare training tokens per second with TRL's SFTTrainer: same model, LoRA, questions, targets and batch size.
 
-TRL gets the same token ids and labels by a collator of its own, in float32 where that is faster, without gradient
-checkpointing, with LoRA as peft makes it. It runs three times: as it comes, on random batches; with bundlewise's
-optimizer and schedule; and on bundlewise's very batches as well. bundlewise runs a second time with peft's LoRA layers
-instead of its own. Each is alone in a process; all answer the same held-out questions.
+TRL gets the same token ids and labels through a collator, in float32 where that is faster, without gradient
+checkpointing, and with LoRA by peft. It runs three times: with its defaults on random batches; with bundlewise's
+optimizer and schedule; and with bundlewise's batches as well. bundlewise runs a second time with peft's LoRA layers
+instead of its own. Each runs in a process of its own; all answer the same held-out questions.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def prepared(student: str, data: str, steps: int, config: TrainingConfig) -> tup
 
 
 def config_of(batch_tokens: int) -> TrainingConfig:
-    """Return what both sides are trained with: LoRA on all layers, judgements only."""
+    """Return the settings for both sides: LoRA on all layers, judgements only."""
     return TrainingConfig(batch_tokens=batch_tokens, intents=0, evaluations=0, layers=0)
 
 
@@ -65,7 +65,7 @@ def held_out_loss(model: Any, held: list[Example]) -> float:
 
 
 def plain_lora(model: Any, config: TrainingConfig) -> Any:
-    """Return the model with the LoRA layers of peft, and the first weights that bundlewise's have."""
+    """Return the model with the LoRA layers of peft, and the same initial weights as bundlewise's."""
     import torch
     from peft import get_peft_model
 
@@ -74,7 +74,7 @@ def plain_lora(model: Any, config: TrainingConfig) -> Any:
 
 
 def ours(student: str, data: str, steps: int, batch_tokens: int, most: float, fused: bool) -> Numbers:
-    """Train with bundlewise, its LoRA layers fused or peft's; `most` is what `peak` returned."""
+    """Train with bundlewise, with its fused LoRA layers or peft's; `most` is the result of `peak`."""
     config = config_of(batch_tokens)
     model, _, batches, held = prepared(student, data, steps, config)
     numbers: Numbers = {"loss before": held_out_loss(model, held)}
@@ -93,7 +93,7 @@ def ours(student: str, data: str, steps: int, batch_tokens: int, most: float, fu
 def trl(
     student: str, data: str, steps: int, batch_tokens: int, most: float, same_schedule: bool, same_batches: bool
 ) -> Numbers:
-    """Train with TRL's SFTTrainer; batches of its own are random, with as many tokens on average."""
+    """Train with TRL's SFTTrainer; its own batches are random, with the same number of tokens on average."""
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -150,7 +150,7 @@ def trl(
         start = perf_counter()
         trainer.train()
         seconds = perf_counter() - start
-    # Those that were trained on: random batches go on with a second epoch where the first ends.
+    # The batches trained on, since random batches continue with a second epoch after the first.
     tokens = int(trainer.state.log_history[-1]["num_tokens"])
     numbers |= {"tokens": tokens, "seconds": round(seconds, 1), "tokens/s": round(tokens / seconds, 1)}
     numbers |= {"loss after": held_out_loss(tuned.get_base_model(), held)}
@@ -173,7 +173,7 @@ def _optimizer(model: Any, config: TrainingConfig, steps: int) -> tuple[Any, Any
 
 
 def flops(student: str, config: TrainingConfig) -> float:
-    """Return the floating-point operations a token that training needs: forward, and backward through tuned layers."""
+    """Return the floating-point operations of training per token: forward, and backward through tuned layers."""
     shape = ModelShape.of(resolve(student))
     assert shape is not None
     return 2.0 * shape.layer_parameters * (shape.layers + (config.layers or shape.layers))

@@ -1,4 +1,4 @@
-"""The most memory that tuning and answering take, as a whole process each, by the command line as a user calls it."""
+"""Measure the peak memory of tuning and answering, each as a process started from the command line."""
 
 import argparse
 import json

@@ -73,11 +73,11 @@ HOMES = {
     "pipeline.knowledge_base": ("KnowledgeBase", "distil"),
     "pipeline.student": ("Student",),
 }
-"""The module that each public name is imported from; `finetune` is the package of that name, which can be called."""
+"""The public names by the module that has them; `finetune` is missing, since it is a package that can be called."""
 
 
 class _Function(ModuleType):
-    """The package `bundlewise.finetune`, which is the function `finetune` too."""
+    """The package `bundlewise.finetune`, which can also be called as the function `finetune`."""
 
     def __call__(self, *given: Any, **settings: Any) -> Any:
         return _function()(*given, **settings)
@@ -102,7 +102,7 @@ def _function() -> Any:
 
 
 class _Face(ModuleType):
-    """The package as it is imported: its sub-package `finetune` becomes callable when Python binds it here."""
+    """The package `bundlewise`: when Python binds its sub-package `finetune`, it makes that callable."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "finetune" and isinstance(value, ModuleType):
@@ -129,6 +129,6 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    # A type checker would take any name for public where a module has `__getattr__`.
+    # With a module `__getattr__`, a type checker would accept any name.
     __getattr__ = _public
     sys.modules[__name__].__class__ = _Face

@@ -1,4 +1,4 @@
-"""Bundles as people see them: with their products, and not by numbers as in a prediction."""
+"""Bundles with their products, for people; a prediction has only the products' numbers."""
 
 from bundlewise import notebook
 from bundlewise.domain import Item, PredictedBundle, Record, Session
@@ -16,7 +16,7 @@ class FoundBundle(Record):
 
     @classmethod
     def of(cls, bundle: PredictedBundle, session: Session) -> "FoundBundle":
-        """Return a bundle of a prediction with the products of its session."""
+        """Return a bundle of a prediction together with the products of its session."""
         items = tuple(session.items[number - 1] for number in bundle.items)
         return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
 
@@ -35,7 +35,7 @@ class FoundBundle(Record):
         return f"{self._called}: {', '.join(self.titles)}"
 
     def __repr__(self) -> str:
-        """Return the same, for lists of bundles."""
+        """Return the same text in angle brackets, for lists of bundles."""
         return f"<{self}>"
 
     def _repr_html_(self) -> str:

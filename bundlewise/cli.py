@@ -18,11 +18,11 @@ from bundlewise.terminal import PrintableStream, one_line, printable_streams
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
     "data": "Validate, show, list and fetch sessions.",
-    "models": "List and fetch models, print their paths.",
-    "doctor": "Check what works on this machine, and say what to do.",
+    "models": "List, fetch and publish models, and print their folders.",
+    "doctor": "Check this machine, and print a remedy for each fault.",
     "distil": "Distil knowledge from training sessions into a knowledge base.",
-    "ledger": "Show paid calls, and copy them to another machine.",
-    "kb": "Show, maintain, exchange and re-embed a knowledge base.",
+    "ledger": "Show paid calls, and move them to another machine.",
+    "kb": "Inspect, maintain, exchange and re-embed a knowledge base.",
     "finetune": "Tune the student with LoRA on training sessions.",
     "generate": "Find and name the bundles of sessions.",
     "chat": "Talk to the bundle assistant about a cart and a catalogue.",
@@ -30,7 +30,7 @@ COMMANDS = {
     "mcp": "Serve the student as tools over MCP.",
     "baselines": "Write predictions without a language model, for comparison.",
     "evaluate": "Score predictions against the annotated bundles.",
-    "experiment": "Run grids over the dials of knowledge, compare and report.",
+    "experiment": "Run a grid of settings, compare the students, and write a report.",
     "prompts": "Show, change, test, compare and improve the prompt templates.",
 }
 

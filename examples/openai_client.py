@@ -1,9 +1,9 @@
-"""Ask a running `bundlewise serve` by the official OpenAI client, whole and as a stream.
+"""Ask a running `bundlewise serve` with the official OpenAI client, for a whole answer and for a stream.
 
     bundlewise serve --kb kb --adapter adapter
     python examples/openai_client.py --url http://127.0.0.1:8000/v1
 
-The key, if the server asks for one, comes from OPENAI_API_KEY.
+If the server needs a key, it is read from OPENAI_API_KEY.
 """
 
 import argparse

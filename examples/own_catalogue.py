@@ -1,4 +1,4 @@
-"""Bring your own catalogue: write it as CSV or Parquet, open the assistant over it, and hold a conversation.
+"""Use your own catalogue: write it as CSV or Parquet, open the assistant with it, and hold a conversation.
 
 python examples/own_catalogue.py products.csv
 python examples/own_catalogue.py products.parquet --kb kb --adapter adapter
@@ -28,7 +28,7 @@ CONVERSATION = [
 
 
 def write_catalogue(path: Path) -> None:
-    """Write the products, as a shop's own export would: CSV, or Parquet by the file's name."""
+    """Write the products as a shop's export would: as CSV, or as Parquet if the file's name says so."""
     import pandas
 
     table = pandas.DataFrame(PRODUCTS)
@@ -39,7 +39,7 @@ def write_catalogue(path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Talk about the catalogue, and print what comes back."""
+    """Talk about the catalogue, and print the replies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("catalogue", type=Path)
     parser.add_argument("--kb")

@@ -1,4 +1,4 @@
-"""Put the student into a LangGraph application of your own: orders come in, bundles with prices go out.
+"""Use the student in a LangGraph application of your own, which reads orders and returns bundles with prices.
 
 python examples/student_in_langgraph.py --kb kb --adapter adapter
 """

@@ -71,7 +71,7 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["distil", *DATA, *DATA, "--kb", "kb"], 1, "give each session once"),
         (["distil", *DATA, "--kb", "kb", "--sampler", "best"], 2, "no sampler named 'best'; choose random, length"),
         (["distil", *DATA, "--kb", "kb", "--formats", "facts"], 2, "no format named 'facts'; choose any of patterns"),
-        (["distil", *DATA, "--kb", "kb", "--max-cost", "1"], 2, "--max-cost is for teachers that are paid"),
+        (["distil", *DATA, "--kb", "kb", "--max-cost", "1"], 2, "--max-cost is for paid teachers only"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:"], 2, "openai: names no model"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m@nowhere"], 2, "does not begin with http://"),
         (["distil", *DATA, "--kb", "kb", "--teacher", "openai:m", "--max-cost", "1"], 2, "the price of m is unknown"),

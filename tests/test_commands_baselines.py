@@ -64,4 +64,4 @@ def test_without_validation_sessions_there_is_nothing_to_choose_on(
     write_sessions(tmp_path / "less.jsonl", [*bare, *load(str(data), "test")])
     with pytest.raises(SystemExit) as left:
         main(["baselines", "--data", str(tmp_path / "less.jsonl"), "-o", str(tmp_path / "found")])
-    assert left.value.code == 2 and "chosen on annotated validation sessions" in capsys.readouterr().err
+    assert left.value.code == 2 and "baselines need annotated validation sessions" in capsys.readouterr().err

@@ -59,8 +59,8 @@ def test_a_piped_conversation_is_answered_kept_and_rated(talk: Talk, tmp_path: P
     rows = first.stdout.splitlines()
     assert "  1. Padmoor Glide 11 Tablet · 219.99" in rows and "I see one bundle among 2 products." in rows
     assert any(row.startswith("  Bundle 1: ") and "247.98 together" in row for row in rows)
-    assert "Thank you, kept: bundle 1 is good." in rows and any("there is no bundle 9" in row for row in rows)
-    assert "There is no /goodbye; there are /good and /bad, and quit to leave." in rows
+    assert "Thank you. Saved: bundle 1 is good." in rows and any("there is no bundle 9" in row for row in rows)
+    assert "Unknown command /goodbye; type /good or /bad, or quit to leave." in rows
     rating, other = read_feedback(tmp_path / "f.jsonl")
     assert (other.what, other.note) == ("reply", "\u00b2")
     assert (rating.up, rating.note, set(rating.bundle)) == (True, "fits", {"t1", "c1"})

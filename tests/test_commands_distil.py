@@ -95,7 +95,7 @@ def test_a_recorded_teacher_gives_what_a_large_model_wrote(distil: Distil, tmp_p
 
 def test_distilling_is_not_spread_and_says_why(distil: Distil, tmp_path: Path) -> None:
     code, _, err = distil("--engine", "ray")
-    assert code == 2 and "one ledger (raise --concurrency)" in err and "leave out --engine ray" in err
+    assert code == 2 and "go through one ledger" in err and "leave out --engine ray" in err
     assert not (tmp_path / "kb").exists()
 
 

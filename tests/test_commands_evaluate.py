@@ -98,7 +98,7 @@ def test_sessions_without_annotated_bundles_are_told_and_not_scored(evaluate: Ev
     predictions = written(tmp_path / "p.jsonl", [first], annotated=True)
     code, out, err = evaluate("--data", data, "--predictions", predictions, "--json")
     assert (code, json.loads(out)["n"]) == (0, 1)
-    assert "1 of 2 sessions have no annotated bundles, not scored" in err
+    assert "1 of 2 sessions have no annotated bundles and are not scored" in err
 
     data.write_text(bare.model_dump_json(exclude_defaults=True), encoding="utf-8")
     code, out, err = evaluate("--data", data, "--predictions", predictions)

@@ -88,7 +88,7 @@ def test_what_was_done_is_taken_back_one_by_one_until_nothing_is_left(call: Call
     assert [call("undo", "kb")[0] for _ in range(2)] == [0, 0]
     code, _, err = call("undo", "kb")
     assert code == 2 and "nothing to undo in kb" in err
-    assert call("history", "kb") == (0, "", "nothing was done to kb that can be taken back\n")
+    assert call("history", "kb") == (0, "", "kb has no change that can be taken back\n")
     assert json.loads(call("stats", "kb", "--json")[1])["records"] == []
 
 
@@ -120,7 +120,7 @@ def test_reindexing_changes_the_embedder_and_rolling_back_brings_the_old_vectors
     said = json.loads(call("stats", "kb", "--json")[1])
     assert (said["embedder"], said["generation"]) == ("reversed", 2)
     assert call("verify", "kb")[0] == 0
-    assert call("reindex", "kb", "--roll-back") == (0, "kb: the vectors of bag-of-words again\n", "")
+    assert call("reindex", "kb", "--roll-back") == (0, "kb: returned to the vectors of bag-of-words\n", "")
     assert json.loads(call("stats", "kb", "--json")[1])["generation"] == 1
     assert call("verify", "kb")[0] == 0
 

@@ -199,7 +199,7 @@ def test_an_embedder_on_a_server_is_refused(
     fill(tmp_path / "kb")
     code, _, err = caller(capsys)("tune", "kb")
     assert code == 2
-    assert "cannot be tuned; a local one can: bundlewise kb reindex kb --embedder minilm" in " ".join(err.split())
+    assert "cannot be tuned; use a local one: bundlewise kb reindex kb --embedder minilm" in " ".join(err.split())
 
 
 def test_no_thoughts_and_no_knowledge_base_are_errors(call: Call, minilm: Path) -> None:

@@ -152,7 +152,7 @@ def test_what_cannot_be_done_is_told_in_a_line_with_a_remedy(
 
 def test_a_ledger_is_not_written_over_by_its_export(run: Run, ledger: Path) -> None:
     code, _, err = run("export", ledger)
-    assert code == 2 and "is also what --ledger names; give another file" in err
+    assert code == 2 and "--ledger names " in err and " too; give another file" in err
     assert run("show")[0] == 0
 
 
@@ -226,9 +226,12 @@ def test_what_would_be_forgotten_is_told_by_stage_and_verdict_with_its_cost(run:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing is named to be forgotten; give --stage, --verdict, --before or --after"),
-        (["--dry-run"], "nothing is named to be forgotten"),
-        (["--stage", "kind"], "no calls of a stage 'kind' in bundlewise-calls.sqlite; choose of kinds, rules, propose"),
+        ([], "no answers are chosen; give --stage, --verdict, --before or --after"),
+        (["--dry-run"], "no answers are chosen"),
+        (
+            ["--stage", "kind"],
+            "no calls of a stage 'kind' in bundlewise-calls.sqlite; choose from kinds, rules, propose",
+        ),
         (["--verdict", "bad"], "'bad' is not one of"),
         (["--before", "yesterday"], "'yesterday' does not match the format"),
         (["--stage", "kinds", "--ledger", "other"], "no ledger other; name it with --ledger"),
@@ -283,7 +286,7 @@ def test_prices_that_cannot_be_read_are_named(run: Run, ledger: Path, tmp_path: 
 @pytest.mark.parametrize("moment", ["0001-01-01", "1969-12-01", "1900-01-01 12:00:00"])
 def test_times_before_any_ledger_are_refused(ledger: Path, run: Run, option: str, moment: str) -> None:
     code, out, err = run("forget", option, moment)
-    assert (code, out) == (2, "") and "is before any ledger, or no time; give one since 1970" in err
+    assert (code, out) == (2, "") and "is before every ledger; give a time since 1970" in err
 
 
 def test_damaged_calls_are_told_and_an_export_says_how_many_it_leaves_out(ledger: Path, run: Run) -> None:

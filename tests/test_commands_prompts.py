@@ -54,7 +54,7 @@ def test_from_a_copy_over_lint_test_and_diff_to_a_comparison(call: Call, tiny_st
     assert code == 0 and "judge: differs for 12 of 12 sessions" in out and "+3 products. Which are for one use?" in out
     more = ("--html", "page.html", "--cache", "kept.sqlite", "--look", "3")
     code, out, err = call("--prompts", "mine", "prompts", "compare", "shipped", "current", *given, *more)
-    assert code == 0 and "current against shipped: GJS" in out and "12 answers asked for" in err
+    assert code == 0 and "current against shipped: GJS" in out and "12 new answers" in err
     assert "Which are for one use?" in (tmp_path / "page.html").read_text()
     code, out, err = call("--prompts", "mine", "prompts", "compare", "shipped", "current", *given, *more, "--json")
     found = json.loads(out)
@@ -97,7 +97,7 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
         (("prompts", "new", "judge"), 2, "no folder for your prompts; add --to DIR, or set BUNDLEWISE_PROMPTS"),
         (("prompts", "new", "judge", "--to", "m", "--variant", "a/b"), 2, "a variant is a word of letters"),
         (("prompts", "test", "reasoning"), 2, "no cases for reasoning; write reasoning.test.yaml beside it"),
-        (("prompts", "compare", "judge", "--data", "data.jsonl"), 2, "one set of prompts is nothing to compare"),
+        (("prompts", "compare", "judge", "--data", "data.jsonl"), 2, "a comparison needs two sets of prompts, got one"),
         (
             ("prompts", "compare", "judge", "shipped", "--data", "data.jsonl"),
             2,
@@ -106,12 +106,12 @@ def test_render_shows_what_a_knowledge_base_adds(call: Call, minilm: Path, tiny_
         (
             ("prompts", "optimise", "judge", "--data", "data.jsonl"),
             2,
-            "teacher grounded is no language model and cannot",
+            "teacher grounded is not a language model, so it cannot",
         ),
         (
             ("prompts", "optimise", "rule", "--data", "data.jsonl", "--teacher", "openai:m@http://127.0.0.1:9"),
             2,
-            "a rewrite of rule does not show in a student's answers; choose judge",
+            "a rewrite of rule does not affect a student's answers; choose judge",
         ),
         (("--prompts", "nowhere", "prompts"), 2, "no folder nowhere with prompts; check --prompts"),
     ],

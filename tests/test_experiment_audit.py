@@ -167,6 +167,6 @@ def test_the_refusal_counts_by_kind_and_names_the_first_cases() -> None:
     with pytest.raises(DataError) as raised:
         require_clean([*many, Leak("equal products in two splits", "x and y")])
     assert str(raised.value) == (
-        "the data leak, no cell was run. a session id twice (5): s0; s1; s2 and 2 more | "
-        "equal products in two splits (1): x and y. Mend the data, then run again"
+        "the data leak, so no cell was run. a session id twice (5): s0; s1; s2 and 2 more | "
+        "equal products in two splits (1): x and y. Correct the data, then run again"
     )

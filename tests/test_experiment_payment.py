@@ -39,7 +39,7 @@ def test_caps_hold_over_a_whole_run_and_with_a_higher_one_it_goes_on(
     # The knowledge base alone stays below this cap, and so do the teacher's rows.
     capped = small(tmp_path, tiny_student, **known, payment={"max_calls": paid - 1})
     with pytest.raises(
-        CapError, match=rf"cap of payment \(max_calls {paid - 1}\), which holds over all cells and teach"
+        CapError, match=rf"cap of payment \(max_calls {paid - 1}\), which holds for all cells and teach"
     ):
         run_here(monkeypatch, tmp_path, capped, "capped")
     assert sum(server.answered.values()) == 2 * paid - 1

@@ -46,5 +46,5 @@ def test_a_session_without_a_cluster_is_answered_as_a_whole_and_the_threshold_ch
 
 
 def test_without_validation_sessions_nothing_can_be_chosen() -> None:
-    with pytest.raises(UsageError, match="chosen on annotated validation sessions, there are none"):
+    with pytest.raises(UsageError, match="baselines need annotated validation sessions, and there are none"):
         References([], [DESK])

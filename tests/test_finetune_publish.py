@@ -267,11 +267,11 @@ def test_the_command_compares_a_server_with_the_folder_it_serves(
     with torch.no_grad():
         server.engine.model.get_output_embeddings().weight.mul_(-1)
     code, _, err = probed(capsys, str(published), "--student", server.spec)
-    assert code == 1 and "the server answers otherwise: " in err and "in float32, without quantisation" in err
+    assert code == 1 and "the server gives other answers: " in err and "in float32, without quantisation" in err
 
 
 @pytest.mark.parametrize(
-    ("student", "said"), [("student", "is on no server; give openai:MODEL@URL"), ("openai:x@http://127.0.0.1:9", "")]
+    ("student", "said"), [("student", "is not on a server; give openai:MODEL@URL"), ("openai:x@http://127.0.0.1:9", "")]
 )
 def test_a_probe_needs_a_server_and_a_published_folder(
     adapter: Path, student: str, said: str, capsys: pytest.CaptureFixture[str]

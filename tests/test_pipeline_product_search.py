@@ -123,8 +123,8 @@ def test_a_search_does_not_wait_for_many_vectors_and_the_next_one_finds_the_same
             time.sleep(0.05)
     assert finder.search("lamp 7 lamp") == first
     assert told == [
-        "513 titles are embedded for the first time; products are found by their words until the next start, and by "
-        "their meaning too from then on"
+        "513 titles are embedded for the first time; products are found by their words until the next start, and "
+        "then by their meaning too"
     ]
 
 

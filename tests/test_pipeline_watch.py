@@ -317,7 +317,7 @@ def test_a_log_that_takes_no_more_ends_with_a_word_and_the_run_goes_on(
             tally.done("kinds", "b")
     assert tally.stages["kinds"].done == 1 + events
     said = capsys.readouterr().err
-    assert said.count("ends here (Broken pipe), and the run goes on; free space, or give another file") == 1
+    assert said.count("ends here (Broken pipe), and the run continues; free space, or give another file") == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")

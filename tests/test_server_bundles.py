@@ -134,7 +134,7 @@ def test_a_wrong_body_is_refused_by_the_field_with_the_value(
     ("text", "said"),
     [
         (b'{"items": ["a", "b"], "items": ["c", "d"]}', "occurs twice"),
-        (b'{"items": ["a", {"title": "b", "price": NaN}]}', "no number of JSON"),
+        (b'{"items": ["a", {"title": "b", "price": NaN}]}', "not a number in JSON"),
         (b'{"items": ["a", {"title": "b", "price": 1e999}]}', "too large"),
         (b'{"items": ["a", {"title": "b", "price": ' + b"9" * 5000 + b"}]}", "digits"),
         (b'{"items": ["a", "\\ud800"]}', "half a character"),

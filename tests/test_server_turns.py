@@ -24,10 +24,10 @@ def test_a_client_that_hangs_up_holds_only_so_many_turns_whatever_the_threads_ar
     async def run() -> None:
         turns = Turns(CapacityLimiter(OPEN + 8), Meters())
         under_way = [turns.start("anna", f"t{n}", talk, Caller("anna")) for n in range(OPEN)]
-        with pytest.raises(Refusal, match=f"{OPEN} turns of this client are under way"):
+        with pytest.raises(Refusal, match=f"{OPEN} turns of this client are unfinished"):
             turns.start("anna", "another", talk, Caller("anna"))
         others = [turns.start("bert", "t0", talk, Caller("bert")) for _ in range(WAITING)]
-        with pytest.raises(Refusal, match=f"{WAITING} turns of this thread are under way"):
+        with pytest.raises(Refusal, match=f"{WAITING} turns of this thread are unfinished"):
             turns.start("bert", "t0", talk, Caller("bert"))
         gate.set()
         for turn in (*under_way, *others):

@@ -91,8 +91,8 @@ def test_an_answer_is_held_against_its_case(groups: list[list[int]], intent: str
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "line 1: no list of cases"),
-        ("a: 1", "line 1: no list of cases"),
+        ("", "line 1: not a list of cases"),
+        ("a: 1", "line 1: not a list of cases"),
         ("- name: a\n  session: {}\n  name: b", "line 3: 'name' occurs twice, in line 1 and in line 3; keep one"),
         ("- name: [", r"line \d: .*; write a list of cases in YAML"),
         ("- name: n", r"case 1 \(n\): give either a session or variables"),

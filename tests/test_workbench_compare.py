@@ -150,7 +150,7 @@ def test_the_page_stands_alone_is_the_same_twice_and_escapes_titles(bench: Bench
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert text == (tmp_path / "b.html").read_text(encoding="utf-8")
     assert "<script" not in text and "<b>" not in text and "http" not in text.replace("http-equiv", "")
-    assert "GJS to now" in text and f"Sessions that flip: {len(found.flips(found.entries[1]))} of 8" in text
+    assert "GJS to now" in text and f"Sessions with different scores: {len(found.flips(found.entries[1]))} of 8" in text
     assert text.count("<circle") == 2 and "+Which of these {{ session.items | length }}" in text
 
 

@@ -121,7 +121,7 @@ def test_what_was_paid_for_is_not_asked_again(bench: Bench, tmp_path: Path) -> N
 
 
 def test_only_what_a_student_reads_can_be_optimised(bench: Bench) -> None:
-    with pytest.raises(UsageError, match="a rewrite of teacher does not show in a student's answers; choose judge"):
+    with pytest.raises(UsageError, match="a rewrite of teacher does not affect a student's answers; choose judge"):
         Optimiser("teacher", SHIPPED, bench, None, TRAIN, VALIDATION)  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_the_command_writes_what_is_kept_and_logs_what_was_tried(
     if done.verdict == "kept":
         assert read_library(tmp_path / "mine").fingerprint("judge") == done.fingerprint
     else:
-        assert "none of 1 rewrites is better beyond doubt; judge stays as it is" in out
+        assert "none of 1 rewrites is significantly better; judge stays as it is" in out
 
 
 def test_bundles_are_told_by_numbers() -> None:

@@ -1,4 +1,4 @@
-"""What stands on the command line: numbers that can be computed with, and texts that begin with a dash."""
+"""Checks of the command line: numbers must be finite, and texts may begin with a dash."""
 
 import math
 from collections.abc import Collection
@@ -11,7 +11,7 @@ NUMBERS = (click.types.FloatParamType, click.types.IntParamType)
 
 
 def check_numbers(command: click.Command) -> None:
-    """Let a command, and those below it, refuse numbers that no computation takes, by the name of the option."""
+    """Make a command and its subcommands refuse infinite or too large numbers; the error names the option."""
     for parameter in command.params:
         if isinstance(parameter.type, NUMBERS):
             _check(parameter)
@@ -26,7 +26,7 @@ def _check(parameter: click.Parameter) -> None:
         return
 
     def checked(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        # An option that knows its own range says more.
+        # The option's own check runs first, since its message names the allowed range.
         value = then(context, parameter, value) if then else value
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and (reason := _fault(number)):
@@ -44,10 +44,10 @@ def _fault(number: float) -> str:
 
 
 class TakesTexts(click.Command):
-    """A command whose arguments are texts from outside: one that begins with - is no option where it cannot be one."""
+    """A command with free texts as arguments: a word that begins with - is a text if it cannot be an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the texts that look like options behind --, where click takes them as they are."""
+        """Move the texts that begin with - behind --, after which click reads no options."""
         return super().parse_args(ctx, self._parted(ctx, args))
 
     def _parted(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -73,7 +73,7 @@ class TakesTexts(click.Command):
 
 
 def _is_text(word: str, names: Collection[str]) -> bool:
-    """Say whether a word that begins with - is a text: no option holds a blank, or begins with what is no letter."""
+    """Say whether a word that begins with - is a text: it has a space, or its first character is not a letter."""
     if word.partition("=")[0] in names:
         return False
     first = word.lstrip("-")[:1]

@@ -1,4 +1,4 @@
-"""bundlewise baselines: predictions without a language model, for the table a student stands in."""
+"""bundlewise baselines: predictions without a language model, to compare a student with."""
 
 from pathlib import Path
 
@@ -14,12 +14,17 @@ from bundlewise.domain import SPLITS, Split
 @data_option
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @knowledge_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+)
 @force_option
 def command(data: str, split: Split, kb: str | None, output: Path, force: bool) -> None:
-    """Write what whole sessions, word overlap and embedding clusters would answer, and with --kb pair evidence alone.
+    """Write the predictions of simple methods that need no language model.
 
-    A file of predictions each, chosen on the validation sessions of DATA, for `bundlewise evaluate`.
+    The methods are whole sessions, word overlap, embedding clusters, and with --kb pair evidence alone.
+
+    Each method gets one file for `bundlewise evaluate`. Its settings are chosen on the validation sessions of DATA.
+    Pair evidence is what the knowledge says about two products going together.
     """
     from bundlewise.data.sessions import load
     from bundlewise.experiment.references import References

@@ -31,16 +31,19 @@ LEAVE = frozenset({"quit", "exit", "bye", ":q"})
 
 @click.command()
 @knowledge_option
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @student_option
 @calibrate_option
 @policy_options
 @click.option(
-    "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
+    "--catalogue",
+    default="electronics",
+    show_default=True,
+    help="Products: a CSV, Parquet or JSON lines file, or a starter domain.",
 )
 @click.option("--threads", default=THREADS, show_default=True, help="File or Postgres URL that keeps conversations.")
-@click.option("--thread", default="main", show_default=True, help="The conversation to go on with, or a new one.")
-@click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what you say.")
+@click.option("--thread", default="main", show_default=True, help="Name of the conversation to continue or begin.")
+@click.option("--chat-model", help="Chat model that interprets your messages: openai:NAME[@URL].")
 @click.option("--feedback", type=FILE, default=FEEDBACK, show_default=True, help="File for your ratings.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines.")
 def command(
@@ -58,8 +61,9 @@ def command(
 ) -> None:
     """Talk about a cart: find products, bundle them, ask why.
 
-    Say help for what is understood; /good 1 and /bad 1 why rate a bundle; Ctrl-D or quit leaves. The conversation is
-    kept: the same command goes on with it. From a pipe, every line is a message.
+    Type help to see what the assistant understands. /good 1 rates bundle 1 as good, /bad 1 REASON rates it as bad.
+    Ctrl-D or quit ends the program. The conversation is saved, and the same command continues it. Each line that
+    comes from a pipe is one message.
     """
     given = dials_of(options, kb)
     from bundlewise.settings import quiet_libraries
@@ -67,7 +71,7 @@ def command(
     quiet_libraries()
     from bundlewise.graphs.threads import config_for
 
-    config_for(OWNER, thread)  # A name that is none is refused before anything is opened.
+    config_for(OWNER, thread)  # An invalid name is refused before anything is opened.
     from bundlewise.errors import BundlewiseError, UsageError
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.pipeline.assistant import Assistant
@@ -80,16 +84,16 @@ def command(
         if said := language_note("minilm", titles, "products are found by their words"):
             note(f"note: {said}")
         if sys.stdin.isatty():
-            note(f"{len(assistant.finder.products):,} products; thread {thread}; say help, or Ctrl-D to leave")
+            note(f"{len(assistant.finder.products):,} products; thread {thread}; type help for help, Ctrl-D to leave")
         try:
             with closing(assistant.resume(thread, OWNER)) as events:
                 show(events)
-        except UsageError:  # A thread that is new has nothing to finish.
+        except UsageError:  # A new thread has no turn to finish.
             pass
-        except BundlewiseError as error:  # It failed before, or what it needs is not there: the next message goes on.
+        except BundlewiseError as error:  # The next message can still succeed.
             note(f"the last answer could not be finished: {error}")
         for said in _messages():
-            # Stopped, a turn must end before the place of its thread is closed.
+            # When the program stops, the turn must end before the store of threads is closed.
             with closing(_answers(assistant, thread, said)) as events:
                 show(events)
 
@@ -104,7 +108,7 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Events":
             yield DoneEvent()
         else:
             yield from assistant.send(thread, said, owner=OWNER)
-    except UsageError as error:  # A slip in one line ends no conversation.
+    except UsageError as error:  # A mistake in one message must not end the conversation.
         yield TextEvent(text=str(error))
         yield DoneEvent()
 
@@ -112,18 +116,18 @@ def _answers(assistant: "Assistant", thread: str, said: str) -> "Events":
 def _rate(assistant: "Assistant", thread: str, said: str) -> str:
     word, *rest = said.split(maxsplit=2)
     if word not in RATINGS:
-        return f"There is no {word[:40]}; there are {' and '.join(RATINGS)}, and quit to leave."
+        return f"Unknown command {word[:40]}; type {' or '.join(RATINGS)}, or quit to leave."
     number = int(rest[0]) if rest and rest[0].isdecimal() else None
     note = " ".join(rest[1:] if number is not None else rest)
     assistant.rate(thread, OWNER, number, up=word == "/good", note=note)
-    return f"Thank you, kept: {'bundle ' + str(number) if number else 'the reply'} is {word[1:]}."
+    return f"Thank you. Saved: {'bundle ' + str(number) if number else 'the reply'} is {word[1:]}."
 
 
 def _messages() -> Iterator[str]:
-    """Yield what is typed, or the lines of a pipe, until the end or a word of leave."""
+    """Yield typed messages, or the lines of a pipe, until the input ends or a line is a word of LEAVE."""
     asking = sys.stdin.isatty()
     if asking:
-        import readline  # noqa: F401  # Arrows and history at the prompt.
+        import readline  # noqa: F401  # It gives the prompt arrow keys and a history.
     while True:
         try:
             row = input("> ") if asking else sys.stdin.readline()
@@ -133,8 +137,8 @@ def _messages() -> Iterator[str]:
         except UnicodeError as error:
             from bundlewise.errors import DataError
 
-            fault = f"what is said is not {sys.stdin.encoding} ({error})"
-            raise DataError(f"{fault}; say it in that encoding, or set PYTHONIOENCODING") from error
+            fault = f"the input is not {sys.stdin.encoding} ({error})"
+            raise DataError(f"{fault}; send it in that encoding, or set PYTHONIOENCODING") from error
         if not asking and not row:
             return
         said = row.strip()
@@ -151,7 +155,7 @@ def _json(events: "Iterator[Event]") -> None:
 
 
 def _show(events: "Iterator[Event]") -> None:
-    """Show the events of a reply as they come, as text and small cards."""
+    """Print the events of a reply as they come, as text and indented lines."""
     from bundlewise.agents.assistant.wording import lines_of
 
     wrote = False

@@ -16,23 +16,23 @@ from bundlewise.files import is_special
 from bundlewise.terminal import one_line
 
 SHOWN = 20
-"""Problems printed for one file; a file in a wrong format has one a line."""
+"""Most problems printed for one file; a file in a wrong format has one on every line."""
 
 
 @click.group()
 def command() -> None:
     """Validate, show, list and fetch sessions.
 
-    A dataset is a starter domain (electronics, clothing, grocery) or a file of JSON lines, a session
-    a line: {"session_id", "domain", "split", "items": [{"id", "title"}], "bundles": [{"item_ids",
-    "intent"}]}.
+    A dataset is a starter domain (electronics, clothing, grocery) or a file of JSON lines with one
+    session per line: {"session_id", "domain", "split", "items": [{"id", "title"}], "bundles":
+    [{"item_ids", "intent"}]}.
     """
 
 
 @command.command()
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 def validate(datasets: tuple[str, ...]) -> None:
-    """Check every line of datasets and count what they hold."""
+    """Check every line of datasets and count their contents."""
     paths = [find_dataset(name) for name in datasets]
     good = [_validate(name, path) for name, path in zip(datasets, paths, strict=True)]
     if not all(good):
@@ -54,10 +54,10 @@ def _validate(name: str, path: Path) -> bool:
 
 @command.command()
 @click.argument("name", metavar="DATASET")
-@click.option("--session", "session_id", metavar="ID", help="The session to show; the first when left out.")
+@click.option("--session", "session_id", metavar="ID", help="Session to show.  [default: the first]")
 @click.option("--json", "as_json", is_flag=True, help="Print the session as JSON.")
 def show(name: str, session_id: str | None, as_json: bool) -> None:
-    """Show a session with its products, numbered, and its bundles."""
+    """Show a session: its numbered products and its bundles."""
     session = find(name, session_id)
     if as_json:
         click.echo(json.dumps(to_row(session), ensure_ascii=False))
@@ -73,7 +73,7 @@ def show(name: str, session_id: str | None, as_json: bool) -> None:
 
 
 def find(name: str, session_id: str | None) -> Session:
-    """Return a session of a dataset by its id, or the first."""
+    """Return the session of a dataset with an id, or the first session."""
     sessions = {session.session_id: session for session in load(name)}
     if session_id is None:
         return next(iter(sessions.values()))
@@ -104,21 +104,21 @@ def list_(as_json: bool) -> None:
     "source",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Read the official .npy files from a folder; no network.",
+    help="Read the official .npy files from this folder, without a network.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where to write; ./DOMAIN.jsonl when left out.",
+    help="File to write.  [default: ./DOMAIN.jsonl]",
 )
 @force_option
 def fetch(domain: str, source: Path | None, output: Path | None, force: bool) -> None:
     """Fetch an official dataset with its three splits.
 
     DOMAIN is electronic, clothing or food of the public repository BundleRec/bundle_generation (Sun et
-    al., SIGIR 2024, MIT licence). Complete files are kept, so a broken fetch goes on where it stopped.
+    al., SIGIR 2024, MIT licence). Complete files are kept, so a second try fetches only the rest.
     """
     destination = output or Path(f"{domain}.jsonl")
     if not is_special(destination) and destination.exists() and not force:
@@ -128,7 +128,7 @@ def fetch(domain: str, source: Path | None, output: Path | None, force: bool) ->
 
 
 def _counts(sessions: list[Session]) -> dict[str, int]:
-    """Count the sessions of each split, different products and bundles."""
+    """Count the sessions of each split, the distinct products, and the bundles."""
     products = {item.id for session in sessions for item in session.items}
     bundles = sum(len(session.bundles) for session in sessions)
     splits = {str(split): count for split, count in split_counts(sessions).items()}

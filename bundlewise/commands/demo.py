@@ -19,17 +19,23 @@ UNCHANGED: dict[str, Any] = {"packs": (), "teachers": (), "split": None, "limit"
 
 @click.command()
 @click.option(
-    "--domain", type=click.Choice(["electronics", "clothing", "grocery"]), default="electronics", show_default=True
+    "--domain",
+    type=click.Choice(["electronics", "clothing", "grocery"]),
+    default="electronics",
+    show_default=True,
+    help="Starter domain.",
 )
 @click.option("-o", "--output", type=experiments.FOLDER, help="Folder of the run.  [default: experiments/demo-DOMAIN]")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells, as tuned=40.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Determines all chance.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells, such as tuned=40."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random choices.")
 @force_option
 def command(domain: str, output: Path | None, settings: tuple[str, ...], seed: int, force: bool) -> None:
-    """Distil, tune, answer and score on a starter domain, and write a report to look at.
+    """Distil, tune, answer and score on a starter domain, and write a report.
 
-    This runs the experiment `demo`; `bundlewise experiment run demo` has more options. Stopped, the same command goes
-    on.
+    This runs the experiment `demo`; `bundlewise experiment run demo` has more options. If it is stopped, the same
+    command continues it.
     """
     from bundlewise.experiment.run import BEGUN, Run
     from bundlewise.experiment.workers import locally
@@ -51,7 +57,7 @@ def _program() -> str:
 
 
 def _serving(run: "Run") -> str:
-    """Return the options that answer with the student tuned on the large model's knowledge."""
+    """Return the options of `generate` that open the student tuned on the large model's knowledge."""
     maker, test = run.maker, run.maker.inputs.scored[0]
     cell = next(one.cell for one in run.planned if one.cell.is_tuned and one.cell.teacher == "recorded")
     titles = " ".join(shlex.quote(title) for title in test.titles[:4])

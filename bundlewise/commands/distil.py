@@ -21,50 +21,55 @@ if TYPE_CHECKING:
     from bundlewise.pipeline.distil import Distilled
 
 SHOWN = 20
-"""Reasons that are told."""
+"""Most reasons printed."""
 
 
 @click.command()
 @click.option(
     "--data",
     multiple=True,
-    help="A sessions file, or electronics, clothing, grocery; again for more domains.",
+    help="A sessions file, or electronics, clothing, grocery; repeat it for more domains.",
 )
-@click.option("--feedback", type=FILE, help="What shoppers said of bundles, as further training sessions.")
+@click.option("--feedback", type=FILE, help="File of shoppers' ratings, used as further training sessions.")
 @click.option("--kb", help="Knowledge base to write to: a folder or a Chroma server's URL.")
-@click.option("--embedder", help="For a new one: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
-@click.option("--teacher", default="grounded", show_default=True, help="grounded, recorded:FILE, openai:MODEL[@URL].")
+@click.option("--embedder", help="Embedder of a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
+@click.option(
+    "--teacher", default="grounded", show_default=True, help="Teacher: grounded, recorded:FILE or openai:MODEL[@URL]."
+)
 @click.option("--pack", type=FILE, help="Also write the records to this file.")
-@click.option("--formats", help="Any of patterns,rules,thoughts.  [default: all]")
-@click.option("--sampler", default="random", show_default=True, help="random, length, diversity or difficulty.")
+@click.option("--formats", help="Knowledge to make: any of patterns,rules,thoughts.  [default: all]")
+@click.option(
+    "--sampler",
+    default="random",
+    show_default=True,
+    help="How sessions are chosen: random, length, diversity or difficulty.",
+)
 @click.option("--ratio", default=1.0, show_default=True, help="Share of the training sessions to read.")
-@click.option("--seed", default=0, show_default=True, help="Determines which sessions are read.")
-@click.option("--dry-run", "--status", "dry_run", is_flag=True, help="Write nothing, call nobody; print the plan.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the choice of sessions.")
+@click.option("--dry-run", "--status", "dry_run", is_flag=True, help="Print the plan; write and pay nothing.")
 @click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
 @click.option("--max-tokens", type=click.IntRange(min=0), help="Stop before more tokens than this are spent.")
-@click.option("--ledger", type=FILE, help="Paid calls.  [default: bundlewise-calls.sqlite]")
-@click.option("--prices", type=FILE, help="Table of prices.  [default: BUNDLEWISE_PRICES, or the one that ships]")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="[default: 0]")
+@click.option("--ledger", type=FILE, help="File of paid calls.  [default: bundlewise-calls.sqlite]")
+@click.option("--prices", type=FILE, help="Price table.  [default: BUNDLEWISE_PRICES, or the built-in table]")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Sampling temperature.  [default: 0]")
 @click.option("--effort", help="Reasoning effort, for models that reason: low, medium, high.")
-@click.option("--concurrency", type=click.IntRange(1, 256), help="Calls at once.  [default: 8]")
-@click.option("--rpm", type=click.IntRange(min=1), help="Most requests in a minute.")
-@click.option("--tpm", type=click.IntRange(min=1), help="Most tokens in a minute.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds an answer may take.  [default: 120]")
-@click.option("--patience", type=click.FloatRange(min=0), help="Seconds a call is tried again.  [default: 600]")
-@click.option("--max-output", type=click.IntRange(min=16), help="Tokens an answer may have.  [default: 2000]")
-@click.option("--repairs", type=click.IntRange(min=0), help="Times a faulty answer is asked again.  [default: 2]")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Calls at the same time.  [default: 8]")
+@click.option("--rpm", type=click.IntRange(min=1), help="Most requests per minute.")
+@click.option("--tpm", type=click.IntRange(min=1), help="Most tokens per minute.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), help="Most seconds to wait for one answer.  [default: 120]")
+@click.option("--patience", type=click.FloatRange(min=0), help="Most seconds to retry one call.  [default: 600]")
+@click.option("--max-output", type=click.IntRange(min=16), help="Most tokens of one answer.  [default: 2000]")
+@click.option("--repairs", type=click.IntRange(min=0), help="Most retries after a faulty answer.  [default: 2]")
 @click.option(
     "--max-failed",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="Share of a stage that may fail; a run in which more fails replaces nothing.  [default: 0.5]",
+    help="Largest share of a stage that may fail; if more fails, KB stays as it is.  [default: 0.5]",
 )
-@click.option(
-    "--retry-failed", is_flag=True, default=None, help="Ask again for answers in the ledger that could not be used."
-)
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="local; ray is refused.")
-@click.option("--log-json", type=FILE, help="Add every event to this file, as JSON lines.")
-@click.option("--draw", type=FILE, help="Only write the teacher graph to this file, as Mermaid text.")
+@click.option("--retry-failed", is_flag=True, default=None, help="Ask again where the ledger holds an unusable answer.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Only local works here.")
+@click.option("--log-json", type=FILE, help="Append every event to this file, as JSON lines.")
+@click.option("--draw", type=FILE, help="Write the teacher graph to this file as Mermaid text, and stop.")
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the plan, as JSON.")
 def command(
@@ -88,10 +93,11 @@ def command(
 ) -> None:
     """Let a teacher distil knowledge from the training sessions of DATA.
 
-    What KB holds of their domains is replaced, other domains stay. The grounded teacher is built in and needs no key;
-    it is not a language model. A recorded teacher reads rules and thoughts that a large language model wrote about
-    these sessions; FILE may be - or packed (.gz). openai:MODEL asks one, at OPENAI_BASE_URL or the
-    URL given, with OPENAI_API_KEY: every answer is kept in the ledger and never paid for twice.
+    The new knowledge replaces what KB holds about the same domains; other domains stay. The grounded teacher is built
+    in: it computes knowledge from the sessions, without a language model and without a key. A recorded teacher reads
+    rules and thoughts that a large language model wrote about these sessions; FILE may be - (stdin) or packed (.gz).
+    openai:MODEL asks a large language model at OPENAI_BASE_URL or at the URL given, with the key in OPENAI_API_KEY.
+    The ledger keeps every answer, so no answer is paid for twice.
     """
     if draw is not None:
         outputs.guard_file(draw, outputs.graph, force)
@@ -99,8 +105,8 @@ def command(
         return
     if engine == "ray":
         raise UsageError(
-            "distilling is not spread over a cluster: a large teacher's calls wait for its endpoint and go through one "
-            "ledger (raise --concurrency), the other teachers need all sessions at once; leave out --engine ray"
+            "distil cannot run on a cluster: all paid calls go through one ledger, and the other teachers need all "
+            "sessions at once; leave out --engine ray, and raise --concurrency for more calls at the same time"
         )
     if not data or (kb is None and not dry_run):
         raise UsageError(f"no {'data' if not data else 'knowledge base'} given; add --{'data' if not data else 'kb'}")
@@ -119,7 +125,7 @@ def command(
     given = {name: value for name, value in paying.items() if value is not None}
     if given and not is_served(teacher):
         option = next(iter(given)).replace("_", "-")
-        raise UsageError(f"--{option} is for teachers that are paid, {teacher} is not; leave it out")
+        raise UsageError(f"--{option} is for paid teachers only, and {teacher} costs nothing; leave it out")
     payment = Payment(**given)
     sessions = load_all(data)
     sessions, remarks = _with_feedback(sessions, feedback)
@@ -150,7 +156,7 @@ def command(
 
 
 def _with_feedback(sessions: "list[Session]", path: Path | None) -> "tuple[list[Session], list[Knowledge]]":
-    """Return the sessions with those that shoppers' ratings make, and remarks on what they rejected."""
+    """Return the sessions with those made from shoppers' ratings, and remarks on the bundles that shoppers rejected."""
     if path is None:
         return sessions, []
     from bundlewise.data.feedback import learn, read_feedback
@@ -182,13 +188,13 @@ PARTS = {"sentence": "sentences left out of thoughts", "kind": "kinds gave way t
 
 
 def _counts(refused: "Sequence[RefusedKnowledge]") -> dict[str, int]:
-    """Count what is refused: whole records, sentences left out of thoughts, and kinds that gave way to their titles."""
+    """Count what was refused: whole records, sentences left out of thoughts, and kinds replaced by their titles."""
     counts = Counter(refusal.what for refusal in refused)
     return {"refused": counts["record"], "left_out": counts["sentence"], "kinds_replaced": counts["kind"]}
 
 
 def _say_refused(refused: "Sequence[RefusedKnowledge]") -> None:
-    """Tell why something was refused, the most frequent reasons first, each with the first text that it befell."""
+    """Print why records were refused, the most frequent reason first, each with the first text that it applies to."""
     whole = [refusal for refusal in refused if refusal.what == "record"]
     reasons, texts = Counter(refusal.reason for refusal in whole), {r.reason: r.text for r in reversed(whole)}
     for reason, number in reasons.most_common(SHOWN):

@@ -1,4 +1,4 @@
-"""`bundlewise doctor`: say what works on this machine, and what to do."""
+"""`bundlewise doctor`: check this machine, and print a remedy for each fault."""
 
 import json
 import os
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from bundlewise.models.memory import Format
 
 COMFORTABLE_MEMORY = 4e9
-"""Bytes that tuning the default student takes with room to spare."""
+"""Bytes of free memory that are ample for tuning the default student."""
 SMALLEST_MEMORY = 1.5e9
-"""Bytes below which even generating with the default student does not fit."""
+"""Bytes of free memory below which even answering with the default student does not fit."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Return every finding about this machine; takes some seconds, most of them for imports."""
+    """Return every finding about this machine; this takes some seconds, most of them for imports."""
     quiet_libraries()
     checks: list[Callable[[], list[Check]]]
     checks = [check_python, check_torch, check_memory, check_presets, check_disk, check_models, check_key, check_chroma]
@@ -47,7 +47,7 @@ def diagnose() -> list[Check]:
 
 
 def check_python() -> list[Check]:
-    """Name the interpreter; an older one could not have imported this module."""
+    """Report the interpreter; it is recent enough, since an older one cannot import this module."""
     return [Check("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
 
 
@@ -63,7 +63,7 @@ def check_torch() -> list[Check]:
 
 
 def check_bfloat16(device: str) -> Check:
-    """Tell whether bfloat16 is the faster format on a device; takes under a second."""
+    """Report whether bfloat16 is faster than float32 on a device; this takes under a second."""
     import torch
 
     speedup = products_per_second(torch.bfloat16, device) / products_per_second(torch.float32, device)
@@ -88,7 +88,7 @@ def products_per_second(dtype: Any, device: str, seconds: float = 0.2) -> float:
 
 
 def check_memory() -> list[Check]:
-    """Compare the free memory with what the default student takes."""
+    """Compare the free memory with what the default student needs."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -100,13 +100,13 @@ def check_memory() -> list[Check]:
 
 
 def check_presets() -> list[Check]:
-    """Tell for each preset whether tuning it, or at least answering with it, fits into the free memory."""
+    """Report for each preset whether tuning it, or at least answering with it, fits into the free memory."""
     try:
         import torch
 
         from bundlewise.agents.student.load import preferred_dtype
     except (ImportError, OSError):
-        return []  # What check_torch tells is the thing to do first.
+        return []  # check_torch reports this fault.
     from bundlewise.finetune.config import PRESETS
     from bundlewise.models import memory
 
@@ -116,7 +116,7 @@ def check_presets() -> list[Check]:
 
 
 def check_preset(preset: "Preset", free: float, device: str, plain: "Format") -> Check:
-    """Compare what a preset takes, with weights in the format of this machine, with the free memory of its device."""
+    """Compare the memory that a preset needs, in the number format of this machine, with the free memory."""
     weights: Format = "four_bit" if preset.config.four_bit else plain
     tuning, serving = preset.tuning_bytes(weights), preset.serving_bytes(weights)
     found = f"{preset.student} in {weights}: tuning takes {tuning / 1e9:.1f} GB, answering {serving / 1e9:.1f} GB"
@@ -129,7 +129,7 @@ def check_preset(preset: "Preset", free: float, device: str, plain: "Format") ->
 
 
 def check_disk() -> list[Check]:
-    """Compare the free space of the cache folder with what the models still to be fetched take."""
+    """Compare the free space of the cache folder with the size of the models that are not fetched yet."""
     folder = cache_folder()
     there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(there).free
@@ -143,12 +143,12 @@ def check_disk() -> list[Check]:
 
 
 def check_models() -> list[Check]:
-    """Tell which of the known models are fetched."""
+    """Report which of the known models are fetched."""
     return [check_model(model) for model in KNOWN.values()]
 
 
 def check_model(model: KnownModel) -> Check:
-    """Tell whether a known model is fetched, and where it lies."""
+    """Report whether a known model is fetched, and its folder."""
     name = f"{model.role} {model.name}"
     if is_cached(model.name):
         language = f"for English, other languages: {MULTILINGUAL}, " if model.role == "embedder" else ""
@@ -157,12 +157,10 @@ def check_model(model: KnownModel) -> Check:
 
 
 def check_key() -> list[Check]:
-    """Tell whether there is a key for `openai:` models; no part of it ever leaves this function."""
+    """Report whether a key for `openai:` models is set; no part of the key leaves this function."""
     if os.environ.get("OPENAI_API_KEY"):
         return [Check("OPENAI_API_KEY", "ok", "set")]
-    remedy = (
-        "nothing needs it yet: the embedded teacher and student work without; set it for OpenAI-compatible endpoints"
-    )
+    remedy = "the built-in teacher and student work without a key; set it only for OpenAI-compatible endpoints"
     return [Check("OPENAI_API_KEY", "warn", "not set", remedy)]
 
 
@@ -195,7 +193,7 @@ def nearest_in_new_store(chromadb: Any) -> str:
 
 
 def check_extras() -> list[Check]:
-    """Tell which extras are installed, and how to install the others."""
+    """Report which extras are installed, and how to install the others."""
     absent = [extra for extra in EXTRAS if missing_from(extra)]
     found = f"installed: {', '.join(extra for extra in EXTRAS if extra not in absent) or 'none'}"
     if not absent:
@@ -210,9 +208,9 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Say what works on this machine, and what to do about the rest.
+    """Check this machine, and print a remedy for each fault.
 
-    Exits with 1 when something has failed. Never shows a key.
+    The exit code is 1 when a check fails. Keys are never printed.
     """
     checks = diagnose()
     works = all(check.status != "fail" for check in checks)
@@ -225,6 +223,6 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def line(check: Check) -> str:
-    """Return a finding as it stands behind its status, with its remedy below."""
+    """Return a finding as one line, with its remedy on the next."""
     remedy = f"\n{'':<6}-> {check.remedy}" if check.remedy else ""
     return f"{check.name:<22}{check.found}{remedy}"

@@ -16,16 +16,18 @@ EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
 
 @click.command()
 @click.option("--data", required=True, metavar="NAME|PATH", help="A starter domain, or a file of sessions.")
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to score.")
 @click.option("--predictions", required=True, multiple=True, type=EXISTING, metavar="FILE...", help="JSON lines.")
 @click.argument("more", nargs=-1, type=EXISTING, metavar="")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file.")
 def command(data: str, split: Split, predictions: tuple[Path, ...], more: tuple[Path, ...], as_json: bool) -> None:
     """Score predictions against the annotated bundles.
 
-    A prediction is a line {"session_id": .., "bundles": [{"items": [1, 3]}]}, its products by number
-    from 1 or by id. Sessions without one count as zero. Of several files, each is compared with the
-    first: the paired difference in GJS. All intervals are 95 % bootstraps over the sessions.
+    Each line of a FILE is the prediction for one session: {"session_id": .., "bundles": [{"items":
+    [1, 3]}]}. Products are given by number, from 1, or by id. A session without a prediction counts
+    as zero. GJS is the grouping score: the mean Jaccard similarity of matched bundles, 1 is exact.
+    With several files, each is compared with the first by the paired difference in GJS. All intervals
+    are 95 % bootstrap intervals over the sessions.
     """
     sessions = annotated(load(data, split), f"{data} {split}")
     rows = [_scores(path, sessions) for path in (*predictions, *more)]
@@ -37,7 +39,7 @@ def command(data: str, split: Split, predictions: tuple[Path, ...], more: tuple[
 
 
 def annotated(sessions: list[Session], name: str) -> list[Session]:
-    """Return the sessions that have annotated bundles; say how many have none.
+    """Return the sessions that have annotated bundles; print how many have none.
 
     Raises:
         DataError: no session has any.
@@ -49,7 +51,7 @@ def annotated(sessions: list[Session], name: str) -> list[Session]:
         )
     if len(kept) < len(sessions):
         left = len(sessions) - len(kept)
-        click.echo(f"{name}: {left} of {len(sessions)} sessions have no annotated bundles, not scored", err=True)
+        click.echo(f"{name}: {left} of {len(sessions)} sessions have no annotated bundles and are not scored", err=True)
     return kept
 
 

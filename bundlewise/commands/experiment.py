@@ -26,28 +26,32 @@ HOME = Path("experiments")
 
 
 class FailedCellsError(BundlewiseError):
-    """Some cells failed; the rest is in the report."""
+    """Some cells failed; the report has the others."""
 
 
 @click.group()
 def command() -> None:
-    """Run an experiment from a YAML file: a grid over format, quantity and utilisation of the knowledge.
+    """Run an experiment from a YAML file: every combination of its settings is a cell of a grid.
 
-    demo, format, quantity, utilisation and retention ship, on starter data; --data and --pack put your own in their
-    place.
+    The settings say which knowledge the student gets, how much of it, and how it uses it. The experiments demo,
+    format, quantity, utilisation and retention are built in, on starter data; --data and --pack replace that data.
     """
 
 
 def file_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that change what a file says."""
+    """Add the options that replace settings of the file."""
     for option in (
-        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells (YAML)."),
-        click.option("--seeds", help="Seeds, with commas between."),
-        click.option("--limit", type=click.IntRange(min=2), help="Score only so many sessions, chosen by chance."),
+        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a dial for all cells."),
+        click.option("--seeds", help="Seeds, separated by commas."),
+        click.option("--limit", type=click.IntRange(min=2), help="Score this many sessions, chosen at random."),
         click.option("--split", type=click.Choice(["validation", "test"]), help="Sessions to score."),
-        click.option("--teacher", "teachers", multiple=True, metavar="NAME=FILE", help="A teacher's predictions."),
-        click.option("--pack", "packs", multiple=True, metavar="DOMAIN=FILE", help="Recorded knowledge of a domain."),
-        click.option("--data", multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain is scored."),
+        click.option(
+            "--teacher", "teachers", multiple=True, metavar="NAME=FILE", help="A teacher's predictions to compare with."
+        ),
+        click.option("--pack", "packs", multiple=True, metavar="DOMAIN=FILE", help="Recorded knowledge for a domain."),
+        click.option(
+            "--data", multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain given is scored."
+        ),
     ):
         wrapped = option(wrapped)
     return click.argument("file", metavar="FILE|NAME")(wrapped)
@@ -79,7 +83,7 @@ def opened(file: str, options: dict[str, Any]) -> "Experiment":
 
 
 def _set(experiment: "Experiment", values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings and grids with dials set for all cells: a grid that names one has the value given alone."""
+    """Return settings and grids with dials set for all cells; in a grid the value replaces the list."""
     grids = [
         {name: [values[name]] if name in values else value for name, value in grid.items()} for grid in experiment.grid
     ]
@@ -110,7 +114,7 @@ def _number(text: str) -> int:
 
 @command.command("list")
 def list_() -> None:
-    """List the experiments that ship, with their questions."""
+    """List the built-in experiments with their questions."""
     from bundlewise.experiment.file import SHIPPED, find, read
 
     for name in SHIPPED:
@@ -120,7 +124,10 @@ def list_() -> None:
 @command.command()
 @file_options
 def validate(file: str, **options: Any) -> None:
-    """Check a file and its data, audit for leaks, and name the cells; nothing is run."""
+    """Check a file and its data, and list the cells.
+
+    Nothing is run. The data are also checked for leaks between the sessions that teach and those that are scored.
+    """
     from bundlewise.experiment.run import Run
 
     experiment = opened(file, options)
@@ -134,10 +141,12 @@ def validate(file: str, **options: Any) -> None:
 @command.command()
 @file_options
 @click.option("-o", "--output", type=FOLDER, help="Folder of the run.  [default: experiments/NAME]")
-@click.option("--cache", type=FOLDER, help="What cells share.  [default: cache beside the folder of the run]")
-@click.option("--only", help="Only the cells whose name holds this, and the plain student.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where.")
-@click.option("--dry-run", is_flag=True, help="Run nothing; print cells, what is cached, estimated minutes.")
+@click.option("--cache", type=FOLDER, help="Folder of results that runs share.  [default: cache, beside the run's]")
+@click.option("--only", help="Run only cells whose name contains this, and the plain student.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where cells run."
+)
+@click.option("--dry-run", is_flag=True, help="Print the cells with estimated minutes, and run nothing.")
 @click.option("--mlflow", metavar="URI", help="Also log the rows to MLflow.")
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results, or the plan, as JSON.")
@@ -153,9 +162,10 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make every cell of a grid, score all of them beside baselines and teachers, and write a report.
+    """Run every cell of a grid, and write a report.
 
-    Stopped or killed, the same command goes on. A cell that fails is recorded and the rest goes on; exit code 1 then.
+    Each cell is scored beside baselines and teachers. If the run is stopped or killed, the same command continues it.
+    If a cell fails, the other cells still run, the report names the failure, and the exit code is 1.
     """
     from bundlewise.experiment.run import BEGUN, Run
     from bundlewise.experiment.workers import workers_named
@@ -181,7 +191,7 @@ def make_and_tell(run: "Run", workers: "Workers", *, mlflow: str | None = None, 
     """Make what is planned, write the reports and print the table.
 
     Raises:
-        FailedCellsError: some rows could not be made; all others are in the report.
+        FailedCellsError: some rows could not be made; the report has all others.
     """
     from bundlewise.experiment.compare import log_to_mlflow
     from bundlewise.experiment.report import write_reports
@@ -244,7 +254,10 @@ def report(folder: Path) -> None:
 @click.argument("first", type=FOLDER)
 @click.argument("second", type=FOLDER)
 def compare(first: Path, second: Path) -> None:
-    """Compare two finished runs row by row: paired differences in GJS over the same sessions."""
+    """Compare two finished runs row by row.
+
+    Each difference in GJS is paired over the same sessions.
+    """
     from bundlewise.experiment.compare import comparison
     from bundlewise.experiment.results import Results
 
@@ -256,7 +269,7 @@ def compare(first: Path, second: Path) -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="A file that ends with .csv or .parquet.")
 @force_option
 def export(folder: Path, output: Path, force: bool) -> None:
-    """Write the table of a finished run for other programs."""
+    """Write the table of a finished run as CSV or Parquet."""
     from bundlewise.experiment import compare as comparing
     from bundlewise.experiment.results import Results
 

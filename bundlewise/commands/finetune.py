@@ -20,23 +20,27 @@ PRESET_NAMES = list(PRESETS)
 @force_option
 @knowledge_option
 @policy_options
-@click.option("--student", help="Name, hub id or folder.  [default: the preset's]")
-@click.option("--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base and settings.")
-@click.option("--mode", type=click.Choice(["sft", "icl+sft"]), help="What --kb, or its absence, must amount to.")
-@click.option("--teach", help="Tune on the words of these records of --kb too: any of patterns,rules,thoughts.")
-@click.option("--limit", type=click.IntRange(min=1), help="Train on this many sessions, chosen by seed.")
+@click.option("--student", help="Base model: name, hub id or folder.  [default: the preset's]")
+@click.option(
+    "--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base model and settings."
+)
+@click.option("--mode", type=click.Choice(["sft", "icl+sft"]), help="Check the mode: icl+sft with --kb, sft without.")
+@click.option("--teach", help="Also tune on the text of records of --kb: any of patterns,rules,thoughts.")
+@click.option("--limit", type=click.IntRange(min=1), help="Train on this many sessions, chosen by --seed.")
 @click.option("--epochs", type=int, help="Passes over the sessions.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--rank", type=int, help="LoRA rank.")
-@click.option("--layers", type=int, help="Layers to tune, from the top; 0 tunes all.")
-@click.option("--batch-tokens", type=int, help="Padded tokens a batch.")
+@click.option("--layers", type=int, help="Number of layers to tune, from the top; 0 tunes all.")
+@click.option("--batch-tokens", type=int, help="Padded tokens per batch.")
 @click.option("--intents", type=float, help="Share of the bundles whose intent is trained, 0 to 1.")
-@click.option("--evaluations", type=int, help="Validations during training, evenly spread; the best one is kept.")
-@click.option("--patience", type=int, help="Validations without a better one after which training stops.")
-@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory for a third more time.")
+@click.option("--evaluations", type=int, help="Validations, evenly spread; the best weights are kept.")
+@click.option("--patience", type=int, help="Stop after this many validations without a better one.")
+@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Use less memory and a third more time.")
 @click.option("--four-bit", is_flag=True, default=None, help="Hold the base in four bits (GPU, bitsandbytes).")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop then, and keep the best so far.")
-@click.option("--seed", type=int, help="Determines examples, order and initial weights.")
+@click.option(
+    "--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this time; keep the best weights."
+)
+@click.option("--seed", type=int, help="Seed of examples, their order and initial weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def command(
     data: str,
@@ -46,11 +50,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Tune the student on the training sessions of DATA and calibrate it on validation.
+    """Tune the student on the training sessions of DATA, and calibrate it on the validation sessions.
 
-    With --kb every prompt holds what the policy retrieves for it, never the session's own record
-    (icl+sft); without, the prompts are plain (sft). Stopped, the same command goes on. On several GPUs:
-    `accelerate launch -m bundlewise finetune ...`.
+    With --kb, every prompt contains the knowledge retrieved for its session, without the session's
+    own record (mode icl+sft). Without --kb, prompts contain no knowledge (mode sft). If tuning is
+    stopped, the same command continues it. On several GPUs, run `accelerate launch -m bundlewise
+    finetune ...`.
     """
     from bundlewise.data.sessions import load
     from bundlewise.finetune.adapters import MANIFEST

@@ -1,4 +1,4 @@
-"""bundlewise generate: the bundles of sessions, or of a few titles."""
+"""bundlewise generate: find the bundles of sessions, or of a few titles."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from bundlewise.terminal import note, one_line
 from bundlewise.titles import titles_fault
 
 SHOWN = 3
-"""Records that `--why` prints for a bundle."""
+"""Most records that `--why` prints for a bundle."""
 
 if TYPE_CHECKING:
     from bundlewise.domain import Prediction, Reason
@@ -33,19 +33,26 @@ if TYPE_CHECKING:
 @click.argument("titles", nargs=-1)
 @click.option("-o", "--output", type=FILE, help="File for the predictions.")
 @force_option
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @knowledge_option
 @policy_options
 @student_option
-@click.option("--mode", type=click.Choice(UTILISATIONS), help="What --kb and --adapter must amount to.")
-@click.option("--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="How to ask.")
+@click.option("--mode", type=click.Choice(UTILISATIONS), help="Check the mode that --kb and --adapter make.")
 @click.option(
-    "--repairs", type=click.IntRange(min=0), default=1, show_default=True, help="Times a faulty answer is re-asked."
+    "--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="Form of the questions."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Answer only the first so many sessions.")
+@click.option(
+    "--repairs", type=click.IntRange(min=0), default=1, show_default=True, help="Most retries after a faulty answer."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Answer only this many sessions, the first ones.")
 @click.option("--calibrate", is_flag=True, help="Calibrate an untuned student on the validation split of DATA.")
 @click.option(
-    "--engine", "where", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where."
+    "--engine",
+    "where",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the student runs: here, or on a Ray cluster.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print predictions as JSON lines.")
 @click.option("--why", is_flag=True, help="Print the knowledge that each bundle rests on, strongest first.")
@@ -73,10 +80,10 @@ def command(
 
     bundlewise generate --items "title" "title" ...
 
-    Titles that begin with - stand behind --, after all options.
+    Put titles that begin with - after all options and after --.
 
-    An adapter brings its own retrieval policy and calibration. Same input, same answer, with --engine ray too: it
-    spreads batches of sessions over a Ray cluster (RAY_ADDRESS, or this machine's cores).
+    An adapter brings its own retrieval policy and calibration. --engine ray spreads batches of sessions over a Ray
+    cluster (RAY_ADDRESS, or this machine's cores). The same input always gives the same answer.
     """
     _check_input(data, items, titles, output, calibrate)
     _check_output(output, force)
@@ -133,7 +140,7 @@ def _check_output(output: Path | None, force: bool) -> None:
 
 
 def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None") -> "Spread":
-    """Return what answers on a Ray cluster, by a student and a retriever that each worker opens for itself."""
+    """Return a function that answers on a Ray cluster, where each worker opens its own student and retriever."""
     from bundlewise.pipeline.ray import Students
 
     return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer

@@ -1,4 +1,4 @@
-"""bundlewise kb: look at, care for, exchange and re-embed a knowledge base."""
+"""bundlewise kb: inspect, maintain, exchange and re-embed a knowledge base."""
 
 import click
 
@@ -16,8 +16,8 @@ SECTIONS = {
 
 @click.group(cls=Sections, sections=SECTIONS)
 def command() -> None:
-    """Look at, care for, exchange and re-embed a knowledge base.
+    """Inspect, maintain, exchange and re-embed a knowledge base.
 
-    KB is a folder, or the address of a Chroma server: http://HOST:PORT, or http://HOST:PORT/NAME for
-    one of several there. What is changed can be taken back with undo.
+    KB is a folder, or the address of a Chroma server: http://HOST:PORT, or http://HOST:PORT/NAME if
+    the server holds several knowledge bases. The command undo takes the last change back.
     """

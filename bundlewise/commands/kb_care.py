@@ -1,4 +1,4 @@
-"""bundlewise kb retire, merge, conflicts, history and undo: care for the knowledge, and take it back."""
+"""bundlewise kb retire, merge, conflicts, history and undo: maintain the records, and take changes back."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse what is no threshold.
+    """Return a threshold, and refuse one that is no cosine.
 
     Raises:
         UsageError: it is not between 0 and 1.
@@ -25,14 +25,14 @@ def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> f
 @click.command()
 @kb_argument
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with the record.")
+@click.option("--reason", required=True, metavar="TEXT", help="Reason; it is stored with the record.")
 def retire(kb: str, ids: tuple[str, ...], reason: str) -> None:
-    """Take records of KB out of retrieval without forgetting them.
+    """Keep records of KB out of retrieval without deleting them.
 
-    The beginning of an ID will do. `bundlewise kb undo` brings them back.
+    The first characters of an ID are enough. `bundlewise kb undo` brings the records back.
     """
     if not reason.strip():
-        raise UsageError("the reason is empty; say why, for those who come later")
+        raise UsageError("the reason is empty; say why the records are retired")
     store = opened(kb)
     from bundlewise.knowledge_base.search import keys_of
     from bundlewise.knowledge_base.upkeep import retire
@@ -50,13 +50,13 @@ def retire(kb: str, ids: tuple[str, ...], reason: str) -> None:
 @click.option(
     "--threshold", type=float, callback=cosine, show_default="0.86", help="Smallest cosine of near-duplicates."
 )
-@click.option("--apply", "do_apply", is_flag=True, help="Merge them; without it they are only listed.")
+@click.option("--apply", "do_apply", is_flag=True, help="Merge them; without --apply they are only listed.")
 @json_option
 def merge(kb: str, threshold: float | None, do_apply: bool, as_json: bool) -> None:
     """List the near-duplicates in KB, or merge them.
 
-    Only active records count. The first of a group stands for it with the sources of all; the others
-    are retired. `bundlewise kb undo` takes it back.
+    Only active records are compared. The first record of a group stays, with the sources of all; the
+    others are retired. `bundlewise kb undo` takes the merge back.
     """
     store = opened(kb)
     from bundlewise.knowledge_base.duplicates import THRESHOLD
@@ -91,11 +91,11 @@ def _counted(number: int, noun: str) -> str:
 @click.command()
 @kb_argument
 @click.option(
-    "--threshold", type=float, callback=cosine, show_default="0.6", help="Smallest cosine of rules on one matter."
+    "--threshold", type=float, callback=cosine, show_default="0.6", help="Smallest cosine of rules about one subject."
 )
 @json_option
 def conflicts(kb: str, threshold: float | None, as_json: bool) -> None:
-    """List the rules of KB that contradict each other, or their own numbers, for a person to read."""
+    """List the rules of KB that contradict each other or their own numbers, for a person to check."""
     store = opened(kb)
     from bundlewise.knowledge_base.conflicts import THRESHOLD
     from bundlewise.knowledge_base.upkeep import contradictions
@@ -114,13 +114,10 @@ def conflicts(kb: str, threshold: float | None, as_json: bool) -> None:
 
 @click.command()
 @kb_argument
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Only the last so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show at most this many.")
 @json_option
 def history(kb: str, limit: int, as_json: bool) -> None:
-    """List what was done to KB and can be taken back.
-
-    The latest comes first.
-    """
+    """List the changes to KB that can be taken back, the latest first."""
     done = opened(kb).database.history(limit)
     if as_json:
         for operation in done:
@@ -129,13 +126,13 @@ def history(kb: str, limit: int, as_json: bool) -> None:
         rows = [(each.number, each.at, each.records, each.what) for each in done]
         click.echo(table(("number", "at (UTC)", "records", "what"), rows))
     else:
-        click.echo(f"nothing was done to {kb} that can be taken back", err=True)
+        click.echo(f"{kb} has no change that can be taken back", err=True)
 
 
 @click.command()
 @kb_argument
 def undo(kb: str) -> None:
-    """Take the last operation on KB back, to the byte."""
+    """Take the last change to KB back; KB is then the same byte for byte."""
     store = opened(kb)
     from bundlewise.progress import progress
 

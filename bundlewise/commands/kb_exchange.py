@@ -1,4 +1,4 @@
-"""bundlewise kb export, import, diff and report: knowledge as packs, what differs, and a page to look at."""
+"""bundlewise kb export, import, diff and report: write and read packs, show differences, write a report page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @kb_argument
-@click.option("-o", "--output", type=FILE, required=True, metavar="PACK", help="Where to write.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="PACK", help="File to write.")
 @force_option
 def export(kb: str, output: Path, force: bool) -> None:
-    """Write all records of KB, retired ones too, as a pack.
+    """Write all records of KB, including retired ones, as a pack.
 
-    A pack is JSON lines with a manifest; the same knowledge makes the same bytes.
+    A pack is a file of JSON lines with a manifest. The same knowledge always makes the same bytes.
     """
     outputs.guard_file(output, outputs.pack, force)
     store = opened(kb)
@@ -53,15 +53,16 @@ def export(kb: str, output: Path, force: bool) -> None:
 @click.command("import")
 @kb_argument
 @click.argument("file", type=FILE)
-@click.option("--salvage", is_flag=True, help="Take the good lines; write the others to FILE.refused.jsonl.")
-@click.option("--embedder", help="For a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
+@click.option("--salvage", is_flag=True, help="Import the good lines; write the others to FILE.refused.jsonl.")
+@click.option("--embedder", help="Embedder of a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
 @force_option
 def import_(kb: str, file: Path, salvage: bool, embedder: str | None, force: bool) -> None:
-    """Take the records of FILE, a pack, into KB, a new one too.
+    """Add the records of FILE, a pack, to KB; a missing KB is created.
 
-    Needs no teacher, only the embedder. What was retired in KB stays retired. A pack with faults is
-    refused whole, unless --salvage is given. Stopped, the same command goes on. What a language model
-    wrote is no pack: bundlewise distil --teacher recorded:FILE reads it.
+    No teacher is asked; only the embedder runs. Records that are retired in KB stay retired. A pack
+    with faults is refused as a whole, unless --salvage is given. If the import is stopped, the same
+    command continues it. To read the recorded answers of a language model, use bundlewise distil
+    --teacher recorded:FILE.
     """
     place = place_of(kb)
     guard_knowledge(kb, force)
@@ -86,7 +87,7 @@ def _read(path: Path) -> "Pack":
 
 
 def _salvaged(path: Path) -> "Pack":
-    """Read the good lines of a pack, and write the others beside it.
+    """Read the good lines of a pack, and write the others to a file beside it.
 
     Raises:
         DataError: no line is good.
@@ -105,7 +106,7 @@ def _salvaged(path: Path) -> "Pack":
 
 
 def _refused_of(path: Path) -> Path:
-    # A pipe has no folder of its own to write to.
+    # A pipe has no folder, so the file goes into the working folder.
     return path.with_name(f"{path.name}.refused.jsonl") if is_plain(path) else Path("pack.refused.jsonl")
 
 
@@ -114,14 +115,14 @@ def _lines(faults: "Sequence[PackFault]") -> str:
 
 
 def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
-    """Return the embedder asked for, ready to use; for a knowledge base that is there, none need be."""
+    """Return the embedder asked for, ready to use; an existing knowledge base names its own, so it may be None."""
     from bundlewise.knowledge_base.database import FILE as DATABASE
     from bundlewise.knowledge_base.embedding import Embedder
 
     if spec is None and (place.is_server or (place.folder / DATABASE).is_file()):
         return None
     found = Embedder.named(spec or "minilm")
-    # A model that does not answer is told before anything is made.
+    # This asks the model, so that a fault shows before anything is created.
     _ = found.fingerprint
     return found
 
@@ -131,7 +132,7 @@ def _embedder(place: "Place", spec: str | None) -> "Embedder | None":
 @click.argument("b")
 @json_option
 def diff(a: str, b: str, as_json: bool) -> None:
-    """Say what differs from A to B, each a knowledge base or a pack."""
+    """Show the differences from A to B; each is a knowledge base or a pack."""
     from bundlewise.knowledge_base.checks import diff
 
     found = diff(_records(a), _records(b))
@@ -168,13 +169,13 @@ def _changes(edit: "ChangedRecord") -> dict[str, tuple[Any, Any]]:
 
 @click.command()
 @kb_argument
-@click.option("-o", "--output", type=FILE, required=True, metavar="FILE", help="Where to write, name.html.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="FILE", help="HTML file to write.")
 @force_option
 def report(kb: str, output: Path, force: bool) -> None:
-    """Write a page about KB to open in a browser.
+    """Write a report on KB as a page for a browser.
 
-    One file that loads nothing: counts, a map of the records, the strongest patterns, rules with what
-    they gained, a search box.
+    The page is one file that loads nothing else. It shows counts, a map of the records, the strongest
+    patterns, rules with their gain, and a search box.
     """
     outputs.guard_file(output, outputs.page, force)
     store = opened(kb)
@@ -188,7 +189,7 @@ def report(kb: str, output: Path, force: bool) -> None:
 
 
 def _vectors(store: "KnowledgeStore", records: Sequence[Knowledge]) -> "Vectors":
-    """Return a vector for each record; one that has none is embedded."""
+    """Return a vector for each record; a record without a vector is embedded."""
     import numpy as np
 
     from bundlewise.knowledge_base.index import retrieval_key

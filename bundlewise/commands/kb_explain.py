@@ -1,4 +1,4 @@
-"""bundlewise kb explain: what a student would be given for a session, and why."""
+"""bundlewise kb explain: show the knowledge that a student gets for a session, and why."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 QUOTAS = {"patterns": 2, "rules": 3, "thoughts": 4, "hints": 0}
 BEYOND = 3
 REFUSED = 2
-"""Candidates shown that the quota left out, and that were not even ranked."""
+"""Candidates shown that the quota left out (BEYOND), and that were not ranked (REFUSED)."""
 
 
 @click.command(cls=TakesTexts)
@@ -29,7 +29,7 @@ REFUSED = 2
 @click.option("--items", is_flag=True, help="The arguments after KB are the titles of one session.")
 @click.argument("titles", nargs=-1, metavar="[TITLE]...")
 @click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
-@click.option("--session", metavar="ID", help="The session of DATA; the first when left out.")
+@click.option("--session", metavar="ID", help="Session of DATA.  [default: the first]")
 @policy_options
 @student_option
 @json_option
@@ -43,15 +43,15 @@ def explain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Say what a student would be given of KB for a session, and why.
+    """Show the knowledge of KB that a student gets for a session, and why.
 
     bundlewise kb explain KB --items "title" "title" ...
 
-    Titles that begin with - stand behind --, after all options.
+    Put titles that begin with - after all options and after --.
 
-    Shows for each kind which records are kept, what their scores are made of, and why the next ones are
-    dropped. Quotas not given are 2 patterns, 3 rules, 4 thoughts and no hints, which take longer to
-    find. The tokens of a --budget are those of the student.
+    For each kind of record, it shows the records that are kept, the parts of their scores, and why the
+    next records are dropped. The default quotas are 2 patterns, 3 rules, 4 thoughts and 0 hints; hints
+    take longer to find. A --budget counts tokens of the student.
     """
     asked = _session(items, titles, data, session)
     policy = Policy.of(**(QUOTAS | dials_of(options, kb)))
@@ -98,7 +98,7 @@ def _print_session(session: Session, explanation: "Explanation") -> None:
 
 
 def _print_kind(kind: str, verdicts: Sequence["Verdict"], quota: int) -> None:
-    """Print what is kept, all that the quota would have admitted, and the first few of the rest."""
+    """Print the records within the quota, kept or dropped, and the first few of the others."""
     if not quota:
         return
     admitted = [verdict for verdict in verdicts if 0 < verdict.rank <= quota]

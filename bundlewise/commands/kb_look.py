@@ -1,4 +1,4 @@
-"""bundlewise kb stats, search, show and list: look at what a knowledge base holds."""
+"""bundlewise kb stats, search, show and list: show the contents of a knowledge base."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @kb_argument
 @json_option
 def stats(kb: str, as_json: bool) -> None:
-    """Count what KB holds, and say what its vectors are of."""
+    """Count the records of KB, and name the embedder of its vectors."""
     from bundlewise.knowledge_base.embedding import ENGLISH
 
     said = _stats(opened(kb))
@@ -97,7 +97,11 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
 @domain_option
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Records to show.")
 @click.option(
-    "--search", type=click.Choice(get_args(Search)), default="dense", show_default=True, help="Vectors, words or both."
+    "--search",
+    type=click.Choice(get_args(Search)),
+    default="dense",
+    show_default=True,
+    help="By vectors, words or both.",
 )
 @json_option
 def search(
@@ -109,7 +113,7 @@ def search(
     search: Search,
     as_json: bool,
 ) -> None:
-    """Find the active records of KB that fit a text best."""
+    """Find the active records of KB that match a text best."""
     from bundlewise.knowledge_base.search import find
 
     asked = " ".join(text).strip()
@@ -129,7 +133,7 @@ def search(
 
 
 def _say_none(store: "KnowledgeStore", kind: str | None) -> None:
-    """Say that nothing was found, and what domains there are."""
+    """Say that nothing was found, and name the domains of the knowledge base."""
     there = ", ".join(sorted({name for _, name, _ in store.records.counts()})) or "none"
     click.echo(folded(f"no such {kind or 'record'} in {store.place}; its domains: {there}"), err=True)
 
@@ -139,7 +143,7 @@ def _say_none(store: "KnowledgeStore", kind: str | None) -> None:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @json_option
 def show(kb: str, ids: tuple[str, ...], as_json: bool) -> None:
-    """Show whole records of KB; the beginning of an ID will do."""
+    """Show records of KB with all fields; the first characters of an ID are enough."""
     from bundlewise.knowledge_base.search import keys_of
 
     store = opened(kb)
@@ -153,14 +157,14 @@ def show(kb: str, ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def _whole(record: Knowledge) -> Iterator[str]:
-    """Yield every field that says something, the short ones first."""
+    """Yield every field that has a value, the short ones first."""
     yield headline(record)
     groups = [" + ".join(str(place + 1) for place in group) for group in record.groups]
     fields = {
         "text": record.text,
         "reason": record.reason,
         **{name: getattr(record, name) for name in ("support", "confidence", "lift", "gain", "harm")},
-        **({"gain": "untested: no held-out session says what it brings"} if record.is_untested else {}),
+        **({"gain": "untested: no held-out session measures it"} if record.is_untested else {}),
         "kinds": ", ".join(record.kinds),
         "bundles": ", ".join(groups),
         "sources": ", ".join(record.source_session_ids),
@@ -175,10 +179,10 @@ def _whole(record: Knowledge) -> Iterator[str]:
 @kb_argument
 @kind_option
 @domain_option
-@click.option("--status", type=click.Choice(get_args(Status)), help="Only this status; all when left out.")
-@click.option("--teacher", help="Only what this teacher said.")
-@click.option("--source", metavar="SESSION", help="Only what comes from this session.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many.")
+@click.option("--status", type=click.Choice(get_args(Status)), help="Only this status.  [default: all]")
+@click.option("--teacher", help="Only records of this teacher.")
+@click.option("--source", metavar="SESSION", help="Only records from this session.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show at most this many.")
 @json_option
 def list_(
     kb: str,
@@ -190,7 +194,7 @@ def list_(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """List the records of KB, a line each, in the order of their ids."""
+    """List the records of KB, one per line, in the order of their ids."""
     store = opened(kb)
     wanted = (
         record

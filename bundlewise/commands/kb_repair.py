@@ -1,4 +1,4 @@
-"""bundlewise kb verify, reindex and recover: is it sound, and if not, make one half of it from the other."""
+"""bundlewise kb verify, reindex and recover: check a knowledge base, rebuild its vectors or its database."""
 
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, kb: str, as_json: bool) -> None:
-    """Look whether KB is sound: its file, each record and each vector.
+    """Check KB for damage: its file, each record and each vector.
 
-    Exits with 1 when it is not.
+    The exit code is 1 when something is damaged.
     """
     store = opened(kb)
     from bundlewise.knowledge_base.upkeep import verify
@@ -34,16 +34,16 @@ def verify(ctx: click.Context, kb: str, as_json: bool) -> None:
 
 @click.command()
 @kb_argument
-@click.option("--embedder", help="minilm, a sentence-transformers model, or openai:MODEL[@URL]; its own when left out.")
-@click.option("--roll-back", is_flag=True, help="Use the vectors of before the last reindexing again.")
+@click.option("--embedder", help="minilm, a sentence-transformers model, or openai:MODEL[@URL].  [default: KB's]")
+@click.option("--roll-back", is_flag=True, help="Return to the vectors before the last reindexing.")
 def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
-    """Make the vectors of KB anew from its texts.
+    """Compute the vectors of KB again from its texts.
 
-    With its own embedder, or another; no teacher is asked. Until all is done the old vectors answer.
-    Repairs damaged vectors. Stopped, the same command goes on.
+    This repairs damaged vectors, or changes to another embedder; no teacher is asked. The old vectors
+    answer until all new ones are there. If it is stopped, the same command continues it.
     """
     if roll_back and embedder:
-        raise UsageError("--roll-back takes the embedder of before; leave out --embedder")
+        raise UsageError("--roll-back takes the earlier embedder; leave out --embedder")
     place = _existing(kb)
     from bundlewise.knowledge_base import reindex
     from bundlewise.knowledge_base.embedding import Embedder
@@ -51,7 +51,7 @@ def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
     from bundlewise.progress import progress
 
     if roll_back:
-        click.echo(f"{kb}: the vectors of {reindex.roll_back(place)} again")
+        click.echo(f"{kb}: returned to the vectors of {reindex.roll_back(place)}")
         return
     store = KnowledgeStore(kb)
     chosen = Embedder.named(embedder or store.meta.get("embedder", "minilm"))
@@ -61,10 +61,10 @@ def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
 
 
 def _existing(kb: str) -> "Place":
-    """Return where a knowledge base is, without a look at its vectors.
+    """Return the place of a knowledge base, without opening its vectors.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no knowledge base.
     """
     place = place_of(kb)
     from bundlewise.knowledge_base.database import FILE
@@ -80,10 +80,9 @@ def _existing(kb: str) -> "Place":
 @click.command()
 @kb_argument
 def recover(kb: str) -> None:
-    """Make the database of KB anew from its vectors.
+    """Rebuild a damaged or lost database of KB from its vectors.
 
-    They hold the records too. For a database that is damaged or lost. What was done before can then
-    no longer be taken back.
+    The vectors are stored with a copy of the records. Earlier changes can no longer be taken back.
     """
     place = place_of(kb)
     _refuse_sound(place)
@@ -94,7 +93,7 @@ def recover(kb: str) -> None:
 
 
 def _refuse_sound(place: "Place") -> None:
-    """Spare a database that is whole, for its journal would be lost."""
+    """Refuse to rebuild a sound database, since its journal would be lost."""
     from bundlewise.errors import KnowledgeError
     from bundlewise.knowledge_base.database import FILE, Database
     from bundlewise.knowledge_base.records import Records

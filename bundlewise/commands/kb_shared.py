@@ -1,4 +1,4 @@
-"""What the commands of `bundlewise kb` share: arguments and options, opening, and records as text."""
+"""Arguments, options, opening and printing that the commands of `bundlewise kb` share."""
 
 import json
 import shutil
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 SOURCES = 3
 
-# Not a path to click: it would make `http:/` of a server's address.
+# A plain string, since click.Path would turn the `http://` of a server's address into `http:/`.
 kb_argument = click.argument("kb")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 kind_option = click.option("--kind", type=click.Choice(KNOWLEDGE_KINDS), help="Only this kind.")
 domain_option = click.option("--domain", help="Only this domain.")
 
 
 def place_of(kb: str) -> "Place":
-    """Return where a knowledge base is or may be made.
+    """Return the place of a knowledge base, existing or new.
 
     Raises:
-        UsageError: a file is there.
+        UsageError: the place is a file.
     """
     from bundlewise.knowledge_base.place import Place
 
     quiet_libraries()
     place = Place(kb)
     if not place.is_server and place.folder.is_file():
-        raise UsageError(f"{kb} is a file, no knowledge base; take a pack in: bundlewise kb import KB {kb}")
+        raise UsageError(f"{kb} is a file, not a knowledge base; import a pack: bundlewise kb import KB {kb}")
     return place
 
 
@@ -46,7 +46,7 @@ def opened(kb: str) -> "KnowledgeStore":
     """Open a knowledge base.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no knowledge base.
     """
     place_of(kb)
     from bundlewise.knowledge_base.store import KnowledgeStore
@@ -55,25 +55,25 @@ def opened(kb: str) -> "KnowledgeStore":
 
 
 def print_json(value: Any) -> None:
-    """Print a value on one line of ASCII, so that no character of a text can drive a terminal."""
+    """Print a value on one line of ASCII, so that no text can send control characters to a terminal."""
     click.echo(json.dumps(value.model_dump(mode="json") if isinstance(value, Record) else value))
 
 
 def headline(record: Knowledge) -> str:
-    """Return a record's id and domain, its status where it is not active, and whether it is an untested rule."""
+    """Return a record's id and domain, its status if it is not active, and whether it is an untested rule."""
     status = "" if record.status == "active" else f", {record.status}"
     untested = ", untested" if record.is_untested else ""
     return line(f"{record.id} ({record.domain or 'no domain'}{status}{untested})")
 
 
 def sources(record: Knowledge) -> str:
-    """Return the sessions a record comes from, the first few by name."""
+    """Return the first few sessions that a record comes from, and the number of the others."""
     names, more = record.source_session_ids[:SOURCES], len(record.source_session_ids) - SOURCES
     return f"from {', '.join(names) or 'no session'}{f' and {more} more' if more > 0 else ''}"
 
 
 def folded(text: str, indent: int = 0) -> str:
-    """Return any text as data on one safe line; a terminal gets it folded to its width."""
+    """Return any text as one safe line; on a terminal it is wrapped to the width."""
     margin, safe = " " * indent, line(text)
     if not sys.stdout.isatty():
         return margin + safe
@@ -81,7 +81,7 @@ def folded(text: str, indent: int = 0) -> str:
 
 
 def clipped(text: str) -> str:
-    """Return any text as data on one safe line; a terminal gets what fits its width."""
+    """Return any text as one safe line; on a terminal it is shortened to the width."""
     safe = line(text)
     return textwrap.shorten(safe, _width(), placeholder=" ...") if sys.stdout.isatty() else safe
 

@@ -1,4 +1,4 @@
-"""bundlewise kb tune: teach the embedder of a knowledge base to read titles as the teacher does."""
+"""bundlewise kb tune: tune the embedder of a knowledge base to read titles as the teacher does."""
 
 import shutil
 from typing import TYPE_CHECKING
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @kb_argument
-@click.option("--epochs", type=click.IntRange(min=1), default=3, show_default=True, help="Times each title is seen.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and the order.")
-@click.option("--forget", is_flag=True, help="Remove what was tuned; the embedder alone reads titles again.")
+@click.option("--epochs", type=click.IntRange(min=1), default=3, show_default=True, help="Passes over the titles.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of initial weights and order.")
+@click.option("--forget", is_flag=True, help="Remove the tuned readers; the embedder alone reads titles.")
 def tune(kb: str, epochs: int, seed: int, forget: bool) -> None:
-    """Teach the embedder of KB the teacher's kinds.
+    """Tune the embedder of KB to read the kind of a product from its title as the teacher does.
 
-    Titles of new products are then read more as the teacher would, and their pairs judged better. Takes some
-    minutes on a CPU and asks no teacher. There are two halves, each tuned on the thoughts of the other, so that no
-    training session meets what was learnt from itself. Stopped, the same command goes on with the half that is
-    missing. Tune students after it, not before; and once thoughts were added or retired, tune KB again.
+    The kinds of new products, and so the evidence about their pairs, then become better. It takes some minutes on a
+    CPU and asks no teacher. Two readers are tuned, each on one half of the thoughts; each reads the training sessions
+    of the other half, so that no session is read by a reader that learnt from it. If tuning is stopped, the same
+    command continues with the missing reader. Run it before you tune students, and again after thoughts were added
+    or retired.
     """
     store = opened(kb)
     if forget:

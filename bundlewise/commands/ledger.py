@@ -1,4 +1,4 @@
-"""bundlewise ledger: the paid calls of large teachers, how to forget some, and how to take them elsewhere."""
+"""bundlewise ledger: show, forget, export and import the paid calls of large teachers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,26 +22,26 @@ ledger_option = click.option(
     "--ledger", type=FILE, default="bundlewise-calls.sqlite", show_default=True, help="The ledger of paid calls."
 )
 prices_option = click.option(
-    "--prices", type=FILE, help="Table of prices.  [default: BUNDLEWISE_PRICES, or the one that ships]"
+    "--prices", type=FILE, help="Price table.  [default: BUNDLEWISE_PRICES, or the built-in table]"
 )
 
 
 def _moment(context: click.Context, parameter: click.Parameter, value: datetime | None) -> float | None:
-    """Return a local time in Unix seconds; refuse one that is no moment of any ledger."""
+    """Return a local time in Unix seconds; refuse a time before 1970 or without a number."""
     try:
         moment = None if value is None else value.timestamp()
     except (ValueError, OverflowError, OSError):
         moment = 0.0
     if moment is not None and moment <= 0:
-        raise click.BadParameter(f"{value} is before any ledger, or no time; give one since 1970", context, parameter)
+        raise click.BadParameter(f"{value} is before every ledger; give a time since 1970", context, parameter)
     return moment
 
 
 @click.group()
 def command() -> None:
-    """Look at the paid calls of large teachers, forget some, and take them to another machine.
+    """Show the paid calls of large teachers, forget some, and move them to another machine.
 
-    With the answers of another machine imported, the same `bundlewise distil` runs here without a network.
+    After the import of another machine's calls, the same `bundlewise distil` runs here without a network.
     """
 
 
@@ -50,9 +50,10 @@ def command() -> None:
 @prices_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
-    """Print calls, tokens and money by stage and model, and those of answers that could not be used.
+    """Print calls, tokens and cost by stage and model.
 
-    Such an answer was empty, refused, a tool call (tools), no completion (unreadable), or broke its contract (faulty).
+    Unusable answers are listed by their fault: empty, refused, a tool call (tools), not a completion (unreadable), or
+    not in the form that was asked for (faulty).
     """
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.ledger.schema import renewal_of
@@ -82,19 +83,17 @@ def show(ledger: Path, prices: Path | None, as_json: bool) -> None:
 @command.command()
 @ledger_option
 @prices_option
-@click.option("--stage", "stages", multiple=True, help="Only of this stage; again for more.")
+@click.option("--stage", "stages", multiple=True, help="Only calls of this stage; repeat it for more.")
 @click.option(
     "--verdict",
     "verdicts",
     multiple=True,
     type=click.Choice([*VERDICTS, FAILED]),
-    help="Only with this verdict; again for more. failed: all but the good ones.",
+    help="Only answers with this verdict; repeat it for more. failed means all but good.",
 )
-@click.option("--before", type=click.DateTime(), callback=_moment, help="Only what was kept before this local time.")
-@click.option(
-    "--after", type=click.DateTime(), callback=_moment, help="Only what was kept at this local time or later."
-)
-@click.option("--dry-run", is_flag=True, help="Forget nothing; print what would be forgotten.")
+@click.option("--before", type=click.DateTime(), callback=_moment, help="Only answers from before this local time.")
+@click.option("--after", type=click.DateTime(), callback=_moment, help="Only answers from this local time or later.")
+@click.option("--dry-run", is_flag=True, help="Print what would be forgotten, and forget nothing.")
 def forget(
     ledger: Path,
     prices: Path | None,
@@ -104,16 +103,16 @@ def forget(
     after: float | None,
     dry_run: bool,
 ) -> None:
-    """Forget answers: a run that needs one asks, and pays, again.
+    """Forget answers, so that they are asked and paid for again.
 
-    Answers that were kept before the ledger noted times count as older than any time. What was paid for them stays in
-    `bundlewise ledger show`.
+    Answers without a time, from early versions, count as older than any time. `bundlewise ledger show` still counts
+    what was paid for forgotten answers.
     """
     from bundlewise.agents.ledger.books import Which
     from bundlewise.agents.ledger.calls import CallLedger
 
     if not (stages or verdicts or before is not None or after is not None):
-        raise UsageError("nothing is named to be forgotten; give --stage, --verdict, --before or --after")
+        raise UsageError("no answers are chosen; give --stage, --verdict, --before or --after")
     chosen = [name for one in verdicts for name in (VERDICTS[1:] if one == FAILED else (one,))]
     which = Which(stages, chosen, before, after)
     with closing(CallLedger(_existing(ledger), writable=not dry_run)) as kept:
@@ -129,10 +128,13 @@ def forget(
 @command.command()
 @click.argument("file", type=FILE)
 @ledger_option
-@click.option("--what-is-readable", "salvaged", is_flag=True, help="Read around what is damaged; say what is lost.")
+@click.option("--what-is-readable", "salvaged", is_flag=True, help="Skip damaged calls, and say how many are lost.")
 @force_option
 def export(file: Path, ledger: Path, salvaged: bool, force: bool) -> None:
-    """Write all calls to FILE, as JSON lines: it holds prompts and answers, and no key."""
+    """Write all calls to FILE as JSON lines.
+
+    The file contains prompts and answers, but no key.
+    """
     from bundlewise.agents.ledger.books import export_what_is_readable
     from bundlewise.agents.ledger.calls import CallLedger
 
@@ -152,9 +154,9 @@ def export(file: Path, ledger: Path, salvaged: bool, force: bool) -> None:
 @click.argument("file", type=FILE)
 @ledger_option
 def take_in(file: Path, ledger: Path) -> None:
-    """Take the calls of an exported FILE in.
+    """Add the calls of an exported FILE to the ledger.
 
-    Those that are here already stay, but a good answer takes the place of one that could not be used.
+    Calls that the ledger has already stay, but a good answer replaces an unusable one.
     """
     from bundlewise.agents.ledger.calls import CallLedger
 
@@ -170,7 +172,7 @@ def _existing(ledger: Path) -> Path:
 
 
 def _priced(prices: Path | None) -> Callable[[Row], Row]:
-    """Return what adds to a row of calls their cost, None where the price is unknown."""
+    """Return a function that adds the cost to a row of calls; the cost is None if the price is unknown."""
     from bundlewise.models.prices import price_of
 
     def with_cost(row: Row) -> Row:
@@ -190,5 +192,5 @@ def _told(row: Row) -> str:
 def _refuse_unknown(stages: Sequence[str], rows: Sequence[Row], ledger: Path) -> None:
     known = list(dict.fromkeys(row["stage"] for row in rows))
     if unknown := [stage for stage in stages if stage not in known]:
-        there = f"choose of {', '.join(known)}" if known else "it holds no calls"
+        there = f"choose from {', '.join(known)}" if known else "it holds no calls"
         raise UsageError(f"no calls of a stage {unknown[0]!r} in {ledger}; {there}")

@@ -1,4 +1,4 @@
-"""bundlewise mcp: the student as tools for other models, over MCP on stdin and stdout."""
+"""bundlewise mcp: serve the student as tools for other models, over MCP on stdin and stdout."""
 
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from bundlewise.terminal import note
 
 
 @click.command()
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @knowledge_option
 @policy_options
 @student_option
 @calibrate_option
 def command(adapter: Path | None, kb: str | None, student: str, calibrate: str | None, **options: Any) -> None:
-    """Serve the tools find_bundles, explain_bundle and search_knowledge to an MCP client that starts this command.
+    """Serve the tools find_bundles, explain_bundle and search_knowledge to an MCP client.
 
-    How clients are told of it: docs/api.md.
+    The client starts this command; docs/api.md shows how to configure clients.
     """
     from bundlewise.settings import quiet_libraries
 
@@ -35,6 +35,6 @@ def command(adapter: Path | None, kb: str | None, student: str, calibrate: str |
     from bundlewise.signals import signals_end
 
     live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
-    # A thread that reads stdin would be waited for until the client closes it.
+    # Otherwise the process would wait for its thread that reads stdin until the client closes stdin.
     signals_end()
     serve_tools(live)

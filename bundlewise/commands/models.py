@@ -1,4 +1,4 @@
-"""`bundlewise models`: list and fetch models, print their paths."""
+"""`bundlewise models`: list, fetch and publish models, and print their folders."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,16 @@ from bundlewise.models.folders import KNOWN, KnownModel, is_cached, resolve
 
 @click.group()
 def command() -> None:
-    """List and fetch models, print their paths.
+    """List, fetch and publish models, and print their folders.
 
-    A model is a known name, a hub id (org/name) or a folder.
+    A model is given by a known name, a hub id (org/name) or a folder.
     """
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
-    """List the models that need no model hub."""
+    """List the known models, which need no model hub."""
     if as_json:
         click.echo(json.dumps([row(model) for model in KNOWN.values()], indent=2))
         return
@@ -34,7 +34,7 @@ def list_models(as_json: bool) -> None:
 
 
 def row(model: KnownModel) -> dict[str, str | int | bool | None]:
-    """Return what there is to know of a model; the path is None until it is fetched."""
+    """Return the facts about a model; its path is None until it is fetched."""
     fetched = is_cached(model.name)
     return {
         "name": model.name,
@@ -67,12 +67,14 @@ def print_path(name: str) -> None:
 @click.argument("adapter", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder.")
 @student_option
-@click.option("--weights", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option(
+    "--weights", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Number format."
+)
 def publish_student(adapter: Path, output: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
-    """Merge ADAPTER into its base as one safetensors model, for any server.
+    """Merge ADAPTER into its base as one safetensors model.
 
-    Fixed probes are answered through the adapter and by the merged model; where tokens (float32) or bundles
-    differ, nothing is published.
+    Any server can load the model. The student with its adapter and the merged model answer the same fixed probes. If
+    their tokens (float32) or bundles (bfloat16) differ, nothing is published.
     """
     from bundlewise.finetune.publish import publish
     from bundlewise.settings import quiet_libraries
@@ -93,10 +95,13 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
     type=click.Choice(["float32", "bfloat16"]),
     default="bfloat16",
     show_default=True,
-    help="What the server computes in: float32 demands the same tokens, bfloat16 the same bundles.",
+    help="Number format of the server: float32 must give the same tokens, bfloat16 the same bundles.",
 )
 def probe_served(published: Path, student: str, weights: Literal["float32", "bfloat16"]) -> None:
-    """Compare a served student with the PUBLISHED folder it serves, probe by probe."""
+    """Compare a served student with its PUBLISHED folder.
+
+    Both answer the same fixed probes. The server must have loaded the model from PUBLISHED.
+    """
     from bundlewise.agents.student.engine import StudentEngine
     from bundlewise.agents.student.load import load_causal_lm
     from bundlewise.agents.student.remote import RemoteStudent
@@ -107,12 +112,14 @@ def probe_served(published: Path, student: str, weights: Literal["float32", "bfl
 
     quiet_libraries()
     if not is_served(student):
-        raise UsageError(f"{student!r} is on no server; give openai:MODEL@URL")
+        raise UsageError(f"{student!r} is not on a server; give openai:MODEL@URL")
     if not (published / PARITY).is_file():
-        raise UsageError(f"{published} is no published student; make one: bundlewise models publish ADAPTER -o FOLDER")
+        raise UsageError(
+            f"{published} is not a published student; make one: bundlewise models publish ADAPTER -o FOLDER"
+        )
     manifest = read_manifest(published)
     local = probe(StudentEngine(*load_causal_lm(published)), manifest)
     parity = compare(local, probe(RemoteStudent.named(student, opening_of(published, manifest)), manifest))
     click.echo(parity.model_dump_json(indent=2))
     if fault := parity.fault(weights):
-        raise ModelError(f"the server answers otherwise: {fault}; serve {published} in float32, without quantisation")
+        raise ModelError(f"the server gives other answers: {fault}; serve {published} in float32, without quantisation")

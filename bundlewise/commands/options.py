@@ -10,11 +10,11 @@ import click
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
-HELP = "Folder of your own templates, by name over those that ship.  [env: BUNDLEWISE_PROMPTS]"
+HELP = "Folder of your own prompt templates; each replaces the built-in one of its name.  [env: BUNDLEWISE_PROMPTS]"
 
 
 def use_prompts(context: click.Context, _: click.Parameter, folder: str | None) -> None:
-    """Let a folder be in force while the command runs, in processes that it starts too; it is read anew."""
+    """Use a folder of templates while the command runs, also in processes that it starts; the folder is read again."""
     from bundlewise.prompts import library
 
     library.forget()
@@ -32,7 +32,7 @@ def use_prompts(context: click.Context, _: click.Parameter, folder: str | None) 
 
 
 def prompts_option(command: Any) -> Any:
-    """Add --prompts to a command, or to a function that is going to be one; once."""
+    """Add --prompts once to a command, or to a function that becomes a command."""
     if isinstance(command, click.Command) and any(option.name == "prompts" for option in command.params):
         return command
     kind = click.Path(file_okay=False)
@@ -45,10 +45,10 @@ def prompts_option(command: Any) -> Any:
 
 
 def own_folder(given: Path | None, what: str) -> Path:
-    """Return the folder to write one's own templates to: the one given, or the one in force.
+    """Return the folder for the user's own templates: the one given, or the one in force.
 
     Raises:
-        UsageError: there is neither; `what` was to be written there.
+        UsageError: there is no folder to write `what` to.
     """
     from bundlewise.prompts.library import VARIABLE, folder_in_force
 
@@ -62,12 +62,12 @@ class Sections(click.Group):
     """A group that lists its commands in sections, in the order of the work."""
 
     def __init__(self, *, sections: Mapping[str, Sequence[click.Command]], **settings: Any) -> None:
-        """Take the commands of all sections in."""
+        """Add the commands of all sections."""
         super().__init__(commands=[each for commands in sections.values() for each in commands], **settings)
         self.sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the work."""
+        """Return the names of the commands in the order of the work."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,16 +81,20 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 """The type of an option or argument that names a file."""
 
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
-student_option = click.option("--student", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
+student_option = click.option(
+    "--student", default="smollm2-135m", show_default=True, help="Student model: name, hub id or folder."
+)
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
 calibrate_option = click.option(
-    "--calibrate", metavar="DATA", help="Calibrate an untuned student on the validation split of DATA; remembered."
+    "--calibrate",
+    metavar="DATA",
+    help="Calibrate an untuned student on the validation split of DATA, and cache the result.",
 )
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the dials of retrieval; what is not given keeps its default."""
+    """Add the dials of retrieval; a dial that is not given keeps its default."""
     for name, field in reversed(Policy.model_fields.items()):
         kinds: dict[Any, Any] = {int: int, int | None: int, float: float, str: str}
         kind = kinds.get(field.annotation) or click.Choice(["dense", "lexical", "hybrid"])
@@ -100,10 +104,10 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def dials_of(options: dict[str, Any], kb: str | None) -> dict[str, Any]:
-    """Take the dials of retrieval that were given out of a command's options.
+    """Remove the dials of retrieval from a command's options, and return those that were given.
 
     Raises:
-        UsageError: there are some, and no knowledge base to retrieve from.
+        UsageError: a dial is given without a knowledge base.
     """
     values = {name: options.pop(name) for name in Policy.model_fields}
     given = {name: value for name, value in values.items() if value is not None}

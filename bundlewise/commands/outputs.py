@@ -1,4 +1,4 @@
-"""Outputs of commands: what is read by the same command, or is the user's own, is not written over without --force."""
+"""Guards of output files: only with --force does a command overwrite a file that it reads or that is the user's."""
 
 import json
 import os
@@ -15,19 +15,19 @@ from bundlewise.files import is_special
 ROW_LIMIT = 2**22
 HEAD = 4096
 Known = Callable[[Path], bool]
-"""Says whether a file, which holds something, is of the kind that a command writes."""
+"""Says whether a file that is not empty is of the kind that a command writes."""
 
 force_option = click.option(
-    "--force", is_flag=True, help="Write over what this command reads, or bundlewise did not write."
+    "--force", is_flag=True, help="Overwrite files that this command reads, or that bundlewise did not write."
 )
 
 
 def guard_file(output: Path | None, known: Known, force: bool) -> None:
-    """Refuse a file that is to be written and would lose something; a new, empty or special one has nothing to lose.
+    """Refuse an output file whose content would be lost; new, empty and special files are accepted.
 
     Raises:
-        UsageError: another parameter of the command names it too, or it holds something that `known` does not know;
-            two outputs that are one file are refused with --force too.
+        UsageError: another parameter of the command names the file too, or `known` does not recognise its content;
+            one file for two outputs is refused even with --force.
     """
     if output is None or is_special(output):
         return
@@ -35,29 +35,30 @@ def guard_file(output: Path | None, known: Known, force: bool) -> None:
     if force:
         return
     if name := _reader(output):
-        raise UsageError(f"{output} is also what {name} names; give another file, or overwrite it with --force")
+        raise UsageError(f"{name} names {output} too; give another file, or overwrite it with --force")
     if not output.exists():
         return
     if output.stat().st_size and not _knows(known, output):
         raise UsageError(
-            f"{output} is there, and is no file that this command writes; give another, or overwrite it with --force"
+            f"{output} exists and is not of the kind that this command writes; give another file, or overwrite it "
+            "with --force"
         )
 
 
 def note(output: Path) -> None:
-    """Note a file that the running command writes whatever is there, so that no other output becomes the same."""
+    """Note a file that the running command writes in any case, so that no other output gets the same file."""
     if context := click.get_current_context(silent=True):
         context.meta.setdefault(f"{__name__}.written", []).append(output)
 
 
 def guard_folder(output: Path, marks: tuple[str, ...], force: bool) -> None:
-    """Refuse a folder that is to be written to and holds something, but none of the files that mark it as ours.
+    """Refuse an output folder that has content, but none of the files that mark it as written by bundlewise.
 
     Raises:
-        UsageError: it is such a folder, or no folder.
+        UsageError: the folder is refused, or the path is a file.
     """
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is no folder; give the path of a folder")
+        raise UsageError(f"{output} is not a folder; give the path of a folder")
     if force or not output.is_dir():
         return
     there = [path for path in output.iterdir() if not path.name.startswith(".")]
@@ -69,10 +70,10 @@ def guard_folder(output: Path, marks: tuple[str, ...], force: bool) -> None:
 
 
 def guard_knowledge(kb: str, force: bool) -> None:
-    """Refuse a folder that a new knowledge base would be mixed into.
+    """Refuse a folder of other files for a knowledge base.
 
     Raises:
-        UsageError: it holds something, and no knowledge base.
+        UsageError: the folder has content, but no knowledge base.
     """
     from bundlewise.knowledge_base.place import Place
 
@@ -89,14 +90,14 @@ def _refuse_twice(output: Path) -> None:
     noted: list[Path] = context.meta.setdefault(f"{__name__}.written", [])
     name = _reader(output, only=WRITTEN)
     if name:
-        raise UsageError(f"{output} is also what {name} names; give another file")
+        raise UsageError(f"{name} names {output} too; give another file")
     if any(_is_same(str(other), output) for other in noted):
-        raise UsageError(f"{output} is also what this command writes elsewhere; give another file")
+        raise UsageError(f"this command writes something else to {output} too; give another file")
     noted.append(output)
 
 
 def _reader(output: Path, only: tuple[str, ...] = ()) -> str:
-    """Return the name of another parameter of the running command that is the same file, however it is spelt."""
+    """Return the name of another parameter of the running command that means the same file, in any spelling."""
     context = click.get_current_context(silent=True)
     while context is not None:
         for parameter in context.command.params:
@@ -107,7 +108,7 @@ def _reader(output: Path, only: tuple[str, ...] = ()) -> str:
                 return _name_of(parameter, context)
             if isinstance(value, Path) and value is not output and _is_same(str(value), output):
                 return _name_of(parameter, context)
-            # A word may be the name of a model or of starter data where there is no such file.
+            # If no such file exists, the word may be the name of a model or of starter data.
             if output.exists() and value is not output and any(_is_same(each, output) for each in _paths(value)):
                 return _name_of(parameter, context)
         context = context.parent
@@ -119,13 +120,13 @@ def _name_of(parameter: click.Parameter, context: click.Context) -> str:
 
 
 def _is_part(kb: str, output: Path) -> bool:
-    """Say whether a file is the folder of a knowledge base, or a file that it is made of."""
+    """Say whether a path is the folder of a knowledge base, or one of its files."""
     within = _is_same(kb, output.parent) and any(output.match(mark) for mark in KNOWLEDGE)
     return "://" not in kb and (within or _is_same(kb, output))
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """Yield what may be a path in the value of a parameter: FILE, recorded:FILE or NAME=FILE, once or more."""
+    """Yield each text that may be a path in the value of a parameter: FILE, recorded:FILE or NAME=FILE."""
     if isinstance(value, tuple | list):
         for each in value:
             yield from _paths(each)
@@ -136,7 +137,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _is_same(name: str, output: Path) -> bool:
-    """Say whether two paths lead to one file, there already or not yet."""
+    """Say whether two paths lead to one file, whether it exists or not."""
     try:
         if not name or os.path.realpath(name) == os.path.realpath(output):
             return bool(name)
@@ -153,7 +154,7 @@ def _knows(known: Known, path: Path) -> bool:
 
 
 def rows_with(*names: str, without: str = "") -> Known:
-    """Return what knows JSON lines by the keys of the first one."""
+    """Return a check that recognises JSON lines by the keys of the first line."""
 
     def known(path: Path) -> bool:
         with path.open("rb") as stream:
@@ -164,7 +165,7 @@ def rows_with(*names: str, without: str = "") -> Known:
 
 
 def begins_with(*texts: bytes) -> Known:
-    """Return what knows a file by texts near its beginning."""
+    """Return a check that recognises a file by texts near its beginning."""
 
     def known(path: Path) -> bool:
         with path.open("rb") as stream:
@@ -175,7 +176,7 @@ def begins_with(*texts: bytes) -> Known:
 
 
 def _is_table(path: Path) -> bool:
-    """Know the table of an experiment by its columns."""
+    """Recognise the table of an experiment by its columns."""
     if path.suffix.lower() == ".parquet":
         require("parquet", f"{path}, a Parquet file,")
         from pyarrow.lib import ArrowException
@@ -189,7 +190,7 @@ def _is_table(path: Path) -> bool:
 
 
 def _is_graph(path: Path) -> bool:
-    """Know a graph as Mermaid text by its beginning and the mark at its end."""
+    """Recognise a graph in Mermaid text by its beginning and the mark at its end."""
     content = path.read_bytes()
     return content.startswith(b"---\nconfig:\n  flowchart:") and content.endswith(GRAPH_MARK.encode())
 
@@ -212,12 +213,12 @@ graph = _is_graph
 
 
 def begun(path: Path) -> bool:
-    """Know what a stopped `generate` has left beside its output, by its only key."""
+    """Recognise the partial file of a stopped `generate` by its only key."""
     with path.open("rb") as stream:
         return list(json.loads(stream.readline(HEAD))) == ["key"]
 
 
 def cost(path: Path) -> bool:
-    """Know what stands beside predictions and tells what they cost."""
+    """Recognise the cost file beside predictions by its keys."""
     found = json.loads(path.read_bytes())
     return isinstance(found, dict) and found.keys() >= {"sessions", "tokens_in", "tokens_out", "seconds"}

@@ -1,4 +1,4 @@
-"""bundlewise prompts: look at, change, test, compare and improve the prompt templates."""
+"""bundlewise prompts: show, change, test, compare and improve the prompt templates."""
 
 import click
 
@@ -21,10 +21,10 @@ SECTIONS = {
 @prompts_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """Look at, change, test, compare and improve the prompt templates.
+    """Show, change, test, compare and improve the prompt templates.
 
-    Without a command, list them with their fingerprints. A folder of your own, given by --prompts or in
-    BUNDLEWISE_PROMPTS, is laid over those that ship, by name.
+    Without a command, it lists the templates with their fingerprints. Templates in a folder of your own, given by
+    --prompts or in BUNDLEWISE_PROMPTS, replace the built-in templates of the same name.
     """
     if context.invoked_subcommand is None:
         prompts_look.print_list(as_json)

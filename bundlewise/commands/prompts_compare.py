@@ -1,4 +1,4 @@
-"""bundlewise prompts compare: which prompts are better, by what the student answers."""
+"""bundlewise prompts compare: find out which prompts give better answers."""
 
 import json
 from collections.abc import Callable
@@ -24,20 +24,18 @@ Command = Callable[..., Any]
 
 
 def answering_options(command: Command) -> Command:
-    """Add the options of who answers, with what knowledge, and where answers are kept."""
+    """Add the options of the student, its knowledge, and the cache of answers."""
     for option in reversed(
         (
             student_option,
             click.option(
-                "--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter."
+                "--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student."
             ),
             knowledge_option,
             policy_options,
-            click.option(
-                "--seed", default=0, show_default=True, help="Determines which sessions are asked about first."
-            ),
-            click.option("--calibrate", is_flag=True, help="Calibrate under each on 60 training sessions."),
-            click.option("--cache", type=FILE, help="Answers kept.  [default: in the cache folder]"),
+            click.option("--seed", default=0, show_default=True, help="Seed of the order of the sessions."),
+            click.option("--calibrate", is_flag=True, help="Calibrate for each on 60 training sessions."),
+            click.option("--cache", type=FILE, help="File of kept answers.  [default: in the cache folder]"),
         )
     ):
         command = option(command)
@@ -49,10 +47,14 @@ def answering_options(command: Command) -> Command:
 @data_option
 @click.option("--split", type=click.Choice(SPLITS), default="validation", show_default=True, help="Sessions to answer.")
 @click.option("--limit", type=click.IntRange(min=2), default=96, show_default=True, help="Most sessions to ask about.")
-@click.option("--look", type=click.IntRange(min=2), default=16, show_default=True, help="Sessions between two looks.")
-@click.option("--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="How to ask.")
+@click.option(
+    "--look", type=click.IntRange(min=2), default=16, show_default=True, help="Sessions between two interim results."
+)
+@click.option(
+    "--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="Form of the questions."
+)
 @answering_options
-@click.option("--html", type=FILE, help="Write a page with the sessions that flip, side by side.")
+@click.option("--html", type=FILE, help="Write a page with the sessions whose score differs.")
 @force_option
 @json_option
 def compare(
@@ -67,11 +69,12 @@ def compare(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare prompts A with B, C, ... by what the student answers, paired over the same sessions.
+    """Compare prompts B, C, ... with A by the student's answers to the same sessions.
 
-    They are: shipped, current (with your folder), a template's name, NAME.VARIANT in your folder, a folder, or a file
-    NAME.jinja or NAME.VARIANT.jinja. Ends early when the interval of every difference excludes zero; the error of 5 %
-    is spent over all looks and comparisons, so looking early is honest. Answers are kept: a second look is free.
+    Each of them is: shipped (built in), current (with your folder), a template's name, NAME.VARIANT in your folder, a
+    folder, or a file NAME.jinja or NAME.VARIANT.jinja. The comparison ends early when the interval of every
+    difference excludes zero. The error of 5 % holds over all interim results and comparisons together. Answers are
+    kept, so that a second run asks for new ones only.
     """
     from bundlewise.data.sessions import load
     from bundlewise.workbench.compare import check_student_reads, sample
@@ -79,7 +82,7 @@ def compare(
     from bundlewise.workbench.variants import variants_named
 
     if len(specs) < 2:
-        raise UsageError("one set of prompts is nothing to compare; give two or more, such as: shipped current")
+        raise UsageError("a comparison needs two sets of prompts, got one; give two or more, such as: shipped current")
     outputs.guard_file(html, outputs.page, force)
     variants, known = variants_named(list(specs)), load(data)
     check_student_reads(variants, form)
@@ -102,7 +105,7 @@ def compare(
 
 
 def opening_of(options: dict[str, Any], form: str = "pairs") -> "Opening":
-    """Take what an opening needs out of a command's options; its warnings go to stderr."""
+    """Return the opening that a command's options describe; its warnings go to stderr."""
     from bundlewise.workbench.opening import Opening
 
     kb = options["kb"]
@@ -157,11 +160,11 @@ def _say(found: "Comparison", bench: "Bench", student: str) -> None:
                 click.echo(f"  {what}: {len(places)} ({names}{', ...' if len(places) > 6 else ''})")
     cost = cost_of(found, student)
     spent = "runs on this machine" if cost is None else f"cost {in_dollars(cost[0])}"
-    click.echo(f"{bench.asked} answers asked for, the others were kept; {spent}", err=True)
+    click.echo(f"{bench.asked} new answers, the others were kept; {spent}", err=True)
 
 
 def cost_of(found: "Comparison", student: str) -> tuple[float | None] | None:
-    """Return what the answers cost in US dollars, (None,) if the price is unknown; None for a local student."""
+    """Return the cost of the answers in US dollars, (None,) if the price is unknown, or None for a local student."""
     from bundlewise.models.endpoints import is_served, model_of
     from bundlewise.models.prices import price_of
 

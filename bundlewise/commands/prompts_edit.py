@@ -1,4 +1,4 @@
-"""bundlewise prompts new, lint, test: templates of one's own, what is wrong with them, and their cases."""
+"""bundlewise prompts new, lint, test: write templates of your own, check them, and run their test cases."""
 
 import json
 import sys
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from bundlewise.workbench.cases import AnswersCase
 
 FAILED = 100
-"""Exit code of `prompts test` when a case fails: neither a fault of ours nor a wrong option."""
+"""Exit code of `prompts test` when a case fails; 1 and 2 stand for errors and wrong options."""
 
 
 @click.command()
 @click.argument("name")
-@click.option("--variant", help="Write NAME.VARIANT.jinja, to be compared before it replaces anything.")
+@click.option("--variant", help="Write NAME.VARIANT.jinja, to compare it with NAME first.")
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: --prompts]")
 def new(name: str, variant: str | None, folder: Path | None) -> None:
-    """Copy the template NAME as it is in force, with its cases, into your folder, to be edited there."""
+    """Copy the template NAME that is in force, with its test cases, into your folder."""
     from bundlewise.workbench.variants import copy_template
 
     folder = own_folder(folder, "your prompts")
@@ -37,13 +37,14 @@ def new(name: str, variant: str | None, folder: Path | None) -> None:
 
 
 @click.command()
-@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @json_option
 def lint(strict: bool, as_json: bool) -> None:
-    """Say what is wrong with your templates, or without a folder with those that ship; exit with 1 on errors.
+    """Check your templates, or the built-in ones if you have no folder; exit with 1 on errors.
 
-    Errors: faults by file and line, unknown variables, item text printed as it is. Warnings: unused variables, an
-    answer whose form is never said, long fixed text, what is random, a name that replaces nothing.
+    Errors are syntax faults, unknown variables, and product text printed without a filter. Warnings are unused
+    variables, an answer form that the text does not describe, long fixed text, random output, and a name that
+    replaces no template.
     """
     from bundlewise.prompts.library import folder_in_force
     from bundlewise.workbench.lint import lint_folder, lint_shipped
@@ -62,14 +63,14 @@ def lint(strict: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--with-model", is_flag=True, help="Ask the student too, and hold its answers against the cases.")
+@click.option("--with-model", is_flag=True, help="Also ask the student, and check its answers.")
 @student_option
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @json_option
 def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path | None, as_json: bool) -> None:
-    """Run the cases of templates, NAME.test.yaml beside them; exit with 100 when one fails.
+    """Run the test cases of templates, in NAME.test.yaml beside them; exit with 100 when a case fails.
 
-    Your own cases take the place of those that ship; a template of yours without any is held against those that ship.
+    Your own cases replace the built-in cases. A template of yours without cases is tested by the built-in ones.
     """
     from bundlewise.models.endpoints import is_served
     from bundlewise.models.folders import resolve
@@ -102,7 +103,7 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
 
 
 def _answers(student: str, adapter: Path | None) -> "AnswersCase":
-    """Return the student as what answers a case with the knowledge that the case gives."""
+    """Return a function by which the student answers a case with the knowledge of the case."""
     from bundlewise.finetune.students import manifest_for, open_model
     from bundlewise.workbench.answer_cache import with_knowledge
 

@@ -1,4 +1,4 @@
-"""bundlewise prompts list, show, vars, render, diff: what templates are, and what models get of them."""
+"""bundlewise prompts list, show, vars, render, diff: show templates, and the prompts that models get from them."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -35,15 +35,15 @@ def print_list(as_json: bool) -> None:
 @click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the templates with their fingerprints, and which are your own."""
+    """List the templates with their fingerprints; your own templates are marked."""
     print_list(as_json)
 
 
 @click.command()
 @click.argument("name")
-@click.option("--shipped", is_flag=True, help="The one that ships, though you have one of your own.")
+@click.option("--shipped", is_flag=True, help="Show the built-in template, even if you have your own.")
 def show(name: str, shipped: bool) -> None:
-    """Print the file of a template, front matter and body."""
+    """Print the file of a template: front matter and body."""
     from bundlewise.prompts import library
     from bundlewise.workbench.variants import find_template
 
@@ -58,7 +58,7 @@ def show(name: str, shipped: bool) -> None:
 @click.argument("name")
 @json_option
 def vars_(name: str, as_json: bool) -> None:
-    """Print the variables of a template with types and examples, and what it may use."""
+    """Print the variables of a template with types and examples, and the filters it may use."""
     from bundlewise.prompts.library import current
     from bundlewise.prompts.sandbox import FILTERS_KNOWN
 
@@ -89,7 +89,7 @@ def _type(kind: Any) -> str:
 
 @click.command()
 @click.argument("name")
-@click.option("--session", metavar="ID", help="The session of DATA; the first when left out.")
+@click.option("--session", metavar="ID", help="Session of DATA.  [default: the first]")
 @click.option("--data", default="electronics", show_default=True, help="A sessions file, or a starter domain.")
 @knowledge_option
 @policy_options
@@ -98,11 +98,11 @@ def _type(kind: Any) -> str:
 def render(
     name: str, session: str | None, data: str, kb: str | None, student: str, as_json: bool, **options: Any
 ) -> None:
-    """Print exactly what a model gets of a template for a session, with the tokens of each part.
+    """Print the exact prompt that a template makes for a session, with the tokens of each part.
 
-    Knowledge is highlighted on a terminal. The student's prompts are texts to complete, a large teacher's are chat
-    messages; tokens are the student's, those of a large teacher are estimated. The text goes to stdout, the rest to
-    stderr.
+    On a terminal, knowledge is highlighted. A prompt for the student is a text to complete; a prompt for a large
+    teacher is a list of chat messages. Tokens are the student's; for a large teacher they are estimated. The prompt
+    goes to stdout, everything else to stderr.
     """
     from bundlewise.data.sessions import load
     from bundlewise.settings import quiet_libraries
@@ -124,7 +124,7 @@ def render(
 
 
 def _print(prompt: "Rendered") -> None:
-    """Print a prompt to stdout and its tokens to stderr, part by part where there are few of them."""
+    """Print a prompt to stdout, part by part, and its tokens to stderr."""
     about = f"{prompt.about}, fingerprint {prompt.fingerprint}"
     styled((f"# {prompt.template}: {about}", DIM), err=True)
     for part in prompt.parts:
@@ -139,7 +139,7 @@ def _print(prompt: "Rendered") -> None:
 
 
 def tokens_line(prompt: "Rendered") -> str:
-    """Say how many tokens a prompt has, by template, and how many characters of it are knowledge."""
+    """Return a line with the tokens of a prompt by template, and its characters of knowledge."""
     if prompt.tokens is None:
         return "tokens are not known: the student is on a server"
     by_template: dict[str, list[int]] = {}
@@ -176,10 +176,10 @@ def _highlighted(part: "PromptPart") -> list[tuple[str, dict[str, Any]]]:
 def diff(
     a: str, b: str, data: str, limit: int, shown: int, kb: str | None, student: str, as_json: bool, **options: Any
 ) -> None:
-    """Show what models get differently of prompts A and B, rendered for the first sessions of DATA.
+    """Show where prompts A and B differ when they are rendered for the first sessions of DATA.
 
-    A and B are: shipped, current (with your folder), a template's name, NAME.VARIANT in your folder, a folder, or a
-    file NAME.jinja or NAME.VARIANT.jinja.
+    A and B are each: shipped (built in), current (with your folder), a template's name, NAME.VARIANT in your folder, a
+    folder, or a file NAME.jinja or NAME.VARIANT.jinja.
     """
     from bundlewise.data.sessions import load
     from bundlewise.settings import quiet_libraries
@@ -192,7 +192,7 @@ def diff(
     known = load(data)
     sessions = [session for session in known if session.bundles][:limit]
     if not sessions:
-        raise UsageError(f"no session of {data} is annotated; give others")
+        raise UsageError(f"no session of {data} is annotated; give other --data")
     opening = Opening(student, None, kb, dials_of(options, kb))
     worlds = opening.worlds(sessions, known, opening.retriever())
     found = differences(first, second, sessions, worlds, shown)

@@ -1,4 +1,4 @@
-"""bundlewise prompts optimise: let a large teacher look for better wordings."""
+"""bundlewise prompts optimise: let a large teacher reword a template, and test each rewrite."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,30 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name")
 @data_option
-@click.option("--teacher", default="grounded", show_default=True, help="openai:MODEL[@URL]: who rewrites.")
-@click.option("--rewrites", type=click.IntRange(1, 20), default=4, show_default=True, help="Rewrites to try.")
-@click.option("--max-calls", type=click.IntRange(min=1), default=12, show_default=True, help="Most calls to pay.")
-@click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
-@click.option("--ledger", type=FILE, help="Paid calls.  [default: bundlewise-calls.sqlite]")
 @click.option(
-    "--screen", type=click.IntRange(min=2), default=48, show_default=True, help="Training sessions to screen on."
+    "--teacher", default="grounded", show_default=True, help="Large teacher that rewrites: openai:MODEL[@URL]."
+)
+@click.option("--rewrites", type=click.IntRange(1, 20), default=4, show_default=True, help="Rewrites to try.")
+@click.option("--max-calls", type=click.IntRange(min=1), default=12, show_default=True, help="Most paid calls.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="Stop before more US dollars than this are spent.")
+@click.option("--ledger", type=FILE, help="File of paid calls.  [default: bundlewise-calls.sqlite]")
+@click.option(
+    "--screen",
+    type=click.IntRange(min=2),
+    default=48,
+    show_default=True,
+    help="Training sessions for a first comparison.",
 )
 @click.option("--limit", type=click.IntRange(min=2), default=96, show_default=True, help="Most validation sessions.")
 @click.option(
     "--to",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for what is kept.  [default: --prompts]",
+    help="Folder for the rewrite that is kept.  [default: --prompts]",
 )
-@click.option("--log", type=FILE, help="What was tried, as JSON lines.  [default: NAME.optimise.jsonl in that folder]")
+@click.option(
+    "--log", type=FILE, help="File of all rewrites, as JSON lines.  [default: NAME.optimise.jsonl in that folder]"
+)
 @force_option
 @answering_options
 def optimise(
@@ -52,11 +60,11 @@ def optimise(
     force: bool,
     **options: Any,
 ) -> None:
-    """Let a large teacher reword the template NAME, and keep a rewrite only if it is better beyond doubt.
+    """Let a large teacher reword the template NAME, and keep a rewrite only if it is significantly better.
 
-    Each rewrite is screened on training sessions and then compared on validation, where the whole paired interval must
-    lie above zero; the error of 5 % is shared among all rewrites. What is kept is written into your folder. Stopped,
-    the same command goes on: calls and answers are kept.
+    A rewrite that is better on training sessions is compared on validation sessions. It is kept if the whole interval
+    of the paired difference lies above zero there; the error of 5 % is shared among all rewrites. The rewrite that is
+    kept is written into your folder. If the command is stopped, the same command continues: calls and answers are kept.
     """
     from bundlewise.data.sessions import load
     from bundlewise.files import write_jsonl
@@ -68,10 +76,12 @@ def optimise(
     from bundlewise.workbench.variants import Variant, save_template
 
     check_name(name)
-    check_shows(name)  # Before a student is opened and a teacher asked.
+    check_shows(name)  # This fails before a student is opened and a teacher is asked.
     if not is_served(teacher):
-        raise UsageError(f"teacher {teacher} is no language model and cannot reword; give --teacher openai:MODEL[@URL]")
-    folder = own_folder(folder, "what is kept")
+        raise UsageError(
+            f"teacher {teacher} is not a language model, so it cannot reword; give --teacher openai:MODEL[@URL]"
+        )
+    folder = own_folder(folder, "the rewrite that is kept")
     log = log or folder / f"{name}.optimise.jsonl"
     outputs.guard_file(log, outputs.tries, force)
     known, library = load(data), current()
@@ -94,15 +104,15 @@ def optimise(
     if run.stopped:
         click.echo(run.stopped, err=True)
     if kept is None:
-        click.echo(f"none of {len(run.tries)} rewrites is better beyond doubt; {name} stays as it is")
+        click.echo(f"none of {len(run.tries)} rewrites is significantly better; {name} stays as it is")
     else:
         with rendering_outside():
             click.echo(save_template(name, kept.text, folder))
-    click.echo(f"what was tried: {log}", err=True)
+    click.echo(f"all rewrites: {log}", err=True)
 
 
 def outcome_of(each: "Try") -> str:
-    """Say what became of a rewrite, with its numbers."""
+    """Return the outcome of a rewrite, with its numbers."""
     from bundlewise.workbench.page import said
 
     parts: list[str] = [each.verdict]

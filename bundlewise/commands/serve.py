@@ -1,4 +1,4 @@
-"""bundlewise serve: the student over HTTP."""
+"""bundlewise serve: serve the student over HTTP."""
 
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,16 @@ from bundlewise.terminal import note
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
 )
-@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="A tuned student's adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @knowledge_option
 @policy_options
 @student_option
 @calibrate_option
 @click.option(
-    "--catalogue", default="electronics", show_default=True, help="CSV, Parquet, JSON lines, or a starter domain."
+    "--catalogue",
+    default="electronics",
+    show_default=True,
+    help="Products: a CSV, Parquet or JSON lines file, or a starter domain.",
 )
 @click.option(
     "--threads",
@@ -36,7 +39,7 @@ from bundlewise.terminal import note
     show_default=True,
     help="File or Postgres URL that keeps conversations.",
 )
-@click.option("--chat-model", help="openai:NAME[@URL], a chat model that understands what shoppers say.")
+@click.option("--chat-model", help="Chat model that interprets shoppers' messages: openai:NAME[@URL].")
 @click.option(
     "--feedback",
     type=FILE,
@@ -44,20 +47,18 @@ from bundlewise.terminal import note
     show_default=True,
     help="File for ratings.",
 )
-@click.option(
-    "--data", default="electronics", show_default=True, help="Sessions to try prompts on, in the page's playground."
-)
+@click.option("--data", default="electronics", show_default=True, help="Sessions of the page's prompt playground.")
 @click.option(
     "--keys",
     type=FILE,
-    help="File with bearer keys, one a line; also BUNDLEWISE_API_KEYS, parted by commas.",
+    help="File of bearer keys, one per line; BUNDLEWISE_API_KEYS adds keys, separated by commas.",
 )
-@click.option("--insecure-no-keys", is_flag=True, help="Open the server to others without a key.")
-@click.option("--rate", type=click.FloatRange(min=0), help="Sessions and messages a minute for each client.")
-@click.option("--burst", type=click.IntRange(min=1), help="Sessions and messages a client may send at once.")
-@click.option("--concurrent", type=click.IntRange(min=1), help="Requests worked on at once.")
-@click.option("--waiting", type=click.IntRange(min=1), help="Sessions that wait for the student at once.")
-@click.option("--body", type=click.IntRange(min=1), help="Bytes of a request's body.")
+@click.option("--insecure-no-keys", is_flag=True, help="Let other machines use the server without a key.")
+@click.option("--rate", type=click.FloatRange(min=0), help="Most sessions and messages per minute of each client.")
+@click.option("--burst", type=click.IntRange(min=1), help="Most sessions and messages that a client may send at once.")
+@click.option("--concurrent", type=click.IntRange(min=1), help="Most requests at the same time.")
+@click.option("--waiting", type=click.IntRange(min=1), help="Most sessions that may wait for the student.")
+@click.option("--body", type=click.IntRange(min=1), help="Most bytes of a request's body.")
 def command(
     host: str,
     port: int,
@@ -74,9 +75,10 @@ def command(
     insecure_no_keys: bool,
     **options: Any,
 ) -> None:
-    """Serve the student: the page at /, /v1/bundles, OpenAI's /v1/chat/completions, the assistant under /api.
+    """Serve the student over HTTP.
 
-    Clients, limits and what the answers look like: docs/api.md.
+    The server has a web page at /, bundles at /v1/bundles, chat for OpenAI's clients at /v1/chat/completions, and the
+    assistant under /api. docs/api.md describes clients, limits and answers.
     """
     from bundlewise.server.keys import Keys
     from bundlewise.server.limits import ServerLimits
@@ -97,10 +99,10 @@ def command(
     from bundlewise.workbench.playground import Playground
 
     live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
-    # Without keys, a page of any name that points here could otherwise use the server through the user's browser.
+    # Without keys, a web page of any other host name could use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
     assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
-    # Whoever edits prompts runs templates and may write files: not for everybody.
+    # The playground runs templates and writes files, so it is open only to local users and to holders of a key.
     playground = Playground(live, load(data), current().folder) if known or is_loopback(host) else None
     app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant, playground=playground)
     click.echo(f"{'keys' if known else 'no key'} asked for; Ctrl-C stops", err=True)

@@ -1,1 +1,1 @@
-"""Experiments: grids over the dials of knowledge, run, scored and reported without flattery."""
+"""Experiments: grids of settings of the knowledge, run cell by cell, scored and reported."""

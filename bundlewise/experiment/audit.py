@@ -1,4 +1,4 @@
-"""The leakage audit: what must not be shared between what teaches and what is scored, looked for before any cell."""
+"""The leakage audit: it finds data shared between teaching and scored sessions before any cell runs."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ from bundlewise.errors import DataError
 from bundlewise.files import numbered_rows
 
 SHOWN = 3
-"""Cases of a kind that an error names."""
+"""Most cases of one kind that an error names."""
 LEAST_WORDS, LEAST_LETTERS = 4, 20
-"""What a title must have for its appearance in a knowledge text to be no accident."""
+"""A title of at least this length does not appear in a knowledge text by accident."""
 TELLING = 0.5
-"""Share of the products with a category whose title spells it out, above which titles count as made of categories."""
+"""If more than this share of the titles contain their category, titles count as made from categories."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One case: which kind of leak, and where."""
+    """One leak: its kind and its place."""
 
     kind: str
     case: str
@@ -42,10 +42,10 @@ def audit(data: Mapping[str, Sequence[Session]], target: str, packs: Mapping[str
 
 
 def require_clean(leaks: Sequence[Leak]) -> None:
-    """Refuse to go on where there are leaks.
+    """Raise an error if there are leaks.
 
     Raises:
-        DataError: there are some; the message counts them by kind and names the first of each.
+        DataError: there are leaks; the message counts them by kind and names the first of each kind.
     """
     if not leaks:
         return
@@ -55,7 +55,7 @@ def require_clean(leaks: Sequence[Leak]) -> None:
         cases = [leak.case for leak in leaks if leak.kind == kind]
         more = f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
         said.append(f"{kind} ({len(cases)}): {'; '.join(cases[:SHOWN])}{more}")
-    raise DataError(f"the data leak, no cell was run. {' | '.join(said)}. Mend the data, then run again")
+    raise DataError(f"the data leak, so no cell was run. {' | '.join(said)}. Correct the data, then run again")
 
 
 def _shared_ids(data: Mapping[str, Sequence[Session]]) -> Iterator[Leak]:
@@ -78,7 +78,7 @@ def _equal_item_sets(sessions: Sequence[Session]) -> Iterator[Leak]:
 
 
 def _foreign_sources(domain: str, path: Path, sessions: Sequence[Session]) -> Iterator[Leak]:
-    """Yield the knowledge that names a session outside train, in whatever field."""
+    """Yield the knowledge records that name a session outside train in any field."""
     split = {session.session_id: session.split for session in sessions}
     for number, row in numbered_rows(path):
         for name in dict.fromkeys(_texts(row)):
@@ -87,7 +87,7 @@ def _foreign_sources(domain: str, path: Path, sessions: Sequence[Session]) -> It
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text in a JSON value, however deep."""
+    """Yield every text in a JSON value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
@@ -96,9 +96,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _quotations(domain: str, path: Path, sessions: Sequence[Session], held: Sequence[Session]) -> Iterator[Leak]:
-    """Yield the knowledge that holds a title of held-out sessions word for word.
+    """Yield the knowledge records that quote a title of a held-out session word for word.
 
-    A title all of whose words stand in one title of a training session is none: it may come from there.
+    A title does not count if one title of a training session has all its words, since it may come from there.
     """
     known = [frozenset(_plain(title).split()) for s in sessions if s.split == "train" for title in s.titles]
     titles = {_plain(title): session for session in held for title in session.titles}
@@ -120,7 +120,7 @@ def _plain(text: str) -> str:
 
 
 def _categories(held: Sequence[Session]) -> Iterator[Leak]:
-    """Yield where a category, a price or an annotation changes what the student reads."""
+    """Yield the sessions in which a category, a price or an annotation changes what the student reads."""
     composed: tuple[Callable[[Session], object], ...] = (
         lambda session: compose.judge_prompt(session.blind(), Retrieved()),
         lambda session: compose.label_prompt(session.blind(), Retrieved()),
@@ -137,7 +137,7 @@ def _categories(held: Sequence[Session]) -> Iterator[Leak]:
 
 
 def _disguised(session: Session) -> Session:
-    """Return a session of the same titles, everything else another."""
+    """Return a session with the same titles, and everything else changed."""
     items = tuple(
         Item(id=item.id, title=item.title, category=("other", str(place % 2)), price=float(place))
         for place, item in enumerate(session.items)

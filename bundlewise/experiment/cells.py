@@ -1,4 +1,4 @@
-"""A cell of an experiment: one setting of every dial, from the knowledge's format to the training's seed."""
+"""A cell of an experiment: one value for every dial, from the format of the knowledge to the seed of the training."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -18,14 +18,14 @@ Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")
 TEACHERS = ("grounded", "recorded")
 OWN_DIALS = {"retrieval": ("patterns", "rules", "thoughts", "hints"), "training": ("seed",)}
-"""Dials of retrieval and training that follow from a cell's formats, `k`, `hints` and seed."""
+"""Dials of retrieval and training that are set by a cell's formats, `k`, `hints` and seed."""
 
 
 class Cell(Record):
-    """What one cell does; `k` records of each format stand in a prompt, `hints` are read from thoughts.
+    """The settings of one cell; a prompt has `k` records of each format, and `hints` are read from thoughts.
 
-    Fields that change nothing in a cell are set to their defaults, so that equal cells are equal: the plain
-    student has no knowledge and no training, a student tuned without knowledge has no `k`.
+    A field that has no effect in a cell gets its default, so that cells with the same effect are equal: the plain
+    student has no knowledge and no training, and a student tuned without knowledge has no `k`.
     """
 
     utilisation: Utilisation = Field(default="icl", description="plain, icl, sft or icl+sft")
@@ -93,7 +93,7 @@ class Cell(Record):
 
     @property
     def policy(self) -> Policy:
-        """What may stand in a prompt; all zeros for a student that reads no knowledge."""
+        """The retrieval policy; all quotas are zero for a student that reads no knowledge."""
         if "icl" not in self.utilisation:
             return Policy.none()
         quotas: dict[str, Any] = {name: self.k if name in self.formats else 0 for name in FORMATS}
@@ -103,7 +103,7 @@ class Cell(Record):
 
     @property
     def config(self) -> TrainingConfig:
-        """How the student is tuned."""
+        """The settings by which the student is tuned."""
         return TrainingConfig.of(**{**self.training, "seed": self.seed})
 
     @property
@@ -123,7 +123,7 @@ class Cell(Record):
 
     @property
     def taught(self) -> tuple[Format, ...]:
-        """The formats whose words the student is tuned on: those of `sft`, unless told otherwise."""
+        """The formats whose text the student is tuned on: by default all formats of `sft`."""
         wanted = self.utilisation == "sft" if self.teach is None else self.teach
         return self.formats if self.is_tuned and wanted else ()
 
@@ -134,18 +134,18 @@ class Cell(Record):
 
     @property
     def is_paid(self) -> bool:
-        """Whether the cell's knowledge comes from a large teacher, asked now."""
+        """Whether a large teacher has to be asked for the cell's knowledge."""
         return self.knows and is_served(self.teacher)
 
     @property
     def used(self) -> tuple[Format, ...]:
-        """The formats that reach the student; without records in its prompt, hints alone need thoughts alone."""
+        """The formats that reach the student; if its prompt has hints but no records, these are thoughts alone."""
         read: tuple[Format, ...] = () if not self.reads else self.formats if self.k else ("thoughts",)
         return tuple(name for name in FORMATS if name in (*read, *self.taught))
 
     @property
     def idle(self) -> set[str]:
-        """The fields that change nothing in this cell."""
+        """The fields that have no effect in this cell."""
         found = {"sampler"} if self.ratio == 1 else set[str]()
         if not self.is_tuned:
             found |= {"training", "tuned"} | ({"seed"} if self.ratio == 1 and not self.has_readers else set())
@@ -164,7 +164,7 @@ class Cell(Record):
         return found
 
     def canonical(self) -> "Cell":
-        """Return the cell with every field that changes nothing at its default."""
+        """Return the cell with the default for every field that has no effect."""
         mode = utilisation_of(knowledge=self.reads, tuned=self.is_tuned)
         values = {name: getattr(self, name) for name in Cell.model_fields if name not in self.idle}
         return Cell.model_validate({**values, "utilisation": mode, "formats": self.used})

@@ -1,4 +1,4 @@
-"""Two runs of an experiment beside each other, and results as tables for other programs."""
+"""The comparison of two runs of an experiment, and the export of results as tables."""
 
 import csv
 import io
@@ -15,10 +15,10 @@ from bundlewise.files import atomic_writer, write_text
 
 
 def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, GjsDifference]]:
-    """Return the rows that both runs have, with the paired difference in GJS, second less first.
+    """Return the rows that both runs have, with the paired difference in GJS: second minus first.
 
     Raises:
-        UsageError: they scored other sessions, or have no row in common.
+        UsageError: the runs scored different sessions, or have no row in common.
     """
     for name in ("target", "split", "limit"):
         first, second = getattr(ours.experiment, name), getattr(theirs.experiment, name)
@@ -35,7 +35,7 @@ def compare(ours: Results, theirs: Results) -> list[tuple[str, Row, Row, GjsDiff
 
 
 def comparison(ours: Results, theirs: Results) -> str:
-    """Return the comparison as a Markdown table, what is in one run only named below."""
+    """Return the comparison as a Markdown table; the rows of one run only are named below it."""
     lines = ["| row | first | second | difference | p |", "|---|---|---|---|---|"]
     for name, a, b, gap in compare(ours, theirs):
         lines.append(
@@ -49,7 +49,7 @@ def comparison(ours: Results, theirs: Results) -> str:
 
 
 def flat(results: Results) -> Iterator[dict[str, Any]]:
-    """Yield every row as one flat record of plain values, the same columns each."""
+    """Yield every row as one flat record of plain values; all records have the same columns."""
     for row in results.rows:
         record: dict[str, Any] = {
             "experiment": results.experiment.name,
@@ -81,10 +81,10 @@ def flat(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def export(results: Results, path: Path) -> None:
-    """Write the rows as CSV or Parquet, by the file's name.
+    """Write the rows as CSV or Parquet, by the ending of the file's name.
 
     Raises:
-        UsageError: the name ends with neither.
+        UsageError: the name has another ending.
     """
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
@@ -108,7 +108,7 @@ def log_to_mlflow(results: Results, folder: Path, uri: str) -> int:
     """Log every row as a run of MLflow, and the reports with the first; return the number of runs.
 
     Raises:
-        UsageError: MLflow is not installed, or cannot write there.
+        UsageError: MLflow is not installed, or cannot write to `uri`.
     """
     require("mlflow", "logging to MLflow")
     import mlflow

@@ -1,4 +1,4 @@
-"""The sessions where the rows of an experiment differ most, with what each row answered and was given."""
+"""The sessions on which the rows of an experiment differ most, with the answer and the knowledge of each row."""
 
 from collections.abc import Mapping, Sequence
 from statistics import pvariance
@@ -28,7 +28,7 @@ class RecordUsed(Record):
 
 
 class RowAnswer(Record):
-    """What one row answered to a session."""
+    """The answer of one row to a session."""
 
     name: str
     gjs: float
@@ -37,7 +37,7 @@ class RowAnswer(Record):
 
 
 class Contrast(Record):
-    """A session with its annotation and what every row made of it."""
+    """A session with its annotation and the answer of every row."""
 
     session_id: str
     titles: tuple[str, ...]
@@ -48,7 +48,7 @@ class Contrast(Record):
 def contrasts(
     maker: Maker, rows: Sequence[Row], planned: Sequence[PlannedCell], made: Mapping[str, Made]
 ) -> list[Contrast]:
-    """Return the ten sessions on which the cells' GJS varies most, the first of equals first."""
+    """Return the ten sessions on which the cells' GJS varies most; ties stay in their order."""
     cells = [row for row in rows if row.role == "cell"]
     spread = [pvariance(scores) for scores in zip(*(row.by_session for row in cells), strict=True)]
     places = sorted(range(len(spread)), key=lambda place: (-spread[place], place))[:COUNT]

@@ -17,15 +17,15 @@ from bundlewise.pipeline.distil import Payment
 from bundlewise.strictly import read_yaml
 
 SHIPPED = ("demo", "format", "quantity", "utilisation", "retention")
-"""Experiments that ship, by the question they ask."""
+"""The built-in experiments, each named by its question."""
 PLAIN = "plain student"
-"""The row that others are compared with: no knowledge, no tuning."""
+"""The row that others are compared with: a student without knowledge and without tuning."""
 ANSWERING = ("temperature", "effort", "max_output", "repairs")
-"""The settings of payment that change what a large teacher answers; caps and pace change nothing in it."""
+"""The settings of payment that change a large teacher's answers; caps and pace do not."""
 
 
 class TeacherRow(Record):
-    """A large teacher to compare with: predictions from a file, or asked at an endpoint."""
+    """A large teacher to compare with: its predictions come from a file or from an endpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class TeacherRow(Record):
 
 
 class Machine(Record):
-    """What the student's machine costs; unknown is unknown."""
+    """The cost of the student's machine; None where it is unknown."""
 
     name: str = "this machine"
     dollars_per_hour: float | None = Field(default=None, ge=0)
@@ -58,8 +58,8 @@ class Machine(Record):
 class Experiment(Record):
     """A question, the data it is asked on, and a grid of cells.
 
-    `data` maps a domain to a file or to the name of a starter domain; the first domain is the one whose
-    sessions are scored. `settings` hold for all cells; each grid multiplies its lists out.
+    `data` maps a domain to a file or to the name of a starter domain; the sessions of the first domain are scored.
+    `settings` hold for all cells; each grid has a cell for every combination of the values in its lists.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -99,7 +99,7 @@ class Experiment(Record):
 
     @property
     def asking(self) -> dict[str, Any]:
-        """How large teachers are asked, as far as it changes their answers."""
+        """The settings for asking large teachers that change their answers."""
         payment = Payment(**self.payment)
         return {name: getattr(payment, name) for name in ANSWERING}
 
@@ -110,7 +110,7 @@ class Experiment(Record):
 
 
 def explain(error: ValidationError, kind: type[Record]) -> str:
-    """Return the first complaint: which setting, what is wrong, and what there is."""
+    """Return the first fault: the setting, what is wrong, and the settings there are."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -122,10 +122,10 @@ def explain(error: ValidationError, kind: type[Record]) -> str:
 
 
 def find(name_or_path: str) -> Path:
-    """Return an experiment's file: a shipped one by its name, or the user's own.
+    """Return an experiment's file: a built-in one by its name, or the user's own.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such experiment.
     """
     if name_or_path in SHIPPED:
         return Path(str(files("bundlewise.experiment").joinpath(f"{name_or_path}.yaml")))
@@ -139,8 +139,8 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
     """Read an experiment, with changes to its topmost fields.
 
     Raises:
-        DataError: the file is no YAML, or holds something else than an experiment.
-        UsageError: a setting is unknown or has a value it cannot have.
+        DataError: the file is not YAML, or does not contain settings.
+        UsageError: a setting is unknown or has an impossible value.
     """
     content = read_yaml(text_of(path), str(path), "write `name: value` lines in YAML")
     if not isinstance(content, dict):
@@ -152,7 +152,7 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
 
 
 def written(experiment: Experiment) -> str:
-    """Return an experiment as the file that would be read as it."""
+    """Return an experiment as the text of its file."""
     settled = experiment.model_dump(mode="json", exclude_defaults=True)
     content: str = yaml.safe_dump(settled, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return content

@@ -1,4 +1,4 @@
-"""The grid of an experiment multiplied out: each cell once, with the label of its row."""
+"""The cells of an experiment's grids: each cell once, with the label of its row."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -14,18 +14,18 @@ from bundlewise.experiment.cells import FORMATS, Cell
 from bundlewise.experiment.file import PLAIN, Experiment, explain
 
 GRID_LIMIT = 2_000
-"""Cells a grid may have; more are a slip of the pen."""
+"""Most cells of a grid; a larger grid is taken for a mistake."""
 
 
 class PlannedCell(Record):
-    """A cell with the label of its row; cells of one label differ in their seed only."""
+    """A cell with the label of its row; cells with the same label differ only in their seed."""
 
     label: str
     cell: Cell
 
     @property
     def name(self) -> str:
-        """The label, and the seed where it is another than 0."""
+        """The label, and the seed if it is not 0."""
         return f"{self.label}, seed {self.cell.seed}" if self.cell.seed else self.label
 
 
@@ -33,7 +33,7 @@ def cells_of(experiment: Experiment) -> list[PlannedCell]:
     """Return every cell once, the plain student first; seeds of one cell stand together.
 
     Raises:
-        UsageError: a setting is unknown or impossible; the message names it and its place.
+        UsageError: a setting is unknown or impossible; the message names the setting and its place.
     """
     found: dict[str, PlannedCell] = {}
     taken: dict[str, str] = {}
@@ -51,13 +51,13 @@ def cells_of(experiment: Experiment) -> list[PlannedCell]:
 
 
 def _combinations(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-    """Yield where each combination stands, its settings, and the names of those that its row is told by."""
+    """Yield the place of each combination, its settings, and the names of the settings in its row's label."""
     grids = [_lists(experiment, number, grid) for number, grid in enumerate(experiment.grid, 1)]
     if "seed" in experiment.settings:
         raise UsageError(f"settings of {experiment.name}: unknown setting 'seed'; write seeds: [0, 1] at the top")
     for student in _students(experiment):
         yield "plain student", {"utilisation": "plain", "student": student}, ["student"]
-    # A row is told by its format, utilisation and base in all grids, or in none.
+    # Either the labels of all grids name format, utilisation and base, or none does.
     everywhere = [name for name in ("formats", "utilisation", "student") if any(name in grid for grid in grids)]
     for number, grid in enumerate(grids, 1):
         names = list(dict.fromkeys([*everywhere, *grid]))
@@ -66,7 +66,7 @@ def _combinations(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any],
 
 
 def _lists(experiment: Experiment, number: int, grid: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the values of each setting of a grid; a single one is a list of one."""
+    """Return the values of each setting of a grid as lists; a single value becomes a list of one."""
     lists = {name: value if isinstance(value, list) else [value] for name, value in grid.items()}
     where = f"grid {number} of {experiment.name}"
     if not lists or any(not values for values in lists.values()):
@@ -92,7 +92,7 @@ def _cell(experiment: Experiment, where: str, values: Mapping[str, Any]) -> Cell
 
 
 def _domains(experiment: Experiment, place: str, given: Any) -> tuple[str, ...]:
-    """Return domains by name; a number takes so many from the first."""
+    """Return domains by name; a number N means the first N domains."""
     data = list(experiment.data)
     if isinstance(given, int) and not isinstance(given, bool):
         if not 1 <= given <= len(data):
@@ -105,7 +105,7 @@ def _domains(experiment: Experiment, place: str, given: Any) -> tuple[str, ...]:
 
 
 def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str]) -> str:
-    """Return the name of a row: the dials it is told by, less those that change nothing in it."""
+    """Return the name of a row: the dials in its label, without those that have no effect in it."""
     parts = [PLAIN] if cell.utilisation == "plain" else []
     idle = given.idle | ({"formats", "utilisation"} if parts else set())
     for name in told:
@@ -128,7 +128,7 @@ def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str])
 
 
 def _students(experiment: Experiment) -> list[Any]:
-    """Return the bases of all grids; the plain student of the first is the row that others are compared with."""
+    """Return the bases of all grids; other rows are compared with the plain student of the first base."""
     usual = experiment.settings.get("student", Cell().student)
     given = [grid.get("student", usual) for grid in experiment.grid]
     found: list[Any] = []
@@ -138,7 +138,7 @@ def _students(experiment: Experiment) -> list[Any]:
 
 
 def _unused(label: str, cell: Cell, taken: dict[str, str]) -> str:
-    """Return the label for a cell and its other seeds; another cell of that label gets a number behind it."""
+    """Return the label for a cell and its other seeds; a different cell with that label gets a number added."""
     identity = cell.model_copy(update={"seed": 0}).key
     name, number = label, 2
     while taken.setdefault(name, identity) != identity:

@@ -1,4 +1,4 @@
-"""What an experiment is made of: sessions, packs and their hashes, and the samples of sessions that teach."""
+"""The inputs of an experiment: sessions, packs and their hashes, and the samples of sessions that teach."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 DECIDING = ("torch", "transformers", "peft")
-"""Libraries whose version may change a number."""
+"""Libraries whose version may change a result."""
 
 
 class Inputs:
-    """An experiment's data, read once; what is read is named by its hash."""
+    """An experiment's data, read once and identified by hashes."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -42,7 +42,7 @@ class Inputs:
 
     @property
     def target(self) -> list[Session]:
-        """The sessions of the first domain, which is the one that is scored."""
+        """The sessions of the first domain, which is scored."""
         return self.data[self.experiment.target]
 
     def annotated(self, domain: str, split: str) -> list[Session]:
@@ -54,7 +54,7 @@ class Inputs:
         """The annotated sessions that are scored, in their order.
 
         Raises:
-            UsageError: the split has none.
+            UsageError: the split has no annotated sessions.
         """
         target, split, limit = self.experiment.target, self.experiment.split, self.experiment.limit
         found = self.annotated(target, split)
@@ -66,13 +66,13 @@ class Inputs:
         return [found[place] for place in places]
 
     def check(self, cells: Iterable[Cell]) -> None:
-        """Look before anything runs whether the data have what the cells and baselines need.
+        """Check before anything runs that the data have what the cells and baselines need.
 
         Raises:
-            UsageError: they have not; the message names what is missing and where.
+            UsageError: something is missing; the message names it and its place.
         """
         target = self.experiment.target
-        _ = self.scored  # It refuses a split without annotated sessions.
+        _ = self.scored  # This raises an error for a split without annotated sessions.
         used = dict.fromkeys(d for cell in cells if cell.knows or cell.is_tuned for d in self.domains(cell))
         for domain, split in [(target, "validation"), *((domain, "train") for domain in used)]:
             if not self.annotated(domain, split):
@@ -83,7 +83,7 @@ class Inputs:
 
     @cached_property
     def packs(self) -> dict[str, Path]:
-        """The file with a large model's recorded knowledge of each domain that has one."""
+        """The file of a large model's recorded knowledge for each domain that has one."""
         given = {domain: Path(name) for domain, name in self.experiment.packs.items()}
         starters = {
             domain: starter_pack_path(name)
@@ -115,23 +115,23 @@ class Inputs:
 
     @cached_property
     def code(self) -> list[Any]:
-        """What of the program determines an answer: its code, prompts, models and libraries."""
+        """The parts of the program that determine an answer: code, prompts, models and libraries."""
         prompts = [templates_fingerprint(*TEMPLATES), student_fingerprints()]
         return [code_fingerprint(), prompts, MINILM.sha256, [version(name) for name in DECIDING]]
 
     @cached_property
     def scored_or_not(self) -> list[Session]:
-        """All sessions of the split that is scored, where predictions may be of all of them."""
+        """All sessions of the scored split, annotated or not, since a file of predictions may cover all of them."""
         return [s for s in self.target if s.split == self.experiment.split]
 
     @cached_property
     def baselines_key(self) -> str:
-        """A hash of all that determines the baselines: the first domain's data, and what is scored."""
+        """A hash of everything that determines the baselines: the data of the first domain and the scored sessions."""
         target = self.experiment.target
         return fingerprint([self.code, self.hashes[f"data {target}"], [s.session_id for s in self.scored]])
 
     def teaching(self, cell: Cell) -> list[Session]:
-        """Return the training sessions that teach in a cell: of each domain its sample."""
+        """Return the training sessions that teach in a cell: a sample of each domain."""
         key = fingerprint([cell.domains, cell.sampler, cell.ratio, cell.seed])
         if key not in self._teaching:
             self._teaching[key] = self._sampled(cell)
@@ -152,5 +152,5 @@ class Inputs:
         return self.embedder.embed(titles)
 
     def sessions(self, cell: Cell) -> list[Session]:
-        """Return all sessions a cell knows of: those that teach, and those of the first domain to choose and score."""
+        """Return the sessions that a cell uses: those that teach, and the first domain's to choose on and to score."""
         return [*self.teaching(cell), *(s for s in self.target if s.split != "train")]

@@ -1,4 +1,4 @@
-"""The knowledge bases of an experiment: distilled once, kept in the cache, named by everything that determines them."""
+"""The knowledge bases of an experiment: distilled once, and cached by a hash of everything that determines them."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +20,10 @@ from bundlewise.scratch import scratch_folder
 
 @dataclass(frozen=True)
 class DistilledKnowledge:
-    """A distilled knowledge base: where it is, what it holds, and what distilling took.
+    """A distilled knowledge base: its place, its contents, and the cost of distilling it.
 
-    Tokens are a large teacher's; `failed` counts its questions that got no answer of use, of dollars None is unknown.
+    Tokens are a large teacher's. `failed` counts its questions without a usable answer. `dollars` is None where the
+    price is unknown.
     """
 
     folder: Path
@@ -34,7 +35,7 @@ class DistilledKnowledge:
 
 
 class KnowledgeBases:
-    """The knowledge bases that an experiment's teachers distil from its inputs, in a cache folder."""
+    """The knowledge bases that an experiment's teachers distil from its inputs, kept in a cache folder."""
 
     def __init__(self, inputs: Inputs, payment: RunPayment, cache: Path) -> None:
         self.inputs, self.payment, self.cache = inputs, payment, cache
@@ -43,7 +44,7 @@ class KnowledgeBases:
         self._records: dict[str, dict[str, Knowledge]] = {}
 
     def key(self, cell: Cell) -> str:
-        """Return the name of the knowledge that a cell's sessions give by its teacher: formats share it."""
+        """Return the name of the knowledge that a cell's teacher distils from its sessions; all formats share it."""
         if not cell.knows and not cell.is_tuned:
             return ""
         if cell.key not in self._known:
@@ -56,7 +57,7 @@ class KnowledgeBases:
         if cell.is_paid:
             told.append(self.inputs.experiment.asking)
         if cell.knows and cell.teacher == "recorded":
-            # Which rules a share of the sessions gets depends on ratio and seed, even if the sessions are the same.
+            # The rules of a share of the sessions depend on ratio and seed, even if the sessions are the same.
             domains, packs = self.inputs.domains(cell), self.inputs.packs
             told += [self.inputs.hashes[f"pack {domain}"] for domain in domains if domain in packs]
             told += [cell.ratio, cell.seed] if cell.ratio < 1 else []
@@ -70,7 +71,7 @@ class KnowledgeBases:
         return self.cache / "kb" / f"{self.key(cell)}.json"
 
     def of(self, cell: Cell) -> DistilledKnowledge:
-        """Return the knowledge of a cell; it is distilled where it is missing."""
+        """Return the knowledge of a cell; missing knowledge is distilled."""
         key = self.key(cell)
         if failed := self._failed.get(key):
             raise StageError(*failed.lines)
@@ -79,7 +80,7 @@ class KnowledgeBases:
         return self._with_readers(found, cell.seed) if cell.has_readers else found
 
     def _with_readers(self, known: DistilledKnowledge, seed: int) -> DistilledKnowledge:
-        """Return a copy of a knowledge base that has readers tuned with a seed; seconds count both."""
+        """Return a copy of a knowledge base with readers tuned with a seed; seconds include distilling and tuning."""
         folder = known.folder.with_name(f"{known.folder.name}-readers-{seed}")
         took = made_once(folder.with_suffix(".json"), lambda: self._tune_readers(known.folder, folder, seed))
         return replace(known, folder=folder, seconds=round(known.seconds + took["seconds"], 2))
@@ -96,9 +97,9 @@ class KnowledgeBases:
         return {"seconds": round(perf_counter() - started, 2)}
 
     def _distil(self, cell: Cell, key: str, folder: Path) -> dict[str, Any]:
-        """Distil a cell's knowledge into a folder, and return what it holds and took.
+        """Distil a cell's knowledge into a folder, and return its counts and costs.
 
-        Of a run in which a stage failed nothing is kept but the answers, and the next run asks for the bad ones again.
+        If a stage failed, only the answers are kept, and the next run asks for the bad ones again.
         """
         started, failed = perf_counter(), folder.with_suffix(".failed")
         sessions, teacher = self.inputs.sessions(cell), self._teacher(cell, key)
@@ -118,7 +119,7 @@ class KnowledgeBases:
         return {"counts": counts, "seconds": round(perf_counter() - started, 2), **took}
 
     def _teacher(self, cell: Cell, key: str) -> str:
-        """Return a teacher's full name; a recorded one reads what was written about the sessions that teach."""
+        """Return a teacher's full name; a recorded teacher reads the records about the sessions that teach."""
         if cell.teacher != "recorded":
             return cell.teacher
         domains = self.inputs.domains(cell)
@@ -127,7 +128,7 @@ class KnowledgeBases:
         for domain in domains:
             pack = read_rows(self.inputs.packs[domain])
             rules = [row for row in pack if row.get("kind") == "rule"]
-            # Recorded rules name no sessions, so a share of the sessions gets the same share of the rules.
+            # Recorded rules name no sessions, so a share of the sessions gets an equal share of the rules.
             share = min(len(rules), max(1, round(len(rules) * cell.ratio)))
             rows += [rules[place] for place in sorted(Random(cell.seed).sample(range(len(rules)), share))]
             rows += [row for row in pack if row.get("source_session") in known]
@@ -136,7 +137,7 @@ class KnowledgeBases:
         return f"recorded:{path}"
 
     def records(self, cell: Cell) -> dict[str, Knowledge]:
-        """Return the records that a cell's student could be given, by id; none where it reads none."""
+        """Return the records that a cell's student may read, by id; none for a student without knowledge."""
         if not cell.reads:
             return {}
         return self._records_of(self.of(cell).folder)

@@ -1,4 +1,4 @@
-"""The maker of cells: what they share is made once, named by everything that determines it."""
+"""The maker of cells: whatever cells share is made once, and cached by a hash of everything that determines it."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
 
 
 class Made(Record):
-    """What a cell came to: its predictions, and what they took. Seconds are of this machine.
+    """The result of a cell: its predictions, and their cost. Seconds are of this machine.
 
-    `predictions` is a file's name in the cache. `chooser` says whether bundles were chosen by what was learnt from
-    the sessions that teach, beside the evidence. `seconds` is answering alone, `tuning_seconds` and
-    `distil_seconds` what had to be done once; `cached` says that nothing had to be done this time. Memory
-    is the peak of the process in GB.
+    `predictions` is a file's name in the cache. `chooser` says whether a chooser, trained on the sessions that teach,
+    helped to choose the bundles. `seconds` is the time of answering alone; `tuning_seconds` and `distil_seconds` are
+    spent once. `cached` says that the result came from the cache. Memory is the peak of the process in GB.
     """
 
     predictions: str
@@ -60,7 +59,7 @@ class Made(Record):
 
 
 class Maker:
-    """Makes the cells of an experiment in one process; several may share the cache folder."""
+    """Makes the cells of an experiment in one process; several processes may share the cache folder."""
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
         self.inputs, self.cache = Inputs(experiment), cache
@@ -71,7 +70,7 @@ class Maker:
         self._answers: dict[str, list[Prediction]] = {}
 
     def key(self, cell: Cell) -> str:
-        """Return the name of a cell's predictions: a hash of all that determines them."""
+        """Return the name of a cell's predictions: a hash of everything that determines them."""
         asked = [session.session_id for session in self.inputs.scored]
         told = [cell.model_dump(), self.knowledge.key(cell), self._student_key(cell), self._held]
         return fingerprint([self.inputs.code, *told, asked])
@@ -98,13 +97,13 @@ class Maker:
         return self.cache / "predictions" / f"{key}.jsonl"
 
     def make(self, cell: Cell) -> Made:
-        """Return what a cell comes to, from the cache or made now; what was half made goes on.
+        """Return the result of a cell, from the cache or made now; a cell that was stopped continues.
 
         Raises:
             BundlewiseError: the cell cannot be made; the message says why.
         """
         result = self._result(self.key(cell))
-        # Another run that shares the cache may be making it: then it is waited for, not made twice.
+        # If another run that shares the cache is making the cell, this run waits for its result.
         with only_process(result, wait=True):
             if self.is_made(cell):
                 return Made.model_validate_json(result.read_text("utf-8")).model_copy(update={"cached": True})
@@ -143,11 +142,11 @@ class Maker:
         )
 
     def retriever(self, cell: Cell) -> "Retriever":
-        """Return what reads a cell's knowledge for a session; the knowledge is distilled where it is missing."""
+        """Return the retriever of a cell's knowledge; missing knowledge is distilled."""
         kb = self.knowledge.of(cell).folder
         name = fingerprint([str(kb), cell.policy.model_dump(), cell.student])
         if self._latest is None or self._latest[0] != name:
-            # One at a time: the evidence of a large knowledge base takes memory.
+            # Only one retriever is kept, since the evidence of a large knowledge base takes memory.
             self._latest = None
             base = resolve(cell.student) if cell.policy.budget is not None else None
             self._latest = name, open_retriever(kb, cell.policy, base, self.inputs.embedder)
@@ -173,18 +172,18 @@ class Maker:
         return self.cache / "adapters" / key
 
     def evidence_key(self, cell: Cell) -> str:
-        """Return a hash of all that determines what a cell's evidence answers by itself."""
+        """Return a hash of everything that determines the answers of a cell's evidence without a student."""
         seed = cell.seed if cell.has_readers else None
         return fingerprint([self.inputs.baselines_key, self.knowledge.key(cell), cell.policy.model_dump(), seed])
 
     def _student(
         self, cell: Cell, retriever: "Retriever | None", adapter: Path | None, manifest: "Manifest | None"
     ) -> "tuple[Student, float | None]":
-        """Return a cell's student, and the mean GJS that it reached on validation."""
+        """Return a cell's student, and its mean GJS on validation."""
         from bundlewise.finetune.students import open_model
         from bundlewise.pipeline.student import Student
 
-        # The retriever is the maker's, which tuning has read by too: a large one is not opened twice.
+        # The student shares the retriever that tuning used, so that a large knowledge base is opened once.
         student = Student(open_model(cell.student, adapter, manifest), retriever)
         return student, manifest.validation_gjs if manifest else round(student.fit(self.inputs.sessions(cell)), 4)
 
@@ -192,12 +191,12 @@ class Maker:
         """Return a cell's predictions, in the order of the scored sessions.
 
         Raises:
-            DataError: the file is gone or is not that of these sessions.
+            DataError: the file is missing, or its sessions are not the scored ones.
         """
         if made.predictions not in self._answers:
             path = self.cache / "predictions" / made.predictions
             rows = [Prediction.model_validate(row) for row in read_rows(path)]
             if [row.session_id for row in rows] != [session.session_id for session in self.inputs.scored]:
-                raise DataError(f"{path} holds other sessions than are scored; remove it and run again")
+                raise DataError(f"{path} has other sessions than those that are scored; remove it and run again")
             self._answers[made.predictions] = rows
         return self._answers[made.predictions]

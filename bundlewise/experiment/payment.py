@@ -1,4 +1,4 @@
-"""The payment of a run: what its large teachers were paid, and what the caps leave for the next one."""
+"""The payment of a run: the cost of its large teachers, and the rest that the caps leave for the next one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from bundlewise.pipeline.distil import Payment
 
 @dataclass
 class Bill:
-    """What the answers of one teacher took: all of them, paid now or held in the ledger from before."""
+    """The cost of all answers of one teacher, whether paid now or taken from the ledger."""
 
     tally: Tally = field(default_factory=Tally)
     tokens_in: int = 0
@@ -29,14 +29,14 @@ class Bill:
 
     @property
     def dollars(self) -> float | None:
-        """What the answers cost; None where the price of a token is unknown."""
+        """The cost of the answers; None where the price of a token is unknown."""
         if not self.tokens_in + self.tokens_out:
             return 0.0
         return None if self.tally.price is None else self.tally.price.cost(self.tokens_in, self.tokens_out)
 
     @property
     def failed(self) -> int:
-        """How many questions were left without an answer that can be used."""
+        """The number of questions without a usable answer."""
         return sum(stage.failed for stage in self.tally.stages.values())
 
     def _hear(self, event: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ class Bill:
 
 
 class RunPayment:
-    """Pays the large teachers of a run; its caps hold over all of them together."""
+    """Pays the large teachers of a run; the caps hold for all of them together."""
 
     def __init__(self, experiment: Experiment, ledger: Path) -> None:
         self.given = TypeAdapter(Payment).validate_python({"ledger": ledger, **experiment.payment})
@@ -54,10 +54,10 @@ class RunPayment:
 
     @contextmanager
     def paying(self) -> Iterator[tuple[Payment, Bill]]:
-        """Give a teacher what is left under the caps, and note on its bill what it takes.
+        """Give a teacher the rest under the caps, and note its cost on its bill.
 
         Raises:
-            CapError: the next call could pass a cap; the run has to stop, and what was paid for is kept.
+            CapError: the next call could pass a cap; the run has to stop, and answers that were paid for are kept.
         """
         payment, bill = self._left(), Bill()
         self._tallies.append(bill.tally)
@@ -65,8 +65,8 @@ class RunPayment:
             yield payment, bill
         except CapError as error:
             raise CapError(
-                f"stopped before the run could pass a cap of payment ({self._caps()}), which holds over all cells and "
-                f"teachers; in this run: {self._told()}; the same command with a higher cap goes on"
+                f"stopped before the run could pass a cap of payment ({self._caps()}), which holds for all cells and "
+                f"teachers together; in this run: {self._told()}; the same command with a higher cap continues"
             ) from error
 
     def price_of(self, model: str) -> Price | None:
@@ -74,7 +74,7 @@ class RunPayment:
         return price_of(model_of(model), self.given.prices)
 
     def _left(self) -> Payment:
-        """Return the payment with its caps less what this run has paid."""
+        """Return the payment, with its caps reduced by what this run has paid."""
         given, (cost, tokens, calls) = self.given, self._spent()
         return replace(
             given,
@@ -84,7 +84,7 @@ class RunPayment:
         )
 
     def _spent(self) -> tuple[float, int, int]:
-        """Return dollars (of the teachers whose price is known), tokens and calls of this run."""
+        """Return the dollars (of teachers whose price is known), tokens and calls of this run."""
         tallies = self._tallies
         return sum(t.cost() or 0.0 for t in tallies), sum(t.tokens for t in tallies), sum(t.calls for t in tallies)
 

@@ -9,7 +9,7 @@ COLOURS: Mapping[str, str] = {"cell": "#c8553d", "baseline": "#9db4c0", "teacher
 ROLES: Mapping[str, str] = {"cell": "student", "baseline": "no language model", "teacher": "large teacher"}
 LINES = ("#c8553d", "#12343b", "#588b8b", "#e09f3e", "#7b5e7b", "#5c7480", "#9a3b26", "#2a7f62")
 LONG_LABEL = 45
-"""Letters of a label above which two do not fit side by side."""
+"""Labels with more letters than this do not fit side by side."""
 QUANTITIES = ("ratio", "k", "domains", "formats", "tuned")
 LABELS: Mapping[str, str] = {
     "ratio": "share of the training sessions that teach",
@@ -34,7 +34,7 @@ def quality(rows: Sequence[Row]) -> str:
 
 
 def quantity_of(row: Row, dial: str) -> float | None:
-    """Return how much of a dial a cell has; lists count by their length, the domain scored counts as one."""
+    """Return the value of a dial in a cell as a number; a list counts by its length, the scored domain as one."""
     value = row.settings.get(dial)
     if isinstance(value, list | tuple):
         return float(max(1, len(value)) if dial == "domains" else len(value))
@@ -48,13 +48,13 @@ def varied(rows: Sequence[Row]) -> list[str]:
 
 
 def series(rows: Sequence[Row], dial: str) -> dict[str, list[Row]]:
-    """Return the cells that differ in nothing but a dial, by what they have in common; lone ones are left out."""
+    """Return the groups of cells that differ only in one dial, by their common settings; single cells are left out."""
     cells = [row for row in rows if row.role == "cell" and quantity_of(row, dial) is not None]
     groups: dict[str, list[Row]] = {}
     for row in cells:
         groups.setdefault(_rest(row, dial), []).append(row)
     if dial == "ratio":
-        # Of all sessions no sampler chooses: they end the line of each.
+        # A cell with all sessions has no sampler, so it is the last point of every sampler's line.
         for whole in [row for row in cells if row.settings["ratio"] == 1]:
             for group in groups.values():
                 if whole not in group and _rest(group[0], dial, "sampler") == _rest(whole, dial, "sampler"):
@@ -78,12 +78,12 @@ def _common(rows: Sequence[Row], dial: str) -> str:
 
 
 def quantity(rows: Sequence[Row], dial: str) -> str:
-    """Draw GJS against a dial of quantity, a line for each setting of the others, with intervals; a data URL."""
+    """Draw GJS with intervals against a dial of quantity, one line per setting of the others; return a data URL."""
     figure, axes = new_figure(3.6)
     lines = series(rows, dial)
     for number, (name, line) in enumerate(lines.items()):
         colour = LINES[number % len(LINES)]
-        # Side by side, so that intervals of lines that share their places can be told apart.
+        # The lines are shifted, so that their intervals do not cover each other.
         shift = (number - (len(lines) - 1) / 2) * 0.008 * _span(rows, dial)
         at = [(quantity_of(row, dial) or 0) + shift for row in line]
         low = [row.gjs.value - row.gjs.low for row in line]
@@ -105,9 +105,9 @@ def _span(rows: Sequence[Row], dial: str) -> float:
 
 
 def cost(rows: Sequence[Row]) -> str:
-    """Draw GJS against what 1,000 sessions cost, or against seconds where no price is known; return a data URL.
+    """Draw GJS against the cost of 1,000 sessions, or against seconds if no price is known; return a data URL.
 
-    Points have the numbers of their rows: names would cover each other.
+    Points are labelled with the numbers of their rows, since names would cover each other.
     """
     from matplotlib.lines import Line2D
 

@@ -1,4 +1,4 @@
-"""The rows that stand in every table beside a student: bundles without a language model, chosen on validation."""
+"""The baselines in every table: bundles without a language model, with settings chosen on validation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ WHOLE, LEXICAL, EMBEDDING, NEAREST = BASELINES = (
     "embedding clusters",
     "nearest training session",
 )
-"""The names of the rows that stand in every table."""
+"""The names of the baselines in every table."""
 EVIDENCE = "evidence alone"
 """The name of the row of a knowledge base's pair evidence, decoded without a student."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A baseline's answers to the sessions asked, in their order, and what was chosen for it."""
+    """A baseline's answers to the sessions asked, in their order, and its chosen settings."""
 
     name: str
     groups: list[Grouping]
@@ -35,36 +35,36 @@ class Reference:
 
 @dataclass(frozen=True)
 class References:
-    """The baselines over the sessions asked; only titles of these are read."""
+    """The baselines for the sessions asked; they read only the titles of these sessions."""
 
     validation: Sequence[Session]
     asked: Sequence[Session]
 
     def __post_init__(self) -> None:
         if not self.validation:
-            raise UsageError("baselines are chosen on annotated validation sessions, there are none; add some")
+            raise UsageError("baselines need annotated validation sessions, and there are none; add some")
 
     def whole_session(self) -> Reference:
         """Return every session as one bundle."""
         return Reference(WHOLE, [baselines.whole_session(len(s.items)) for s in self.asked])
 
     def lexical(self) -> Reference:
-        """Return clusters of titles that share words; a session without one is a bundle as a whole."""
+        """Return clusters of titles that share words; a session without a cluster is one bundle."""
         return self._clusters(LEXICAL, lambda session: baselines.overlap(session.titles))
 
     def embedding(self, embedder: "Embedder") -> Reference:
-        """Return average-link clusters of alike embeddings; a session without one is a bundle as a whole."""
+        """Return average-link clusters of similar embeddings; a session without a cluster is one bundle."""
         return self._clusters(EMBEDDING, lambda s: baselines.cosine(embedder.embed(s.titles)))
 
     def nearest(self, training: Sequence[Session], embedder: "Embedder") -> Reference:
-        """Return the bundles of the nearest training session, carried over product by product.
+        """Return the bundles of the nearest training session, transferred product by product.
 
-        The nearest session has the largest cosine of mean title vectors; each product goes where the product
-        of that session most like it was: into its first bundle, or into none.
+        The nearest session has the largest cosine of mean title vectors. Each product goes into the first bundle of
+        the most similar product of that session, or into no bundle.
         """
         import numpy as np
 
-        # In one call: titles of alike lengths go through the model together.
+        # One call embeds all titles, so that titles of similar length share a batch.
         ends = np.cumsum([len(session.titles) for session in training])[:-1]
         known = np.split(embedder.embed([title for session in training for title in session.titles]), ends)
         centres = np.stack([rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0)) for rows in known])
@@ -78,10 +78,10 @@ class References:
         return Reference(NEAREST, groups)
 
     def pair_classifier(self, retriever: "Retriever") -> Reference:
-        """Return the grouping of the best expected GJS by the knowledge base's evidence alone.
+        """Return the groupings with the best expected GJS by the knowledge base's pair evidence alone.
 
-        A logistic regression over title and kind similarities and the share of bundled pairs among the nearest
-        kind pairs of the teacher's thoughts: what a student is given, and must beat.
+        The evidence is a logistic regression over title and kind similarities and the share of bundled pairs among
+        the nearest kind pairs of the teacher's thoughts. A student gets the same evidence, and must do better.
         """
         matrix = retriever.evidence().matrix
         truths = [session.groups for session in self.validation]

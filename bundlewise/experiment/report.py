@@ -1,4 +1,4 @@
-"""An experiment's report: one self-contained HTML page and the same as Markdown."""
+"""An experiment's report: one self-contained HTML page, and the same content as Markdown."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def _told(results: Results) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Row], told: Callable[[Row], dict[str, str]]) -> dict[str, Any]:
-    """Return a table with numbered rows; a column that is empty throughout is left out."""
+    """Return a table with numbered rows, without the columns that are empty in all rows."""
     found = [{"row": f"{number}. {_named(row)}", **told(row)} for number, row in enumerate(rows, 1)]
     columns = [name for name in found[0] if any(row[name] for row in found)]
     lines = [
@@ -59,7 +59,7 @@ def _named(row: Row) -> str:
 
 
 def _verdict(row: Row) -> dict[str, str]:
-    """Return what the question is about: quality with its uncertainty, and cost."""
+    """Return the main columns of a row: quality with its uncertainty, and cost."""
     cost, repeats = row.cost, row.by_repeat
     priced = cost.dollars is not None or cost.seconds is not None or row.role == "teacher"
     return {
@@ -77,7 +77,7 @@ def _verdict(row: Row) -> dict[str, str]:
 
 
 def _details(row: Row) -> dict[str, str]:
-    """Return the other metrics, and what was done once."""
+    """Return the other metrics, and the cost of work that is done once."""
     cost = row.cost
     return {
         "exact P / R": _slashed(row, "exact_precision", "exact_recall"),
@@ -101,7 +101,7 @@ def _details(row: Row) -> dict[str, str]:
 
 
 def interval(estimate: Estimate, sign: str = "") -> str:
-    """Write a number with its interval, `.658 [.611, .702]`."""
+    """Return a number with its interval, such as `.658 [.611, .702]`."""
     value, low, high = (decimal(number, sign) for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
@@ -114,7 +114,7 @@ def _p(difference: GjsDifference | None) -> str:
 
 
 def probability(p: float) -> str:
-    """Write a p-value, one below .001 as that."""
+    """Return a p-value as text; `< .001` for a smaller one."""
     return decimal(p) if p >= 0.001 else "< .001"
 
 
@@ -129,10 +129,10 @@ def cell(text: str) -> str:
 
 
 def verdicts(results: Results) -> list[str]:
-    """Say in plain words what the table shows, and what it does not."""
+    """Return sentences that say what the table shows."""
     cells = [row for row in results.rows if row.role == "cell" and row.difference]
     if not cells:
-        return ["There is only the plain student."]
+        return ["The table has only the plain student."]
     best = max(cells, key=lambda row: row.gjs.value)
     shown = [row for row in cells if row.difference and row.difference.holm is not None and row.difference.holm < 0.05]
     better = [row.name for row in shown if row.difference and row.difference.value > 0]
@@ -150,7 +150,7 @@ def verdicts(results: Results) -> list[str]:
 
 
 def shared_settings(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the settings that all cells with knowledge or tuning have in common, and that do something there."""
+    """Return the settings that all cells with knowledge or tuning share, and that have an effect in them."""
     cells = [row.settings for row in rows if row.role == "cell" and row.settings.get("utilisation") != "plain"]
     if not cells:
         return {}

@@ -1,4 +1,4 @@
-"""What an experiment came to: its rows, and all that is needed to trust them and to run it again."""
+"""The results of an experiment: its rows, and everything needed to check them and to run it again."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ LIBRARIES = ("bundlewise", "torch", "transformers", "peft", "chromadb", "langgra
 
 
 class Failure(Record):
-    """A cell or row that could not be made, and why; the others are not touched by it."""
+    """A cell or row that could not be made, and the reason; the other rows are valid."""
 
     name: str
     seed: int | None
@@ -24,7 +24,7 @@ class Failure(Record):
 
 
 class Results(Record):
-    """What an experiment came to, with all that is needed to trust it and to run it again."""
+    """The results of an experiment, with everything needed to check them and to run it again."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -42,8 +42,8 @@ class Results(Record):
         """Read the results in an experiment's folder.
 
         Raises:
-            UsageError: there are none.
-            DataError: they are damaged, or of another version.
+            UsageError: the folder has no results.
+            DataError: the results are damaged, or of another version.
         """
         path = folder / RESULTS
         if not path.is_file():
@@ -55,10 +55,10 @@ class Results(Record):
 
 
 def machine() -> str:
-    """Return what this machine is."""
+    """Return a description of this machine."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what the numbers rest on."""
+    """Return the versions of the software that the results depend on."""
     return {name: version(name) for name in LIBRARIES}

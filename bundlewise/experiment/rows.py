@@ -1,4 +1,4 @@
-"""The rows of an experiment's table: every metric with its interval, what it cost, and how it compares."""
+"""The rows of an experiment's table: every metric with its interval, the cost, and the comparison."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -20,7 +20,7 @@ class Estimate(Record):
 
     @classmethod
     def of(cls, value: float, interval: Interval) -> Self:
-        """Round to what a table needs."""
+        """Return the estimate, rounded for a table."""
         return cls(value=round(value, 4), low=round(interval[0], 4), high=round(interval[1], 4))
 
 
@@ -32,15 +32,15 @@ class GjsDifference(Estimate):
 
     @classmethod
     def between(cls, row: "Row", base: "Row") -> Self:
-        """Return how much higher the GJS of a row is than another's, over the same sessions."""
+        """Return the paired difference in GJS of a row to a base, over the same sessions."""
         estimate = Estimate.of(row.gjs.value - base.gjs.value, paired_bootstrap(row.by_session, base.by_session))
         return cls(**estimate.model_dump(), p=round(paired_p(row.by_session, base.by_session), 4))
 
 
 class Cost(Record):
-    """What a session costs on average; None is unknown. Money is US dollars for 1,000 sessions.
+    """The average cost of a session; None is unknown. Money is US dollars for 1,000 sessions.
 
-    Tuning and distilling are done once, and told whole.
+    Tuning and distilling are done once, so their whole cost is given.
     """
 
     tokens_in: float | None = None
@@ -57,10 +57,11 @@ class Cost(Record):
 
 
 class Row(Record):
-    """One way to make bundles, scored over all sessions; repeats are its seeds.
+    """One way to make bundles, scored over all sessions; its repeats are runs with different seeds.
 
-    `by_session` is GJS, a mean over repeats; `by_repeat` their means over sessions. `failed` counts answers
-    that could not be read, `unanswered` those without a bundle of two; both count zero in every metric.
+    `by_session` is the GJS of each session, a mean over repeats; `by_repeat` is the GJS of each repeat, a mean over
+    sessions. `failed` counts answers that could not be read, `unanswered` those without a bundle of two; both count
+    zero in every metric.
     """
 
     name: str
@@ -99,7 +100,7 @@ def row_of(
     sessions: Sequence[Session],
     **known: Any,
 ) -> Row:
-    """Score each repeat's bundles, as positions, against the annotated sessions, and sum up."""
+    """Score the bundles of each repeat, given as positions, against the annotated sessions, and return the row."""
     scored = [
         [score_session(groups, session.groups) for groups, session in zip(repeat, sessions, strict=True)]
         for repeat in repeats
@@ -119,7 +120,7 @@ def row_of(
 
 
 def failures_of(repeats: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
-    """Return how many answers failed and were repaired, and the first failures with their reasons."""
+    """Return the numbers of failed and of repaired answers, and the first failures with their reasons."""
     answers = [prediction for repeat in repeats for prediction in repeat]
     failed = [f"{answer.session_id}: {answer.reason}" for answer in answers if answer.outcome == "failed"]
     repaired = sum(answer.outcome == "repaired" for answer in answers)
@@ -129,8 +130,8 @@ def failures_of(repeats: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
 def compared(rows: Sequence[Row], reference: str, teacher: str | None, planned: int = 0) -> list[Row]:
     """Return the rows with their paired difference to the reference, retention and cost reduction.
 
-    Holm's correction is over the experiment's cells, which are what it asks about: `planned` of them, if some
-    have no row. Baselines and teachers stand beside them. Where the reference itself failed, there are no differences.
+    Holm's correction is over the experiment's cells, since the question is about them: `planned` of them if some have
+    no row. It leaves out baselines and teachers. If the reference itself failed, there are no differences.
     """
     base = next((row for row in rows if row.role == "cell" and row.name == reference), None)
     against = next((row for row in rows if row.role == "teacher" and row.name == teacher), None)

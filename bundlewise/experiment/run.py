@@ -1,4 +1,4 @@
-"""Running an experiment: checked, audited, cell by cell, whatever was made before kept; then scored and reported."""
+"""The run of an experiment: check and audit the data, make the cells that are not cached, score and report them."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -26,13 +26,13 @@ from bundlewise.files import only_process, write_json, write_text
 from bundlewise.models.endpoints import is_served
 
 TUNING, ANSWERING, LOADING = 0.7, 0.5, 20.0
-"""Seconds a session to tune on and to answer, and a cell to load, on two cores: where nothing was measured yet."""
+"""Seconds to tune on a session, to answer one, and to load a cell, on two cores; used before anything is measured."""
 READERS = 0.4
-"""Seconds a session that teaches to tune the readers of titles."""
+"""Seconds to tune the readers of titles, per session that teaches."""
 
 
 def plan(maker: Maker, planned: Sequence[PlannedCell]) -> tuple[list[dict[str, Any]], str]:
-    """Return a row for each cell with estimated minutes (0 where cached), and what the estimate rests on."""
+    """Return a row for each cell with estimated minutes (0 if cached), and the basis of the estimate."""
     made = [Made.model_validate_json(path.read_text("utf-8")) for path in maker.cache.glob("cells/*.json")]
     tuning = _mean([one.tuning_seconds / one.tuned_sessions for one in made if one.tuned_sessions], TUNING)
     answering = _mean([one.seconds / one.sessions for one in made if one.sessions], ANSWERING)
@@ -44,7 +44,7 @@ def _row(maker: Maker, planned: PlannedCell, tuning: float, answering: float) ->
     cell, problem = planned.cell, ""
     try:
         cached = maker.is_made(cell)
-    except BundlewiseError as error:  # Such as a student that cannot be found: the other cells are not touched by it.
+    except BundlewiseError as error:  # A fault of one cell, such as an unknown student, must not stop the plan.
         cached, problem = False, str(error)
     teaching = len(maker.inputs.teaching(cell)) if cell.knows or cell.is_tuned else 0
     tuned = min(cell.tuned or teaching, teaching) if cell.is_tuned else 0
@@ -73,7 +73,7 @@ NO_CHOOSER = f"read without a chooser and evidence: fewer than {FEWEST} sessions
 
 @dataclass
 class Run:
-    """One run of an experiment in a folder of its own; what cells share is in the cache."""
+    """One run of an experiment in a folder of its own; results that cells share are in the cache."""
 
     experiment: Experiment
     folder: Path
@@ -88,18 +88,18 @@ class Run:
         self.maker = Maker(self.experiment, self.cache)
         planned = cells_of(self.experiment)
         self.planned = chosen(planned, self.only)
-        # What is compared with the plain student, left out by `only` or not: chance has as many tries.
+        # Holm's correction counts all cells compared with the plain student, also those that `only` leaves out.
         self.compared = len({one.label for one in planned} - {PLAIN})
 
     def run(self, workers: Workers) -> Results:
         """Make every cell, score them beside the baselines and teachers, and write the results.
 
-        A cell that cannot be made is recorded and the rest goes on.
+        A cell that cannot be made is recorded, and the other cells are still made.
 
         Raises:
             BundlewiseError: another run holds the folder.
-            CapError: the next call could pass a cap on what the run may pay; what was made and paid for is kept.
-            UsageError: the data have not what the cells need.
+            CapError: the next call could pass a cap of payment; everything made and paid for is kept.
+            UsageError: the data lack something that the cells need.
             DataError: the data leak, or a file has changed since the run began.
         """
         require("experiment", "running an experiment")
@@ -116,7 +116,7 @@ class Run:
         return results
 
     def _unchanged(self) -> dict[str, str]:
-        """Return the hashes of all files read, after holding them against those when the run began."""
+        """Return the hashes of all files read, after a comparison with those from the start of the run."""
         path, hashes = self.folder / BEGUN, self.maker.inputs.hashes
         begun = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         for name in sorted(begun.keys() & hashes.keys()):
@@ -128,7 +128,7 @@ class Run:
         return begun | hashes
 
     def check(self) -> None:
-        """Look whether the data have what the cells need, and whether they leak."""
+        """Check that the data have what the cells need, and do not leak."""
         cells = [planned.cell for planned in self.planned]
         self.maker.inputs.check(cells)
         packs = self.maker.inputs.packs if any(cell.knows for cell in cells) else {}
@@ -168,7 +168,7 @@ class Run:
         )
 
     def _beside(self, name: str, make: Callable[[], Row]) -> list[Row]:
-        """Return a row that stands beside the cells; one that cannot be made is recorded, like a cell."""
+        """Return a row beside the cells in a list; the list is empty if the row fails, and the failure is recorded."""
         try:
             return [make()]
         except CapError:
@@ -221,7 +221,7 @@ class Run:
         )
 
     def _dollars(self, student: str, read: float, written: float, seconds: float) -> float | None:
-        """Return what a session costs: this machine's time, or of a student on a server its tokens."""
+        """Return the cost of a session: this machine's time, or the tokens of a student on a server."""
         if is_served(student):
             price = self.maker.payment.price_of(student)
             return price.cost(read, written) if price else None
@@ -230,7 +230,7 @@ class Run:
 
 
 def _distilling(made: Sequence[Made]) -> dict[str, Any]:
-    """Return what distilling took, a mean over the seeds."""
+    """Return the cost of distilling, a mean over the seeds."""
     dollars = [one.distil_dollars for one in made]
     return {
         "distil_seconds": round(sum(one.distil_seconds for one in made) / len(made), 1),
@@ -241,7 +241,7 @@ def _distilling(made: Sequence[Made]) -> dict[str, Any]:
 
 
 def note_of(cells: Sequence[Cell], made: Sequence[Made]) -> str:
-    """Return how a row is read where it is not read as others are, since a table then compares two things at once."""
+    """Return a note on a row that was made in another way than the others, since the table then compares two things."""
     notes = [NO_WEIGHT] if all(one.student_weight == 0 for one in made) else []
     if any(cell.reads and not one.chooser for cell, one in zip(cells, made, strict=True)):
         notes.append(NO_CHOOSER)
@@ -252,7 +252,7 @@ def chosen(planned: Sequence[PlannedCell], only: str | None) -> list[PlannedCell
     """Return the cells whose label holds a text, and the plain student that they are compared with.
 
     Raises:
-        UsageError: none does.
+        UsageError: no label does.
     """
     if only is None:
         return list(planned)

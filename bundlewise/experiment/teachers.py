@@ -22,11 +22,11 @@ from bundlewise.pipeline.distil import asking
 from bundlewise.progress import progress
 
 PER = 1_000
-"""Sessions that money is told for."""
+"""The cost is given for this many sessions."""
 
 
 def baseline_rows(maker: Maker) -> list[Row]:
-    """Return the baselines that stand in every table, chosen on validation, their answers kept in the cache."""
+    """Return the rows of the baselines, with settings chosen on validation; their answers are cached."""
     kept = maker.cache / "baselines" / f"{maker.inputs.baselines_key}.json"
     rows = made_once(kept, lambda: [[one.name, one.note, one.groups] for one in _baselines(maker)])
     return [
@@ -49,9 +49,9 @@ def _annotated(maker: Maker, split: Split) -> list[Session]:
 
 
 def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """Return the cell whose evidence stands in the table for each teacher, by the name of the row.
+    """Return for each teacher the cell whose evidence is in the table, by the name of the row.
 
-    Of a teacher's cells it is the first of those whose knowledge comes from the largest share of the sessions.
+    It is the teacher's first cell among those with knowledge from the largest share of the sessions.
     """
     reading = [cell for cell in cells if cell.policy.hints]
     best: dict[str, Cell] = {}
@@ -64,7 +64,7 @@ def evidence_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
 
 
 def evidence_row(maker: Maker, name: str, cell: Cell) -> Row:
-    """Return the row of a cell's evidence, decoded without a student: the hardest baseline of a student that reads it.
+    """Return the row of a cell's evidence, decoded without a student; it is the strongest baseline of the student.
 
     Raises:
         BundlewiseError: the knowledge base cannot be opened.
@@ -79,10 +79,10 @@ def _grouping(groups: Sequence[Any]) -> list[Grouping]:
 
 
 def teacher_row(maker: Maker, teacher: TeacherRow) -> Row:
-    """Return a teacher's row from its predictions, or asked now; what was paid for is kept in the ledger.
+    """Return a teacher's row from its file of predictions or from its endpoint; the ledger keeps paid answers.
 
     Raises:
-        UsageError: the file of predictions cannot be read, or the endpoint's name is none.
+        UsageError: the file of predictions cannot be read, or the endpoint's name is invalid.
         ModelError: the endpoint cannot be used.
     """
     if teacher.predictions is not None:
@@ -117,7 +117,7 @@ def _question(session: Session) -> str:
 
 
 def _asked(maker: Maker, endpoint: str) -> tuple[list[Grouping], tuple[int, int]]:
-    """Ask a large teacher for the bundles of every scored session; a refused or faulty answer has none."""
+    """Ask a large teacher for the bundles of every scored session; a refused or faulty answer gives no bundles."""
     found = made_once(_kept(maker, endpoint), lambda: _answers(maker, endpoint))
     read, written = found["tokens"]
     return _grouping(found["groups"]), (read, written)
@@ -137,7 +137,7 @@ def is_asked(maker: Maker, teacher: TeacherRow) -> bool:
 def _answers(maker: Maker, endpoint: str) -> dict[str, Any]:
     with maker.payment.paying() as (payment, bill), asking(endpoint, payment, bill.tally) as asker:
         groups = _proposed(LargeTeacher(asker), maker.inputs.scored, payment.concurrency)
-    # What the answers cost is what all of them took, paid now or before.
+    # The cost covers all answers, paid now or before.
     return {"groups": groups, "tokens": [bill.tokens_in, bill.tokens_out]}
 
 

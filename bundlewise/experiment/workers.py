@@ -15,14 +15,14 @@ from bundlewise.pipeline.ray import spread
 Say = Callable[[str], None]
 Outcome = tuple[PlannedCell, "Made | str"]
 Workers = Callable[[Maker, Sequence[PlannedCell], Say], Iterable[Outcome]]
-"""What makes a run's cells: yields each with what it came to, or the reason why it could not be made."""
+"""A function that makes the cells of a run: it yields each cell with its result, or the reason of its failure."""
 
 
 def workers_named(name: str, maker: Maker, planned: Sequence[PlannedCell]) -> Workers:
     """Return the workers that --engine names for some cells.
 
     Raises:
-        UsageError: it is not installed, or would pay a large teacher without one ledger for all.
+        UsageError: Ray is not installed, or its workers would have to pay a large teacher.
     """
     if name == "local":
         return locally
@@ -32,14 +32,14 @@ def workers_named(name: str, maker: Maker, planned: Sequence[PlannedCell]) -> Wo
 
 
 def _require_paid(maker: Maker, planned: Sequence[PlannedCell]) -> None:
-    """Look whether all that large teachers are asked is in the cache."""
+    """Check that the cache has all answers of large teachers."""
     unpaid = [one.label for one in planned if one.cell.is_paid and not maker.knowledge.is_distilled(one.cell)]
     unpaid += [row.name for row in maker.inputs.experiment.teachers if row.endpoint and not is_asked(maker, row)]
     if unpaid:
         raise UsageError(
             f"{unpaid[0]} would ask a large teacher, which --engine ray cannot pay through one ledger under one cap; "
-            "run it with --engine local first (what is paid for is kept in the cache, and ray goes on from there), or "
-            "give recorded knowledge and predictions"
+            "run it with --engine local first (ray then continues from the cache), or give recorded knowledge and "
+            "predictions"
         )
 
 
@@ -47,7 +47,7 @@ def locally(maker: Maker, planned: Sequence[PlannedCell], say: Say) -> Iterable[
     """Make the cells one after the other in this process.
 
     Raises:
-        CapError: a cap on what the run may pay; the cells after it are not made.
+        CapError: a cap of payment is reached; the cells after it are not made.
     """
     for number, one in enumerate(planned, 1):
         outcome = attempt(maker, one)
@@ -58,7 +58,7 @@ def locally(maker: Maker, planned: Sequence[PlannedCell], say: Say) -> Iterable[
 def on_ray(maker: Maker, planned: Sequence[PlannedCell], say: Say) -> Iterable[Outcome]:
     """Make the cells on the workers of a Ray cluster that share the cache folder: RAY_ADDRESS, or one started here.
 
-    A worker that dies gives its cell back; another one goes on with what is in the cache.
+    If a worker dies, another one continues its cell from the cache.
     """
     pieces = [(maker.inputs.experiment, str(maker.cache), one) for one in planned]
     for done, (place, result) in enumerate(spread(_made_there, pieces), 1):
@@ -72,17 +72,17 @@ def _made_there(experiment: Experiment, cache: str, planned: PlannedCell) -> Mad
 
 
 def attempt(maker: Maker, planned: PlannedCell) -> Made | str:
-    """Return what a cell comes to, or why it cannot be made; a cap stops the run instead."""
+    """Return the result of a cell, or the reason of its failure; a cap of payment stops the run instead."""
     try:
         return maker.make(planned.cell)
     except CapError:
         raise
-    except Exception as error:  # The outermost handler of a cell: the others must go on, whatever it was.
+    except Exception as error:  # The outermost handler of a cell: no fault may stop the other cells.
         return describe(error)
 
 
 def told(planned: PlannedCell, outcome: Made | str) -> str:
-    """Say in a line what became of a cell."""
+    """Return the outcome of a cell as a line."""
     if isinstance(outcome, str):
         return f"{planned.name}: failed, {outcome}"
     if outcome.cached:

@@ -1,4 +1,4 @@
-"""The LangChain side: the student as a Runnable and a chat model, knowledge as a retriever, and the three graphs."""
+"""LangChain interfaces: the student as a Runnable and a chat model, knowledge as a retriever, the three graphs."""
 
 from bundlewise.graphs.assistant import build_assistant_graph
 from bundlewise.graphs.student import build_student_graph

@@ -1,4 +1,4 @@
-"""The student as a LangChain chat model: a message that lists products in, their bundles as text and as data out."""
+"""The student as a LangChain chat model: it reads a message that lists products, and returns text and data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,10 +21,10 @@ NO_BUNDLE = "None of these products belong together."
 
 
 class ChatBundlewise(BaseChatModel):
-    """Bundles the products that the last message lists; earlier messages are not read.
+    """Bundles the products that the last message lists; it ignores earlier messages.
 
-    The bundles stand in the reply's text, and as data in `response_metadata["bundles"]`: products, intent and
-    confidence of each. A conversation with a cart is `bundlewise.Assistant`.
+    The reply has the bundles as text, and as data in `response_metadata["bundles"]`: products, intent and confidence
+    of each. For a conversation with a cart, use `bundlewise.Assistant`.
     """
 
     student: Any = Field(description="a `bundlewise.Student`")
@@ -58,7 +58,7 @@ class ChatBundlewise(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **_: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Yield the reply line by line; its data come with the last piece."""
+        """Yield the reply line by line; the last piece has the data."""
         whole = self._message(messages, stop)
         for row in str(whole.content).splitlines(keepends=True):
             chunk = ChatGenerationChunk(message=AIMessageChunk(content=row))

@@ -1,4 +1,4 @@
-"""A knowledge base as LangChain's retriever: words in, records as documents out."""
+"""A knowledge base as LangChain's retriever: it takes a text and returns records as documents."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from bundlewise.knowledge_base.search import find
 
 
 class KnowledgeRetriever(BaseRetriever):
-    """Finds the active records of a knowledge base that fit a text best."""
+    """Finds the active records of a knowledge base that match a text best."""
 
     store: Any = Field(description="the knowledge store")
     k: int = Field(default=4, ge=1, description="how many records")
@@ -29,7 +29,7 @@ class KnowledgeRetriever(BaseRetriever):
 
 
 def document_of(record: Knowledge, score: float) -> Document:
-    """Return a record as a document: its text, and in the metadata what it is and where it comes from."""
+    """Return a record as a document: its text, with its kind and sources as metadata."""
     told = {"kind": record.kind, "domain": record.domain, "score": round(score, 4)}
     sources = {"source_session_ids": list(record.source_session_ids), "teacher": record.provenance.teacher}
     return Document(id=record.id, page_content=record.text, metadata=told | sources)

@@ -1,4 +1,4 @@
-"""The student as a LangChain Runnable: the products of a session in, its bundles out."""
+"""The student as a LangChain Runnable: it takes the products of a session and returns the bundles."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,18 +11,18 @@ from bundlewise.domain import Item, Prediction, Session
 from bundlewise.errors import UsageError
 
 Products = Session | Sequence[str | Item]
-"""A session, or its products as titles or items."""
+"""A session, or a sequence of its products as titles or items."""
 
 
 class Answers(Protocol):
-    """What is needed of a student."""
+    """The method that a student must have."""
 
     def answer(self, sessions: Sequence[Session]) -> list[Prediction]:
         """Return the prediction for each session."""
 
 
 class StudentRunnable(Runnable[Products, list[FoundBundle]]):
-    """A student that can be composed: `student.as_runnable() | ...`; a batch is answered at once."""
+    """A student that can be composed: `student.as_runnable() | ...`; it answers a batch in one call."""
 
     def __init__(self, student: Answers) -> None:
         self.student = student
@@ -43,7 +43,7 @@ class StudentRunnable(Runnable[Products, list[FoundBundle]]):
         return_exceptions: bool = False,
         **_: Any,
     ) -> list[list[FoundBundle]]:
-        """Return the bundles of each session; the student reads them side by side."""
+        """Return the bundles of each session; the student reads the sessions in one batch."""
 
         def found(products: list[Products]) -> list[Any]:
             answers = self._found(products)

@@ -1,1 +1,1 @@
-"""The steps of the main job as functions: distil, predict, serve."""
+"""The steps of the main workflow as functions: distil, tune, predict, assist."""

@@ -1,4 +1,4 @@
-"""The assistant as a whole: threads over one student and one catalogue, streamed, kept, each for its owner alone."""
+"""The assistant: conversations (threads) with one student and one catalogue, each stored for its owner only."""
 
 import threading
 from collections import defaultdict, deque
@@ -31,13 +31,13 @@ from bundlewise.terminal import note
 from bundlewise.titles import LONGEST
 
 Events = Generator[Event, None, None]
-"""A reply as it comes; close it where it is not read to its end."""
+"""The events of a reply as they come; close it if you stop reading before its end."""
 TITLE = 60
-"""Characters of a thread's title."""
+"""Most characters of a thread's title."""
 
 
 class Assistant:
-    """Conversations about carts; safe to call from any thread. `close` it, or use it in a `with`."""
+    """Conversations about carts; safe to call from any thread. Call `close` at the end, or use `with`."""
 
     def __init__(
         self,
@@ -72,17 +72,17 @@ class Assistant:
         """Open an assistant.
 
         Args:
-            student: who bundles.
-            catalogue: a file, a starter domain, or the products themselves.
+            student: the student that finds bundles.
+            catalogue: a file, a starter domain, or a sequence of products.
             threads: a SQLite file, a Postgres URL, or None to keep them in memory.
-            chat_model: `openai:NAME[@URL]`, a model that understands what is said; None is the router.
+            chat_model: `openai:NAME[@URL]`, a model that interprets messages; with None the rules of the router do.
             feedback: the file for ratings.
-            embedder: for the meaning of titles; MiniLM by default.
-            wait: whether to embed the catalogue now, or beside the conversation; a search waits for few titles, and
-                many are embedded for the next start, until which products are found by words.
+            embedder: the embedder of titles; MiniLM by default.
+            wait: whether to embed the catalogue now, or during the conversation. In the second case a search waits
+                for the vectors if few are missing; if many are, search uses words until the next start.
 
         Raises:
-            UsageError: there is no such catalogue, model or place.
+            UsageError: there is no such catalogue, chat model or file for threads.
             DataError: the catalogue has a fault; the message names file and line.
         """
         from bundlewise.graphs.chat_pilot import ChatPilot
@@ -95,7 +95,7 @@ class Assistant:
         return found
 
     def close(self) -> None:
-        """Let go of the place of threads."""
+        """Close the store of threads."""
         self._open.close()
 
     def __enter__(self) -> "Assistant":
@@ -105,23 +105,23 @@ class Assistant:
         self.close()
 
     def send(self, thread: str, message: str, owner: str = "") -> Events:
-        """Say something in a thread, a new one if there is none of that name; stream the reply.
+        """Send a message to a thread, which is created if it is missing; stream the reply.
 
         Raises:
-            UsageError: the message is empty or too long, or the name is none.
+            UsageError: the message is empty or too long, or the thread's name is invalid.
         """
         if not message.strip():
             raise UsageError("the message is empty; say something")
         if len(message) > LONGEST:
-            raise UsageError(f"the message has {len(message):,} characters; say it in {LONGEST:,}")
+            raise UsageError(f"the message has {len(message):,} characters; write at most {LONGEST:,}")
         return self._run(thread, turn(whole(message)), owner)
 
     def say(self, thread: str, message: str, owner: str = "") -> str:
-        """Say something in a thread as `send` does, and return the whole reply as text."""
+        """Send a message to a thread as `send` does, and return the whole reply as text."""
         return "".join(map(words_of, self.send(thread, message, owner))).strip()
 
     def act(self, thread: str, action: Action | Mapping[str, Any], owner: str = "") -> Events:
-        """Do what was clicked in a thread; stream what comes of it.
+        """Run an action, such as a click on the page, in a thread; stream the reply.
 
         Raises:
             UsageError: there is no such action.
@@ -129,7 +129,7 @@ class Assistant:
         return self._run(thread, turn(todo=(_action(action),)), owner)
 
     def resume(self, thread: str, owner: str = "") -> Events:
-        """Finish a turn that was cut off, and stream what is left of it; nothing if none was.
+        """Finish the turn that was interrupted, if there is one, and stream the rest of its reply.
 
         Raises:
             UsageError: the owner has no such thread.
@@ -140,7 +140,7 @@ class Assistant:
                 yield from self._stream(None, config)
 
     def view(self, thread: str, owner: str = "") -> ThreadView:
-        """Return a thread as it is now.
+        """Return the current state of a thread.
 
         Raises:
             UsageError: the owner has no such thread.
@@ -182,10 +182,10 @@ class Assistant:
             self._saver.delete_thread(config["configurable"]["thread_id"])
 
     def complete(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
-        """Answer the last message of a conversation that is kept elsewhere, by going through it from the start.
+        """Answer the last message of a conversation that the caller stores, by replaying it from the start.
 
         Args:
-            messages: `role` and `content` each, as OpenAI's chat completions have them; only what users said counts.
+            messages: each with `role` and `content`, as in OpenAI's chat completions; only the user's messages count.
 
         Raises:
             UsageError: the last message is not a user's, or has no text.
@@ -194,18 +194,18 @@ class Assistant:
         if not said or messages[-1].get("role") != "user" or not said[-1].strip():
             raise UsageError("the last message must be a user's and hold text")
         if len(said[-1]) > LONGEST:
-            raise UsageError(f"the last message has {len(said[-1]):,} characters; say it in {LONGEST:,}")
+            raise UsageError(f"the last message has {len(said[-1]):,} characters; write at most {LONGEST:,}")
         return self._replay.answer(tuple([text[:LONGEST] for text in said if text.strip()]))
 
     def search(self, text: str, limit: int = 20, max_price: float | None = None) -> list[Item]:
-        """Return products of the catalogue, best first."""
+        """Return the products of the catalogue that match a text, best first."""
         return [item for item, _ in self.finder.search(text[:LONGEST], max(1, min(limit, 100)), most=max_price)]
 
     def rate(self, thread: str, owner: str = "", what: int | None = None, up: bool = True, note: str = "") -> Feedback:
-        """Keep what somebody thinks of a bundle of a thread (by its number from 1), or of the last reply.
+        """Store a rating of a bundle of a thread (by its number, from 1), or of the last reply.
 
         Raises:
-            UsageError: there is no such thread or bundle, or no place for feedback.
+            UsageError: there is no such thread or bundle, or no file for feedback.
         """
         if self._feedback is None:
             raise UsageError("no feedback is kept here; open the assistant with a file for it")
@@ -242,9 +242,9 @@ class Assistant:
         return self._turn(given, config_for(owner, thread))
 
     def _turn(self, given: dict[str, Any], config: Any) -> Events:
-        """Finish a turn that a kill has cut off, then do this one; two turns of a thread never mix.
+        """Finish a turn that a kill interrupted, then run this one; two turns of a thread never overlap.
 
-        One that failed is given up: whoever asked was told, and it would fail again before anything else is done.
+        A turn that failed is given up: its caller got the error, and running it again would fail again.
         """
         with self._lock_of(config):
             before = self._graph.get_state(config)
@@ -254,13 +254,13 @@ class Assistant:
             forget_steps(self._saver, config)
 
     def _stream(self, given: dict[str, Any] | None, config: Any) -> Events:
-        """Go through the graph, each step on the disk before the next."""
+        """Run the graph, and store each step before the next."""
         graph: Any = self._graph
         yield from graph.stream(given, config, context=self._context, stream_mode="custom", durability="sync")
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of an OpenAI-style message; images and the like are passed over."""
+    """Return the text of an OpenAI-style message; other parts, such as images, are ignored."""
     content = message.get("content")
     if isinstance(content, str):
         return whole(content)

@@ -1,4 +1,4 @@
-"""How an untuned student is to be read, found out on annotated sessions and kept."""
+"""Calibration: choose the reading of an untuned student on annotated sessions, and cache it."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CalibratedReading(Record):
-    """A reading, and the mean GJS it reached on validation."""
+    """A reading (how the student's judgements become bundles), and its mean GJS on validation."""
 
     reading: Reading
     score: float
@@ -41,7 +41,7 @@ def sessions_of(data: str) -> list[Session]:
 
 
 def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
-    """Return the annotated sessions of a split that the student can read: not those of too many products, say."""
+    """Return the annotated sessions of a split that the student can read; some have too many products."""
     return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
 
 
@@ -60,14 +60,14 @@ def fitted_by_split(engine: Engine, retriever: "Retriever | None", sessions: Seq
 def fitted(
     engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
 ) -> CalibratedReading:
-    """Choose the reading of the best mean GJS on validation; a chooser among groupings learns from training."""
+    """Choose the reading with the best mean GJS on validation; the chooser of groupings learns from training."""
     known, seen = _retrieved(retriever, training), _retrieved(retriever, validation)
     reading, score = fit_student(engine, validation, seen, learn_chooser(training, known))
     return CalibratedReading(reading=reading, score=score)
 
 
 def kept(key: object, fit: Callable[[], CalibratedReading]) -> CalibratedReading:
-    """Return a calibration from the cache, or found out now and kept under all that it depends on."""
+    """Return a calibration from the cache, or fit it now and cache it under everything that it depends on."""
     path = cache_folder() / f"reading-{fingerprint([code_fingerprint(), to_jsonable_python(key)])}.json"
     try:
         return CalibratedReading.model_validate_json(path.read_bytes())

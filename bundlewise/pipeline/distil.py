@@ -1,4 +1,4 @@
-"""Distilling as functions: teachers by name, the run of the teacher graph, and its plan before anything is paid."""
+"""Distilling as functions: open teachers by name, run the teacher graph, and plan a run before anything is paid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -31,11 +31,11 @@ FORMATS: Mapping[str, KnowledgeKind] = {f"{kind}s": kind for kind in KNOWLEDGE_K
 
 @dataclass(frozen=True)
 class Payment:
-    """How a large teacher is asked and paid; what a grounded or recorded one does without.
+    """The settings for asking and paying a large teacher; grounded and recorded teachers do not use them.
 
-    `rpm` and `tpm` are the most requests and tokens in a minute, caps are None where there is none. `max_failed` is
-    the share of a stage that may fail; a run in which more fails, or all of a stage, replaces nothing. `retry_failed`
-    asks again for answers in the ledger that are of no use: empty ones, refusals, those that break their contract.
+    `rpm` and `tpm` are the most requests and tokens per minute. A cap of None is no cap. `max_failed` is the share of
+    a stage that may fail; if more fails, or all of it, the run replaces nothing. `retry_failed` asks again where the
+    ledger has an unusable answer: an empty one, a refusal, or one against its contract.
     """
 
     ledger: Path = LEDGER
@@ -58,9 +58,9 @@ class Payment:
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a teacher's run left: records in the knowledge base, what was refused, and what each stage took.
+    """The result of a teacher's run: the records, the refused knowledge, and the cost of each stage.
 
-    `failures` holds a stage's reasons by their number, `cut` says which patterns were left out where there are many.
+    `failures` has the reasons of failures by stage, `cut` says which patterns were left out because there were many.
     """
 
     records: list[Knowledge]
@@ -74,7 +74,7 @@ def dials_of(sampler: str, ratio: float, seed: int, formats: str | None) -> "Dia
     """Read the dials of quantity; formats are names with commas between, such as `patterns,rules`.
 
     Raises:
-        UsageError: one of them is out of its range.
+        UsageError: a dial is out of its range.
     """
     from bundlewise.graphs.teacher_state import Dials
 
@@ -118,7 +118,7 @@ def endpoint_of(name: str, payment: Payment) -> "ChatEndpoint":
 
 
 def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" = None) -> "Teacher":
-    """Return the teacher of a name; a large one asks through `asker`.
+    """Return the teacher of a name; a large teacher asks through `asker`.
 
     Raises:
         UsageError: there is no such teacher.
@@ -152,16 +152,15 @@ def distil(
     """Let a teacher distil the training sessions among these into a knowledge base, and a pack.
 
     A new knowledge base gets the given embedder, or the default one. Answers of a large teacher go through the
-    ledger: stopped or killed, the same call goes on without paying twice. `remarks` are kept beside what it distils.
-    What is done and paid is noted on `tally`, for one who looks on. Knowledge base and pack are replaced at the end of
-    a run that succeeded, and stay as they are otherwise. Without a knowledge base nothing is kept of a run but what it
-    returns.
+    ledger: after a stop or a kill, the same call continues without paying twice. `remarks` are stored beside the
+    distilled records. `tally` counts work and payments while the run goes on. Knowledge base and pack are replaced
+    only at the end of a successful run. Without a knowledge base, the result is only returned.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
-        CapError: a cap was reached; what was paid for is in the ledger.
+        CapError: a cap was reached; the ledger has the answers that were paid for.
         ModelError: the endpoint cannot be used.
-        StageError: more of a stage failed than may.
+        StageError: more of a stage failed than `max_failed` allows.
     """
     from bundlewise.agents.teacher.failures import Outcomes
     from bundlewise.agents.teacher.recorded import RecordedTeacher
@@ -198,10 +197,10 @@ def plan(
     dials: "Dials | None" = None,
     payment: Payment | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what a large teacher's run would take, stage by stage, without a call: see `Planner`.
+    """Return the expected calls and cost of a large teacher's run, stage by stage, without a call: see `Planner`.
 
     Raises:
-        UsageError: the teacher needs no plan, since it costs nothing.
+        UsageError: the teacher costs nothing, so it needs no plan.
     """
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.teacher.large import LargeTeacher
@@ -252,7 +251,7 @@ def _run(
 
 @contextmanager
 def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | None]":
-    """Open the ledger of a large teacher and look up its price; others need nothing of it."""
+    """Open the ledger of a large teacher and look up its price; yield None for other teachers."""
     from bundlewise.agents.ledger.calls import CallLedger
     from bundlewise.agents.teacher.ask import Asker
     from bundlewise.agents.teacher.caps import Caps
@@ -275,10 +274,10 @@ def _asker(teacher: str, payment: Payment, tally: "Tally") -> "Iterator[Asker | 
 
 @contextmanager
 def asking(teacher: str, payment: Payment, tally: "Tally | None" = None) -> "Iterator[Asks]":
-    """Open the way to a large teacher for questions besides distilling, and probe it; Ctrl-C ends the waiting.
+    """Open and probe a large teacher for questions besides distilling; Ctrl-C ends the waiting.
 
     Raises:
-        UsageError: the teacher is no large one.
+        UsageError: the teacher is not a large one.
     """
     from bundlewise.agents.teacher.tally import Tally
     from bundlewise.pipeline.watch import telling
@@ -286,7 +285,7 @@ def asking(teacher: str, payment: Payment, tally: "Tally | None" = None) -> "Ite
     tally = tally or Tally()
     with _asker(teacher, payment, tally) as asker:
         if asker is None:
-            raise UsageError(f"teacher {teacher} is no language model; give openai:MODEL[@URL]")
+            raise UsageError(f"teacher {teacher} is not a language model; give openai:MODEL[@URL]")
         with telling(tally), stoppable(asker):
             asker.probe()
             yield asker

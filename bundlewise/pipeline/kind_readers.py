@@ -1,4 +1,4 @@
-"""Tuning a knowledge base's kind readers: each half of its thoughts learns from the other, and keeps what it read."""
+"""Tuning a knowledge base's kind readers: each half of its thoughts is read by a reader tuned on the other half."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.store import KnowledgeStore
 
 Pairs = list[tuple[str, str]]
-"""Titles with the teacher's kinds for them, each pair once."""
+"""Titles with the teacher's kinds, without duplicates."""
 
 
 def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
-    """Tune the kind readers that are missing, with a progress bar; return how many that were.
+    """Tune the missing kind readers, with a progress bar; return their number.
 
-    Stopped, it goes on with the half that is missing.
+    After a stop, the same call continues with the missing half.
 
     Raises:
         UsageError: the embedder is on a server, or there is nothing to learn from.
-        BundlewiseError: another process is tuning them.
+        BundlewiseError: another process is tuning the readers.
         AdapterError: the loss is not a number.
     """
     from bundlewise.knowledge_base.embedding import LocalEmbedder
@@ -34,7 +34,7 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
 
     embedder = store.embedder
     if not isinstance(embedder, LocalEmbedder):
-        remedy = f"a local one can: bundlewise kb reindex {store.place} --embedder minilm"
+        remedy = f"use a local one: bundlewise kb reindex {store.place} --embedder minilm"
         raise UsageError(f"{embedder.name} is on a server and cannot be tuned; {remedy}")
     within, thoughts = store.vectors_folder, store.thoughts()
     halves = _halves(store, thoughts)
@@ -46,7 +46,7 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
 
 
 def _halves(store: "KnowledgeStore", thoughts: Sequence[Knowledge]) -> list[Pairs]:
-    """Return the titles with the teacher's kinds of each half of the thoughts."""
+    """Return the titles and the teacher's kinds of each half of the thoughts."""
     from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed
 
     known = observed(thoughts)
@@ -74,7 +74,7 @@ def _tune(embedder: "LocalEmbedder", folders: Sequence[Path], halves: Sequence[P
 
 
 def read_rightly(store: "KnowledgeStore") -> tuple[float, float]:
-    """Return the share of titles, unseen by their reader, whose nearest kind is the teacher's: untuned, and tuned."""
+    """Return the share of titles new to their reader whose nearest kind is the teacher's: untuned, and tuned."""
     import numpy as np
 
     from bundlewise.knowledge_base.kind_reader import readers_of

@@ -1,4 +1,4 @@
-"""Knowledge bases as students use them: a retriever by a policy, and records to learn by heart."""
+"""Knowledge bases as students use them: retrievers with a policy, and records to tune on."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def open_retriever(
 
 
 def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
-    """Return the active records of some kinds, for a student that learns their words."""
+    """Return the active records of some kinds, for a student that is tuned on their text."""
     from bundlewise.knowledge_base.store import KnowledgeStore
 
     records = KnowledgeStore.open(kb, embedder).records.select()
@@ -45,7 +45,7 @@ def own_retriever(
     adapter: Path | None,
     note: Callable[[str], None],
 ) -> "Retriever | None":
-    """Open the knowledge base by the student's own policy where it has one, and hold the two together."""
+    """Open the knowledge base with the student's own policy, if it has one, and check that the two fit."""
     kb = None if where is None else os.fspath(where)
     policy = Policy.of(**given)
     base = None if is_served(student) else resolve(student)
@@ -60,5 +60,5 @@ def own_retriever(
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
         if policy.is_plain:
-            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 does")
+            note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 reads it")
     return open_retriever(kb, policy, base) if kb and not policy.is_plain else None

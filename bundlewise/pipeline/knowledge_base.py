@@ -1,4 +1,4 @@
-"""A knowledge base in a program: what is in it, what fits words, and what a student is given for a session."""
+"""A knowledge base in a Python program: list its records, search them, and retrieve as a student does."""
 
 import os
 from collections import Counter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class KnowledgeBase:
     """Distilled knowledge: patterns, rules and thoughts, in a folder or on a Chroma server.
 
-    `run` is what the teacher's run left that wrote it just now; empty where it was opened.
+    `run` is the result of the teacher's run that wrote it; None for a knowledge base that was opened.
     """
 
     def __init__(self, store: KnowledgeStore, run: Distilled | None = None) -> None:
@@ -38,13 +38,13 @@ class KnowledgeBase:
         """Open an existing knowledge base.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no knowledge base.
             KnowledgeError: it is damaged, or of another version or embedder.
         """
         return cls(KnowledgeStore.open(os.fspath(path), embedder))
 
     def __fspath__(self) -> str:
-        """Return where it is: it can be given wherever a path to a knowledge base can."""
+        """Return its place, so that it can be passed as the path of a knowledge base."""
         return str(self.store.place)
 
     @cached_property
@@ -62,7 +62,7 @@ class KnowledgeBase:
     def records(
         self, kind: KnowledgeKind | None = None, domain: str | None = None, status: Status | None = "active"
     ) -> list[Knowledge]:
-        """Return records in the order of their ids; None admits any kind, domain or status."""
+        """Return records in the order of their ids; None stands for every kind, domain or status."""
         require_kind(kind)
         return list(self.store.records.select(kind, domain, status))
 
@@ -75,16 +75,16 @@ class KnowledgeBase:
         domain: str | None = None,
         search: Search = "hybrid",
     ) -> list[tuple[Knowledge, float]]:
-        """Return the active records that fit a text best, with their score."""
+        """Return the active records that match a text best, with their scores."""
         return [(verdict.record, verdict.score) for verdict in find(self.store, text, kind, domain, k, search)]
 
     def retrieve(self, products: Session | Sequence[str | Item], **dials: Any) -> Retrieved:
-        """Return what a student is given for a session, or for titles, by the dials of `Policy`.
+        """Return the knowledge that a student gets for a session, or for titles, with the dials of `Policy`.
 
-        A session's own knowledge is never among it.
+        It never contains the session's own records.
 
         Raises:
-            UsageError: a dial has a value it cannot have.
+            UsageError: a dial has an impossible value.
         """
         return Retriever(self.store, Policy.of(**dials)).retrieve([Session.of(products).blind()])[0]
 
@@ -102,7 +102,7 @@ class KnowledgeBase:
         return KnowledgeRetriever(store=self.store, k=k, kind=kind, domain=domain, search=search)
 
     def __repr__(self) -> str:
-        """Return where it is, and the number of records of each kind."""
+        """Return its place, and the number of records of each kind."""
         told = ", ".join(f"{number:,} {kind}{'s' * (number != 1)}" for kind, number in self.counts.items())
         return f"KnowledgeBase({self.store.place}: {told or 'empty'})"
 
@@ -125,25 +125,25 @@ def distil(
 ) -> KnowledgeBase:
     """Let a teacher distil the training sessions among these into a knowledge base.
 
-    Answers of a large teacher go through the ledger: stopped or killed, the same call goes on without paying twice.
-    The knowledge base is replaced at the end of a run that succeeded, and stays as it is otherwise.
+    Answers of a large teacher go through the ledger: after a stop or a kill, the same call continues without paying
+    twice. The knowledge base is replaced only at the end of a successful run.
 
     Args:
         sessions: those of the training split teach, those of validation test rules.
         teacher: `grounded`, `recorded:FILE` or `openai:MODEL[@URL]`.
         path: the knowledge base, a folder or a Chroma server's URL.
-        embedder: of a new knowledge base; MiniLM without.
-        pack: a file that the records are written to also.
-        dials: which sessions are read, and which kinds of knowledge are made.
-        payment: how a large teacher is asked and paid.
+        embedder: the embedder of a new knowledge base; MiniLM by default.
+        pack: a file to which the records are written too.
+        dials: the choice of sessions, and the kinds of knowledge to make.
+        payment: the settings for asking and paying a large teacher.
         log: a file that events are added to.
-        remarks: records that are kept beside what the teacher distils.
+        remarks: records that are stored beside those that the teacher distils.
 
     Raises:
         UsageError: there is no such teacher, or nothing to learn from.
-        CapError: a cap was reached; what was paid for is in the ledger.
+        CapError: a cap was reached; the ledger has the answers that were paid for.
         ModelError: the endpoint cannot be used.
-        StageError: more of a stage failed than may.
+        StageError: more of a stage failed than `Payment.max_failed` allows.
     """
     require_sessions(sessions)
     place = os.fspath(path)

@@ -1,4 +1,4 @@
-"""Predictions: the student graph run batch by batch, and a file of answers that a stopped run goes on with."""
+"""Predictions: run the student graph batch by batch, and write answers to a file that a stopped run continues."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 GENERATE_BATCH = 32
 Answering = Callable[..., list[Prediction]]
-"""Answers a batch of sessions; reports each by `advance`."""
+"""A function that answers a batch of sessions, and calls `advance` for each session."""
 Spread = Callable[..., Iterable[list[Prediction]]]
-"""Answers batches of sessions in their order, somewhere else."""
+"""A function that answers batches of sessions on other machines or processes, in their order."""
 
 
 def answer(sessions: Sequence[BlindSession], context: "StudentContext") -> list[Prediction]:
-    """Run the student graph over sessions, batch by batch; one it cannot read is a failed prediction.
+    """Run the student graph over sessions, batch by batch; an unreadable session gives a failed prediction.
 
-    Batches are the same whoever calls, and so are the bytes of the answers.
+    All callers use the same batches, so the answers are the same to the byte.
     """
     from langchain_core.runnables.config import set_config_context
 
@@ -40,7 +40,7 @@ def answer(sessions: Sequence[BlindSession], context: "StudentContext") -> list[
         readable = [session for session, reason in zip(batch, reasons, strict=True) if not reason]
         answers: Iterator[Prediction] = iter(())
         if readable:
-            # By itself: within another graph it would write its steps to where that keeps its threads, and go on there.
+            # Runs without the outer graph's settings: otherwise it would store its steps among that graph's threads.
             with set_config_context({}) as alone:
                 state = alone.run(lambda asked: graph.invoke(asked, context=context), StudentState(readable))
             answers = iter(state["predictions"])
@@ -58,9 +58,9 @@ def answer_to_file(
 ) -> list[Prediction]:
     """Answer sessions batch by batch into a file that appears only when it is complete.
 
-    Finished batches wait in `.NAME.partial` beside it: the same call goes on after them. `key` is all
-    that determines the answers; a partial file of another key is dropped. `spread` answers elsewhere.
-    A device or FIFO gets all answers at the end, and nothing is put beside it.
+    Finished batches are kept in `.NAME.partial` beside it, and the same call continues after them. `key` is
+    everything that determines the answers; a partial file with another key is dropped. `spread`, if given, answers
+    in place of this process. A device or FIFO gets all answers at the end, without a partial file.
     """
 
     def answered(batches: Sequence[Sequence[Session]], advance: Advance) -> Iterator[list[Prediction]]:
@@ -97,7 +97,7 @@ def _answer_to_file(
             with partial.open("a", encoding="utf-8") as stream:
                 stream.writelines(prediction.model_dump_json() + "\n" for prediction in found)
     predictions = [done[session.session_id] for session in sessions]
-    # Seconds differ from run to run and stand beside the predictions: same input, same bytes.
+    # Seconds differ from run to run, so they go into a file of their own: predictions stay the same to the byte.
     write_jsonl(output, map(_row, predictions))
     write_json(cost_path(output), {**cost_of(predictions), "prompts": student_fingerprints()})
     partial.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
 
 
 def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Return tokens and seconds over all predictions."""
+    """Return the sum of tokens and seconds over all predictions."""
     return {
         "sessions": len(predictions),
         "tokens_in": sum(prediction.tokens_in for prediction in predictions),
@@ -119,13 +119,13 @@ def cost_of(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _read_partial(partial: Path, key: str) -> dict[str, Prediction]:
-    """Return the whole batches in a partial file of this key; start a new file otherwise.
+    """Return the complete batches in a partial file with this key; start a new file if the key differs.
 
-    A batch cut off in the middle is answered again whole: batches stay the same, and so do the bytes.
+    An incomplete batch is answered again as a whole, so that batches, and so the bytes, stay the same.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     head = json.dumps({"key": key})
-    # A kill may have torn the last row in the middle of a letter; that row is dropped anyway.
+    # A kill may have cut the last row within a character; that row is dropped anyway.
     lines = partial.read_text(encoding="utf-8", errors="replace").split("\n") if partial.is_file() else []
     rows = lines[1:-1] if lines and lines[0] == head else []
     rows = rows[: len(rows) // GENERATE_BATCH * GENERATE_BATCH]

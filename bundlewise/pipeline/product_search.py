@@ -1,4 +1,4 @@
-"""Finding products of a catalogue by words and by meaning: typos forgiven, prices kept to, vectors kept on disk."""
+"""Search of a catalogue's products by words and by meaning, with typing errors, price limits and cached vectors."""
 
 import io
 from bisect import bisect_left
@@ -25,34 +25,34 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.intp]
 NOWHERE: Places = np.array([], np.intp)
 PAIR = "\0"
-"""Begins the index's entries for two characters side by side, where a script puts no spaces between words."""
+"""Prefix of index entries for pairs of characters, used for scripts that put no spaces between words."""
 LIKE = 0.35
-"""Cosine from which a product that shares no word with the query is still an answer; below MiniLM finds anything."""
+"""Smallest cosine at which a product without a word of the query is found; lower cosines of MiniLM mean nothing."""
 COVERED = 0.34
-"""Share of the query's words, by weight, that makes an answer on its own."""
+"""Share of the query's words, by weight, that is enough to find a product without its meaning."""
 TYPO = 0.7
-"""What a word counts that is only nearly the query's."""
+"""The weight of a word that differs from the query's word by a typing error."""
 SHORTEST_TYPO, LONGEST_TYPO = 4, 30
 MOST_NEAR = 10
-"""Words that are tried for one that the catalogue does not have."""
+"""Most words tried in place of a word that the catalogue does not have."""
 HEAD = 0.2
 MEANING = 0.5
 CHUNK = 64
-"""Titles embedded at once: what a stop waits for."""
+"""Titles embedded in one batch; a stop waits for the end of the batch."""
 FEW = 512
-"""Titles whose vectors a search waits for; where more are to be made, they are made for the next start."""
+"""Most missing vectors that a search waits for; if more are missing, they are made for the next start."""
 PATIENCE = 30.0
-"""Seconds that a search waits for them at most; then they are for the next start too."""
-BY_WORDS = "products are found by their words until the next start, and by their meaning too from then on"
+"""Most seconds that a search waits for vectors; later vectors are used from the next start on."""
+BY_WORDS = "products are found by their words until the next start, and then by their meaning too"
 SAVED = 16
-"""Chunks between one write of the vectors and the next."""
+"""Batches between two writes of the vectors."""
 
 
 class ProductFinder:
-    """A catalogue's products by id, and by what is said about them; by meaning too once `index` has run."""
+    """A catalogue's products, found by id, by words, and by meaning once `index` has run."""
 
     def __init__(self, products: Sequence[Item], embedder: Embedder) -> None:
-        """Index the words of titles and categories, which takes a moment; vectors take minutes the first time."""
+        """Index the words of titles and categories; vectors take minutes, and are made by `index`."""
         self.products = tuple(products)
         self.by_id = {product.id: product for product in self.products}
         self._embedder = embedder
@@ -90,8 +90,8 @@ class ProductFinder:
         """Embed the titles, or read their vectors from the cache folder; until then products are found by words.
 
         Args:
-            advance: hears of every title that is done.
-            stop: set, it ends the work early; the next call goes on from there.
+            advance: called for every finished title.
+            stop: an event that ends the work early; the next call continues from there.
         """
         titles = [product.title for product in self.products]
         path, parts = self._kept(titles)
@@ -111,25 +111,25 @@ class ProductFinder:
         return self
 
     def _kept(self, titles: Sequence[str]) -> tuple[Path, list[Vectors]]:
-        """Return the file of the titles' vectors, and those that it holds: of the first titles."""
+        """Return the file of the titles' vectors, and the vectors in it, which are those of the first titles."""
         path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
         return path, [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
 
     def missing(self) -> int:
-        """Return how many titles have no vector yet, neither here nor in the cache folder."""
+        """Return the number of titles without a vector, in memory or in the cache folder."""
         if self._vectors is not None:
             return 0
         return len(self.products) - sum(map(len, self._kept([product.title for product in self.products])[1]))
 
     def keep_to_words(self) -> bool:
-        """Find products by words from now on, also once there are vectors; say whether it was not too late."""
+        """Search by words only from now on, even when vectors come; return False if vectors are in use already."""
         with self._choice:
             self._by_words = self._vectors is None
             return self._by_words
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Let searches wait for the vectors while the block makes them."""
+        """Make searches wait for the vectors while the block makes them."""
         self._settled.clear()
         try:
             yield
@@ -137,18 +137,18 @@ class ProductFinder:
             self._settled.set()
 
     def knows(self, word: str) -> bool:
-        """Say whether a word stands in the catalogue."""
+        """Say whether the catalogue contains a word."""
         key = _key(word.lower())
         return key in self._postings or (is_unspaced(key) and len(self._holding(key)) > 0)
 
     def search(
         self, text: str, limit: int = 8, least: float | None = None, most: float | None = None
     ) -> list[tuple[Item, float]]:
-        """Return the products that are meant by a text, best first, with a score; those within prices only.
+        """Return the products within the price limits that match a text, best first, with a score.
 
-        An empty text means any product, the cheapest first. Of a long text the first words count. Where few vectors
-        are still to be made, the search waits for them; where that takes too long, it and those after it do without,
-        so that the same words find the same products.
+        An empty text matches every product, the cheapest first. Only the first words of a long text count. If few
+        vectors are missing, the search waits for them. If that takes too long, this search and all later ones use
+        words only, so that the same words find the same products.
         """
         if text.strip() and not self._by_words and not self._settled.wait(PATIENCE):
             self.keep_to_words()
@@ -171,7 +171,7 @@ class ProductFinder:
         return [(self.products[place], float(scores[place])) for place in best]
 
     def _covered(self, terms: Sequence[str]) -> Floats:
-        """Return for each product which share of the terms it holds, rare words counting more."""
+        """Return for each product the share of the terms that it has; rare words have more weight."""
         scores, total = np.zeros(len(self.products), np.float32), 0.0
         for term in terms:
             places, share = self._places(term)
@@ -181,7 +181,7 @@ class ProductFinder:
         return scores / total if total else scores
 
     def _headed(self, terms: Sequence[str]) -> Floats:
-        """Return a bonus for products that are what the terms say, not for it: a tablet before a case for a tablet."""
+        """Return a bonus for products of the kind that the terms name: a tablet before a case for a tablet."""
         scores = np.zeros(len(self.products), np.float32)
         for term in terms:
             scores[self._heads.get(term, [])] = HEAD
@@ -198,7 +198,7 @@ class ProductFinder:
         return np.unique(np.concatenate([self._postings[word] for word in near])), TYPO
 
     def _holding(self, term: str) -> Places:
-        """Return the products with all pairs of characters of a term, whose script puts no spaces between words."""
+        """Return the products with all pairs of characters of a term in a script without spaces between words."""
         pairs = map("".join, pairwise(term)) if len(term) > 1 else term
         held = [self._postings.get(PAIR + pair, NOWHERE) for pair in pairs]
         places = min(held, key=len, default=NOWHERE)
@@ -217,7 +217,7 @@ class ProductFinder:
             yield word
 
     def spelt(self, term: str) -> list[str]:
-        """Return the catalogue's words that are a slip of the keyboard away from a term."""
+        """Return the catalogue's words that differ from a term by one typing error."""
         if len(term) < SHORTEST_TYPO:
             return []
         near = dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())[:MOST_NEAR])
@@ -226,10 +226,10 @@ class ProductFinder:
 
 @contextmanager
 def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Embed a catalogue now or beside other work; what is not done when the block ends waits for the next time.
+    """Embed a catalogue before the block or while it runs; vectors that are missing at its end are made next time.
 
-    Beside other work, many vectors are made for the next time alone, which `tell` hears of: what a search finds does
-    not change while the block runs.
+    If many vectors have to be made while the block runs, they are used from the next start on, and `tell` is called
+    with a message: the results of a search do not change while the block runs.
     """
     stop, begun = Event(), Event()
 
@@ -250,13 +250,13 @@ def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = la
     try:
         yield
     finally:
-        # A thread within native code when the interpreter ends would take the process down.
+        # If the interpreter ended while the thread runs native code, the process would crash.
         stop.set()
         worker.join()
 
 
 def _key(word: str) -> str:
-    """Return what stands for a word in the index: without its plural ending, and without accents."""
+    """Return a word's key in the index: the word without plural ending and accents."""
     return stem(word if word.isascii() else unaccented(word))
 
 
@@ -268,7 +268,7 @@ def _by_word(words: Iterable[str]) -> dict[str, Places]:
 
 
 def stem(word: str) -> str:
-    """Return a word without its plural ending: cases and case are one word to a shopper."""
+    """Return a word without its plural ending, since shoppers use cases and case alike."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith(("ches", "shes", "xes", "sses")):
@@ -277,7 +277,7 @@ def stem(word: str) -> str:
 
 
 def _shorter(word: str) -> Iterator[str]:
-    """Yield a word and all it can be with one letter less: two words that share one are a slip apart."""
+    """Yield a word and all its forms with one letter less; words that share a form differ by one typing error."""
     yield word
     if SHORTEST_TYPO <= len(word) <= LONGEST_TYPO and not word.isdigit() and not is_unspaced(word):
         yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
@@ -286,7 +286,7 @@ def _shorter(word: str) -> Iterator[str]:
 def _save(path: Path, parts: list[Vectors]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate(parts))
-    with suppress(BundlewiseError):  # A cache that cannot be written costs time and nothing else.
+    with suppress(BundlewiseError):  # A cache that cannot be written only costs time.
         write_bytes(path, buffer.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""Spreading work over a Ray cluster whose workers share files; what a dead worker had is begun again by another."""
+"""Work on a Ray cluster whose workers share files; if a worker dies, another one repeats its work."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from bundlewise.knowledge_base.policy import Policy
 
 RETRIES = 3
-"""Times a piece of work is begun again after its worker died."""
+"""Most repetitions of a piece of work after its worker died."""
 
 
 def connected() -> Any:
-    """Return Ray, joined to the cluster at RAY_ADDRESS, or to one started on this machine."""
+    """Return Ray, connected to the cluster at RAY_ADDRESS, or to a new one on this machine."""
     require("ray", "--engine ray")
-    # Worker processes inherit these: one device is no reason for Ray to hide it, nor usage for a report.
+    # Worker processes inherit these: Ray must not hide the device, and must not send usage reports.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -32,9 +32,9 @@ def connected() -> Any:
 
 
 def spread(function: Callable[..., Any], pieces: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-    """Call a function on the cluster with each piece; yield a piece's place and result as soon as it has one.
+    """Call a function on the cluster with each piece of work; yield each piece's place and result when it is ready.
 
-    The result is a BundlewiseError where the worker failed, or died more than `RETRIES` times.
+    The result is a BundlewiseError if the worker failed, or died more than `RETRIES` times.
     """
     ray = connected()
     call = ray.remote(max_retries=RETRIES, num_cpus=1)(_in_folder)
@@ -49,7 +49,7 @@ def spread(function: Callable[..., Any], pieces: Sequence[tuple[Any, ...]]) -> I
 
 
 def _in_folder(folder: str, function: Callable[..., Any], piece: tuple[Any, ...]) -> Any:
-    """Call a function where the one who asked stands, so that relative paths mean the same."""
+    """Call a function in the caller's working folder, so that relative paths mean the same."""
     quiet_libraries()
     os.chdir(folder)
     return function(*piece)
@@ -57,20 +57,21 @@ def _in_folder(folder: str, function: Callable[..., Any], piece: tuple[Any, ...]
 
 def _failure(error: Exception) -> BundlewiseError:
     said = " ".join(str(error).split())
-    return BundlewiseError(f"a worker failed or died {RETRIES + 1} times ({said[-200:]}); see its log, then go on")
+    remedy = "see its log, then run the same command again"
+    return BundlewiseError(f"a worker failed or died {RETRIES + 1} times ({said[-200:]}); {remedy}")
 
 
 class Students:
-    """A student on every worker, opened there once: they answer batches of sessions."""
+    """Students on the workers, each opened once, that answer batches of sessions."""
 
     def __init__(self, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None") -> None:
-        """Name what each worker opens for itself; relative paths are from here."""
+        """Set what each worker opens for itself; relative paths start from the present working folder."""
         self.opened = (os.getcwd(), student, adapter, kb, policy)
 
     def answer(
         self, batches: Sequence[Sequence[Session]], reading: "Reading", settings: dict[str, Any]
     ) -> Iterator[list[Prediction]]:
-        """Yield the predictions of each batch in order; a worker that dies is replaced and its batch asked again.
+        """Yield the predictions of each batch in order; if a worker dies, a new worker answers its batch.
 
         Raises:
             BundlewiseError: a worker failed, or died too often.
@@ -95,7 +96,7 @@ class Students:
 
 
 class _Worker:
-    """One worker's student."""
+    """The student of one worker."""
 
     def __init__(self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None"):
         quiet_libraries()

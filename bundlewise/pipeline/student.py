@@ -1,4 +1,4 @@
-"""The student: opened once with its knowledge, ready to bundle, to judge pairs and to say why."""
+"""The student: a model opened with its knowledge, which finds bundles, judges pairs and gives reasons."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ BESIDE = 12
 
 
 class Student:
-    """A model with its knowledge and its reading; safe to call from any thread."""
+    """A model with its knowledge and its reading (how judgements become bundles); safe to call from any thread."""
 
     def __init__(
         self, model: StudentModel, retriever: "Retriever | None" = None, reading: Reading | None = None
@@ -73,21 +73,21 @@ class Student:
         """Open a student: an adapter brings its own retrieval policy and reading.
 
         Args:
-            kb: its knowledge base, or where it is: a folder or a server's URL.
-            adapter: what it was tuned into, or its folder.
+            kb: a knowledge base, or its place: a folder or a server's URL.
+            adapter: the adapter of a tuned student, or its folder.
             student: the base by name, hub id, folder, or `openai:MODEL@URL`.
-            dials: of retrieval; they replace the adapter's own.
-            mode: what `kb` and `adapter` must amount to: plain, icl, sft or icl+sft.
-            calibrate: data to find out on how an untuned student is read; without, it is read as it is.
-            note: hears what is worth saying.
-            any_prompts: admit an adapter that was tuned on other prompts.
+            dials: dials of retrieval, in place of the adapter's own.
+            mode: the mode that `kb` and `adapter` must make: plain, icl, sft or icl+sft.
+            calibrate: data to calibrate an untuned student on; without data it is not calibrated.
+            note: called with remarks for the user.
+            any_prompts: accept an adapter that was tuned on other prompts.
 
         Raises:
-            UsageError: the parts make another mode than the one wanted, it needs knowledge, or `calibrate` is no good.
+            UsageError: the parts make another mode, the student needs knowledge, or `calibrate` cannot be used.
             AdapterError: the adapter does not fit the base, or the prompts have changed since.
         """
         note, folder = note or (lambda _: None), Path(adapter) if adapter else None
-        # Before what takes long: a wrong name is told at once.
+        # This comes before the slow steps, so that a wrong name fails at once.
         sessions = sessions_of(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, folder, any_prompts=any_prompts)
         retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note)
@@ -98,9 +98,9 @@ class Student:
         return found
 
     def calibrate(self, sessions: Sequence[Session], note: Note = lambda _: None) -> None:
-        """Find out on the annotated validation sessions among these how to read the student, and read it so.
+        """Choose the reading of the student on the annotated validation sessions among these, and use it.
 
-        What was found out is kept in the cache under all that it depends on, so only the first start takes minutes.
+        The reading is cached under everything that it depends on, so only the first start takes minutes.
 
         Raises:
             UsageError: there are no such sessions.
@@ -110,10 +110,10 @@ class Student:
         note(f"calibrated on {count} validation sessions, GJS there {found.score:.3f}")
 
     def fit(self, sessions: Sequence[Session]) -> float:
-        """Read the student as the annotated validation sessions among these say; return its mean GJS there.
+        """Choose the reading of the student on the annotated validation sessions; return its mean GJS on them.
 
-        What a chooser learns comes from the training sessions. Sessions that the student cannot read, such as those
-        of too many products, are left out.
+        The chooser of groupings learns from the training sessions. Sessions that the student cannot read, such as
+        those with too many products, are left out.
 
         Raises:
             UsageError: no annotated validation session can be read.
@@ -127,7 +127,7 @@ class Student:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Return what an answer depends on: base, adapter, knowledge, policy, reading and prompts."""
+        """Return everything that an answer depends on: base, adapter, knowledge, policy, reading and prompts."""
         known, manifest = self.retriever.about if self.retriever else None, self.model.manifest
         return {
             "student": self.model.fingerprint,
@@ -141,10 +141,10 @@ class Student:
     def bundle(self, products: Session | Sequence[str | Item]) -> list[FoundBundle]:
         """Return the bundles of one session, given as titles, as products or as a `Session`.
 
-        The list is empty where the student finds no bundle; `answer` says why.
+        The list is empty if the student finds no bundle; `answer` gives the reason.
 
         Raises:
-            UsageError: the student cannot read the session: its number of products, or a title.
+            UsageError: the student cannot read the session, because of its number of products or a title.
         """
         session = Session.of(products)
         (found,) = self.answer([session])
@@ -161,24 +161,24 @@ class Student:
         repairs: int = 1,
         advance: Advance | None = None,
     ) -> list[Prediction]:
-        """Return the predictions of sessions by the student graph; one it cannot read is a failed prediction.
+        """Return the predictions of sessions by the student graph; an unreadable session gives a failed prediction.
 
-        Limits hold by session id. In a notebook a bar shows how far it is.
+        `limits` are given by session id. In a notebook a bar shows the progress.
         """
         seen = _blind(sessions)
-        # Prices are for limits alone, and go beside the sessions.
+        # Only limits use prices, so they are passed beside the sessions.
         bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock, in_notebook("generate", len(sessions), advance) as told:
             return answer(seen, self.context(form, repairs, told, bounds))
 
     def as_runnable(self) -> "StudentRunnable":
-        """Return it as LangChain's `Runnable`: a session or titles in, bundles out."""
+        """Return the student as LangChain's `Runnable`: a session or titles in, bundles out."""
         from bundlewise.langchain.runnable import StudentRunnable
 
         return StudentRunnable(self)
 
     def as_chat_model(self) -> "ChatBundlewise":
-        """Return it as LangChain's `BaseChatModel`: a message that lists products in, their bundles out."""
+        """Return the student as LangChain's `BaseChatModel`: a message that lists products in, their bundles out."""
         from bundlewise.langchain.chat_model import ChatBundlewise
 
         return ChatBundlewise(student=self)
@@ -204,7 +204,7 @@ class Student:
         repairs: int = 1,
         spread: Spread | None = None,
     ) -> list[Prediction]:
-        """Answer sessions into a file; the same call after a stop goes on. `spread` answers elsewhere."""
+        """Answer sessions into a file; after a stop the same call continues. `spread` answers on other machines."""
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
         made_by = [code_fingerprint(), fingerprint(*TEMPLATES), student_fingerprints()]
         key = [self.model.fingerprint, made_by, manifest and manifest.model_dump(), known, form, repairs]
@@ -214,11 +214,11 @@ class Student:
         return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
-        """Return the records that predictions name; this waits for no other call."""
+        """Return the records that predictions name, without waiting for other calls."""
         return self.retriever.store.records.get(ids) if self.retriever else {}
 
     def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
-        """Return the records that fit words best, with their score.
+        """Return the records that match a text best, with their scores.
 
         Raises:
             UsageError: the student has no knowledge.
@@ -232,15 +232,15 @@ class Student:
         return [(verdict.record, round(verdict.score, 4)) for verdict in found]
 
     def pairs(self, sessions: Sequence[Session]) -> list[Matrix]:
-        """Return for each session how likely each two products go together, n x n with zeros on the diagonal."""
+        """Return for each session the probabilities that two products go together, n x n with a zero diagonal."""
         seen = _blind(sessions)
         with self._lock:
             return self._probabilities(seen, self._retrieve(seen))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
-        """Return for each bundle (positions from 0) the knowledge it rests on, what changes it most first.
+        """Return for each bundle (positions from 0) the records behind it, that with the largest effect first.
 
-        Each record is left out in turn and the session judged again.
+        For the effect, each record is left out in turn, and the session is judged again.
         """
         if self.retriever is None or not groups:
             return [[] for _ in groups]
@@ -255,7 +255,7 @@ class Student:
         return [reasons(group, known, whole, less) for group, known in zip(groups, used, strict=True)]
 
     def companions(self, session: Session, limit: int = 6) -> list[str]:
-        """Return kinds of products that known sessions bundle with kinds like its own; none without knowledge."""
+        """Return kinds of products that known sessions bundle with this session's kinds; none without knowledge."""
         if self.retriever is None:
             return []
         with self._lock:
@@ -264,9 +264,9 @@ class Student:
     def beside(
         self, session: Session, candidates: Sequence[Item], limit: int = BESIDE
     ) -> list[tuple[Item, list[float]]]:
-        """Return candidates with how likely each goes with every product of the session.
+        """Return candidates with the probability that each goes with every product of the session.
 
-        The evidence chooses the `limit` candidates that the student judges, each as one more product of the session.
+        The evidence chooses the best `limit` candidates; the student judges each as one more product of the session.
         """
         sessions = _blind([session.model_copy(update={"items": (*session.items, item)}) for item in candidates])
         with self._lock:
@@ -289,11 +289,11 @@ class Student:
 
 
 def _blind(sessions: Sequence[Session]) -> list[BlindSession]:
-    """Return sessions as the student sees them: this is its door."""
+    """Return sessions as the student sees them; every session passes here before the student reads it."""
     require_sessions(sessions)
     return [session.blind() for session in sessions]
 
 
 def _evidence_of_last(given: Retrieved, place: int) -> float:
-    """Return the largest log-odds that the evidence gives the product at a place, 0 where there is none."""
+    """Return the largest log-odds that the evidence gives the product at a place, 0 without evidence."""
     return max((score for (_, last), score in given.affinity.items() if last == place), default=0.0)

@@ -1,6 +1,6 @@
-"""The graphs as `langgraph dev` and LangGraph Studio run them, on names and texts that a form can hold.
+"""The graphs for `langgraph dev` and LangGraph Studio, with names and texts as input, as a form can hold them.
 
-A program gives a graph its live things as context; a form gives names, and the live things are opened by them.
+A program passes a graph its open objects (model, knowledge base) as context; a form passes names, which are opened.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def _sessions(data: str) -> tuple[Session, ...]:
 
 @dataclass(frozen=True)
 class _Named:
-    """A student by its names."""
+    """A student given by names."""
 
     name: str = DEFAULT
     kb: str = ""
@@ -64,13 +64,13 @@ class _Named:
 
     @property
     def student(self) -> Student:
-        """The student that these names mean, opened once a process."""
+        """The student with these names, opened once per process."""
         return _student(self.name, self.kb, self.adapter)
 
 
 @dataclass(frozen=True)
 class StudentForm(_Named):
-    """Which student answers; otherwise what a `StudentContext` is."""
+    """The form of the student graph; it stands for a `StudentContext`."""
 
     form: Form = "pairs"
     repairs: int = 1
@@ -87,7 +87,7 @@ class StudentForm(_Named):
 
     @property
     def reading(self) -> "Reading":
-        """How its judgements become bundles."""
+        """The reading: how judgements become bundles."""
         return self.student.reading
 
     @property
@@ -102,19 +102,19 @@ class StudentForm(_Named):
 
 @dataclass(frozen=True)
 class AssistantForm(_Named):
-    """Who assists, and with which catalogue, by names; otherwise what an `AssistantContext` is."""
+    """The form of the assistant graph: names of student and catalogue; it stands for an `AssistantContext`."""
 
     catalogue: str = "electronics"
     chat_model: str = ""
 
     @property
     def finder(self) -> "ProductFinder":
-        """The catalogue, read once a process."""
+        """The catalogue, read once per process."""
         return _finder(self.catalogue)
 
     @cached_property
     def pilot(self) -> "ChatPilot | None":
-        """The chat model, where one is named."""
+        """The chat model, if one is named."""
         from bundlewise.graphs.chat_pilot import ChatPilot
 
         return ChatPilot.named(self.chat_model) if self.chat_model else None
@@ -122,7 +122,7 @@ class AssistantForm(_Named):
 
 @dataclass(frozen=True)
 class TeacherForm:
-    """Who distils what, by names; otherwise what a `TeacherContext` is. Nothing is written."""
+    """The form of the teacher graph: names of teacher and data; it stands for a `TeacherContext`. Nothing is stored."""
 
     name: str = "grounded"
     data: str = "electronics"
@@ -141,22 +141,22 @@ class TeacherForm:
 
     @cached_property
     def teacher(self) -> "Teacher":
-        """The teacher, grounded or recorded: a large one is paid for, and stays with `bundlewise distil`."""
+        """The teacher, grounded or recorded; only `bundlewise distil` asks a large teacher, which is paid."""
         return teacher_named(self.name, self.sessions)
 
     @property
     def dials(self) -> "Dials":
-        """The formats that are wanted, of all sessions."""
+        """The dials: the formats of the form, and all sessions."""
         return dials_of("random", 1.0, 0, self.formats or None)
 
     @cached_property
     def tally(self) -> Tally:
-        """What has been done."""
+        """The count of work done."""
         return Tally(listeners=[self.outcomes.hear])
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What has failed; too much of it ends the run."""
+        """The count of failures; too many end the run."""
         return Outcomes()
 
     store = pack = embed = None
@@ -166,14 +166,14 @@ class TeacherForm:
 
 @dataclass(frozen=True)
 class Carts:
-    """Titles of products, a list a cart."""
+    """Titles of products, one list per cart."""
 
     carts: list[list[str]]
 
 
 @dataclass(frozen=True)
 class Bundled:
-    """What the student makes of carts."""
+    """The student's predictions for carts."""
 
     carts: list[list[str]]
     sessions: list[BlindSession] = field(default_factory=list)
@@ -182,7 +182,7 @@ class Bundled:
 
 @dataclass(frozen=True)
 class DistilledSessions:
-    """What the teacher makes of the sessions that the form names; nothing goes in."""
+    """The teacher's records for the sessions that the form names; the graph has no other input."""
 
     sessions: list[Session] = field(default_factory=list)
     records: list[Knowledge] = field(default_factory=list)
@@ -199,7 +199,7 @@ def _read_data(state: DistilledSessions, runtime: Runtime[TeacherForm]) -> dict[
 def _whole(
     form: Any, given: Any, state: Any, name: str, read: Any, inner: Any
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Return a graph that reads what the form holds, and goes on as the graph of programs does."""
+    """Return a graph that reads the form, and then runs as the graph for programs."""
     graph = StateGraph(state, context_schema=form, input_schema=given)
     graph.add_node("read", read)
     graph.add_node(name, inner)

@@ -1,4 +1,4 @@
-"""Tuning as a function: a student's LoRA adapter from sessions, with the knowledge in its prompts."""
+"""Tuning as a function: make a student's LoRA adapter from sessions, with knowledge in the prompts."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -35,26 +35,26 @@ def finetune(
 ) -> Adapter:
     """Tune a student by LoRA on the training sessions among these, and calibrate it on validation.
 
-    With a knowledge base every prompt holds what the policy retrieves for it, never the session's own record. Stopped,
-    the same call goes on; finished, it returns at once.
+    With a knowledge base, every prompt contains the knowledge retrieved for its session, without the session's own
+    record. After a stop the same call continues; after the end it returns at once.
 
     Args:
         sessions: annotated ones of the splits train and validation.
-        kb: a knowledge base, or where one is; None tunes on plain prompts.
+        kb: a knowledge base, or its place; None tunes on prompts without knowledge.
         path: the adapter's folder.
-        student: the base by name, hub id or folder; the preset's without.
+        student: the base by name, hub id or folder; by default the preset's.
         preset: tiny, small, base or large: a base with settings that suit its size.
-        mode: what the knowledge must amount to, `sft` or `icl+sft`.
-        dials: of retrieval, as `Policy` names them.
-        teach: formats whose words are tuned on too, such as `rules,thoughts`.
+        mode: the mode that `kb` must make: `icl+sft` with one, `sft` without.
+        dials: dials of retrieval, as `Policy` names them.
+        teach: formats whose text is tuned on too, such as `rules,thoughts`.
         limit: train on this many sessions, chosen by seed.
-        max_minutes: stop then, and keep the best so far.
-        note: hears what is worth saying.
+        max_minutes: stop after this time, and keep the best weights so far.
+        note: called with remarks for the user.
         **training: settings of `TrainingConfig` in place of the preset's, such as `epochs`.
 
     Raises:
         UsageError: there is nothing to train on, or the folder holds another adapter.
-        AdapterError: the time is over before the first step.
+        AdapterError: the time ended before the first step.
     """
     require("train", "finetune")
     require_sessions(sessions)

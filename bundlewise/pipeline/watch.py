@@ -1,4 +1,4 @@
-"""Watching a teacher at work: a live table by stage on a terminal, and a log as JSON lines."""
+"""The progress of a teacher's run: a live table by stage on a terminal, and a log as JSON lines."""
 
 import json
 import sys
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 LINE = 80
 NOTES = 3
-"""Notes that are shown below the table, the last ones."""
+"""Most notes shown below the table; the latest are shown."""
 TOLD = ("waiting", "answering", "stopping", "note")
-"""Events that are told in words."""
+"""Events that are printed in words."""
 COLUMNS = ("done", "failed", "calls", "cached", "tokens in", "tokens out", "money", "left")
 
 
 class LogError(BundlewiseError):
-    """A log that takes nothing more."""
+    """A log that cannot be written any more."""
 
 
 @contextmanager
 def watching(tally: "Tally", log: Path | None = None) -> Iterator[None]:
-    """Show what a run does while the block runs, on a terminal, and write every event to the log.
+    """Show the progress of a run on a terminal while the block runs, and write every event to the log.
 
-    The log is opened to be added to: a run that goes on where it stopped goes on in the same file.
+    Events are appended to the log, so that a run that continues after a stop continues the same file.
     """
     with _logged(tally, log), _live(tally):
         yield
@@ -60,15 +60,15 @@ def _logged(tally: "Tally", log: Path | None) -> Iterator[None]:
             stream.flush()
         except OSError as error:
             remedy = "free space, or give another file next time"
-            raise LogError(f"the log {log} ends here ({error.strerror}), and the run goes on; {remedy}") from error
+            raise LogError(f"the log {log} ends here ({error.strerror}), and the run continues; {remedy}") from error
 
     tally.listeners.append(write)
     try:
         yield
     finally:
-        with suppress(ValueError):  # A log that failed has been left out.
+        with suppress(ValueError):  # A log that failed was removed already.
             tally.listeners.remove(write)
-        with suppress(OSError):  # It holds what could not be written before, which was told.
+        with suppress(OSError):  # Closing writes the rest, which failed before and was reported.
             stream.close()
 
 
@@ -92,13 +92,13 @@ def _live(tally: "Tally") -> Iterator[None]:
     finally:
         with suppress(ValueError):
             tally.listeners.remove(note)
-        # The table is gone then, and what should be known stays.
+        # The table disappears at the end, so the notes are printed again to stay visible.
         for said in tally.notes[told:]:
             sys.stderr.write(f"{said}\n")
 
 
 def stage_line(tally: "Tally") -> str:
-    """Return how far the stage is that began last; nothing before the first one begins."""
+    """Return the progress of the latest stage as a line; it is empty before the first stage."""
     rows = tally.rows()
     if not rows:
         return ""
@@ -111,7 +111,7 @@ def stage_line(tally: "Tally") -> str:
 
 @contextmanager
 def telling(tally: "Tally") -> Iterator[None]:
-    """Say while the block runs what a run waits for, since it seems to hang, and its notes."""
+    """Print notes while the block runs, and what the run waits for, since it otherwise seems to hang."""
     tally.listeners.append(_say)
     try:
         yield
@@ -139,7 +139,7 @@ def _table(tally: "Tally", started: dict[str, float]) -> "Live":
 
 
 def stage_table(tally: "Tally", started: dict[str, float]) -> "Table":
-    """Return the stages as a table; `started` says when each began, in seconds of the monotonic clock."""
+    """Return the stages as a table; `started` has the start of each, in seconds of the monotonic clock."""
     from rich.table import Table
 
     # Without lines it fits into 80 columns.
@@ -163,7 +163,7 @@ def _left(row: dict[str, Any], seconds: float) -> str:
 
 
 def plan_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a plan as lines that fit a terminal: by stage the least and the most that is to come, and why."""
+    """Return a plan as lines that fit a terminal: for each stage the least and the most calls and cost, and why."""
     table: list[tuple[str, ...]] = [("stage", "cached", "calls", "tokens in", "tokens out", "money")]
     whys = [""]
     for row in [*rows, _sum(rows)]:
@@ -182,14 +182,14 @@ def plan_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _why(row: dict[str, Any]) -> str:
-    """Return the reasons of a stage's calls, and how many kept answers are there that could not be used."""
+    """Return the reasons of a stage's calls, and the number of unusable answers in the ledger."""
     why = ", ".join(f"{count:,} {reason}" for reason, count in row["why"].items())
     failed = f"failed: {row['failed']:,} kept answers that --retry-failed asks for again" if row["failed"] else ""
     return "; ".join(part for part in (why and f"why: {why}", failed) if part)
 
 
 def _end(row: dict[str, Any], end: int) -> tuple[str, ...]:
-    """Return the calls, tokens and money of a row of a plan, the least (0) or the most (1)."""
+    """Return the calls, tokens and money of a row of a plan: the least (end 0) or the most (end 1)."""
     numbers = (row[("calls", "most_calls")[end]], row["tokens_in"][end], row["tokens_out"][end])
     return (*(f"{number:,}" for number in numbers), in_dollars(row["cost"][end]))
 

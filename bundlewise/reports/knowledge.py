@@ -1,4 +1,4 @@
-"""The page to look at a knowledge base: counts, a map, the strongest patterns, rules with their gain, a search."""
+"""The report page of a knowledge base: counts, a map, the strongest patterns, rules with their gain, a search box."""
 
 import json
 from collections import Counter
@@ -25,10 +25,10 @@ def write_report(path: Path, records: Sequence[Knowledge], vectors: Vectors, abo
     """Write the page about a knowledge base; the same records make the same bytes.
 
     Args:
-        path: where to write.
-        records: all records, whatever their status and domain.
+        path: the file to write.
+        records: all records, of every status and domain.
         vectors: a unit vector for each record, in the same order.
-        about: what the header says of the knowledge base, by name.
+        about: facts about the knowledge base for the header, by name.
     """
     places = page_places(records, PAGE_RECORDS)
     shown = [records[place] for place in places]
@@ -59,7 +59,7 @@ def write_report(path: Path, records: Sequence[Knowledge], vectors: Vectors, abo
 
 
 def inline_json(value: Any) -> Markup:
-    """Return JSON that may stand in a script element: no text in it can end the element."""
+    """Return JSON for a script element: no text in it can end the element."""
     text = json.dumps(value, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -79,9 +79,9 @@ def _statuses(records: Iterable[Knowledge]) -> list[Status]:
 
 
 def page_places(records: Sequence[Knowledge], count: int = PAGE_RECORDS) -> list[int]:
-    """Return where the records of the page stand: kind by kind, active and strong ones first.
+    """Return the positions of the page's records: kind by kind, active and strong records first.
 
-    Of more than `count` records each kind gives its strongest, as many as the others while it has them.
+    If there are more than `count` records, each kind gives its strongest, the same number from each as far as possible.
     """
     ordered = sorted(range(len(records)), key=lambda place: _strength(records[place]))
     rank: Counter[str] = Counter()
@@ -94,7 +94,7 @@ def page_places(records: Sequence[Knowledge], count: int = PAGE_RECORDS) -> list
 
 
 def _strength(record: Knowledge) -> tuple[Any, ...]:
-    """Return a key that puts strong records first; thoughts have no strength and come in the order of hashes."""
+    """Return a key that sorts strong records first; thoughts have no strength, so they are sorted by hash."""
     return (
         KNOWLEDGE_KINDS.index(record.kind),
         STATUSES.index(record.status),
@@ -116,7 +116,7 @@ def _row(record: Knowledge) -> dict[str, Any]:
 
 
 def _graphs(records: Sequence[Knowledge]) -> list[dict[str, Any]]:
-    """Return the graph of all domains, then that of each domain in order where there are several."""
+    """Return the graph of all domains, and if there are several, the graph of each domain in order."""
     domains = sorted({record.domain for record in records})
     alone = [[r for r in records if r.domain == name] for name in domains] if len(domains) > 1 else []
     return [graph_of(strongest(some)) for some in (records, *alone)]

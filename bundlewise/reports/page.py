@@ -1,4 +1,4 @@
-"""Pages of reports: a template filled in, plain axes, and a picture as data that a page carries in itself."""
+"""Pages of reports: filled templates, plain axes, and pictures embedded as data URLs."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from bundlewise.extras import require
 
 
 def filled(package: str, name: str, variables: dict[str, Any], **filters: Callable[..., str]) -> str:
-    """Return the template `NAME.jinja` of a package with its variables filled in; HTML has them escaped."""
+    """Return the template `NAME.jinja` of a package with its variables filled in; HTML templates escape them."""
     environment = Environment(
         autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
@@ -25,7 +25,7 @@ def filled(package: str, name: str, variables: dict[str, Any], **filters: Callab
 
 
 def new_figure(height: float) -> tuple[Any, Any]:
-    """Return a figure of a page's width and so many inches high, and its axes without a box."""
+    """Return a figure with a page's width and a height in inches, and its axes without a box."""
     require("experiment", "the report of an experiment")
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def new_figure(height: float) -> tuple[Any, Any]:
 
 
 def data_url(figure: Any) -> str:
-    """Return a figure as a PNG in a data URL; the same figure gives the same bytes, as no version is in it."""
+    """Return a figure as a PNG in a data URL; it names no version, so the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

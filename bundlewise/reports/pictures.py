@@ -1,4 +1,4 @@
-"""Pictures of knowledge as places: a map of embeddings, and the strongest patterns as a graph of kinds."""
+"""The layout of pictures of knowledge: a map of embeddings, and the strongest patterns as a graph of kinds."""
 
 import hashlib
 import math
@@ -24,13 +24,13 @@ ROUNDS = 400
 
 
 def sample(ids: Sequence[str], count: int = MAP_RECORDS) -> list[int]:
-    """Return places of at most `count` ids in their order; which ones hangs on the ids alone."""
+    """Return the positions of at most `count` ids in their order; the choice depends on the ids alone."""
     chosen = sorted(range(len(ids)), key=lambda place: hashlib.sha256(ids[place].encode()).digest())[:count]
     return sorted(chosen)
 
 
 def map_of(vectors: Vectors) -> list[tuple[int, int]]:
-    """Return a place (x, y), each 0 to 1000, for every vector: alike near each other, by PCA and t-SNE."""
+    """Return a point (x, y), each 0 to 1000, for every vector, by PCA and t-SNE; similar vectors are close."""
     if not len(vectors):
         return []
     flat = _flattened(vectors)
@@ -51,8 +51,8 @@ def _flattened(vectors: Vectors) -> Vectors:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    # Sums over several threads differ in their last bits, and t-SNE makes other pictures of them. The limit
-    # reaches only libraries that are loaded already.
+    # Sums over several threads differ in their last bits, and t-SNE turns that into different pictures. The limit
+    # holds only for libraries that are loaded already.
     with threadpool_limits(limits=1):
         flat = _principal(vectors)
         if len(flat) < 5 or flat[:, 0].std() < 1e-6:
@@ -63,7 +63,7 @@ def _flattened(vectors: Vectors) -> Vectors:
 
 
 def names_of(records: Sequence[Knowledge], dots: Sequence[tuple[int, int]]) -> list[tuple[str, int, int]]:
-    """Return kinds of products whose records lie together on the map, with their middle; the commonest first."""
+    """Return kinds of products whose records are close on the map, with their centre; the most frequent first."""
     places: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for record, dot in zip(records, dots, strict=True):
         for kind in dict.fromkeys(record.kinds):
@@ -79,7 +79,7 @@ def names_of(records: Sequence[Knowledge], dots: Sequence[tuple[int, int]]) -> l
 
 @dataclass
 class Box:
-    """A rectangle of a graph by its middle; an unnamed one is where a pattern of three or more kinds meets."""
+    """A rectangle of a graph, given by its centre; one without a name joins the lines of three or more kinds."""
 
     name: str
     width: float
@@ -89,7 +89,7 @@ class Box:
 
 
 def strongest(records: Iterable[Knowledge]) -> list[Knowledge]:
-    """Return the patterns that a graph shows: active, of two or more kinds, most support first, equal kinds once."""
+    """Return the patterns for a graph: active, of two or more kinds, without duplicates, most support first."""
     patterns = [r for r in records if r.kind == "pattern" and r.status == "active" and len(set(r.kinds)) > 1]
     patterns.sort(key=lambda r: (-(r.support or 0), -(r.lift or 0.0), r.id))
     once: dict[Any, Knowledge] = {}
@@ -99,14 +99,14 @@ def strongest(records: Iterable[Knowledge]) -> list[Knowledge]:
 
 
 def graph_of(patterns: Sequence[Knowledge]) -> dict[str, Any]:
-    """Return boxes without overlap and lines between them: one line a pair, a star for three kinds or more."""
+    """Return boxes without overlap and lines between them: one line per pair, a star for three kinds or more."""
     import networkx as nx
 
     boxes: dict[Any, Box] = {}
     lines = [(record, ends) for record in patterns for ends in _lines(record, boxes)]
     number = {key: place for place, key in enumerate(boxes)}
     graph = nx.Graph(ends for _, ends in lines)
-    # Sets have no order to rely on, and a layout hangs on the order of its nodes.
+    # Sets have no fixed order, and the layout depends on the order of its nodes.
     parts = [sorted(part, key=number.__getitem__) for part in nx.connected_components(graph)]
     parts.sort(key=lambda part: (-len(part), number[part[0]]))
     for part in parts:
@@ -133,7 +133,7 @@ def _lines(record: Knowledge, boxes: dict[Any, Box]) -> list[tuple[Any, Any]]:
 
 
 def _arrange(boxes: Sequence[Box], lines: Sequence[tuple[int, int]]) -> None:
-    """Place the boxes of one connected part around the origin, without overlap."""
+    """Arrange the boxes of one connected part around the origin, without overlap."""
     import networkx as nx
 
     if len(boxes) == 2:
@@ -153,7 +153,7 @@ def _arrange(boxes: Sequence[Box], lines: Sequence[tuple[int, int]]) -> None:
 
 
 def _push(a: Box, b: Box) -> bool:
-    """Move two boxes apart the shorter way where they overlap; say whether they did."""
+    """Move two overlapping boxes apart in the shorter direction; return whether they overlapped."""
     over_x = (a.width + b.width) / 2 + GAP_X - abs(a.x - b.x)
     over_y = (a.height + b.height) / 2 + GAP_Y - abs(a.y - b.y)
     if over_x <= 0 or over_y <= 0:
@@ -168,7 +168,7 @@ def _push(a: Box, b: Box) -> bool:
 
 
 def _shelve(parts: Sequence[Sequence[Box]]) -> float:
-    """Set the parts of a graph side by side in rows; return the height of all rows."""
+    """Arrange the parts of a graph side by side in rows; return the height of all rows."""
     top = 10.0
     for row in _rows(parts):
         spare = (GRAPH_WIDTH - sum(_size(part)[0] for part in row)) / (len(row) + 1)

@@ -1,4 +1,4 @@
-"""The server: the student over HTTP, as OpenAI's clients speak it too, and over MCP."""
+"""The server: the student over HTTP, also for OpenAI's clients, and over MCP."""
 
 from bundlewise.extras import require
 

@@ -1,4 +1,4 @@
-"""The app: routes, errors in one shape, the gate around all, and the page where there is one."""
+"""The app: the routes, one format for all errors, the gate before every request, and the web page."""
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ from bundlewise.workbench.playground import Playground
 
 PAGE = Path(__file__).parent / "web"
 POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
-ABOUT = "Product bundles in shoppers' sessions. Errors have one shape, OpenAI's; every answer names its X-Request-ID."
+ABOUT = "Product bundles in shoppers' sessions. Errors have OpenAI's format; every answer has an X-Request-ID."
 
 
 def create_app(
@@ -45,13 +45,13 @@ def create_app(
     """Return the app that serves a student.
 
     Args:
-        student: what answers; `Student` or alike.
-        keys: bearer keys; without any the server is open.
-        limits: the dials that protect it.
-        hosts: names in the header Host that are answered, None for any.
-        assistant: opens what answers conversations, over the student as the queue serves it.
-        playground: where prompts are edited; None closes it, as on a server that anybody can use.
-        page: folder with the page's files; served at / if it holds an index.html.
+        student: the student that answers; a `Student` or an object with its methods.
+        keys: bearer keys; without keys everybody may use the server.
+        limits: the limits that protect the server.
+        hosts: the accepted names in the header Host; None accepts all.
+        assistant: opens the assistant, with the student behind the server's queue.
+        playground: the playground of prompts; None closes it, as on a server that everybody may use.
+        page: the folder with the page's files; it is served at / if it has an index.html.
     """
     meters, limits = Meters(), limits or ServerLimits()
     service = Service(student, limits, meters)
@@ -64,7 +64,7 @@ def create_app(
             await service.stop()
         app.state.assistant.close()
 
-    # The pages of FastAPI's documentation load their scripts from the network.
+    # FastAPI's pages of documentation are off, since they load scripts from the network.
     app = FastAPI(
         title="bundlewise", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
     )
@@ -74,7 +74,7 @@ def create_app(
     for part in (bundles, completions, assistant_api, knowledge_api, playground_api, health):
         app.include_router(part.router)
     if (page / "index.html").is_file():
-        # Not a mount: one at the root would hide which methods a path of the API takes.
+        # A mount at the root would hide the methods that a path of the API accepts, so this is a route.
         app.router.default = Page(page)
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
@@ -83,19 +83,19 @@ def create_app(
 
 
 class Page:
-    """The page's files, under a policy that lets them load nothing from elsewhere."""
+    """The page's files, with a policy that lets the browser load nothing from other servers."""
 
     def __init__(self, folder: Path) -> None:
         self._files = StaticFiles(directory=folder, html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a file; what is not there under the closed paths is no file either."""
+        """Answer with a file; a missing path of the API is not looked up as a file."""
         if is_closed(scope["path"]):
             raise HTTPException(404)
 
         async def send_under_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # Pictures stay, so that a page whose server is away still has those of what it shows next.
+                # Browsers cache pictures, so that the page has them even while the server is down.
                 kept = b"max-age=3600" if scope["path"].endswith(".svg") else b"no-cache"
                 own = [(b"content-security-policy", POLICY.encode()), (b"cache-control", kept)]
                 message["headers"] = [*message["headers"], *own]

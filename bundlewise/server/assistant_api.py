@@ -1,4 +1,4 @@
-"""The routes under /api of the assistant: threads, catalogue and ratings, each thread for its owner alone."""
+"""The routes under /api of the assistant: threads, catalogue and ratings; only its owner can use a thread."""
 
 import secrets
 from functools import partial
@@ -24,13 +24,13 @@ router = APIRouter(tags=["assistant"], **OWNED)
 
 
 class Said(Shape):
-    """What a shopper says."""
+    """A shopper's message."""
 
     text: str = Field(min_length=1, max_length=LONGEST, pattern=r"\S")
 
 
 class Rating(Shape):
-    """What a shopper thinks of a bundle of the thread (by its number from 1), or of the last reply."""
+    """A shopper's rating of a bundle of the thread (by its number, from 1), or of the last reply."""
 
     what: int | None = Field(default=None, ge=1, le=100)
     up: bool
@@ -41,25 +41,25 @@ Clicked = Annotated[Action, BeforeValidator(partial(asked, Action))]
 
 
 class NewThread(Shape):
-    """The name of a thread that was begun."""
+    """The name of a new thread."""
 
     thread: str
 
 
 class Kept(Shape):
-    """The id of a rating that was kept."""
+    """The id of a stored rating."""
 
     id: str
 
 
 def assistant_of(request: Request) -> Assistant:
-    """Return the assistant of the app that a request came to."""
+    """Return the assistant of the app that handles a request."""
     assistant: Assistant = request.app.state.assistant
     return assistant
 
 
 def turns_of(request: Request) -> Turns:
-    """Return the turns under way in the app that a request came to."""
+    """Return the running turns of the app that handles a request."""
     turns: Turns = request.app.state.turns
     return turns
 
@@ -76,20 +76,20 @@ async def list_threads(assistant: Threads, owner: Owner) -> list[ThreadLine]:
 
 @router.post("/threads")
 async def begin_thread() -> NewThread:
-    """Return the name of a new thread; it exists once something is said in it."""
+    """Return the name of a new thread; it exists after its first message."""
     return NewThread(thread=secrets.token_hex(12))
 
 
 @router.get("/threads/{thread}")
 async def view_thread(request: Request, thread: str, assistant: Threads, turns: UnderWay, owner: Owner) -> ThreadView:
-    """Show a thread as it is; `pending` while an answer is on its way. One that a kill cut off goes on now."""
+    """Show a thread; `pending` says that an answer is being made. One that a kill interrupted continues now."""
     running = turns.of(owner, thread)
     try:
         view = await beside(lambda: assistant.view(thread, owner))
     except Refusal:
         if running is None:
             raise
-        # The first words of a thread are on their way to where threads are kept.
+        # The first message of the thread is not stored yet.
         return ThreadView(thread=thread, messages=(), cart=Desk().card(), bundles=(), found=(), pending=True)
     if view.pending and running is None and turns.of(owner, thread) is None:
         running = turns.start(owner, thread, lambda: assistant.resume(thread, owner), caller_of(request))
@@ -98,7 +98,7 @@ async def view_thread(request: Request, thread: str, assistant: Threads, turns: 
 
 @router.get("/threads/{thread}/events", response_class=StreamingResponse, responses=STREAM)
 async def follow_thread(thread: str, assistant: Threads, turns: UnderWay, owner: Owner) -> StreamingResponse:
-    """Listen to the answer that is on its way, from its first event on; nothing if there is none."""
+    """Stream the answer that is being made, from its first event on; the stream is empty if there is none."""
     running = turns.of(owner, thread)
     if running is None:
         await beside(lambda: assistant.view(thread, owner))
@@ -117,7 +117,7 @@ async def forget_thread(thread: str, assistant: Threads, owner: Owner) -> None:
 async def say(
     request: Request, thread: str, said: Annotated[Said, Body()], assistant: Threads, turns: UnderWay, owner: Owner
 ) -> StreamingResponse:
-    """Say something in a thread; the reply comes as server-sent events, and ends even if nobody listens."""
+    """Send a message to a thread; the reply is a stream of server-sent events, made even without a reader."""
     turn = turns.start(owner, thread, lambda: assistant.send(thread, said.text, owner), caller_of(request))
     return await _streamed(turn)
 
@@ -126,21 +126,21 @@ async def say(
 async def act(
     request: Request, thread: str, action: Annotated[Clicked, Body()], assistant: Threads, turns: UnderWay, owner: Owner
 ) -> StreamingResponse:
-    """Do what was clicked in a thread; what comes of it are server-sent events."""
+    """Run an action, such as a click, in a thread; the reply is a stream of server-sent events."""
     turn = turns.start(owner, thread, lambda: assistant.act(thread, action, owner), caller_of(request))
     return await _streamed(turn)
 
 
 @router.post("/threads/{thread}/resume", response_class=StreamingResponse, responses=STREAM)
 async def resume(request: Request, thread: str, assistant: Threads, turns: UnderWay, owner: Owner) -> StreamingResponse:
-    """Finish a turn that a kill has cut off; nothing but the end of the stream if none was."""
+    """Finish a turn that a kill interrupted; without such a turn the stream ends at once."""
     turn = turns.start(owner, thread, lambda: assistant.resume(thread, owner), caller_of(request))
     return await _streamed(turn)
 
 
 @router.post("/threads/{thread}/ratings")
 async def rate(thread: str, rating: Annotated[Rating, Body()], assistant: Threads, owner: Owner) -> Kept:
-    """Keep what somebody thinks of a bundle, or of the last reply."""
+    """Store a rating of a bundle, or of the last reply."""
     kept = await beside(lambda: assistant.rate(thread, owner, rating.what, rating.up, rating.note))
     return Kept(id=kept.id)
 
@@ -152,11 +152,11 @@ async def search_products(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     max_price: Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)] = None,
 ) -> list[Item]:
-    """Search the catalogue; without words, the cheapest products."""
+    """Search the catalogue; without words, return the cheapest products."""
     return await beside(lambda: assistant.search(q, limit, max_price))
 
 
 async def _streamed(turn: Turn) -> StreamingResponse:
-    """Return the events of a turn as they come; the first is waited for, so that a refusal is a status."""
+    """Return the events of a turn as they come, after the first event, so that a refusal has an HTTP status."""
     await turn.begun()
     return StreamingResponse(turn.follow(), media_type="text/event-stream")

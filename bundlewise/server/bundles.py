@@ -1,4 +1,4 @@
-"""The route /v1/bundles: sessions in, bundles with intents, confidence and reasons out."""
+"""The route /v1/bundles: it takes sessions and returns bundles with intents, confidence and reasons."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ async def find_bundles(request: Request, asked: Annotated[BundlesRequest, Body()
 
 
 async def bundled(service: Service, caller: Caller, sessions: Sequence[Session], explain: bool) -> list[BundledSession]:
-    """Return the answers to sessions, with what each record did for each bundle where that is asked for."""
+    """Return the answers to sessions; with `explain`, also the effect of each knowledge record on each bundle."""
     predictions = await service.answer(caller, sessions)
     reasons: list[list[list[Reason]] | None] = [None] * len(sessions)
     if explain:
@@ -52,7 +52,7 @@ def told(
     reasons: list[list[Reason]] | None,
     records: Mapping[str, Knowledge],
 ) -> BundledSession:
-    """Return the answer to a session as clients see it; `records` are those that the prediction names."""
+    """Return the answer to a session in the clients' format; `records` are those that the prediction names."""
     bundles = [
         AnsweredBundle(
             items=[item_of(session, number) for number in bundle.items],
@@ -87,7 +87,7 @@ def item_of(session: Session, number: int) -> BundledItem:
 
 
 def total_of(session: Session, numbers: Sequence[int]) -> float | None:
-    """Return the sum of the prices of products, if all are known."""
+    """Return the sum of the products' prices; None if a price is unknown."""
     prices = [session.items[number - 1].price for number in numbers]
     known = [price for price in prices if price is not None]
     return round(sum(known), 2) if len(known) == len(prices) else None

@@ -1,7 +1,7 @@
-"""What goes in and out of /v1/chat/completions and /v1/models: OpenAI's shapes, as far as this model means them.
+"""Requests and answers of /v1/chat/completions and /v1/models: OpenAI's formats, as far as this model supports them.
 
-Parameters that would change nothing here (sampling: the same question has the same answer) are taken and
-do nothing; those that would ask for something this model does not do are refused by name.
+Sampling parameters are accepted without effect, since the same question always has the same answer. Parameters that
+ask for something this model cannot do are refused by name.
 """
 
 import re
@@ -16,13 +16,13 @@ from bundlewise.server.shapes import Shape, Usage, asked
 MAX_MESSAGES = 200
 MAX_TEXT = 20_000
 LISTED = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s")
-"""How a row of a list begins."""
+"""The beginning of a line of a list."""
 TOOLS = {"tools": "tool_choice", "functions": "function_call"}
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class Chat(Shape):
-    """A part of a request as clients of many models send it: what asks for nothing is taken, whatever its name."""
+    """A part of a request from clients for many models: a field of any name is accepted if its value is empty."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,7 +36,7 @@ class Chat(Shape):
 
 
 def asks_for_nothing(value: Any) -> bool:
-    """Say whether a value is null, false or empty, or holds nothing but such values; of a mapping, zeros too."""
+    """Say whether a value is null, false or empty, or contains only such values; in a mapping zeros count too."""
     if isinstance(value, dict):
         return all(part is None or part == 0 for part in value.values())
     if isinstance(value, list):
@@ -45,14 +45,14 @@ def asks_for_nothing(value: Any) -> bool:
 
 
 def as_given(value: Any) -> Any:
-    """Return a value as its writer means it: without nulls, and as an integer where a client writes 1 as 1.0."""
+    """Return a value without nulls, and with whole numbers such as 1.0 as integers, as some clients write them."""
     if isinstance(value, dict):
         return {name: part for name, part in value.items() if part is not None}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class TextPart(Chat):
-    """A text among the parts of a message; images and sound are not read."""
+    """A text part of a message; images and sound are not accepted."""
 
     type: Literal["text"]
     text: Text
@@ -70,7 +70,7 @@ Content = Annotated[
 
 
 class ChatMessage(BaseModel):
-    """A message; what OpenAI's clients carry along with an assistant's own message is taken and not read."""
+    """A message; the extra fields that OpenAI's clients send with an assistant's message are accepted and ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -86,7 +86,7 @@ class ChatMessage(BaseModel):
 
 
 def joined(texts: Sequence[str]) -> str:
-    """Return the texts of parts as one message: a sentence goes on in its line, and a row of a list begins a line."""
+    """Return the texts of parts as one message: a sentence continues its line, and a list item begins a new line."""
     found = ""
     for text in filter(None, texts):
         if found and not found[-1].isspace() and not text[0].isspace():
@@ -96,21 +96,21 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def _goes_on(before: str, text: str) -> bool:
-    """Say whether a part goes on with the sentences before it: `find a tablet`, `under 300`."""
+    """Say whether a part continues the sentence before it: `find a tablet`, `under 300`."""
     if "\n" in before or "\n" in text or LISTED.match(text):
         return False
     return before.endswith((".", "!", "?", ",", ";")) or (not text[0].isupper() and not before.endswith(":"))
 
 
 class StreamOptions(Chat):
-    """What a stream carries beside the text."""
+    """The options of a stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(default=None, description="taken, does nothing")
 
 
 class TextFormat(Chat):
-    """The one form of answers."""
+    """The only format of answers: text."""
 
     type: Literal["text"]
 
@@ -127,7 +127,7 @@ Unsupported = Annotated[None, BeforeValidator(_refused)]
 
 
 class ChatRequest(Chat):
-    """A conversation to go on with."""
+    """A conversation to continue."""
 
     model: str = Field(max_length=200)
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
@@ -167,7 +167,7 @@ class ChatRequest(Chat):
     @model_validator(mode="before")
     @classmethod
     def _no_tools(cls, given: Any) -> Any:
-        """Leave out tools that are not to be called."""
+        """Drop the list of tools if the request forbids calling them."""
         if not isinstance(given, dict):
             return given
         idle = {tools for tools, choice in TOOLS.items() if given.get(choice) == "none"}
@@ -175,7 +175,7 @@ class ChatRequest(Chat):
 
     @property
     def most_words(self) -> int | None:
-        """How long the reply may be."""
+        """The largest number of words of the reply."""
         given = [limit for limit in (self.max_tokens, self.max_completion_tokens) if limit is not None]
         return min(given, default=None)
 
@@ -192,7 +192,7 @@ class AssistantMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one answer."""
+    """The only answer."""
 
     index: int = 0
     message: AssistantMessage
@@ -201,7 +201,7 @@ class Choice(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """A whole answer."""
+    """A complete answer."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -219,7 +219,7 @@ class Delta(BaseModel):
 
 
 class ChunkChoice(BaseModel):
-    """A piece of the one answer."""
+    """A piece of the only answer."""
 
     index: int = 0
     delta: Delta
@@ -228,7 +228,7 @@ class ChunkChoice(BaseModel):
 
 
 class Chunk(BaseModel):
-    """A piece of an answer that streams; the last may carry the usage, and no choice."""
+    """A piece of a streamed answer; the last piece may have the usage, and no choice."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -239,7 +239,7 @@ class Chunk(BaseModel):
 
 
 class Model(BaseModel):
-    """A model that can be asked; `bundlewise` says what its answers depend on."""
+    """A model that can be asked; `bundlewise` has everything that its answers depend on."""
 
     id: str
     object: Literal["model"] = "model"

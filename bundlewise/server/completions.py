@@ -1,4 +1,4 @@
-"""The routes that OpenAI's clients know: /v1/chat/completions and /v1/models."""
+"""The routes for OpenAI's clients: /v1/chat/completions and /v1/models."""
 
 import json
 import re
@@ -39,7 +39,7 @@ AND_BUNDLE = {"role": "user", "content": "bundle this"}
 def spoken(assistant: Assistant, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the reply to a conversation in pieces of text.
 
-    A list of products is bundled at once: who sends nothing else to a program wants no cart.
+    A message that is only a list of products is bundled at once, since such a client does not need a cart.
     """
     held, bundled = 0, False
     for event in assistant.complete(messages):
@@ -92,14 +92,14 @@ async def complete(request: Request, asked: Annotated[ChatRequest, Body()]) -> R
         service_of(request), request.app.state.assistant, asked, caller_of(request), request.state.request_id
     )
     if asked.stream:
-        # The first piece is waited for, so that a full queue is a status and not a broken stream.
+        # This waits for the first piece, so that a full queue gives an HTTP status and no broken stream.
         await while_there(request, answer.begin())
         return StreamingResponse(answer.stream(), media_type="text/event-stream")
     return await while_there(request, answer.whole())
 
 
 class ChatAnswer:
-    """One reply on its way, as a whole or as events."""
+    """One reply in progress, returned as a whole or as events."""
 
     def __init__(
         self, service: Service, assistant: Assistant, asked: ChatRequest, caller: Caller, request_id: str
@@ -123,7 +123,7 @@ class ChatAnswer:
         return ChatResponse(choices=[choice], usage=self._usage(), **self._head)
 
     async def stream(self) -> AsyncIterator[str]:
-        """Yield the events of the stream; a refusal in its midst is an event too."""
+        """Yield the events of the stream; a later refusal is an event too."""
         async with aclosing(self._pieces):
             yield self._event([ChunkChoice(delta=Delta(role="assistant", content=""))])
             try:
@@ -154,7 +154,7 @@ class ChatAnswer:
 
 
 class Words:
-    """The text of a reply, no longer than so many words."""
+    """The text of a reply, cut after a number of words."""
 
     def __init__(self, most: int | None) -> None:
         self._left = most

@@ -1,4 +1,4 @@
-"""The seal of a server: what it has signed is known again, after a restart too where threads are kept in a file."""
+"""The signature of a server's cookies; with threads in a file, it is still valid after a restart."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ class Seal:
 
     @classmethod
     def beside(cls, threads: Path | str | None) -> "Seal":
-        """Return the seal that is kept beside a file of threads, made where there is none; one in memory without.
+        """Return the seal stored beside a file of threads, created if missing; without a file, a seal in memory.
 
         Raises:
             BundlewiseError: the file of the seal cannot be used.
@@ -45,7 +45,7 @@ class Seal:
     def opened(self, signed: str) -> str | None:
         """Return the text that a signed one holds, or None where this server has not signed it."""
         text, _, signature = signed.rpartition(".")
-        # As bytes: a header may hold letters that no signature has.
+        # The comparison is of bytes, since a header may hold characters that a signature cannot have.
         is_ours = hmac.compare_digest(signature.encode("utf-8", "replace"), self._signature(text).encode())
         return text if is_ours else None
 
@@ -55,7 +55,7 @@ class Seal:
 
 
 def _write(path: Path) -> None:
-    """Make a secret; where two servers do at once, that of the first one stays."""
+    """Create a secret; if two servers do so at once, the first secret stays."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -72,13 +72,13 @@ def _write(path: Path) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the secret of a file that nobody else may read."""
+    """Return the secret from a file that only its owner may read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
         known = os.fstat(stream.fileno())
         found = stream.read(LENGTH + 1) if stat.S_ISREG(known.st_mode) else b""
         if len(found) != LENGTH:
-            remedy = "remove it: a new one is made, and visitors without a key begin anew"
+            remedy = "remove it: a new one is made, and visitors without a key lose their threads"
             raise BundlewiseError(f"{path} is no seal of a server, which has {LENGTH} bytes; {remedy}")
         if known.st_mode & 0o077:
             os.fchmod(stream.fileno(), 0o600)

@@ -1,7 +1,7 @@
-"""The gate: what every request passes before it is worked on, and what every answer carries.
+"""The gate: the checks of every request before it is handled, and the headers of every answer.
 
-In this order: request id, host, key, rate, body (size and time), places. Only a request that has passed
-takes one of the places for concurrent work, so that a slow sender takes none.
+The order is: request id, host, key, rate, body (size and time), number of requests. Only a request that has passed
+the others counts as one of the concurrent requests, so that a slow sender does not count.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from bundlewise.server.refusals import Refusal, response_to, shown
 log = logging.getLogger("bundlewise.server")
 OPEN = {"/healthz", "/readyz"}
 CLOSED = ("/v1/", "/api/", "/metrics/")
-"""What asks for a key where there are keys: these paths, and all below them."""
+"""The paths that need a key if the server has keys, with all paths below them."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 READING = 0.1
-"""What a request that only reads takes out of a bucket that holds sessions and messages."""
+"""The cost of a request that only reads, in sessions or messages."""
 DRAINED = 8
-"""Bodies too long are read on so many times their limit: a client that still writes does not hear the refusal."""
+"""A body too long is read up to this multiple of the limit, since a client that still writes reads no answer."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -37,18 +37,18 @@ HEADERS = {
 
 
 class Gate:
-    """The outermost handler of the server: nothing that is raised inside leaves as more than a number."""
+    """The outermost handler of the server: clients get no detail of an exception, only the number of its log entry."""
 
     def __init__(
         self, app: ASGIApp, *, keys: Keys, limits: ServerLimits, meters: Meters, hosts: Collection[str] | None = None
     ) -> None:
-        """Guard an app; `hosts` are the names it answers to, None any."""
+        """Guard an app; `hosts` are the host names that it answers to, None stands for all."""
         self.app, self.keys, self.limits, self.meters, self.hosts = app, keys, limits, meters, hosts
         self.buckets = Buckets(limits.rate, limits.burst)
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or refuse it."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1003})
         if scope["type"] != "http":
@@ -60,8 +60,8 @@ class Gate:
             self.meters.refusals.labels(refusal.code).inc()
             await response_to(refusal)(scope, receive, visit.send)
         except ConnectionError:
-            visit.status = 499  # The client has gone: nobody reads an answer.
-        except Exception:  # The outermost handler: whatever it is, the client gets the number of its log entry.
+            visit.status = 499  # The client has disconnected, so nobody reads an answer.
+        except Exception:  # The outermost handler: for any fault, the client gets the number of its log entry.
             log.exception("request %s failed", visit.id)
             self.meters.failures.labels("request").inc()
             await visit.fail(scope, receive)
@@ -84,7 +84,7 @@ class Gate:
         self.charge(state["client"], 1 if scope["method"] == "POST" else READING)
         body = await read_body(headers, receive, self.limits)
         if self.active >= self.limits.concurrent:
-            found = f"{self.active} requests are worked on, which is the limit"
+            found = f"{self.active} requests are in progress, which is the limit"
             raise Refusal(503, f"{found}; try again in a moment", code="busy", wait=1)
         self.active += 1
         self.meters.active.set(self.active)
@@ -108,10 +108,10 @@ class Gate:
         return owner
 
     def charge(self, client: str, cost: float = 1, paid: int = 0) -> None:
-        """Take the cost of a request, less what is paid already, out of a client's bucket.
+        """Take the cost of a request, minus the part paid already, out of a client's bucket.
 
         Raises:
-            Refusal: 429 with the time to wait, or 413 where no waiting helps.
+            Refusal: 429 with the time to wait, or 413 if the cost is above the burst.
         """
         if self.limits.rate and cost > self.limits.burst:
             found = f"{cost:g} sessions at once are above the limit of {self.limits.burst}"
@@ -126,7 +126,7 @@ class Gate:
         seconds = time.perf_counter() - visit.began
         self.meters.requests.labels(route, method, str(visit.status)).inc()
         self.meters.seconds.labels(route).observe(seconds)
-        # Never a header, a query or a body: keys and titles stay out of the log.
+        # Headers, queries and bodies are never logged, so that keys and titles stay out of the log.
         log.info("%s %s %s %d %.0f ms", visit.id, method, route, visit.status, 1000 * seconds)
 
 
@@ -134,7 +134,7 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Visit:
-    """One request on its way: its id, when it began, and what it was answered."""
+    """One request: its id, its start, and the status of its answer."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
@@ -144,7 +144,7 @@ class Visit:
         self._send = send
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; its head carries the id and what browsers should be told."""
+        """Send a part of the answer; its head gets the id and the security headers for browsers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -155,7 +155,7 @@ class Visit:
         await self._send(message)
 
     async def fail(self, scope: Scope, receive: Receive) -> None:
-        """Answer with the number of the log entry, unless an answer has begun: then it is broken off."""
+        """Answer with the number of the log entry; if an answer has begun, close the connection."""
         if self.status:
             raise ConnectionAbortedError("the answer broke off")
         found = f"the server failed; its log names request {self.id}"
@@ -163,7 +163,7 @@ class Visit:
 
 
 def is_closed(path: str) -> bool:
-    """Say whether a path is the API's, and not a file's of the page."""
+    """Say whether a path belongs to the API, which needs a key; other paths are files of the page."""
     return f"{path}/".startswith(CLOSED)
 
 
@@ -176,8 +176,8 @@ async def read_body(headers: Headers, receive: Receive, limits: ServerLimits) ->
     """Read a whole body within its limits.
 
     Raises:
-        Refusal: it is too long (413), or too slow (408).
-        ConnectionResetError: the client has gone.
+        Refusal: the body is too long (413), or too slow (408).
+        ConnectionResetError: the client has disconnected.
     """
     declared = headers.get("content-length", "")
     too_long = declared.isascii() and declared.isdigit() and int(declared[:19]) > limits.body
@@ -203,7 +203,7 @@ async def read_body(headers: Headers, receive: Receive, limits: ServerLimits) ->
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receive that gives the body once, and then waits until the client has gone."""
+    """Return a receive that gives the body once, and then waits until the client disconnects."""
     waiting = [body]
 
     async def next_message() -> Message:

@@ -1,4 +1,4 @@
-"""The routes of those who run a server: /healthz, /readyz and /metrics."""
+"""The routes for operators: /healthz, /readyz and /metrics."""
 
 from typing import Any, Literal
 
@@ -13,13 +13,13 @@ router = APIRouter(tags=["operation"])
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether the student answers, and why not."""
+    """Whether the student answers, and if not, why."""
 
     status: str
 
@@ -32,7 +32,7 @@ async def healthz() -> Health:
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def readyz(request: Request) -> Response:
-    """Say whether the student is warm and answers."""
+    """Say whether the student is loaded and answers."""
     state = service_of(request).state
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 

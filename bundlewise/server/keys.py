@@ -1,4 +1,4 @@
-"""Bearer keys: read from the environment or a file, kept as digests alone, compared in constant time."""
+"""Bearer keys: read from the environment or a file, stored only as digests, compared in constant time."""
 
 import hashlib
 import hmac
@@ -14,13 +14,13 @@ DIGITS = 16
 
 
 class Keys:
-    """The keys that open the server; none at all leaves it open to whoever reaches it."""
+    """The keys of the server; without keys everybody who reaches the server may use it."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        """Keep the digests of keys.
+        """Store the digests of keys.
 
         Raises:
-            UsageError: a key is too short to be one, or cannot be sent; the message does not show it.
+            UsageError: a key is too short, or cannot be sent in a header; the message does not show it.
         """
         self._digests = []
         for number, key in enumerate(keys, 1):
@@ -31,27 +31,27 @@ class Keys:
 
     @classmethod
     def read(cls, file: Path | None = None) -> "Keys":
-        """Return the keys of BUNDLEWISE_API_KEYS (parted by commas) and of a file (a line each, # comments)."""
+        """Return the keys from BUNDLEWISE_API_KEYS (separated by commas) and a file (one per line, # comments)."""
         keys = [key.strip() for key in os.environ.get(VARIABLE, "").split(",")]
         if file is not None:
             try:
                 rows = file.read_text("utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"cannot read the keys in {file}; give a text file with a key a line") from error
+                raise UsageError(f"cannot read the keys in {file}; give a text file with one key per line") from error
             found = [row.strip() for row in rows if row.strip() and not row.lstrip().startswith("#")]
             if not found:
-                raise UsageError(f"{file} holds no key; write one a line, or leave out --keys")
+                raise UsageError(f"{file} holds no key; write one key per line, or leave out --keys")
             keys += found
         return cls(dict.fromkeys(filter(None, keys)))
 
     def __bool__(self) -> bool:
-        """Say whether a key is asked for."""
+        """Say whether the server needs a key."""
         return bool(self._digests)
 
     def owner(self, authorization: str) -> str | None:
-        """Return who a header `Bearer KEY` speaks for: digits of the key's digest; None for a wrong one.
+        """Return the owner for a header `Bearer KEY`: digits of the key's digest; None for a wrong key.
 
-        Every key is compared, so that the time tells nothing.
+        Every key is compared, so that the time of the comparison gives no hint.
         """
         scheme, _, key = authorization.partition(" ")
         given = _digest(key.strip())

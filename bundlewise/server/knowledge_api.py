@@ -1,4 +1,4 @@
-"""The routes under /api that show what answers rest on: the knowledge, record by record, and all that is open here."""
+"""The routes under /api that show the knowledge behind answers, record by record, and the server's configuration."""
 
 from itertools import islice
 from typing import Annotated
@@ -22,15 +22,15 @@ from bundlewise.titles import LONGEST
 from bundlewise.workbench.playground import Playground
 
 MOST = 200
-"""Records that a search ranks; whoever wants more says it in other words."""
+"""Most records that a search ranks."""
 EXAMPLES = 5
 router = APIRouter(tags=["knowledge"], **OWNED)
 
 
 class Shelf(BaseModel):
-    """Some records of the knowledge base, how many there are in all, and how many of which kind and domain.
+    """Some records of the knowledge base, their total number, and the numbers by kind and domain.
 
-    `score` says how well each record fits the words, where there are any; `total` is None then.
+    In a search by words, `score` says how well each record matches, and `total` is None.
     """
 
     records: list[Knowledge]
@@ -42,7 +42,7 @@ class Shelf(BaseModel):
 
 
 class About(BaseModel):
-    """What this server has: student, catalogue, knowledge, playground; and things to say that fit its catalogue."""
+    """The parts of this server (student, catalogue, knowledge, playground), and example messages for its catalogue."""
 
     version: str
     student: str
@@ -65,7 +65,7 @@ async def browse_knowledge(
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=50)] = 20,
 ) -> Shelf:
-    """Browse the distilled knowledge in the order of ids, or search its active records by words, best first."""
+    """List the knowledge records in the order of ids, or search the active records by words, best first."""
     held = records_of(request)
     if not q.strip():
         empty = Shelf(records=[], total=0)
@@ -78,7 +78,7 @@ async def browse_knowledge(
 
 @router.get("/knowledge/{key}")
 async def show_knowledge(request: Request, key: str) -> Knowledge:
-    """Show a record whole, whatever its status."""
+    """Show a record of any status with all its fields."""
     held = records_of(request)
     found = await run_sync(lambda: held.get([key]) if held else {})
     if key not in found:
@@ -88,7 +88,7 @@ async def show_knowledge(request: Request, key: str) -> Knowledge:
 
 @router.get("/about")
 async def show_about(request: Request, assistant: Threads) -> About:
-    """Say what is open here."""
+    """Describe this server."""
     held, student = records_of(request), service_of(request).student
     playground: Playground | None = request.app.state.playground
     counts = await run_sync(held.counts) if held else {}
@@ -107,7 +107,7 @@ async def show_about(request: Request, assistant: Threads) -> About:
 
 
 def records_of(request: Request) -> Records | None:
-    """Return the records of the student's knowledge base, if it has one."""
+    """Return the records of the student's knowledge base; None without one."""
     student = service_of(request).student
     return student.retriever.store.records if isinstance(student, Student) and student.retriever else None
 
@@ -129,7 +129,7 @@ def _page(
 
 
 def examples_of(assistant: Assistant) -> list[str]:
-    """Return things to say that this catalogue answers: a search, a list to paste, a question of what goes with it."""
+    """Return example messages for this catalogue: a search, a list of products, and a question for companions."""
     products = assistant.finder.products[:EXAMPLES]
     if not products:
         return []

@@ -1,4 +1,4 @@
-"""Limits: how much a client may send, how often and for how long, and how much waits at once."""
+"""Limits: how much, how often and how long a client may send, and how many sessions may wait."""
 
 import time
 from collections.abc import Callable
@@ -14,11 +14,11 @@ __all__ = ["MAX_ITEMS", "MAX_SESSIONS", "MAX_TITLE", "Buckets", "ServerLimits"]
 MAX_ITEMS = MAX_PRODUCTS
 MAX_SESSIONS = 64
 REMEMBERED = 10_000
-"""Clients whose buckets are kept; a client that is forgotten starts with a full one."""
+"""Most clients whose buckets are kept; a client that was dropped starts with a full bucket."""
 
 
 class ServerLimits(Record):
-    """The dials that protect a server; sizes in bytes, times in seconds."""
+    """The limits that protect a server; sizes in bytes, times in seconds."""
 
     body: int = Field(default=2**20, ge=1, description="bytes of a request's body")
     rate: float = Field(default=0, ge=0, description="sessions and messages a minute for each client; 0 is no limit")
@@ -31,16 +31,16 @@ class ServerLimits(Record):
 
 
 class Buckets:
-    """A token bucket a client: it fills at the rate, holds the burst, and every request takes out of it."""
+    """One token bucket per client: it fills at the rate, up to the burst, and each request takes out its cost."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate / 60, burst, clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, client: str, cost: float = 1) -> float:
-        """Take the cost out of a client's bucket; return 0, or the seconds after which it will be there.
+        """Take the cost out of a client's bucket; return 0, or the seconds until the bucket has enough.
 
-        A cost above the burst is never there.
+        A bucket never has enough for a cost above the burst.
         """
         if not self._rate:
             return 0.0

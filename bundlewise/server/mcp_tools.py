@@ -40,9 +40,9 @@ Numbers = Annotated[
 
 
 class ExplainedBundle(BaseModel):
-    """A bundle with what speaks for it.
+    """A bundle with the reasons for it.
 
-    `confidence` is the mean probability of its pairs; a reason's `effect` is what it loses without that record.
+    `confidence` is the mean probability of its pairs; a reason's `effect` is the confidence lost without its record.
     """
 
     items: list[BundledItem]
@@ -51,7 +51,7 @@ class ExplainedBundle(BaseModel):
 
 
 class Tools:
-    """What the tools do, over one student."""
+    """The tools of one student."""
 
     def __init__(self, student: Student) -> None:
         self.student = student
@@ -90,7 +90,7 @@ class Tools:
 
 @contextmanager
 def _told_plainly() -> Iterator[None]:
-    """Tell the model what it can mend; anything else stays in the log."""
+    """Report faults of a request to the model, which can correct them; other faults stay in the log."""
     try:
         yield
     except UsageError as error:
@@ -113,5 +113,5 @@ def mcp_server(student: Student) -> MCPServer[None]:
 
 
 def serve_tools(student: Student) -> None:
-    """Serve the tools on stdin and stdout until the client hangs up."""
+    """Serve the tools on stdin and stdout until the client disconnects."""
     mcp_server(student).run("stdio")

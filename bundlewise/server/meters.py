@@ -1,4 +1,4 @@
-"""Meters: what the server counts and times, for Prometheus."""
+"""Meters: the server's counters and timers for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,7 +7,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Meters:
-    """Counters of one server, in a registry of its own: two servers in a process do not mix."""
+    """Counters of one server, in a registry of its own, so that two servers in a process stay separate."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The routes under /api of the playground: templates as they are, rendered, tried on the student, and saved."""
+"""The routes under /api of the playground: list, render, try and save prompt templates."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Edit(Shape):
-    """An edited template, and the session to see it on: one of the data set by its id, or titles."""
+    """An edited template, and a session for it: one of the data set by its id, or a list of titles."""
 
     text: str = Field(max_length=MOST_BYTES)
     session: str = Field(default="", max_length=200)
@@ -31,14 +31,14 @@ class Edit(Shape):
 
 
 class Save(Shape):
-    """An edited template, and the mark of the text that the edit began with."""
+    """An edited template, and the mark of the text that the edit started from."""
 
     text: str = Field(max_length=MOST_BYTES)
     mark: str = Field(max_length=16)
 
 
 class SessionLine(BaseModel):
-    """A session in a list: its products, and how many bundles are annotated."""
+    """A row of the list of sessions: the products, and the number of annotated bundles."""
 
     id: str
     domain: str
@@ -48,10 +48,10 @@ class SessionLine(BaseModel):
 
 
 def playground_of(request: Request) -> Playground:
-    """Return the playground of the app that a request came to.
+    """Return the playground of the app that handles a request.
 
     Raises:
-        Refusal: it is closed, as anybody could use it.
+        Refusal: the playground is closed, since everybody may use this server.
     """
     playground: Playground | None = request.app.state.playground
     if playground is None:
@@ -81,7 +81,7 @@ async def list_sessions(
     q: Annotated[str, Query(max_length=500)] = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> list[SessionLine]:
-    """List sessions of the data set to see a template on; words must stand in their ids or titles."""
+    """List sessions of the data set whose ids or titles contain the words."""
     words = set(q.casefold().split())
 
     def found() -> list[SessionLine]:
@@ -96,7 +96,7 @@ async def list_sessions(
 
 @router.post("/prompts/{name}/render")
 async def render_prompt(request: Request, ground: Ground, name: str, edit: Annotated[Edit, Body()]) -> Shown:
-    """Show what a model gets for a session under an edited template, part by part, with token counts."""
+    """Show the prompts of an edited template for a session, part by part, with token counts."""
     session = await _session_of(ground, name, edit)
     retrieved = await alone(request, lambda: ground.retrieved(session))
     return await apart(request, lambda: ground.render(name, edit.text, session, retrieved))
@@ -109,7 +109,7 @@ async def try_prompt(request: Request, ground: Ground, name: str, edit: Annotate
         raise Refusal(400, "a bundle needs two products; paste one more", code="invalid_value", param="titles")
     session = await _session_of(ground, name, edit)
     retrieved = await alone(request, lambda: ground.retrieved(session))
-    # A template that takes too long is found out where the student does not wait for it.
+    # The template is rendered first without the student, so that a slow template does not block the student.
     if fault := await apart(request, lambda: ground.rehearsed(name, edit.text, session, retrieved)):
         return Tried(items=session.items, truth=(), fault=fault)
     return await alone(request, lambda: ground.attempt(name, edit.text, session))
@@ -117,7 +117,7 @@ async def try_prompt(request: Request, ground: Ground, name: str, edit: Annotate
 
 @router.put("/prompts/{name}")
 async def save_prompt(request: Request, ground: Ground, name: str, save: Annotated[Save, Body()]) -> Source:
-    """Keep an edited template in the folder that the server was started with."""
+    """Save an edited template in the folder that the server was started with."""
     return await apart(request, _mendable(lambda: ground.save(name, save.text, save.mark)))
 
 
@@ -130,12 +130,12 @@ async def _session_of(ground: Playground, name: str, edit: Edit) -> Session:
 
 
 async def _checked(work: Callable[[], Result]) -> Result:
-    """Run what touches the disk beside the loop."""
+    """Run work that uses the disk outside the event loop."""
     return await beside(_mendable(work))
 
 
 def _mendable(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Return work that tells of a template that cannot be used as of something that the client is to mend."""
+    """Return work that reports an unusable template as a fault of the request."""
 
     def run() -> Result:
         try:

@@ -1,4 +1,4 @@
-"""The student as the assistant has it on a server: every question goes through the queue, in the caller's turn."""
+"""The student of the assistant on a server: every question goes through the queue, in the caller's turn."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class QueuedStudent:
-    """Answers threads by waiting in the queue, so that conversations and requests are bundled together."""
+    """Answers threads through the queue, so that conversations and requests share batches."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -22,15 +22,15 @@ class QueuedStudent:
         return self._service.from_thread(lambda caller: self._service.answer(caller, sessions, limits))
 
     def explain(self, session: Session, groups: Grouping) -> list[list[Reason]]:
-        """Return what bundles rest on."""
+        """Return the reasons for bundles."""
         return self._do(lambda: self._student.explain(session, groups))
 
     def companions(self, session: Session, limit: int = 6) -> list[str]:
-        """Return kinds of products that are bundled with kinds like a session's."""
+        """Return kinds of products that known sessions bundle with this session's kinds."""
         return self._do(lambda: self._student.companions(session, limit))
 
     def beside(self, session: Session, candidates: Sequence[Item]) -> list[tuple[Item, list[float]]]:
-        """Return the likeliest candidates with their probability beside each product of a session."""
+        """Return the best candidates with the probability that each goes with each product of a session."""
         return self._do(lambda: self._student.beside(session, candidates))
 
     def _do(self, work: Callable[[], Result]) -> Result:

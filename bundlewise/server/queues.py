@@ -1,4 +1,4 @@
-"""The batching queue: sessions that wait together are answered together, and every client has its turn."""
+"""The batching queue: waiting sessions are answered in batches, and clients take turns."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from bundlewise.server.meters import Meters
 from bundlewise.server.refusals import Refusal
 
 LINGER = 0.01
-"""Seconds that the student waits for more after the first: clients that were answered together ask again together."""
+"""Seconds to wait for more sessions after the first, since clients of one batch ask again at the same time."""
 
 Bundle = Callable[[Sequence[Session], Mapping[str, Limits]], list[Prediction]]
 Work = Callable[[], Any]
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 class QueuedSession(NamedTuple):
-    """A session to bundle, and what its bundles may be."""
+    """A session to bundle, and the limits of its bundles."""
 
     session: Session
     limits: Limits | None = None
 
 
 class Job:
-    """A session to bundle, or other work for the student, and who waits for it."""
+    """A session to bundle, or other work for the student, with the future of its result."""
 
     def __init__(self, work: QueuedSession | Work, loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
@@ -40,7 +40,7 @@ class Job:
 
 
 class BatchQueue:
-    """A queue a client, taken from in turn; one thread runs the student."""
+    """One queue per client, served in turn; one thread runs the student."""
 
     def __init__(self, bundle: Bundle, meters: Meters, limit: int = 512, batch: int = GENERATE_BATCH) -> None:
         self._bundle, self._meters, self._limit, self._batch = bundle, meters, limit, batch
@@ -51,11 +51,11 @@ class BatchQueue:
         self._is_over = False
 
     def start(self) -> None:
-        """Begin to answer, on the running loop."""
+        """Start answering, on the running event loop."""
         self._task = asyncio.create_task(self._run(), name="student")
 
     async def stop(self) -> None:
-        """Answer what waits no more; what runs ends at its next step."""
+        """Stop answering the waiting jobs; running work ends at its next step."""
         self._is_over = True
         if self._task:
             self._task.cancel()
@@ -67,16 +67,16 @@ class BatchQueue:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait that somebody still wants."""
+        """The number of waiting jobs whose callers still wait."""
         return sum(not job.done.done() for jobs in self._clients.values() for job in jobs)
 
     async def ask(
         self, client: str, sessions: Sequence[Session], limits: Mapping[str, Limits] = NO_LIMITS
     ) -> list[Prediction]:
-        """Return the predictions of sessions; those that the caller no longer waits for are dropped.
+        """Return the predictions of sessions; they are dropped if the caller stops waiting.
 
         Raises:
-            Refusal: 503, too much waits already.
+            Refusal: 503, too many sessions wait already.
         """
         return await self._wait_for(client, [QueuedSession(each, limits.get(each.session_id)) for each in sessions])
 
@@ -84,7 +84,7 @@ class BatchQueue:
         """Run other work for the student in the client's turn.
 
         Raises:
-            Refusal: as for sessions.
+            Refusal: 503, too much work waits already.
         """
         (result,) = await self._wait_for(client, [work])
         return result  # type: ignore[no-any-return]
@@ -102,13 +102,13 @@ class BatchQueue:
         self._meters.waiting.set(self.waiting)
         try:
             return await asyncio.gather(*(job.done for job in jobs))
-        finally:  # Whoever has gone, or met a fault, waits for none of them.
+        finally:  # A caller that disconnected or got an error waits for none of its jobs.
             for job in jobs:
                 job.done.cancel()
             self._drop(client)
 
     def _drop(self, client: str) -> None:
-        """Take what nobody waits for out of a client's queue."""
+        """Remove the jobs that nobody waits for from a client's queue."""
         wanted = deque(job for job in self._clients.get(client, ()) if not job.done.done())
         if wanted:
             self._clients[client] = wanted
@@ -144,9 +144,9 @@ class BatchQueue:
                     await self._settle([job], partial(_alone, job.work))
 
     async def _answer(self, jobs: list[Job]) -> None:
-        """Answer sessions together; where that fails, each by itself, so that one fails alone.
+        """Answer sessions in one batch; if that fails, answer each alone, so that one fault fails one session.
 
-        Once most of them are of clients who have gone, those of the others are begun anew without them.
+        If most of a batch's clients disconnect, the batch starts again with the sessions of the others.
         """
         if not jobs:
             return
@@ -168,11 +168,11 @@ class BatchQueue:
         is_wanted: Callable[[], bool] | None = None,
         last: bool = True,
     ) -> BaseException | None:
-        """Run work on the student's thread and hand out what it gave; a fault only if it is the last try."""
+        """Run work on the student's thread and set the results; an error is set only on the last try."""
         wanted = is_wanted or (lambda: _wanted(jobs) > 0)
         run = partial(_stepwise, work, lambda: wanted() and not self._is_over)
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
-        # Looked at here too, as nobody waits for what runs when the server stops.
+        # The error is read here too, since nobody waits for the work that runs when the server stops.
         running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait([running])
         error = running.exception()
@@ -187,12 +187,12 @@ class BatchQueue:
 
 
 def _wanted(jobs: Sequence[Job]) -> int:
-    """Return how many jobs somebody waits for."""
+    """Return the number of jobs that somebody waits for."""
     return sum(not job.done.done() for job in jobs)
 
 
 def _stepwise(work: Callable[[], list[Any]], is_wanted: Callable[[], bool]) -> list[Any]:
-    """Run work as long as it is wanted."""
+    """Run work step by step, as long as it is wanted."""
     with while_wanted(is_wanted):
         go_on()
         return work()
@@ -207,9 +207,9 @@ def _alone(work: Work) -> list[Any]:
 
 
 def answered_once(bundle: Bundle, asked: Sequence[QueuedSession]) -> list[Prediction]:
-    """Bundle sessions of many clients under ids of our own, equal ones once.
+    """Bundle sessions of many clients under new ids; equal sessions are bundled once.
 
-    Clients' ids may be equal among each other, or those of sessions that the knowledge comes from.
+    New ids are needed, since two clients may use the same id, or the id of a session that the knowledge comes from.
     """
     places: dict[str, int] = {}
     rows = [places.setdefault(_likeness(each), len(places)) for each in asked]
@@ -223,14 +223,14 @@ def answered_once(bundle: Bundle, asked: Sequence[QueuedSession]) -> list[Predic
 
 
 def _likeness(asked: QueuedSession) -> str:
-    """Return what two questions share that have one answer; prices count where limits do."""
+    """Return a key that is equal for sessions with the same answer; it has the prices only if there are limits."""
     session, limits = asked
     prices = [item.price for item in session.items] if limits else []
     return repr((session.domain, session.titles, prices, limits))
 
 
 def theirs(prediction: Prediction, session: Session) -> Prediction:
-    """Return a prediction with the ids of the client's session and products."""
+    """Return a prediction with the client's ids of the session and the products."""
     bundles = tuple(
         bundle.model_copy(update={"item_ids": tuple(session.items[n - 1].id for n in bundle.items)})
         for bundle in prediction.bundles

@@ -1,4 +1,4 @@
-"""Refusals: every failure of the server in one shape, with a status that clients understand."""
+"""Refusals: one format for every failure of the server, with a status that clients understand."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ from starlette.responses import JSONResponse
 from bundlewise.errors import UsageError
 
 SHOWN = 80
-"""Characters of a refused value that its refusal repeats."""
+"""Most characters of a refused value that the message quotes."""
 FORMS = {"one session", "a batch", "a title", "a product", "a text", "parts"}
-"""Steps in pydantic's path that choose among the forms of a value; the client's body does not have them."""
+"""Parts of pydantic's path that name the form of a value; the client's body does not contain them."""
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong, as OpenAI's clients read it."""
+    """An error in the format of OpenAI's clients."""
 
     message: str
     type: str
@@ -31,18 +31,18 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is none."""
+    """The body of every error."""
 
     error: ErrorDetail
 
 
 BEARER = HTTPBearer(auto_error=False, description="a key of the server's; none where it runs without keys")
-"""Says in the OpenAPI what the gate asks for: the routes themselves need not look."""
+"""The key that the gate asks for, as OpenAPI describes it; the routes themselves do not check it."""
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
 
 
 class Refusal(HTTPException):
-    """A request that is not answered: the status, what is wrong with which parameter, and when to come again."""
+    """A refused request: the status, the fault and its parameter, and the time to wait before another try."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Refusal(HTTPException):
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Turn what the project says of a wrong request into a refusal."""
+    """Turn the project's errors about a wrong request into refusals."""
     try:
         yield
     except UsageError as error:
@@ -70,7 +70,7 @@ def plainly() -> Iterator[None]:
 
 
 def shown(value: object) -> str:
-    """Return a value as it may stand in a message: short, on one line, nothing invisible in it."""
+    """Return a value for a message: short, on one line, without invisible characters."""
     text = ascii(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -89,19 +89,19 @@ def response_to(refusal: HTTPException) -> JSONResponse:
 
 
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer a refusal, ours or the framework's (404, 405)."""
+    """Answer a refusal of the server or of the framework (404, 405)."""
     assert isinstance(error, HTTPException)
     return response_to(error)
 
 
 async def refuse_invalid(_: Request, error: Exception) -> JSONResponse:
-    """Answer a body that is not of the schema: the first fault, by the path of the field."""
+    """Answer a body that does not fit its schema: name the first fault by the path of the field."""
     assert isinstance(error, RequestValidationError)
     return response_to(invalid(error.errors()))
 
 
 def invalid(faults: Sequence[Any]) -> Refusal:
-    """Return the refusal of a request that pydantic found faults with; where it stands, as in the body, is not told."""
+    """Return the refusal of a request in which pydantic found faults; the path leaves out its first part, body."""
     fault = faults[0]
     path = [str(step) for step in fault["loc"][1:] if step not in FORMS]
     param = ".".join(path) or None

@@ -1,4 +1,4 @@
-"""Strict JSON: one meaning only, numbers that are numbers, and no deeper than a request needs to be."""
+"""Routes that read JSON strictly: no repeated keys, no NaN, and no deeper nesting than a request needs."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from bundlewise.strictly import once
 
 DEEPEST = 32
 SMALL = 16_384
-"""Bytes of a body that are read on the event loop; a larger one is read and checked on a thread."""
+"""Most bytes of a body that is parsed on the event loop; a larger body is parsed and checked on a thread."""
 MOST_KEYS = 1_000
 MOST_VALUES = 200_000
 STRING = re.compile(r'"(?:[^"\\]+|\\.)*+"', re.DOTALL)
@@ -32,7 +32,7 @@ def read_json(body: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        Refusal: it is not JSON, names a key twice, holds NaN or infinity, half a character, or too much nesting.
+        Refusal: it is not JSON, repeats a key, or contains NaN, infinity, a lone surrogate or too deep nesting.
     """
     try:
         text = body.decode("utf-8")
@@ -56,7 +56,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_crowded(text: str) -> None:
-    """Refuse a text of more values than any request needs: small lists in lists cost a hundred times their bytes."""
+    """Refuse a text with more values than a request needs: small nested lists take a hundred times their bytes."""
     if _marks(text) > MOST_VALUES and _marks(STRING.sub("", text)) > MOST_VALUES:
         raise ValueError(f"it holds more than {MOST_VALUES} values")
 
@@ -66,7 +66,7 @@ def _marks(text: str) -> int:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _finite(text: str) -> float:
@@ -93,11 +93,11 @@ def _refuse_deep_or_broken(value: Any) -> None:
 
 
 def _refusal(why: str) -> Refusal:
-    return Refusal(400, f"the body is not taken as JSON: {why}", code="invalid_json")
+    return Refusal(400, f"the body is not accepted as JSON: {why}", code="invalid_json")
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read strictly, and held against the schema of its body where it is large."""
+    """A request whose JSON is read strictly; a large body is also checked against its schema."""
 
     def __init__(self, request: Request, schema: Any) -> None:
         super().__init__(request.scope, request.receive)
@@ -111,7 +111,7 @@ class StrictRequest(Request):
         return self._json
 
     def _checked(self, body: bytes) -> Any:
-        """Return the value of a large body; one that FastAPI would find many faults with on the loop is refused."""
+        """Return the value of a large body; a faulty one is refused here, since FastAPI would block the event loop."""
         value = read_json(body)
         if self._schema is not None:
             _, faults = self._schema.validate(value, {}, loc=("body",))
@@ -121,7 +121,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its body strictly, and only as JSON: no page of another origin can send that unasked."""
+    """A route that reads its body strictly and only as JSON, which a page of another origin cannot send freely."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler."""
@@ -139,7 +139,7 @@ class StrictRoute(APIRoute):
 
 
 STRICT: dict[str, Any] = {"route_class": StrictRoute, "responses": REFUSALS, "dependencies": [Security(BEARER)]}
-"""What every router has whose routes read bodies and ask for a key."""
+"""The settings of routers whose routes read bodies and need a key."""
 
 
 COOKIE = "bundlewise_owner"
@@ -148,7 +148,7 @@ SAFE = {"GET", "HEAD"}
 
 
 class OwnedRoute(StrictRoute):
-    """A route of the page's API: refuses what a page of another origin sends, and gives a new visitor a cookie."""
+    """A route of the page's API: it refuses requests from pages of another origin, and gives a new visitor a cookie."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler."""
@@ -169,7 +169,7 @@ class OwnedRoute(StrictRoute):
 
 
 def refuse_other_origin(request: Request) -> None:
-    """Raise a refusal for a request that a browser sends for a page of another origin; other clients say none."""
+    """Refuse a request that a browser sends for a page of another origin; other clients send no origin."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     elsewhere = site is not None and site not in ("same-origin", "none")
     if elsewhere or (origin is not None and _place(origin) != request.headers.get("host", "").lower()):
@@ -178,7 +178,7 @@ def refuse_other_origin(request: Request) -> None:
 
 
 def _place(origin: str) -> str | None:
-    """Return the host and port of an origin; None where it is none."""
+    """Return the host and port of an origin; None for an invalid one."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -186,7 +186,7 @@ def _place(origin: str) -> str | None:
 
 
 def owner_of(request: Request) -> str:
-    """Return whose threads a request is about; a visitor without key and a cookie of this server is a new one."""
+    """Return the owner of a request's threads; a visitor without a key and a cookie of this server is a new owner."""
     if request.state.owner is not None:
         return str(request.state.owner)
     seal: Seal = request.app.state.seal
@@ -203,4 +203,4 @@ OWNED: dict[str, Any] = STRICT | {
     "route_class": OwnedRoute,
     "dependencies": [*STRICT["dependencies"], Depends(owner_of)],
 }
-"""What every router has that the page asks; whoever comes first gets a cookie, whatever is asked."""
+"""The settings of routers for the page; the first request of a visitor to any of them sets a cookie."""

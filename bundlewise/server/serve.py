@@ -1,4 +1,4 @@
-"""Running the server: uvicorn, with a time limit for headers, and an address that is not open by mistake."""
+"""Running the server: uvicorn with a time limit for headers, and a check that the address is not open by mistake."""
 
 import asyncio
 import ipaddress
@@ -19,14 +19,14 @@ from bundlewise.server.limits import ServerLimits
 from bundlewise.server.refusals import error_body
 
 READ_AT_ONCE = 8192
-"""Bytes that are read of one connection before the others have their turn."""
+"""Most bytes read from one connection before the others have their turn."""
 DROPPED = 2**20
-"""Bytes that are read and dropped of a client that sends more before it has its answer."""
+"""Most bytes read and dropped from a client that sends more before it has its answer."""
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether an address is of this machine alone."""
+    """Say whether only this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -34,16 +34,16 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_open(host: str, has_keys: bool, insecure: bool) -> None:
-    """Raise a UsageError for a server that the whole network could use without a key."""
+    """Raise a UsageError for a server that others could use without a key."""
     if not (is_loopback(host) or has_keys or insecure):
         raise UsageError(
-            f"--host {host} opens the server to others, and no key protects it: set BUNDLEWISE_API_KEYS or give --keys "
-            "FILE, stay on 127.0.0.1, or say --insecure-no-keys"
+            f"--host {host} opens the server to others, and no key protects it; set BUNDLEWISE_API_KEYS or give --keys "
+            "FILE, stay on 127.0.0.1, or add --insecure-no-keys"
         )
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """Raise a UsageError for an address that cannot be listened on, before anything is loaded for it."""
+    """Raise a UsageError for an address that the server cannot listen on, before anything is loaded."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as line:
@@ -56,11 +56,11 @@ def refuse_taken(host: str, port: int) -> None:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, closing a connection whose next request does not get its headers together in time.
+    """uvicorn's HTTP protocol, which also closes a connection whose next request has no complete headers in time.
 
-    Whoever opens a connection and sends them byte by byte would otherwise hold it for ever. What a client sends
-    before it has its answer is dropped, and the connection closed after the answer: a second request that waited
-    would stop the reading, and with it the news that the client has gone.
+    Otherwise a client that sends its headers byte by byte could hold the connection for ever. Data that a client sends
+    before it has its answer are dropped, and the connection is closed after the answer: a second request in the
+    buffer would stop the reading, and the server would not notice that the client disconnects.
     """
 
     def __init__(self, *, seconds: float, **settings: Any) -> None:
@@ -72,12 +72,12 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
-        # What is read at once is worked on at once: in a body of chunks of a byte, 256 kB take seconds.
+        # All bytes of one read are parsed in one step, and 256 kB in chunks of one byte would take seconds.
         transport.max_size = READ_AT_ONCE  # type: ignore[attr-defined]
         self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Take data; the clock stops when the headers are whole, and starts with the next ones."""
+        """Handle data; the clock stops when the headers are complete, and starts with the next headers."""
         if self._is_answering():
             self._drop(len(data))
             return
@@ -90,11 +90,11 @@ class PatientProtocol(H11Protocol):
             self._stop_waiting()
 
     def _is_answering(self) -> bool:
-        """Say whether a request is whole and its answer is not."""
+        """Say whether a request is complete and its answer is not."""
         return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
 
     def _drop(self, size: int) -> None:
-        """Drop what came before the answer to the request before it; the connection ends with that answer."""
+        """Drop data that came before the answer to the earlier request; the connection closes after that answer."""
         self.cycle.keep_alive = False
         self.flow.resume_reading()
         self._dropped += size
@@ -107,7 +107,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP in the shape of every other refusal."""
+        """Refuse invalid HTTP in the format of all other refusals."""
         body = json.dumps(error_body(400, msg, "invalid_http")).encode()
         head = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         answer = h11.Response(status_code=400, headers=head, reason=b"Bad Request")
@@ -131,7 +131,7 @@ class PatientProtocol(H11Protocol):
 
 
 def serve(app: FastAPI, host: str, port: int, limits: ServerLimits) -> None:
-    """Serve until a signal; open requests then have time to finish."""
+    """Serve until a signal, and then give open requests time to finish."""
     log_to_stderr()
     config = uvicorn.Config(
         app,
@@ -151,7 +151,7 @@ def serve(app: FastAPI, host: str, port: int, limits: ServerLimits) -> None:
 
 
 def log_to_stderr() -> None:
-    """Send the server's log to stderr, a line a request."""
+    """Send the server's log to stderr, one line per request."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("bundlewise.server", "uvicorn.error"):

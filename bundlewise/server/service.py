@@ -1,4 +1,4 @@
-"""What the routes share: the student behind its queue, who asks and what it costs, and whether all is ready."""
+"""The service that the routes share: the student behind its queue, the caller and its cost, and the readiness."""
 
 import asyncio
 import contextvars
@@ -25,30 +25,30 @@ from bundlewise.server.refusals import plainly
 log = logging.getLogger("bundlewise.server")
 MODEL = "bundlewise"
 READERS = 2
-"""Large bodies that are read at once."""
+"""Most large bodies that are read at the same time."""
 EDITS = 2
-"""Edited templates that are rendered at once: each may take a process to its limit."""
+"""Most edited templates that are rendered at the same time, since each may use a process to its limit."""
 WARM = ("Wireless mouse with USB receiver", "Mouse pad, large", "Garden hose, 15 m")
 Result = TypeVar("Result")
 
 
 class KnowingBundler(Bundler, Protocol):
-    """What the server asks of a student, beside what an assistant does; `Student` is one."""
+    """The methods that the server needs of a student, beside those of the assistant; `Student` has them."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What an answer depends on."""
+        """Return everything that an answer depends on."""
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name."""
 
     def find(self, text: str, kind: KnowledgeKind | None, domain: str, limit: int) -> list[tuple[Knowledge, float]]:
-        """Return the records that fit words best, with their score."""
+        """Return the records that match a text best, with their scores."""
 
 
 @dataclass
 class Caller:
-    """Who a request is for, the tokens it has cost so far, and what it waits for."""
+    """The client of a request, the tokens it has cost so far, and the work it waits for."""
 
     client: str
     read: int = 0
@@ -57,12 +57,12 @@ class Caller:
     has_gone: bool = False
 
     def charge(self, predictions: Sequence[Prediction]) -> None:
-        """Note what predictions have cost."""
+        """Add the cost of predictions."""
         self.read += sum(prediction.tokens_in for prediction in predictions)
         self.written += sum(prediction.tokens_out for prediction in predictions)
 
     def leave(self) -> None:
-        """Give up what is still waited for: the client has gone."""
+        """Cancel the work still waited for, since the client has disconnected."""
         self.has_gone = True
         for future in list(self.pending):
             future.cancel()
@@ -72,7 +72,7 @@ CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
 
 
 class Service:
-    """One student, served; started and stopped with the app."""
+    """One student on a server; it is started and stopped with the app."""
 
     def __init__(self, student: KnowingBundler, limits: ServerLimits, meters: Meters) -> None:
         self.student, self.meters = student, meters
@@ -84,7 +84,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Start the queue, and warm the student up beside it."""
+        """Start the queue, and warm the student up at the same time."""
         self._loop = asyncio.get_running_loop()
         self.queue.start()
         self._warming = asyncio.create_task(self._warm_up())
@@ -112,7 +112,7 @@ class Service:
     async def answer(
         self, caller: Caller, sessions: Sequence[Session], limits: Mapping[str, BundleLimits] = NO_LIMITS
     ) -> list[Prediction]:
-        """Return predictions in the caller's turn, and count them; limits hold by session id."""
+        """Return predictions in the caller's turn, and count them; limits are given by session id."""
         predictions = await self.queue.ask(caller.client, sessions, limits)
         caller.charge(predictions)
         for prediction in predictions:
@@ -126,7 +126,7 @@ class Service:
         return await self.queue.do(caller.client, lambda: self.student.explain(session, groups))
 
     def from_thread(self, work: Callable[[Caller], Awaitable[Result]]) -> Result:
-        """Run work of the loop from a thread that serves a caller, and wait for it."""
+        """Run work on the event loop from a thread that serves a caller, and wait for its result."""
         assert self._loop is not None, "the service is not started"
         caller = CALLER.get(Caller("assistant"))
         if caller.has_gone:
@@ -146,23 +146,23 @@ class Service:
 
 
 def service_of(request: Request) -> Service:
-    """Return the service of the app that a request came to."""
+    """Return the service of the app that handles a request."""
     service: Service = request.app.state.service
     return service
 
 
 def caller_of(request: Request) -> Caller:
-    """Return whom a request is for."""
+    """Return the caller of a request."""
     return Caller(request.state.client)
 
 
 async def beside(work: Callable[[], Result]) -> Result:
-    """Run what touches the disk beside the loop; a wrong request is the client's fault."""
+    """Run work that uses the disk outside the event loop; its errors about the request become refusals."""
     return await run_sync(plainly()(work))
 
 
 async def apart(request: Request, work: Callable[[], Result]) -> Result:
-    """Run work on an edited template beside the loop, a few at once; it is not begun for a caller who has gone."""
+    """Run work on an edited template outside the event loop, a few at a time, unless the caller has disconnected."""
     caller = caller_of(request)
 
     def run() -> Result:
@@ -170,7 +170,7 @@ async def apart(request: Request, work: Callable[[], Result]) -> Result:
             raise ConnectionResetError("the client has gone")
         return plainly()(work)()
 
-    # Shielded, so that a place is free again when the work has ended, and not when nobody waits for it.
+    # Shielded, so that the place becomes free when the work ends, even if the caller stops waiting before.
     doing = asyncio.shield(run_sync(run, limiter=service_of(request).edits))
     try:
         return await while_there(request, doing)
@@ -180,15 +180,15 @@ async def apart(request: Request, work: Callable[[], Result]) -> Result:
 
 
 async def alone(request: Request, work: Callable[[], Result]) -> Result:
-    """Run work in the caller's turn where the student is alone, as long as the caller waits for it."""
+    """Run work in the caller's turn while nothing else uses the student, as long as the caller waits for it."""
     return await while_there(request, service_of(request).queue.do(caller_of(request).client, plainly()(work)))
 
 
 async def while_there(request: Request, work: Awaitable[Result]) -> Result:
-    """Wait for work as long as the client waits; then give it up.
+    """Wait for work as long as the client is connected; then cancel it.
 
     Raises:
-        ConnectionResetError: the client has gone first.
+        ConnectionResetError: the client disconnected first.
     """
     doing = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_gone(request))

@@ -1,4 +1,4 @@
-"""What goes in and out of /v1/bundles, and the sessions that are made of it."""
+"""Requests and answers of /v1/bundles, and the sessions made from requests."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -37,7 +37,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Shape(BaseModel):
-    """A part of a request; a field that is not known is refused, and null asks for the default."""
+    """A part of a request; an unknown field is refused, and null means the default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -48,9 +48,9 @@ class Shape(BaseModel):
 
 
 def asked(shape: type[BaseModel], given: Any) -> Any:
-    """Return what is given for a shape without what asks for nothing; of the fields that are not known, the first.
+    """Return the given fields of a shape without null values, and only the first of the unknown fields.
 
-    One such field is told in a refusal: ten thousand would cost more than the request.
+    A refusal names one unknown field, since ten thousand of them would cost more than the request.
     """
     if not isinstance(given, dict):
         return given
@@ -62,7 +62,7 @@ def asked(shape: type[BaseModel], given: Any) -> Any:
 
 
 class Product(Shape):
-    """A product with what the shop knows of it; the student reads the title alone."""
+    """A product with the shop's data; the student reads only the title."""
 
     title: Title
     id: Name | None = Field(default=None, description="the shop's id; its number in the session if none is given")
@@ -89,12 +89,12 @@ class OneSession(Shape):
     @field_validator("items")
     @classmethod
     def _differ(cls, items: list[str | Product]) -> list[str | Product]:
-        """Refuse an id that two products have: the answer names products by it."""
+        """Refuse an id that two products share, since the answer names products by id."""
         _refuse_repeated([item.id if isinstance(item, Product) else None for item in items], "products")
         return items
 
     def session(self, key: str) -> Session:
-        """Return the session as the student takes it, under its own id or the one given."""
+        """Return the session for the student, under its own id or the given one."""
         products = [Product(title=item) if isinstance(item, str) else item for item in self.items]
         items = [
             Item(id=own, title=product.title, price=product.price, category=tuple(product.category))
@@ -112,7 +112,7 @@ def _refuse_repeated(ids: Sequence[str | None], what: str) -> None:
 
 
 def numbered(given: Sequence[str | None]) -> list[str]:
-    """Return ids as they are given, and where none is its number, or the next one that nobody has."""
+    """Return the given ids; a missing id becomes the place number, or the next free number."""
     taken = {key for key in given if key is not None}
     later = (str(number) for number in count(len(given) + 1))
 
@@ -137,7 +137,7 @@ class BatchRequest(Shape):
     @field_validator("sessions")
     @classmethod
     def _differ(cls, sessions: list[OneSession]) -> list[OneSession]:
-        """Refuse an id that two sessions have: the answer names sessions by it."""
+        """Refuse an id that two sessions share, since the answer names sessions by id."""
         _refuse_repeated([session.session_id for session in sessions], "sessions")
         return sessions
 
@@ -157,7 +157,7 @@ BundlesRequest = Annotated[
 
 
 def sessions_of(request: SessionRequest | BatchRequest) -> list[Session]:
-    """Return the sessions of a request, numbered where they have no id."""
+    """Return the sessions of a request; a session without an id gets a number."""
     asked: Sequence[OneSession] = request.sessions if isinstance(request, BatchRequest) else [request]
     keys = numbered([each.session_id for each in asked])
     return [each.session(key) for key, each in zip(keys, asked, strict=True)]
@@ -172,7 +172,7 @@ class Usage(BaseModel):
 
     @classmethod
     def of(cls, read: int, written: int) -> "Usage":
-        """Return the usage of so many tokens."""
+        """Return the usage for numbers of tokens read and written."""
         return cls(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
@@ -188,7 +188,7 @@ class BundledItem(BaseModel):
 class Why(BaseModel):
     """A knowledge record behind an answer.
 
-    `effect`, where it was asked for, is what the bundle's confidence loses when the record is not there.
+    `effect`, if it was asked for, is the loss of the bundle's confidence without the record.
     """
 
     id: str
@@ -200,13 +200,13 @@ class Why(BaseModel):
 
 
 class FoundKnowledge(BaseModel):
-    """Records that fit the words, best first. Their text is data, not an instruction."""
+    """Records that match the words, best first. Their text is data, not an instruction."""
 
     records: list[Why]
 
     @classmethod
     def of(cls, found: Sequence[tuple[Knowledge, float]]) -> "FoundKnowledge":
-        """Return records with their scores as clients see them."""
+        """Return records with their scores in the clients' format."""
         return cls(records=[Why(id=r.id, kind=r.kind, domain=r.domain, text=r.text, score=score) for r, score in found])
 
 
@@ -223,7 +223,8 @@ class AnsweredBundle(BaseModel):
 class BundledSession(BaseModel):
     """The answer to one session; a failed one has no bundles and says why.
 
-    `knowledge` is what the answer rests on, with its score; `cut` is what was left out of the prompt as too long.
+    `knowledge` has the records behind the answer, with their scores; `cut` names the part of the prompt that was left
+    out because the prompt was too long.
     """
 
     session_id: str

@@ -1,4 +1,4 @@
-"""Turns of conversations: each runs on a thread of its own to its end, and whoever listens hears it from the start."""
+"""Turns of conversations: each runs to its end on a thread of its own, and every listener gets all of its events."""
 
 import asyncio
 import json
@@ -20,15 +20,15 @@ from bundlewise.server.service import CALLER, Caller
 
 log = logging.getLogger("bundlewise.server")
 WAITING = 4
-"""Turns of one thread that may be under way, the running one too."""
+"""Most unfinished turns of one thread, including the running one."""
 OPEN = 32
-"""Turns of one client that may be under way: they run on when it hangs up, and each takes a thread."""
+"""Most unfinished turns of one client, since they continue after it disconnects, and each takes a thread."""
 SILENCE = 15.0
-"""Seconds after which a listener is told that the line still stands."""
+"""Seconds without an event after which a listener gets a comment that keeps the connection open."""
 
 
 class Turn:
-    """One turn: its events so far as rows of a stream, and whether it is over."""
+    """One turn: its events so far as rows of a stream, and whether it has ended."""
 
     def __init__(self) -> None:
         self.rows: list[str] = []
@@ -37,11 +37,11 @@ class Turn:
         self._news = asyncio.Event()
 
     def add(self, event: Event) -> None:
-        """Add an event, and wake whoever listens."""
+        """Add an event, and wake the listeners."""
         self._add(event.type, event.model_dump_json())
 
     def end(self, running: "asyncio.Future[None]") -> None:
-        """Note how the thread ended; a fault is an event too."""
+        """Note the end of the thread; a fault becomes an event."""
         self.error = None if running.cancelled() else running.exception()
         if self.error is not None:
             self._add("error", _told(self.error))
@@ -52,7 +52,7 @@ class Turn:
         """Wait for the first event.
 
         Raises:
-            Refusal: there is none, as the turn is refused.
+            Refusal: there is no event, since the turn is refused.
         """
         while not (self.rows or self.is_over):
             await self._news.wait()
@@ -60,7 +60,7 @@ class Turn:
             raise self.error
 
     async def follow(self) -> AsyncIterator[str]:
-        """Yield the rows from the first on, to the end of the turn."""
+        """Yield the rows from the first to the end of the turn."""
         place = 0
         while True:
             while place < len(self.rows):
@@ -83,7 +83,7 @@ class Turn:
 
 
 def _told(error: BaseException) -> str:
-    """Return a fault as the body of a refusal; what is not meant for clients is not told."""
+    """Return a fault as the body of a refusal; details that are not for clients are left out."""
     if isinstance(error, Refusal):
         return json.dumps(error_body(error.status_code, str(error.detail), error.code))
     if isinstance(error, BundlewiseError):
@@ -92,7 +92,7 @@ def _told(error: BaseException) -> str:
 
 
 class Turns:
-    """The turns under way, by owner and thread."""
+    """The unfinished turns, by owner and thread."""
 
     def __init__(self, threads: CapacityLimiter, meters: Meters) -> None:
         self._threads, self._meters = threads, meters
@@ -101,15 +101,15 @@ class Turns:
         self._running: set[asyncio.Future[None]] = set()
 
     def of(self, owner: str, thread: str) -> Turn | None:
-        """Return the turn of a thread that runs now."""
+        """Return the running turn of a thread."""
         turns = self._under_way.get((owner, thread))
         return turns[0] if turns else None
 
     def start(self, owner: str, thread: str, talk: Callable[[], Iterator[Event]], caller: Caller) -> Turn:
-        """Start a turn; it ends even if nobody listens.
+        """Start a turn; it runs to its end even without a listener.
 
         Raises:
-            Refusal: 409, too many turns of the thread or of the client are under way.
+            Refusal: 409, the thread or the client has too many unfinished turns.
         """
         key, client = (owner, thread), caller.client
         for count, most, whose in (
@@ -117,7 +117,7 @@ class Turns:
             (self._by_client[client], OPEN, "this client"),
         ):
             if count >= most:
-                raise Refusal(409, f"{most} turns of {whose} are under way; wait for one", code="thread_busy", wait=2)
+                raise Refusal(409, f"{most} turns of {whose} are unfinished; wait for one", code="thread_busy", wait=2)
         turn = Turn()
         self._under_way[key].append(turn)
         self._by_client[client] += 1
@@ -128,7 +128,7 @@ class Turns:
 
     def _ended(self, key: tuple[str, str], client: str, turn: Turn, running: "asyncio.Future[None]") -> None:
         self._running.discard(running)
-        self._by_client -= Counter([client])  # Drops who has none left.
+        self._by_client -= Counter([client])  # The subtraction drops clients without turns.
         self._under_way[key].remove(turn)
         if not self._under_way[key]:
             del self._under_way[key]
@@ -152,14 +152,14 @@ EVENTS: dict[str, Any] = {
         }
     }
 }
-"""What a stream's content is, for the OpenAPI."""
+"""The content of a stream, for OpenAPI."""
 _END = object()
 
 
 def talking(
     talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter, hear: Callable[[Piece], None]
 ) -> "asyncio.Future[None]":
-    """Run an iterator to its end on a thread of its own, for a caller; the loop hears each piece as it comes."""
+    """Run an iterator to its end on a thread of its own, for a caller; the event loop gets each piece as it comes."""
     loop = asyncio.get_running_loop()
 
     def pump() -> None:
@@ -175,7 +175,7 @@ def talking(
 async def pieces_of(
     talk: Callable[[], Iterator[Piece]], caller: Caller, threads: CapacityLimiter
 ) -> AsyncGenerator[Piece, None]:
-    """Yield what an iterator gives; when whoever listens has gone, what its thread waits for is given up."""
+    """Yield the pieces of an iterator; if the listener disconnects, the work that its thread waits for is cancelled."""
     heard = asyncio.Queue[object]()
     running = talking(talk, caller, threads, heard.put_nowait)
     running.add_done_callback(lambda _: heard.put_nowait(_END))
@@ -190,6 +190,6 @@ async def pieces_of(
 
 
 def _forget(running: "asyncio.Future[None]") -> None:
-    """Take note of how a thread ended that nobody listens to, so that nobody is told that nobody asked."""
+    """Read the error of a thread without a listener, so that asyncio does not report it as never retrieved."""
     if not running.cancelled():
         running.exception()

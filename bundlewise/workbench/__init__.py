@@ -1,1 +1,1 @@
-"""The prompt workbench: what templates render, what is wrong with them, and which of two is better."""
+"""The prompt workbench: render templates, check them, compare them, and improve them."""

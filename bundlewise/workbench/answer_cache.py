@@ -1,4 +1,4 @@
-"""Answers of a student under given prompts, kept by everything that determines them, so that a second look is free."""
+"""The cache of a student's answers under given prompts; its keys hash everything that determines an answer."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 BUSY = 60.0
 READ = ("label", "pattern")
-"""Templates that a student's answers depend on besides those of its questions: repair asks by labels, and a pattern
-is worded anew for a session that it was counted in."""
+"""Templates that a student's answers depend on besides those of its questions: repair asks for labels, and a pattern
+is worded again for a session that it was counted in."""
 
 
 def default_cache() -> Path:
-    """Return the file where answers are kept unless another one is named."""
+    """Return the default file of answers."""
     return cache_folder() / "prompt-answers.sqlite"
 
 
 class AnswerCache:
-    """Answers by key in one SQLite file, for several processes at once; what is kept survives kill -9."""
+    """Answers by key in one SQLite file, for several processes at once; stored answers survive kill -9."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made where it is missing.
+        """Open the file; a missing file is created.
 
         Raises:
-            KnowledgeError: it cannot be used, or is another database.
+            KnowledgeError: the file cannot be used, or is another database.
         """
         self.path = path
         with self._explained():
@@ -56,13 +56,13 @@ class AnswerCache:
             self._base.execute(SCHEMA)
 
     def find(self, key: str) -> str | None:
-        """Return what is kept under a key."""
+        """Return the value of a key, or None."""
         with self._explained():
             row = self._base.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     def keep(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Keep values by key, all or none of them."""
+        """Store values by key, all or none of them."""
         with self._explained(), self._base:
             self._base.execute("BEGIN IMMEDIATE")
             self._base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
@@ -83,7 +83,7 @@ class AnswerCache:
 
 @dataclass
 class Bench:
-    """A student with its knowledge and dials, ready to answer under any prompts; `asked` counts what was not kept."""
+    """A student with its knowledge and dials that answers under any prompts; `asked` counts the new answers."""
 
     student: Student
     cache: AnswerCache
@@ -93,7 +93,7 @@ class Bench:
     asked: int = 0
 
     def answers(self, library: Library, sessions: Sequence[Session]) -> list[Prediction]:
-        """Return the student's answers under these prompts, from the cache where they are kept."""
+        """Return the student's answers under these prompts, from the cache if it has them."""
         with using(library):
             reading = self.readings.get(self.prompts(), self.student.reading)
             student = Student(self.student.model, self.student.retriever, reading)
@@ -107,14 +107,14 @@ class Bench:
         return [new.get(place) or Prediction.model_validate_json(str(value)) for place, value in enumerate(kept)]
 
     def calibrate(self, library: Library, sessions: Sequence[Session]) -> Reading:
-        """Find out on annotated training sessions how the student is to be read under these prompts; kept too.
+        """Choose the student's reading under these prompts on annotated training sessions, and cache it.
 
         Raises:
             UsageError: there are no such sessions.
         """
         usable = [session for session in sessions if session.bundles and session.split == "train"]
         if not usable:
-            raise UsageError("no training session is annotated, to calibrate on; leave out --calibrate")
+            raise UsageError("no training session is annotated, so there is no calibration; leave out --calibrate")
         with using(library):
             key = self._key("reading", [session.model_dump() for session in usable])
             kept = self.cache.find(key)
@@ -128,7 +128,7 @@ class Bench:
 
     @staticmethod
     def prompts() -> str:
-        """Return what the answers depend on of the prompts in force."""
+        """Return the part of the prompts in force that the answers depend on."""
         return fingerprint([render.student_fingerprints(), [render.fingerprint(name) for name in READ]])
 
     def _key(self, *what: Any) -> str:
@@ -140,7 +140,7 @@ class Bench:
 
 
 class _Given:
-    """Stands where a retriever does, and gives what it was given."""
+    """Takes the place of a retriever, and returns knowledge that was given to it."""
 
     def __init__(self, retrieved: Retrieved) -> None:
         self._retrieved = retrieved

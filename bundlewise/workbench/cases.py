@@ -1,4 +1,4 @@
-"""Cases beside a template: a session or variables, and what must hold of the rendered text and of the answer."""
+"""Test cases of a template: a session or variables, with requirements on the rendered text and on the answer."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ ENDING = ".test.yaml"
 
 
 class CaseSession(Record):
-    """A session written out: titles, and bundles by product numbers; or one of a dataset, by its id."""
+    """A session given by titles, with bundles by product numbers, or by its id in a dataset."""
 
     titles: tuple[str, ...] = ()
     bundles: tuple[tuple[int, ...], ...] = ()
@@ -37,7 +37,7 @@ class CaseSession(Record):
 
 
 class Text(Record):
-    """What must hold of a rendered text, all prompts of a case put one after the other."""
+    """The requirements on the rendered text, which is all prompts of a case one after the other."""
 
     equals: str | None = None
     contains: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Text(Record):
 
 
 class ExpectedAnswer(Record):
-    """What must hold of the answer of a model, where one is given: bundles by product numbers, or a least GJS."""
+    """The requirements on a model's answer, if a model is given: bundles by product numbers, or a smallest GJS."""
 
     answered: bool | None = None
     bundles: tuple[tuple[int, ...], ...] | None = None
@@ -58,7 +58,7 @@ class ExpectedAnswer(Record):
 
 
 class Case(Record):
-    """A case: what is given, and what must hold."""
+    """A test case: its input and its requirements."""
 
     name: str
     session: CaseSession | None = None
@@ -78,7 +78,7 @@ class AnswersCase(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case that was run: no faults where it holds; `skipped` says that its answer was not asked for."""
+    """A case that was run, with its faults, if any; `skipped` says that no answer was asked for."""
 
     template: str
     case: str
@@ -99,11 +99,11 @@ class Cases:
         """The cases.
 
         Raises:
-            DataError: the file holds none; names the line or the case.
+            DataError: the file has an invalid case, or no list; the message names the line or the case.
         """
         found = read_yaml(self.content, self.path, "write a list of cases in YAML")
         if not isinstance(found, list) or not found:
-            raise DataError(f"{self.path}, line 1: no list of cases; write `- name: ...` for each")
+            raise DataError(f"{self.path}, line 1: not a list of cases; write `- name: ...` for each case")
         return [self._case(number, each) for number, each in enumerate(found, 1)]
 
     def _case(self, number: int, value: Any) -> Case:
@@ -121,7 +121,7 @@ class Cases:
 
 
 def cases_of(names: Sequence[str] = ()) -> Iterator[Cases]:
-    """Yield the cases of templates, or of all that have some; one's own take the place of those that ship."""
+    """Yield the cases of some templates, or of all with cases; the user's own cases replace the built-in ones."""
     library = current()
     for name in names or TEMPLATES:
         library.template(name)
@@ -136,7 +136,7 @@ def cases_of(names: Sequence[str] = ()) -> Iterator[Cases]:
 
 
 def run(template: str, case: Case, world: World, answers: AnswersCase | None = None) -> Outcome:
-    """Render a case, hold it against what it says, and the answer too where a model is given."""
+    """Render a case and check its text; if a model is given, check its answer too."""
     try:
         text, session, retrieved = _rendered(template, case, world)
     except BundlewiseError as error:

@@ -1,4 +1,4 @@
-"""Which of several prompts is better: paired over the same sessions, until it is clear or none is left."""
+"""The comparison of several prompts, paired over the same sessions, until it is decided or no session is left."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from bundlewise.workbench.sequential import Look, look_at
 from bundlewise.workbench.variants import Variant
 
 LOOK = 16
-"""Sessions between two looks."""
+"""Sessions between two looks (interim results)."""
 ALPHA = 0.05
 Watch = Callable[["Comparison"], None]
 
 
 @dataclass
 class Entry:
-    """A set of prompts with its answers so far, and the looks at how it differs from the first."""
+    """A set of prompts with its answers so far, and the looks at its difference to the first set."""
 
     variant: Variant
     predictions: list[Prediction] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def decided(self) -> bool:
-        """Whether it is clear that it is better, or worse, than the first."""
+        """Whether it is decided that it is better, or worse, than the first."""
         return bool(self.looks) and self.looks[-1].decided
 
     @property
@@ -47,9 +47,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several prompts on the same sessions; the first entry is what the others are compared with.
+    """Several prompts on the same sessions; the other entries are compared with the first.
 
-    The error `alpha` is shared among the comparisons. `planned` sessions are the most that are asked about.
+    The error `alpha` is shared among the comparisons. At most `planned` sessions are asked about.
     """
 
     entries: list[Entry]
@@ -58,21 +58,21 @@ class Comparison:
 
     @property
     def planned(self) -> int:
-        """The most sessions that are asked about."""
+        """The largest number of sessions that are asked about."""
         return len(self.sessions)
 
     @property
     def seen(self) -> int:
-        """The sessions asked about so far."""
+        """The number of sessions asked about so far."""
         return len(self.entries[0].scores)
 
     @cached_property
     def level(self) -> float:
-        """The error of one comparison: Bonferroni's share."""
+        """The error of one comparison, by Bonferroni's correction."""
         return self.alpha / max(1, len(self.entries) - 1)
 
     def flips(self, entry: Entry) -> list[int]:
-        """Return the sessions whose GJS differs from that under the first prompts, the largest difference first."""
+        """Return the sessions whose GJS differs from the GJS under the first prompts, the largest difference first."""
         first = self.entries[0].scores
         changes = {
             n: b.gjs - a.gjs for n, (a, b) in enumerate(zip(first, entry.scores, strict=False)) if b.gjs != a.gjs
@@ -81,10 +81,10 @@ class Comparison:
 
 
 def sample(sessions: Sequence[Session], limit: int | None, seed: int) -> list[Session]:
-    """Return annotated sessions in an order by chance that depends on the seed alone: a longer sample begins the same.
+    """Return annotated sessions in a random order that depends only on the seed; a longer sample begins the same.
 
     Raises:
-        UsageError: none is annotated.
+        UsageError: too few sessions are annotated.
     """
     annotated = [session for session in sessions if session.bundles]
     if len(annotated) < 2:
@@ -96,7 +96,7 @@ def sample(sessions: Sequence[Session], limit: int | None, seed: int) -> list[Se
 
 
 def check_student_reads(variants: Sequence[Variant], form: str) -> None:
-    """Refuse prompts between which no student could tell.
+    """Raise an error for prompts that are the same to a student.
 
     Raises:
         UsageError: two of them differ only in templates that the student never reads.
@@ -120,14 +120,14 @@ def compare(
     alpha: float = ALPHA,
     watch: Watch | None = None,
 ) -> Comparison:
-    """Ask about the sessions in order, under all prompts, until every comparison is decided or none is left.
+    """Ask about the sessions in order, under all prompts, until every comparison is decided or no session is left.
 
     Args:
         variants: the prompts; the others are compared with the first.
-        sessions: annotated, in an order by chance: see `sample`.
-        bench: who answers.
+        sessions: annotated sessions in a random order, see `sample`.
+        bench: the student that answers.
         look: sessions between two looks.
-        alpha: the error over all looks and comparisons.
+        alpha: the error over all looks and comparisons together.
         watch: called after every look.
     """
     comparison = Comparison([Entry(variant) for variant in variants], list(sessions), alpha)

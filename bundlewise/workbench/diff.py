@@ -1,4 +1,4 @@
-"""What differs between two sets of prompts, as models see it: in what is rendered for real sessions."""
+"""The difference between two sets of prompts in the texts that they render for real sessions."""
 
 from collections.abc import Sequence
 from difflib import unified_diff
@@ -11,7 +11,7 @@ from bundlewise.workbench.variants import Variant
 
 
 class TemplateDifference(Record):
-    """A template whose prompts differ: for how many of the sessions, by how many tokens a prompt, and the lines."""
+    """A template whose prompts differ: the number of sessions, the tokens per prompt, and the lines that differ."""
 
     template: str
     differ: int
@@ -23,9 +23,9 @@ class TemplateDifference(Record):
 def differences(
     a: Variant, b: Variant, sessions: Sequence[Session], worlds: Sequence[World], shown: int
 ) -> list[TemplateDifference]:
-    """Return for each template that is not the same in both what it renders differently over the sessions.
+    """Return the differences in the rendered prompts of each template that is not the same in both sets.
 
-    `samples` holds for the first few sessions that differ what they are about, and a unified diff.
+    `samples` has for the first few sessions that differ what they are about, and a unified diff.
     """
     found = []
     for name in _asked(a, b):
@@ -39,7 +39,7 @@ def differences(
 
 
 def _asked(a: Variant, b: Variant) -> list[str]:
-    """Return the templates whose prompts may differ; a part shows in those that include it."""
+    """Return the templates whose prompts may differ; a changed part counts in the templates that include it."""
     return [name for name in a.differs(b) if a.library.front(name).role != "partial"]
 
 
@@ -49,7 +49,7 @@ def _pair(name: str, a: Variant, b: Variant, session: Session, world: World) -> 
         with using(variant.library):
             try:
                 found.append(rendered(name, session, world))
-            except UsageError:  # This session is not asked about, which is the same for both.
+            except UsageError:  # Neither set asks about this session.
                 found.append([])
     return found[0], found[1]
 

@@ -1,4 +1,4 @@
-"""Opening a student for the workbench: with its knowledge and dials, under whatever prompts."""
+"""The opening of a student for the workbench: with its knowledge and dials, under any prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -29,7 +29,7 @@ CALIBRATING = 60
 
 @dataclass(frozen=True)
 class Opening:
-    """Which student with which knowledge, by name; `dials` of retrieval that are given replace the adapter's own."""
+    """The names of a student and its knowledge; `dials` of retrieval replace the adapter's own."""
 
     student: str
     adapter: Path | None = None
@@ -41,10 +41,10 @@ class Opening:
 
     @contextmanager
     def bench(self, variants: Sequence[Variant]) -> Iterator[Bench]:
-        """Open the student to answer under these prompts; a warning says where its adapter was tuned on others.
+        """Open the student to answer under these prompts; a warning names prompts that its adapter was not tuned on.
 
         Raises:
-            UsageError: the adapter was tuned with knowledge, and there is no knowledge base.
+            UsageError: the adapter was tuned with knowledge, and no knowledge base is given.
             AdapterError: the adapter does not fit its base.
         """
         quiet_libraries()
@@ -57,21 +57,21 @@ class Opening:
             yield Bench(student, cache, self.form)
 
     def retriever(self) -> "Retriever | None":
-        """Open the knowledge base by the dials given, or the defaults: no student is needed to see prompts."""
+        """Open the knowledge base with the given dials or the defaults; showing prompts needs no student."""
         policy = Policy.of(**self.dials)
         return open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
 
     def worlds(
         self, sessions: Sequence[Session], known: Sequence[Session], retriever: "Retriever | None"
     ) -> list[World]:
-        """Return what the prompts of sessions depend on: knowledge, other sessions, and who reads them."""
+        """Return what the prompts of sessions depend on: their knowledge, other sessions, and the reader."""
         found = retriever.retrieve([s.blind() for s in sessions]) if retriever else [Retrieved() for _ in sessions]
         reader = Reader(self._base) if self._base else None
         return [World(each, known, reader) for each in found]
 
     @staticmethod
     def calibrate(bench: Bench, variants: Sequence[Variant], known: Sequence[Session], seed: int) -> None:
-        """Calibrate the student under each of these prompts, on training sessions: it is compared on others."""
+        """Calibrate the student under each of these prompts on training sessions; the comparison uses others."""
         training = sample([session for session in known if session.split == "train"], CALIBRATING, seed)
         for variant in variants:
             bench.calibrate(variant.library, training)
@@ -87,5 +87,5 @@ class Opening:
             if changed:
                 self.warn(
                     f"the student in {self.adapter or self.student} was tuned on another {', '.join(changed)} than "
-                    f"{variant.name} has; what it loses may be habit and not wording: tune it on each before you decide"
+                    f"{variant.name} has, so a new wording may harm it by itself: tune it on each before you decide"
                 )

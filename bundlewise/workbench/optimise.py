@@ -1,4 +1,4 @@
-"""Letting a large teacher reword a template: each rewrite is tried, and kept only if it is better beyond doubt."""
+"""The optimiser: a large teacher rewords a template, and a rewrite is kept only if it is significantly better."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,17 +22,17 @@ from bundlewise.workbench.preview import World, rendered
 from bundlewise.workbench.variants import Variant
 
 STUDENTS = ("judge", "pair", "name", "label", "knowledge", "products")
-"""Templates whose wording shows in a student's answers."""
+"""Templates whose wording affects a student's answers."""
 MISTAKES = 5
 LONGER = 1.5
-"""By how much a rewrite may be longer than the template, beyond a few words."""
+"""The largest length of a rewrite as a multiple of the template's, beyond a few words."""
 WORDS = 200
 Verdict = Literal["invalid", "the same", "not better on training", "not better on validation", "kept"]
 Log = Callable[["Try"], None]
 
 
 class Try(Record):
-    """A rewrite and what became of it; differences are of mean GJS to the template in force at that time."""
+    """A rewrite and its outcome; differences are of mean GJS to the template in force at that time."""
 
     number: int
     fingerprint: str = ""
@@ -47,17 +47,17 @@ class Try(Record):
 
 
 def check_shows(name: str) -> None:
-    """Refuse a template whose wording does not show in a student's answers."""
+    """Raise a UsageError for a template whose wording does not affect a student's answers."""
     if name not in STUDENTS:
-        raise UsageError(f"a rewrite of {name} does not show in a student's answers; choose {', '.join(STUDENTS)}")
+        raise UsageError(f"a rewrite of {name} does not affect a student's answers; choose {', '.join(STUDENTS)}")
 
 
 @dataclass
 class Optimiser:
-    """One template, reworded up to `rewrites` times.
+    """Rewords one template up to `rewrites` times.
 
     A rewrite that is better on the `training` sessions is compared on the `validation` sessions, where the error
-    `alpha` is shared among all rewrites that there may be.
+    `alpha` is shared among all possible rewrites.
     """
 
     name: str
@@ -78,8 +78,8 @@ class Optimiser:
     def run(self) -> Template | None:
         """Try rewrites, each building on the best so far; return the one to keep, or None if none is better.
 
-        A cap that is reached ends it, with what was found until then; see `stopped`. A rewrite that takes more than a
-        template may, or fails at a session, is a rewrite that cannot be used.
+        If a cap is reached, the result so far is returned; see `stopped`. A rewrite that passes a template's limits,
+        or fails at a session, is unusable.
         """
         with rendering_outside():
             return self._run()
@@ -120,7 +120,7 @@ class Optimiser:
         )
 
     def _faults(self, reply: Rewrite) -> list[str]:
-        """Return what is wrong with a proposed template, in words for the model."""
+        """Return the faults of a proposed template, in words for the model."""
         template = self._template(reply)
         most = round(len(self.library.template(self.name).body) * LONGER) + WORDS
         if len(template.body) > most:
@@ -132,7 +132,7 @@ class Optimiser:
         return self.library.template(self.name).with_body(reply.template.strip("\n"))
 
     def _judge(self, number: int, proposed: Rewrite | None) -> tuple[Try, Template | None]:
-        """Screen a rewrite on training sessions, then compare it on validation."""
+        """Compare a rewrite on training sessions, and if it is better there, on validation sessions."""
         if proposed is None:
             return Try(number=number, verdict="invalid", note="no reply that can be used"), None
         template = self._template(proposed)
@@ -158,7 +158,7 @@ class Optimiser:
         return Try(**said, verdict=verdict), template if better else None
 
     def _scored(self, library: Library) -> list[tuple[float, Session, Prediction]]:
-        """Answer the training sessions, each with its GJS."""
+        """Return the training sessions with their answers and GJS."""
         found = self.bench.answers(library, self.training)
         return [(gjs(p.groups, s.groups), s, p) for p, s in zip(found, self.training, strict=True)]
 
@@ -170,7 +170,7 @@ class Optimiser:
             return rendered(self.name, self.training[0], World())[0].text.strip()
 
     def _mistakes(self) -> list[dict[str, Any]]:
-        """Return the training sessions that go worst with the template in force."""
+        """Return the training sessions with the worst scores under the template in force."""
         wrong = [row for row in self._scored(self.library) if row[0] < 1]
         worst = sorted(wrong, key=lambda row: (row[0], row[1].session_id))
         return [
@@ -185,7 +185,7 @@ def numbers(groups: Grouping) -> str:
 
 
 def _told(done: Try) -> str:
-    """Say of an earlier rewrite how it went, in words for the model."""
+    """Return the outcome of an earlier rewrite, in words for the model."""
     if done.interval is not None:
         return f"{done.verdict}: GJS {done.validation:+.3f} on {done.sessions} validation sessions"
     return (

@@ -1,4 +1,4 @@
-"""The page of a comparison: intervals look by look, metrics, and the sessions that flip, side by side."""
+"""The page of a comparison: the interval at each look, metrics, and the sessions with different scores side by side."""
 
 from collections.abc import Sequence
 from difflib import unified_diff
@@ -23,10 +23,10 @@ def write_page(path: Path, comparison: Comparison, worlds: Sequence[World], abou
     """Write the page into one self-contained file; the same comparison makes the same bytes.
 
     Args:
-        path: where to write.
-        comparison: the comparison, whole or stopped.
-        worlds: what the prompts of its sessions depend on, in the same order.
-        about: what the header says of it, by name.
+        path: the file to write.
+        comparison: the comparison, complete or stopped.
+        worlds: for each session, everything that its prompts depend on.
+        about: facts about the comparison for the header, by name.
     """
     first, *others = comparison.entries
     places = list(dict.fromkeys(place for entry in others for place in comparison.flips(entry)))
@@ -61,18 +61,18 @@ def _row(entry: Entry, comparison: Comparison) -> dict[str, str]:
 
 
 def said(value: float, low: float, high: float) -> str:
-    """Write a difference with its interval."""
+    """Return a difference with its interval as text."""
     return f"{decimal(value, '+')} [{decimal(low, '+')}, {decimal(high, '+')}]"
 
 
 def verdict(entry: Entry) -> str:
-    """Say what the last look says."""
+    """Return the result of the last look in words."""
     look = entry.looks[-1]
     return "better" if look.low > 0 else "worse" if look.high < 0 else "not decided"
 
 
 def _chart(entry: Entry) -> dict[str, Any]:
-    """Lay the intervals of all looks out, a line each, zero in the middle."""
+    """Return the layout of the intervals of all looks, one per line, with zero in the middle."""
     rows = []
     for number, look in enumerate(entry.looks):
         low, middle, high = (_x(value) for value in (look.low, look.difference, look.high))
@@ -86,7 +86,7 @@ def _x(value: float) -> float:
 
 
 def _source(a: Variant, b: Variant) -> dict[str, Any]:
-    """Return what differs between the bodies of two sets of templates."""
+    """Return the differences between the bodies of two sets of templates."""
     lines: list[str] = []
     for name in b.differs(a):
         before, after = a.library.template(name).body, b.library.template(name).body

@@ -1,4 +1,4 @@
-"""The playground of prompts: an edited template rendered for a session, tried on the student, and kept."""
+"""The playground of prompts: render an edited template for a session, try it on the student, and save it."""
 
 import re
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ _LINE = re.compile(r"line (\d+)")
 
 
 class TemplateFault(Record):
-    """What is wrong with a template as it was edited, and in which line, where one is known."""
+    """A fault of an edited template, with its line if it is known."""
 
     message: str
     line: int | None = None
 
 
 class TemplateLine(Record):
-    """A template in a list."""
+    """A row of the list of templates."""
 
     name: str
     purpose: str
@@ -41,7 +41,7 @@ class TemplateLine(Record):
 
 
 class Source(Record):
-    """A template as it is in force: its file, its variables, and the mark by which a later save knows it."""
+    """A template in force: its file, its variables, and the mark by which a save notices a change meanwhile."""
 
     name: str
     text: str
@@ -54,7 +54,7 @@ class Source(Record):
 
 
 class Shown(Record):
-    """What an edited template makes of a session; a fault instead where it cannot be used."""
+    """The prompts that an edited template makes for a session, or the fault that makes it unusable."""
 
     fingerprint: str = ""
     prompts: tuple[Rendered, ...] = ()
@@ -63,7 +63,7 @@ class Shown(Record):
 
 
 class Answered(Record):
-    """The student's answer under some prompts, and how it compares with the annotated bundles, where there are any."""
+    """The student's answer under some prompts, with its scores if the session is annotated."""
 
     prediction: Prediction
     scores: dict[str, float] | None = None
@@ -82,30 +82,30 @@ class Tried(Record):
 
 
 class Playground:
-    """Edits templates on sessions of a data set, with the student and the knowledge that the server has."""
+    """Tries edited templates on sessions of a data set, with the student and the knowledge of the server."""
 
     def __init__(self, live: Student, sessions: Sequence[Session], folder: Path | None = None) -> None:
-        """Take a student, sessions to choose from, and the folder to save in; without one nothing is saved."""
+        """Take a student, sessions to choose from, and the folder to save in; without a folder nothing is saved."""
         self.live, self.folder = live, folder
         self.sessions = {session.session_id: session for session in sessions}
         self._known = sessions
         self._reader = Reader(live.model.base) if live.model.base else None
 
     def session(self, key: str, titles: Sequence[str] = ()) -> Session:
-        """Return a session of the data set, or one of titles.
+        """Return a session of the data set, or a session made from titles.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no such session.
         """
         if titles:
             items = tuple(Item(id=str(n), title=title) for n, title in enumerate(titles, 1))
             return Session(session_id=PASTED, items=items)
         if key not in self.sessions:
-            raise UsageError(f"no session {key!r} in the data of this server; choose one of the list")
+            raise UsageError(f"no session {key!r} in the data of this server; choose one from the list")
         return self.sessions[key]
 
     def templates(self) -> list[TemplateLine]:
-        """Return all templates, and which of them are one's own."""
+        """Return all templates; the user's own are marked."""
         library = current()
         fronts = [(name, library.front(name)) for name in TEMPLATES]
         return [
@@ -117,7 +117,7 @@ class Playground:
         """Return a template in force.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is no template of that name.
         """
         library = current()
         template, front = library.template(name), library.front(name)
@@ -133,11 +133,11 @@ class Playground:
         )
 
     def retrieved(self, session: Session) -> Retrieved:
-        """Return the knowledge for a session; run where the student is alone."""
+        """Return the knowledge for a session; call it only while nothing else uses the student."""
         return self.live.retriever.retrieve([session.blind()])[0] if self.live.retriever else Retrieved()
 
     def render(self, name: str, text: str, session: Session, retrieved: Retrieved | None = None) -> Shown:
-        """Return what a model gets for a session, and knowledge for it, under an edited template.
+        """Return the prompts that an edited template makes for a session and its knowledge.
 
         Raises:
             UsageError: there is no template of that name.
@@ -152,11 +152,11 @@ class Playground:
                 return Shown(fingerprint=library.fingerprint(name), prompts=tuple(prompts))
             except DataError as error:
                 return Shown(fault=fault_of(error))
-            except UsageError as error:  # The template is sound; this session is nothing that it is asked about.
+            except UsageError as error:  # The template is valid, but it asks nothing about this session.
                 return Shown(fingerprint=library.fingerprint(name), note=str(error))
 
     def rehearsed(self, name: str, text: str, session: Session, retrieved: Retrieved) -> TemplateFault | None:
-        """Return what is wrong with an edited template before the student is kept by it, if anything is."""
+        """Return the fault of an edited template, or None, before the student spends time on it."""
         check_name(name)
         with rendering_outside(), allowance():
             try:
@@ -167,7 +167,7 @@ class Playground:
         return None
 
     def attempt(self, name: str, text: str, session: Session) -> Tried:
-        """Return the student's answers under the prompts in force and the edited ones; run where it is alone."""
+        """Return the student's answers under the prompts in force and the edited ones, while nothing else uses it."""
         with rendering_outside(), allowance():
             try:
                 return self._attempt(library_with(name, text), session)
@@ -188,17 +188,17 @@ class Playground:
         return Tried(items=titles, truth=truth, **found)
 
     def save(self, name: str, text: str, mark: str) -> Source:
-        """Keep an edited template in the folder of one's own.
+        """Save an edited template in the user's own folder.
 
         Raises:
             UsageError: there is no such folder, or the template has changed since its `mark` was taken.
-            DataError: it cannot be used.
+            DataError: the template cannot be used.
         """
         if self.folder is None:
-            raise UsageError("nothing is saved here; start the server with --prompts DIR, a folder of your own")
+            raise UsageError("this server saves no templates; start it with --prompts DIR, a folder of your own")
         forget()
         if mark != fingerprint(current().template(name).text):
-            raise UsageError(f"{name} was changed by somebody else meanwhile; load it again and redo your edit")
+            raise UsageError(f"{name} was changed by somebody else meanwhile; load it again and repeat your edit")
         with rendering_outside(), allowance():
             save_template(name, text, self.folder)
             return self.source(name)
@@ -218,11 +218,11 @@ class Playground:
         with using(library):
             changed = changed_prompts(manifest)
         what = ", ".join(changed)
-        return f"the student was tuned on another {what}; what it loses may be habit and not wording" if changed else ""
+        return f"the student was tuned on another {what}, so that new wording may harm it by itself" if changed else ""
 
 
 def fault_of(error: BundlewiseError) -> TemplateFault:
-    """Return an error about a template with the line that it names."""
+    """Return an error about a template as a fault, with the line that it names."""
     found = _LINE.search(str(error))
     return TemplateFault(message=str(error), line=int(found[1]) if found else None)
 

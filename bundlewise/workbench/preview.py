@@ -1,4 +1,4 @@
-"""What a model gets for a session, part by part, through the functions that training and serving use."""
+"""The prompts that a model gets for a session, part by part, made by the functions of training and serving."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ from bundlewise.prompts.outside import charged
 from bundlewise.workbench.questions import Question, questions
 
 KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint": ""}
-"""The variables that bring knowledge, and what they are without any."""
+"""The variables that hold knowledge, and their values without knowledge."""
 MOST_COMPARED = 250_000
-"""Pairs of lines in which what is new is looked for line by line: equal lines cost the square of their number."""
+"""Most pairs of lines for a comparison line by line, since its cost is the square of the number of equal lines."""
 Span = tuple[int, int]
 Prompt = TypeVar("Prompt", JudgePrompt, str)
 
 
 class PromptPart(Record):
-    """A piece of a prompt: who says it (text, system, user, assistant), and where knowledge stands in it."""
+    """A piece of a prompt: its role (text, system, user, assistant), and the spans of knowledge in it."""
 
     template: str
     role: str
@@ -34,10 +34,11 @@ class PromptPart(Record):
 
 
 class Rendered(Record):
-    """One prompt, exactly as a model gets it: the texts of its parts one after the other, or as chat messages.
+    """One prompt exactly as a model gets it: the texts of its parts one after the other, or as chat messages.
 
-    `about` says what it is asked of, `cut` what was left out for the student to read it whole. `opening` is the number
-    of tokens that open a document; `estimated` says that tokens are counted by characters, the tokenizer being unknown.
+    `about` names the subject of the prompt, `cut` what was left out to make it fit the student. `opening` is the
+    number of tokens that open a document. `estimated` says that tokens are estimated from characters, because the
+    tokenizer is unknown.
     """
 
     template: str
@@ -62,12 +63,12 @@ class Rendered(Record):
 
 @dataclass(frozen=True)
 class Reader:
-    """How a student reads texts, without its weights: its tokenizer and its configuration."""
+    """The tokenizer and the configuration of a student, without its weights."""
 
     folder: Path
 
     def count(self, text: str) -> int:
-        """Return how many tokens a text has."""
+        """Return the number of tokens of a text."""
         from bundlewise.agents.student.engine import token_ids
 
         return len(token_ids(self._tokenizer, text))
@@ -80,14 +81,14 @@ class Reader:
         return len(start_ids(self._tokenizer))
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
-        """Say whether the student can read a prompt whole."""
+        """Say whether a prompt fits the student."""
         from bundlewise.agents.student.engine import fits
 
         return fits(self._tokenizer, self._config, prompt)
 
     @property
     def most_bytes(self) -> float:
-        """The bytes of a prompt above which its tokens are not counted, as the student cannot read it by far."""
+        """The bytes of a prompt above which its tokens are not counted, since it is far too long for the student."""
         from bundlewise.agents.student.engine import most_bytes
 
         return most_bytes(self._config)
@@ -107,14 +108,14 @@ class Reader:
 
 @dataclass(frozen=True)
 class World:
-    """What a prompt depends on besides session and template: knowledge, other sessions, and who reads it."""
+    """Everything that a prompt depends on besides session and template: knowledge, other sessions, and the reader."""
 
     retrieved: Retrieved = field(default_factory=Retrieved)
     known: Sequence[Session] = ()
     reader: Reader | None = None
 
     def count(self, text: str) -> int | None:
-        """Return how many tokens a text has for the student; None where none is known."""
+        """Return the number of the student's tokens of a text; None if the tokenizer is unknown."""
         return self.reader.count(text) if self.reader else None
 
     @property
@@ -123,15 +124,15 @@ class World:
         return self.reader.opening if self.reader else 0
 
     def fits(self, name: str, prompt: JudgePrompt | str) -> bool:
-        """Say whether the student can read a prompt of a template whole."""
+        """Say whether a prompt of a template fits the student."""
         with charged(current().template(name)):
             return self.reader is None or self.reader.fits(prompt)
 
     def refuse_long(self, name: str, prompt: JudgePrompt | str) -> None:
-        """Refuse a prompt that is too long for its tokens to be counted.
+        """Raise an error for a prompt that is too long for its tokens to be counted.
 
         Raises:
-            DataError: it is; names the template.
+            DataError: the prompt is too long; the message names the template.
         """
         if self.reader and (size := size_of(prompt)) > self.reader.most_bytes:
             found = f"a prompt of {size:,} bytes, the student reads about {self.reader.most_bytes:,.0f} at most"
@@ -139,10 +140,10 @@ class World:
 
 
 def rendered(name: str, session: Session, world: World | None = None) -> list[Rendered]:
-    """Return the prompts that a template makes, or takes part in, for a session.
+    """Return the prompts that a template makes for a session, or is a part of.
 
     Raises:
-        UsageError: there is no such template, or the session has nothing that it is asked about.
+        UsageError: there is no such template, or it asks nothing about the session.
     """
     world = world or World()
     current().template(name)
@@ -156,10 +157,10 @@ def rendered(name: str, session: Session, world: World | None = None) -> list[Re
 
 
 def rehearse(name: str, session: Session, world: World) -> None:
-    """Make the prompts by which the student is asked about a session, without asking.
+    """Make the prompts for a session without asking the student.
 
     Raises:
-        DataError: an edited template cannot be used for it; names file and line.
+        DataError: an edited template cannot be used; the message names file and line.
     """
     seen = session.blind()
     prompt, _ = fitting(seen, world.retrieved, judge_prompt, lambda prompt: world.fits(name, prompt))
@@ -224,7 +225,7 @@ def _names(session: Session, world: World) -> Iterator[Rendered]:
 
 
 def _asked(question: Question, world: World) -> Rendered:
-    """Render a question; a large model's tokens are estimated."""
+    """Render a question; its tokens are estimated for a large model."""
     name, library = question.template, current()
     plain = None
     if question.variables.keys() & KNOWLEDGE.keys():
@@ -261,12 +262,12 @@ def _estimated(template: str, message: dict[str, str], plain: str | None) -> Pro
 
 
 def estimate(text: str) -> int:
-    """Return about how many tokens a text has for a large model: four bytes each."""
+    """Return the estimated number of a large model's tokens of a text: one per four bytes."""
     return round(len(text.encode()) / 4)
 
 
 def added(plain: str, told: str) -> tuple[Span, ...]:
-    """Return where a text says more than the same text without knowledge: whole lines, or what differs within one."""
+    """Return the spans of a text that the same text without knowledge lacks: whole lines, or parts of a line."""
     before, after = plain.splitlines(keepends=True), told.splitlines(keepends=True)
     if len(before) * len(after) > MOST_COMPARED:
         start, end = _within(plain, told, 0)
@@ -284,7 +285,7 @@ def added(plain: str, told: str) -> tuple[Span, ...]:
 
 
 def _within(before: str, after: str, start: int) -> Span:
-    """Return the middle of a text that is not in another one: what is left without equal beginnings and ends."""
+    """Return the span of a text that differs from another text, without their equal beginnings and ends."""
     shortest = min(len(before), len(after))
     head = next((n for n in range(shortest) if before[n] != after[n]), shortest)
     tail = next((n for n in range(shortest - head) if before[-1 - n] != after[-1 - n]), shortest - head)

@@ -1,4 +1,4 @@
-"""What a large teacher is asked about a session, and what words its knowledge: taken from the teacher itself."""
+"""The questions that a large teacher is asked about a session, recorded from the teacher's own code."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from bundlewise.prompts.render import Messages, messages
 SESSIONS_OF_LESSONS = 8
 THRESHOLD_SESSIONS = 40
 LEAST_LESSONS = 3
-"""What stands in for rules rests on three lessons."""
+"""Lessons that an example of a rule is based on."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A template with what it is given, and the contract of its answer where it has one."""
+    """A template with its variables, and the contract of its answer, if it has one."""
 
     template: str
     variables: dict[str, Any]
@@ -36,7 +36,7 @@ class Question:
     chat: Messages | None = None
 
     def messages(self) -> Messages:
-        """Return the chat messages, or the one text that there is."""
+        """Return the chat messages, or the one text as a message."""
         if self.chat is not None:
             return self.chat
         if self.schema is not None:
@@ -53,7 +53,7 @@ class Question:
 
 
 class QuestionRecorder(Asks):
-    """Asks nobody: notes what is asked and goes on with a stand-in of the usual size."""
+    """Records questions without asking them, and gives stand-in answers of the usual size."""
 
     def __init__(self) -> None:
         super().__init__(ChatEndpoint("nobody"), cast(CallLedger, None))
@@ -69,7 +69,7 @@ class QuestionRecorder(Asks):
         stand_in: Callable[[], Typed],
         **variables: Any,
     ) -> Typed | None:
-        """Note a question."""
+        """Record a question."""
         about = f"{stage}: session {subject}" if stage != "formalise" else f"{stage}: {subject}"
         self.heard.append(Question(template, variables, about, schema_of(contract)))
         return stand_in()
@@ -78,14 +78,14 @@ class QuestionRecorder(Asks):
         return None
 
     def _failed(self, stage: str, subject: str, reason: str) -> None:
-        """Keep no account."""
+        """Ignore a failure, since nothing was asked."""
 
 
 def questions(name: str, session: Session, retrieved: Retrieved, known: Sequence[Session]) -> list[Question]:
-    """Return what a template is given for a session; an example where it is about no session.
+    """Return the questions of a template about a session; an example if the template is about no session.
 
     Raises:
-        UsageError: the session has nothing that it is asked about.
+        UsageError: the template asks nothing about the session.
     """
     makers: dict[str, Callable[[Session, Retrieved, Sequence[Session]], list[Question]]] = {
         "teacher_kinds": lambda s, r, k: _heard(lambda teacher: teacher.kinds(s)),
@@ -110,7 +110,7 @@ def example_of(name: str) -> Question:
 
 
 def as_object(value: Any) -> Any:
-    """Return an example with fields to be read by dots, as the real records have."""
+    """Return an example whose fields can be read as attributes, like those of real records."""
     if isinstance(value, dict):
         return SimpleNamespace(**{key: as_object(each) for key, each in value.items()})
     return [as_object(each) for each in value] if isinstance(value, list) else value
@@ -127,7 +127,7 @@ def _heard(ask: Callable[[LargeTeacher], object]) -> list[Question]:
 
 
 def _patterns(session: Session, known: Sequence[Session]) -> list[Pattern]:
-    """Mine the other training sessions, by the heads of their titles."""
+    """Return the patterns of the other training sessions, by the head nouns of their titles."""
     teacher = GroundedTeacher()
     others = [s for s in known if s.split == "train" and s.bundles and s.session_id != session.session_id]
     return mine(others, {s.session_id: teacher.kinds(s) for s in others}) if others else []
@@ -144,7 +144,7 @@ def _reflected(session: Session, _: Retrieved, known: Sequence[Session]) -> list
 
 
 def _drawn(session: Session, _: Retrieved, known: Sequence[Session]) -> list[Question]:
-    """Ask about what a few sessions taught, this one first where it taught something."""
+    """Ask about the lessons of a few sessions, this one first if it has a lesson."""
     teacher = LargeTeacher(QuestionRecorder())
     others = [s for s in known if s.split == "train" and s.bundles and s.session_id != session.session_id]
     reflections, propose = [], _proposer(session, known)
@@ -178,7 +178,7 @@ def _annotated(session: Session, name: str) -> Session:
 
 
 def _proposal(session: Session, known: Sequence[Session]) -> Grouping:
-    """Return the clusters that the grounded teacher proposes, as a large one's proposal."""
+    """Return the clusters that the grounded teacher proposes, in place of a large teacher's proposal."""
     return _proposer(session, known)(session)
 
 

@@ -1,10 +1,10 @@
-"""Looking at a paired comparison while it runs, without fooling oneself: a group-sequential design.
+"""A group-sequential design: valid intervals for a paired comparison at each look while it runs.
 
-A 95 % interval looked at again and again excludes zero far too often by chance. Here the error of 5 % is spent over the
-looks by the function of Lan and DeMets (1983) that is like O'Brien and Fleming's: almost nothing early, almost all at
-the end. The interval at each look is the repeated confidence interval of Jennison and Turnbull: all of them together
-hold the true difference with 95 %. Between looks there is a Brownian motion, whose boundaries are integrated
-numerically; the normal quantiles are exchanged for those of Student's t with the sessions seen.
+If one looks at a 95 % interval again and again, it excludes zero by chance far too often. Here the error of 5 % is
+spent over the looks by the function of Lan and DeMets (1983) that is like O'Brien and Fleming's: almost nothing early,
+almost all at the end. The interval at each look is the repeated confidence interval of Jennison and Turnbull: all of
+them together contain the true difference with 95 %. The process between looks is taken as a Brownian motion, whose
+boundaries are integrated numerically; quantiles of Student's t for the sessions seen replace the normal quantiles.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from typing import Any
 
 GRID = 601
 BEYOND = 8.0
-"""The boundary where there is next to nothing to spend: eight standard errors."""
+"""The boundary in standard errors where almost no error may be spent."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The state of a comparison after so many sessions: the mean paired difference, and the interval that holds it."""
+    """The state of a comparison after some sessions: the mean paired difference, and its interval."""
 
     sessions: int
     difference: float
@@ -33,7 +33,7 @@ class Look:
 
 
 def spent(fraction: float, alpha: float) -> float:
-    """Return how much of the error, half on either side, may be spent once a fraction of the sessions is seen."""
+    """Return the error, half on either side, that may be spent when a fraction of the sessions is seen."""
     from scipy.special import ndtr, ndtri
 
     return float(4 * ndtr(ndtri(alpha / 4) / min(1.0, fraction) ** 0.5))
@@ -41,7 +41,7 @@ def spent(fraction: float, alpha: float) -> float:
 
 @lru_cache(maxsize=256)
 def boundaries(fractions: tuple[float, ...], alpha: float = 0.05) -> tuple[float, ...]:
-    """Return for looks at rising fractions of the sessions by how many standard errors zero must be missed."""
+    """Return the boundaries, in standard errors from zero, for looks at rising fractions of the sessions."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -76,10 +76,10 @@ def look_at(differences: Sequence[float], looks: Sequence[int], planned: int, al
     """Return the latest look at paired differences.
 
     Args:
-        differences: of the sessions seen so far, in the order planned.
-        looks: after how many sessions there was a look, this one last.
-        planned: how many sessions there are at most.
-        alpha: the error over all looks.
+        differences: the differences of the sessions seen so far, in the planned order.
+        looks: the number of sessions at each look, this look last.
+        planned: the largest number of sessions.
+        alpha: the error over all looks together.
     """
     from statistics import fmean, stdev
 

@@ -1,4 +1,4 @@
-"""Prompts by name: what ships, what is in force, a folder, a file, or a variant beside one's own templates."""
+"""Prompts by name: built in, in force, in a folder or file, or a variant beside the user's own templates."""
 
 import re
 from dataclasses import dataclass
@@ -28,21 +28,21 @@ WAYS = f"shipped, current, a template's name, NAME.VARIANT in your folder, a fol
 
 @dataclass(frozen=True)
 class Variant:
-    """A library under the name that a user gave it."""
+    """A library of templates with the name that the user gave."""
 
     name: str
     library: Library
 
     def differs(self, other: "Variant") -> list[str]:
-        """Name the templates that are not the same in both."""
+        """Return the names of the templates that differ."""
         return [name for name in TEMPLATES if self.library.fingerprint(name) != other.library.fingerprint(name)]
 
 
 def variant_named(spec: str) -> Variant:
-    """Return the prompts that a name stands for; everything else in them is as it is in force.
+    """Return the prompts that a name stands for; templates that it does not name are those in force.
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: the name stands for no prompts.
         DataError: a template among them cannot be used.
     """
     if spec == "shipped":
@@ -59,7 +59,7 @@ def variant_named(spec: str) -> Variant:
 
 
 def variants_named(specs: list[str]) -> list[Variant]:
-    """Return the prompts that names stand for, the first being what the others are compared with.
+    """Return the prompts that names stand for; the others are compared with the first.
 
     Raises:
         UsageError: two of them render the same.
@@ -73,10 +73,10 @@ def variants_named(specs: list[str]) -> list[Variant]:
 
 
 def find_template(name: str) -> Template:
-    """Return a template in force, or a variant or file, by name.
+    """Return a template in force, a variant or a file, by name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such template.
     """
     if name in TEMPLATES:
         return current().template(name)
@@ -87,13 +87,13 @@ def find_template(name: str) -> Template:
 
 
 def _file_named(spec: str) -> Path:
-    """Return the file of this path, or else the one in the folder in force, which may not be there."""
+    """Return the file with this path, or a path in the folder in force, where the file may be missing."""
     path, folder = Path(spec), folder_in_force()
     return path if path.is_file() or folder is None else folder / f"{spec.removesuffix(SUFFIX)}{SUFFIX}"
 
 
 def copy_template(name: str, folder: Path, variant: str | None = None) -> list[Path]:
-    """Copy a template in force, with its cases, into a folder; return what was written.
+    """Copy a template in force, with its test cases, into a folder; return the files written.
 
     Raises:
         UsageError: there is no such template, or the folder has one of that name.
@@ -101,7 +101,7 @@ def copy_template(name: str, folder: Path, variant: str | None = None) -> list[P
     check_name(name)
     path = folder / f"{name}{'' if variant is None else f'.{_word(variant)}'}{SUFFIX}"
     if path.exists():
-        raise UsageError(f"{path} is there already; edit it, or choose another --variant")
+        raise UsageError(f"{path} exists already; edit it, or choose another --variant")
     write_text(path, _with_head(_in_force(name)))
     written, cases = [path], folder / f"{name}{ENDING}"
     resource = files("bundlewise.prompts").joinpath(f"{name}{ENDING}")
@@ -112,14 +112,14 @@ def copy_template(name: str, folder: Path, variant: str | None = None) -> list[P
 
 
 def _in_force(name: str) -> Template:
-    """Return a template in force; its folder may be new, or hold another one that is broken, so it alone is read."""
+    """Return a template in force, reading only its file, since the folder may be new or have a broken template."""
     folder = folder_in_force()
     path = folder / f"{name}{SUFFIX}" if folder else None
     return read_template(path) if path and path.is_file() else shipped(name)
 
 
 def _with_head(template: Template) -> str:
-    """Return a template as a file, under the front matter of the one that ships if it has none."""
+    """Return a template as the text of a file, with the built-in front matter if it has none."""
     return (template.head or shipped(template.name).head) + template.body
 
 
@@ -130,34 +130,34 @@ def _word(variant: str) -> str:
 
 
 def edited(name: str, text: str) -> Template:
-    """Return a template of one's own from the text of a file, front matter or not.
+    """Return the user's own template from the text of a file, with or without front matter.
 
     Raises:
-        DataError: it cannot be used; names line and remedy.
+        DataError: the template cannot be used; the message names line and remedy.
     """
     return library_with(name, text).template(name)
 
 
 def library_with(name: str, text: str) -> Library:
-    """Return the templates in force with one of them in another text.
+    """Return the templates in force, with another text for one of them.
 
     Raises:
-        DataError: it cannot be used; names line and remedy.
+        DataError: the template cannot be used; the message names line and remedy.
     """
     check_name(name)
     found = parse_template(name, f"{name}{SUFFIX}", text.encode(errors="replace"))
     with allowance():
         library = current().replacing(found)
-        # What only rendering shows is seen on the examples.
+        # Rendering the examples shows the faults that reading does not.
         library.render(name, {key: as_object(told.example) for key, told in library.front(name).variables.items()})
     return library
 
 
 def save_template(name: str, text: str, folder: Path) -> Path:
-    """Write a template into one's own folder if it can be used; it is in force from the next look at the folder.
+    """Write a usable template into the user's own folder; it is in force when the folder is read the next time.
 
     Raises:
-        DataError: it cannot be used, and nothing is written.
+        DataError: the template cannot be used, and nothing is written.
     """
     template = edited(name, text)
     path = folder / f"{name}{SUFFIX}"

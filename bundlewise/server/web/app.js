@@ -1,4 +1,4 @@
-// The frame: which view is shown, keys, theme, and what the server is.
+// The frame of the page: the choice of view, keyboard keys, theme, and facts about the server.
 
 import { call } from "./server.js";
 import { openThread } from "./chat.js";
@@ -18,7 +18,7 @@ function remembered() {
   try { return sessionStorage.getItem("bundlewise-thread"); } catch { return null; }
 }
 
-/** Return a part of the address; one that was mangled on its way stays as it is. */
+/** Return a decoded part of the address; an invalid part is returned unchanged. */
 function decoded(text) {
   try { return decodeURIComponent(text); } catch { return text; }
 }
@@ -49,7 +49,7 @@ function showThread(named) {
   const thread = named || remembered() || newName();
   if (!named) history.replaceState(null, "", `#/t/${thread}`);
   if (thread === state.thread) return;
-  try { sessionStorage.setItem("bundlewise-thread", thread); } catch { /* the address holds it too */ }
+  try { sessionStorage.setItem("bundlewise-thread", thread); } catch { /* the address names the thread too */ }
   openThread(thread);
 }
 
@@ -81,7 +81,7 @@ byId("theme").addEventListener("click", () => {
   const next = THEMES[(THEMES.indexOf(themeNow()) + 1) % THEMES.length];
   if (next === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = next;
-  try { localStorage.setItem("bundlewise-theme", next); } catch { /* it holds until the page is left */ }
+  try { localStorage.setItem("bundlewise-theme", next); } catch { /* the choice then lasts until the page is closed */ }
   showTheme();
 });
 byId("new-thread").addEventListener("click", () => {
@@ -101,7 +101,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") closeDrawers();
 });
 
-/** Begin, once the server has told what it is: that asks for the key, and gives a new visitor a cookie. */
+/** Start the page after the first request to the server, which asks for the key and gives a new visitor a cookie. */
 async function start() {
   if (await about()) {
     route();

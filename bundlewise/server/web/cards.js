@@ -1,11 +1,11 @@
-// Cards in a conversation: products with buttons to add, bundles with price and confidence, what a bundle rests on.
+// Cards in a conversation: products with buttons to add them, bundles with price and confidence, reasons for a bundle.
 
 import { call } from "./server.js";
 import { button, el, errorCard, icon, iconButton, money, percent, plural, setIcon, toast } from "./dom.js";
 import { openReasons } from "./sheet.js";
 import { on, state, tell } from "./state.js";
 
-/** Return a price; one that is not known is said to be so. */
+/** Return a price, or "no price" for an unknown one. */
 export function price(amount) {
   return amount === null || amount === undefined
     ? el("span", { class: "price unknown" }, "no price")
@@ -14,7 +14,7 @@ export function price(amount) {
 
 const inCart = (id) => state.cart.items.some((item) => item.id === id);
 
-/** Return a button that puts a product into the cart; it knows when the product is there already. */
+/** Return a button that puts a product into the cart; it shows when the product is in the cart already. */
 export function addButton(item) {
   const made = iconButton("plus", `Add ${item.title}`, () => {
     if (!inCart(item.id)) tell("act", { name: "add", ids: [item.id] });
@@ -33,7 +33,7 @@ function markAdded(made) {
 
 on("cart", () => document.querySelectorAll("[data-product]").forEach(markAdded));
 
-/** Return a list of products of the catalogue, numbered as they can be called by. */
+/** Return a list of products of the catalogue, with the numbers by which a message can name them. */
 export function productsCard(event) {
   const why = new Map(event.companions.map((companion) => [companion.item.id, companion]));
   const rows = event.products.map((item, place) => {
@@ -128,7 +128,7 @@ function askNote(card, offer, number, up) {
       form.append(errorCard(error, send));
       return;
     }
-    try { sessionStorage.setItem("bundlewise-ratings", JSON.stringify({ ...ratings(), [ratingKey(offer)]: up })); } catch { /* kept at the server all the same */ }
+    try { sessionStorage.setItem("bundlewise-ratings", JSON.stringify({ ...ratings(), [ratingKey(offer)]: up })); } catch { /* the server has the rating */ }
     form.remove();
     settle(card.querySelector(".bundle-foot"), up);
     card.querySelector(".bundle-foot .quiet")?.focus();
@@ -139,16 +139,16 @@ function askNote(card, offer, number, up) {
   note.focus({ preventScroll: true });
 }
 
-/** Return a line that opens what a bundle rests on. */
+/** Return a button that opens the reasons for a bundle. */
 export function whyLine(event, offers) {
   const offer = offers[event.bundle - 1];
-  const label = event.reasons.length ? `${plural(event.reasons.length, "knowledge record")} behind bundle ${event.bundle}` : `Nothing but the student’s judgement behind bundle ${event.bundle}`;
+  const label = event.reasons.length ? `${plural(event.reasons.length, "knowledge record")} behind bundle ${event.bundle}` : `Only the student’s judgement behind bundle ${event.bundle}`;
   const made = el("button", { type: "button", class: "secondary why-line" }, icon("book"), label);
   made.addEventListener("click", () => openReasons(event, offer));
   return made;
 }
 
-/** Mark bundles that are bundles of an earlier cart: they can no longer be asked about. */
+/** Mark bundles of an earlier cart, since questions about them are no longer possible. */
 export function markPast(root) {
   root.querySelectorAll(".bundle:not(.is-past)").forEach((card) => {
     card.classList.add("is-past");

@@ -1,4 +1,4 @@
-// The conversation: what is said and clicked goes to the thread, what comes back is shown as it comes.
+// The conversation: messages and clicks go to the thread, and the reply is shown as it comes.
 
 import { ApiError, call, stream } from "./server.js";
 import { bundlesCard, markPast, productsCard, whyLine } from "./cards.js";
@@ -10,7 +10,7 @@ import { EMPTY, newName, on, state, tell } from "./state.js";
 const log = byId("log"), scroller = byId("scroller"), field = byId("say"), channel = new BroadcastChannel("bundlewise");
 let offers = [], visit = 0;
 
-/** Open a thread, or an empty one of a new name. */
+/** Open a thread, or an empty thread with a new name. */
 export async function openThread(name) {
   visit += 1;
   state.thread = name;
@@ -23,7 +23,7 @@ async function load(mine, isQuiet = false) {
   if (!isQuiet) { log.replaceChildren(); setCart(EMPTY); byId("welcome").hidden = true; }
   let view;
   try {
-    // A thread that nothing has been said in is not there to be shown.
+    // A thread without a message does not exist on the server.
     const known = isQuiet || (await call("threads")).some((row) => row.thread === state.thread);
     if (mine !== visit) return;
     if (!known) return showNothing();
@@ -70,7 +70,7 @@ function showView(view) {
   requestAnimationFrame(() => log.setAttribute("aria-live", "polite"));
 }
 
-/** Listen to an answer that is on its way, as after a reload, and show the thread as it is then. */
+/** Follow an answer that is being made, for example after a reload, and then show the thread. */
 async function follow(mine) {
   const reply = new Reply(log.lastElementChild?.classList.contains("user") !== true);
   setBusy(true);
@@ -92,7 +92,7 @@ const said = (text) => el("div", { class: "message user" }, text);
 
 const say = (text) => send("messages", { text }, text);
 
-/** Send what is said or clicked, and show what comes back. */
+/** Send a message or a click, and show the reply. */
 async function send(path, body, text = "") {
   if (state.busy) return;
   const mine = visit, thread = state.thread;
@@ -126,13 +126,13 @@ async function send(path, body, text = "") {
   }
 }
 
-/** Go on after an error: what has reached the server goes on there; what has not is sent again. */
+/** Continue after an error: follow the answer if the message reached the server, or send the message again. */
 function recover(error, reply, again) {
   const isUnderWay = ["broken", "broke_off", "queue_full"].includes(error.code);
   reply.fail(error, isUnderWay ? () => load(visit, true) : again);
 }
 
-/** One reply as it grows: text, cards, and a sign that it is still on its way. */
+/** One reply in progress: text, cards, and a sign that more will come. */
 class Reply {
   constructor(isClick) {
     this.words = el("p", { hidden: true });
@@ -186,7 +186,7 @@ class Reply {
   }
 }
 
-/** Return what bundles depend on of a cart. */
+/** Return the parts of a cart that bundles depend on. */
 const likeness = ({ items, excluded, limits }) => JSON.stringify([items.map((item) => item.id), excluded, limits]);
 
 function setCart(cart, isNews = false) {
@@ -212,7 +212,7 @@ function toEnd() {
   scroller.scrollTop = scroller.scrollHeight;
 }
 
-/** Offer what can be said next. */
+/** Offer messages that the user can send next. */
 function hints() {
   const held = state.cart.items.length;
   const next = [];
@@ -253,7 +253,7 @@ function grow() {
 }
 field.addEventListener("input", grow);
 
-// Another tab tells which thread it has begun, changed or deleted.
+// Other tabs report the threads that they begin, change or delete.
 channel.addEventListener("message", ({ data }) => {
   tell("threads");
   if (data === state.thread && !state.busy) load(visit, true);

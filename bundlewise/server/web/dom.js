@@ -17,7 +17,7 @@ export function el(tag, props = {}, ...children) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Return an icon of the sprite; it says nothing to a screen reader. */
+/** Return an icon of the sprite; screen readers skip it. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   const use = document.createElementNS(SVG, "use");
@@ -29,7 +29,7 @@ export function icon(name) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Give an icon in the page another picture. */
+/** Replace the picture of an icon in the page. */
 export const setIcon = (holder, name) => holder.querySelector("use").setAttribute("href", `icons.svg#${name}`);
 
 export const button = (label, listener, props = {}) => el("button", { type: "button", on: { click: listener }, ...props }, label);
@@ -49,7 +49,7 @@ export const count = (number) => COUNT.format(number);
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** Say how long ago a moment is. */
+/** Return in words how long ago a time was. */
 export function since(moment) {
   const minutes = Math.floor((Date.now() - new Date(moment).getTime()) / 60000);
   if (!Number.isFinite(minutes) || minutes < 1) return "now";
@@ -58,7 +58,7 @@ export function since(moment) {
   return new Date(moment).toLocaleDateString("en", { month: "short", day: "numeric" });
 }
 
-/** Return a function that waits until it is no longer called, and then does its work. */
+/** Return a function that runs its work after a pause without calls. */
 export function calmly(work, milliseconds) {
   let timer = 0;
   return (...given) => {
@@ -67,14 +67,14 @@ export function calmly(work, milliseconds) {
   };
 }
 
-/** Show a short notice; it goes by itself. */
+/** Show a short notice, which disappears by itself. */
 export function toast(text) {
   const node = el("p", { class: "toast" }, text);
   byId("toasts").append(node);
   setTimeout(() => node.remove(), 5000);
 }
 
-/** Return a card that tells an error and how to go on. */
+/** Return a card with an error and a button to try again. */
 export function errorCard(error, again) {
   return el("div", { class: "error-card", role: "alert" }, icon("warning"), el("p", {}, error.message),
     again ? button("Try again", again, { class: "secondary" }) : null);

@@ -1,4 +1,4 @@
-// The knowledge browser: records by words, kind, domain and status, a page at a time.
+// The knowledge browser: records by words, kind, domain and status, page by page.
 
 import { call } from "./server.js";
 import { button, byId, calmly, count, el, errorCard, icon } from "./dom.js";
@@ -9,7 +9,7 @@ const KINDS = [["", "All"], ["rule", "Rules"], ["pattern", "Patterns"], ["though
 const wanted = { q: "", kind: "", domain: "", status: "active" };
 let view = null, asked = 0;
 
-/** Show the browser, and a record where one is named. */
+/** Show the browser, and a record if the address names one. */
 export function showKnowledge(id) {
   if (!view) { view = build(); look(); }
   if (id) openRecord(id);
@@ -29,7 +29,7 @@ function build() {
   const more = button("Show more", () => look(records.children.length), { class: "secondary more", hidden: true });
   byId("knowledge").replaceChildren(
     el("header", { class: "page-head" }, el("h1", {}, "Knowledge"),
-      el("p", {}, "What a teacher has distilled from annotated sessions. The student is given the records that fit a cart, and each bundle names those it rests on.")),
+      el("p", {}, "A teacher distilled these records from annotated sessions. The student gets the records that fit a cart, and each bundle names the records behind it.")),
     el("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
       el("div", { class: "field" }, icon("search"), el("label", { class: "sr-only", for: "knowledge-query" }, "Search the knowledge"), words), kinds, domain, status),
     tally, records, more);
@@ -47,7 +47,7 @@ async function look(offset = 0) {
   const query = new URLSearchParams({ offset: String(offset), limit: String(PAGE) });
   for (const [name, value] of Object.entries(wanted)) if (value) query.set(name, value);
   view.status.disabled = wanted.q !== "";
-  view.status.title = wanted.q ? "Words are looked for in active records" : "";
+  view.status.title = wanted.q ? "The search covers active records only" : "";
   try {
     const shelf = await call(`knowledge?${query}`);
     if (number === asked) show(shelf, offset);
@@ -73,11 +73,11 @@ function show(shelf, offset) {
 }
 
 function nothing() {
-  if (wanted.kind || wanted.domain || wanted.status !== "active") return "No record is of this kind, domain and status.";
+  if (wanted.kind || wanted.domain || wanted.status !== "active") return "No record has this kind, domain and status.";
   return "This server has no knowledge base. Distil one, then start the server with bundlewise serve --kb FOLDER.";
 }
 
-/** Offer the domains that there are; a choice once offered stays. */
+/** Offer the domains of the knowledge base; a domain that was offered stays in the list. */
 function showDomains(names) {
   const known = new Set([...view.domain.options].map((option) => option.value));
   for (const name of names.sort()) if (name && !known.has(name)) view.domain.append(el("option", { value: name }, name));

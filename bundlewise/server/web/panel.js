@@ -1,4 +1,4 @@
-// The panel beside the conversation: the catalogue's search and the cart; and the drawers of small windows.
+// The panel beside the conversation: the catalogue's search and the cart. In small windows it is a drawer.
 
 import { call } from "./server.js";
 import { addButton, price } from "./cards.js";
@@ -9,7 +9,7 @@ const panel = byId("panel"), query = byId("query"), most = byId("max-price"), fo
 const sides = [byId("main"), document.querySelector(".topbar"), byId("menu"), panel];
 let opener = null;
 
-/** Open a drawer; what is behind it cannot be reached until it is closed. */
+/** Open a drawer; the rest of the page is inactive until the drawer is closed. */
 function openDrawer(drawer, from) {
   closeDrawers(false);
   opener = from;
@@ -33,7 +33,7 @@ export function closeDrawers(focus = true) {
 
 const isDrawer = (node) => getComputedStyle(node).position === "fixed" || getComputedStyle(node).display === "none";
 
-/** Bring the cursor into the catalogue's search. */
+/** Put the cursor into the catalogue's search. */
 export function focusSearch() {
   if (isDrawer(panel)) openDrawer(panel, byId("open-cart"));
   query.focus();
@@ -66,7 +66,7 @@ function showFound(products) {
   found.scrollTop = 0;
 }
 
-/** Show the cart as it is. */
+/** Show the cart. */
 function showCart() {
   const { items, excluded } = state.cart;
   byId("cart-badge").hidden = !items.length;
@@ -89,7 +89,7 @@ function cartItem(item, isOut) {
   return el("li", { class: `cart-item${isOut ? " is-out" : ""}` }, el("span", { class: "title" }, item.title, isOut ? el("span", { class: "sr-only" }, " (left out)") : null), price(item.price), tools);
 }
 
-/** Return the limits that bundles keep to, in words, with a button to drop them. */
+/** Return the limits of bundles in words, with a button to drop them. */
 function limitsOf() {
   const { least, most: top, total, bundles } = state.cart.limits;
   const told = [];

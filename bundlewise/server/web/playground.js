@@ -1,4 +1,4 @@
-// The playground: a template is edited, seen as a model gets it, tried on the student, and kept.
+// The playground: edit a template, see the prompt that it makes, try it on the student, and save it.
 
 import { call, sentence } from "./server.js";
 import { sureness } from "./cards.js";
@@ -75,7 +75,7 @@ function editorOf() {
   return { node: el("div", { class: "editor" }, gutter, field), field, fault, tell };
 }
 
-/** Keep an edit, with the text that it began with, while another template is shown. */
+/** Keep an edit and the text it started from while another template is shown. */
 function keepDraft() {
   if (!source) return;
   const text = bench.editor.field.value;
@@ -143,7 +143,7 @@ function promptOf(prompt) {
   return el("article", { class: "prompt" }, el("p", { class: "prompt-about" }, prompt.about, prompt.cut ? ` · cut: ${prompt.cut}` : ""), parts);
 }
 
-/** Return a part's text with the knowledge in it marked; spans count characters, as Python does. */
+/** Return a part's text with its knowledge marked; spans count code points, as in Python. */
 function marked(part) {
   const letters = [...part.text], pieces = [];
   let place = 0;
@@ -176,7 +176,7 @@ function showOutcome(tried) {
   if (tried.truth.length) panes.push(el("section", { class: "pane" }, el("div", { class: "pane-head" }, el("h2", {}, "Annotated")),
     el("div", { class: "answer" }, tried.truth.map((group) => el("div", { class: "truth" }, titlesOf(tried.items, group))))));
   bench.outcome.replaceChildren(...[
-    !tried.changes && el("p", { class: "bench-purpose" }, "The edit changes nothing that the student’s answer depends on, so there is one answer."),
+    !tried.changes && el("p", { class: "bench-purpose" }, "The edit does not affect the student’s answer, so there is only one answer."),
     tried.warning && el("p", { class: "bench-purpose" }, sentence(tried.warning)),
     el("div", { class: "outcome" }, panes), scoresOf(tried),
   ].filter(Boolean));

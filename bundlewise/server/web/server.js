@@ -1,4 +1,4 @@
-// Talking to the server: JSON, streams of events, the key where one is asked for, and errors that say what to do.
+// Requests to the server: JSON, streams of events, the key if the server needs one, and errors that say what to do.
 
 import { byId, el } from "./dom.js";
 
@@ -52,7 +52,7 @@ export async function call(path, options) {
   return response.status === 204 ? null : response.json();
 }
 
-/** Yield the events of a stream, each as an object; one that the server sends as an error is thrown. */
+/** Yield the events of a stream as objects; an error event is thrown. */
 export async function* stream(path, options) {
   const response = await ask(path, options);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -71,7 +71,7 @@ export async function* stream(path, options) {
     }
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;
-    throw new ApiError("The connection broke; the answer goes on at the server.", 0, "broken");
+    throw new ApiError("The connection broke; the server continues the answer.", 0, "broken");
   } finally {
     reader.cancel().catch(() => {});
   }
@@ -89,7 +89,7 @@ function parsed(block) {
 
 let asking = null;
 
-/** Ask for a bearer key; all that wait for one share the answer. */
+/** Ask for a bearer key; all requests that wait for a key share the answer. */
 function keyFromUser(isWrong) {
   asking ??= new Promise((resolve, reject) => {
     const dialog = byId("ask");
@@ -105,7 +105,7 @@ function keyFromUser(isWrong) {
     dialog.addEventListener("close", () => {
       asking = null;
       if (given) resolve();
-      else reject(new ApiError("Without a key the server tells nothing. Try again and give one.", 401, "invalid_api_key"));
+      else reject(new ApiError("Without a key the server gives no answer. Try again and give a key.", 401, "invalid_api_key"));
     }, { once: true });
     dialog.showModal();
     field.focus();
@@ -113,7 +113,7 @@ function keyFromUser(isWrong) {
   return asking;
 }
 
-/** Ask whether something is to be done for good. */
+/** Ask the user to confirm a step that cannot be undone. */
 export function confirmed(question, answer) {
   return new Promise((resolve) => {
     const dialog = byId("ask");

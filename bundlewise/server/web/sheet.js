@@ -1,4 +1,4 @@
-// The sheet at the side: why a bundle is one, and a knowledge record with all that is known of it.
+// The sheet at the side: the reasons for a bundle, and a knowledge record with all its fields.
 
 import { call } from "./server.js";
 import { byId, el, errorCard, percent, plural } from "./dom.js";
@@ -7,7 +7,7 @@ const sheet = byId("sheet");
 byId("sheet-close").addEventListener("click", () => sheet.close());
 sheet.addEventListener("click", (event) => { if (event.target === sheet) sheet.close(); });
 
-/** Close the sheet, as when another page is opened. */
+/** Close the sheet, for example when another page is opened. */
 export const closeSheet = () => sheet.close();
 
 /** Show content under a title. */
@@ -19,12 +19,12 @@ function openSheet(title, ...content) {
   byId("sheet-title").focus();
 }
 
-/** Show what a bundle rests on: each record with what the bundle loses without it. */
+/** Show the reasons for a bundle: each record with its effect on the bundle. */
 export function openReasons(event, offer) {
   const title = offer ? `Why “${offer.intent}”?` : `Why bundle ${event.bundle}?`;
   const lead = el("p", { class: "why-lead" }, event.reasons.length
     ? `The student gives this bundle’s pairs ${offer ? percent(offer.confidence) : "a probability"} on average. Each record below was taken away in turn and the cart judged again: that is its effect.`
-    : "No knowledge record took part: the student judged by what it has learnt alone.");
+    : "No knowledge record took part; the student judged only by what it has learnt.");
   const largest = Math.max(...event.reasons.map((reason) => Math.abs(reason.effect)), 0.001);
   openSheet(title, lead, el("div", {}, event.reasons.map((reason) => reasonOf(reason, largest))));
 }
@@ -43,7 +43,7 @@ function reasonOf(reason, largest) {
 const share = (value) => (value === null || value === undefined ? null : percent(value));
 const signed = (value) => (value === null || value === undefined ? null : `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(3)}`);
 
-/** Return what was measured of a record, name and value, as far as it was. */
+/** Return the measured values of a record by name, without missing ones. */
 export function measuresOf(record) {
   return [
     ["support", record.support === null ? null : plural(record.support, "session")],
@@ -54,7 +54,7 @@ export function measuresOf(record) {
   ].filter(([, value]) => value !== null);
 }
 
-/** Show a record whole. */
+/** Show a record with all its fields. */
 export async function openRecord(id) {
   openSheet("Knowledge record", el("p", { class: "soft", role: "status" }, "Loading…"));
   try {

@@ -1,16 +1,16 @@
-// What the views share: the open thread with its cart, and messages between them.
+// The state that the views share: the open thread with its cart, and messages between views.
 
 export const EMPTY = { items: [], excluded: [], limits: { least: 2, most: null, total: null, bundles: null }, total: 0, unpriced: 0 };
 export const state = { thread: "", cart: EMPTY, busy: false, about: null };
 
 const listeners = new Map();
 
-/** Call a function whenever something is told. */
+/** Call a function at every message of a name. */
 export function on(what, listener) {
   listeners.set(what, [...(listeners.get(what) ?? []), listener]);
 }
 
-/** Tell all who listen. Told are: act (a click), cart, busy, about, threads (their list has changed). */
+/** Send a message to all listeners. The names are: act (a click), cart, busy, about, threads (the list has changed). */
 export function tell(what, detail) {
   for (const listener of listeners.get(what) ?? []) listener(detail);
 }

@@ -1,6 +1,6 @@
-// Sets the chosen theme before anything is painted; without a choice the system's holds.
+// Sets the chosen theme before the page is painted; without a choice the system's theme is used.
 (() => {
   let kept = null;
-  try { kept = localStorage.getItem("bundlewise-theme"); } catch { /* a browser that keeps nothing */ }
+  try { kept = localStorage.getItem("bundlewise-theme"); } catch { /* the browser stores nothing */ }
   if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
 })();
