@@ -26,7 +26,7 @@ from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.distil import distil
+from bundlewise.pipeline.distil import run_teacher
 from bundlewise.settings import quiet_libraries
 from bundlewise.text import head_noun
 from bundlewise.text import kind as kind_of
@@ -70,7 +70,7 @@ def knowledge_base(sessions: Sequence[Session], teachers: Sequence[str], folder:
     domains = list(dict.fromkeys(session.domain for session in sessions))
     for domain, teacher in zip(domains, teachers, strict=True):
         own = [session for session in sessions if session.domain == domain]
-        distil(own, teacher, folder)
+        run_teacher(own, teacher, folder)
     return KnowledgeStore.open(folder)
 
 

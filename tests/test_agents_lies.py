@@ -14,7 +14,7 @@ from test_pipeline_distil import lab, start, write_sessions
 from bundlewise.agents.ledger.calls import CallLedger
 from bundlewise.agents.teacher.caps import CapError
 from bundlewise.agents.teacher.tally import Tally
-from bundlewise.pipeline.distil import Payment, distil
+from bundlewise.pipeline.distil import Payment, run_teacher
 
 COUNTED = tuple(name for name in (*BILLED, *UNBILLED) if name not in ESTIMATED)
 PRICES = f'[models]\n"lab" = {{ input = {PRICE.input}, output = {PRICE.output} }}\n'
@@ -33,7 +33,9 @@ class Run:
         tally = Tally()
         payment = Payment(**usual | {"patience": 30.0, "concurrency": 8} | fields)
         try:
-            distil(lab(count), server.spec, self.folder / name, embedder=BagOfWords(), payment=payment, tally=tally)
+            run_teacher(
+                lab(count), server.spec, self.folder / name, embedder=BagOfWords(), payment=payment, tally=tally
+            )
         except CapError as error:
             self.capped = str(error)
         return tally

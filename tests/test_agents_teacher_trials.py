@@ -13,7 +13,7 @@ from bundlewise.agents.teacher.recorded import RecordedTeacher
 from bundlewise.agents.teacher.trials import proved, without_a_case
 from bundlewise.domain import Grouping, Knowledge, Session
 from bundlewise.files import write_jsonl
-from bundlewise.pipeline.distil import distil
+from bundlewise.pipeline.distil import run_teacher
 
 DESK = ["Glide Mouse", "Foam Pad", "Wool Rug", "Red Wool Rug"]
 BOTH: Grouping = ((0, 1), (2, 3))
@@ -50,7 +50,7 @@ def test_validation_decides_where_it_can(rule: Rule, gain: float | None, harm: f
 
 
 def rules_of(sessions: list[Session], folder: Path, teacher: str = "grounded") -> list[Knowledge]:
-    found = distil(sessions, teacher, folder / "kb", embedder=BagOfWords())
+    found = run_teacher(sessions, teacher, folder / "kb", embedder=BagOfWords())
     return [record for record in found.records if record.kind == "rule"]
 
 
@@ -115,7 +115,7 @@ UNICORNS = SAID | {"text": "Saddles go with bridles.", "condition": {"first": ["
 
 def test_a_rule_that_no_training_session_is_a_case_of_is_refused(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "gpt.jsonl", [*ROWS, UNICORNS])
-    found = distil(TRAIN, f"recorded:{tmp_path / 'gpt.jsonl'}", tmp_path / "kb", embedder=BagOfWords())
+    found = run_teacher(TRAIN, f"recorded:{tmp_path / 'gpt.jsonl'}", tmp_path / "kb", embedder=BagOfWords())
     assert [(refusal.text, refusal.reason) for refusal in found.refused] == [
         ("Saddles go with bridles.", "its condition meets no training session, so that nothing can have taught it")
     ]

@@ -18,7 +18,7 @@ from bundlewise.data.sessions import load, starter_names, starter_pack_path, wri
 from bundlewise.files import read_rows, write_jsonl
 from bundlewise.knowledge_base.packs import read_pack
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.distil import distil as distil_into
+from bundlewise.pipeline.distil import run_teacher as distil_into
 
 RULE = {"kind": "rule", "domain": "electronics", "text": "A sleeve joins the bag it fits."}
 THOUGHT = {

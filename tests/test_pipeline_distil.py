@@ -29,7 +29,7 @@ from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import BundlewiseError, DataError, KnowledgeError, ModelError, UsageError
 from bundlewise.files import read_rows
 from bundlewise.knowledge_base.store import KnowledgeStore
-from bundlewise.pipeline.distil import Payment, dials_of, distil, endpoint_of, plan, teacher_named
+from bundlewise.pipeline.distil import Payment, dials_of, endpoint_of, plan, run_teacher, teacher_named
 
 KEY = "sk-planted-9876543210"
 STAGES = ("describe", "propose", "reflect", "formalise", "think")
@@ -62,7 +62,7 @@ class Lab:
 
     def run(self, sessions: list[Session], name: str = "a", **fields: Any) -> bytes:
         pay = {"ledger": self.folder / "calls.sqlite", "concurrency": 8, "patience": 30.0, "timeout": 5.0} | fields
-        distil(
+        run_teacher(
             sessions,
             self.server.spec,
             self.folder / name,
@@ -168,12 +168,12 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from samples import BagOfWords
 from bundlewise.data.sessions import read_sessions
-from bundlewise.pipeline.distil import Payment, distil
+from bundlewise.pipeline.distil import Payment, run_teacher
 from bundlewise.errors import BundlewiseError
 folder = Path({folder!r})
 pay = Payment(ledger=folder / "calls.sqlite", concurrency=4, timeout=20.0)
 try:
-    distil(read_sessions(folder / "data.jsonl"), {spec!r}, folder / {name!r}, embedder=BagOfWords(),
+    run_teacher(read_sessions(folder / "data.jsonl"), {spec!r}, folder / {name!r}, embedder=BagOfWords(),
            pack=folder / ({name!r} + ".jsonl"), payment=pay)
 except KeyboardInterrupt:
     sys.exit(130)
@@ -348,7 +348,7 @@ def test_several_domains_are_mined_and_formalised_each_by_itself(place: Lab) -> 
     [("patterns", {"describe"}), ("patterns,thoughts", {"describe", "think"}), ("rules", {*STAGES} - {"think"})],
 )
 def test_only_the_formats_wanted_are_paid_for(place: Lab, formats: str, stages: set[str]) -> None:
-    found = distil(
+    found = run_teacher(
         lab(6),
         place.server.spec,
         place.folder / "kb",
@@ -480,7 +480,7 @@ def test_a_share_of_a_stage_may_fail_and_is_told(place: Lab) -> None:
         StageError, match=r"describe failed for 2 of 6, more than --max-failed 0\.2; nothing was replaced"
     ):
         place.run(lab(6), max_failed=0.2)
-    found = distil(
+    found = run_teacher(
         lab(6),
         place.server.spec,
         place.folder / "kb",
@@ -496,7 +496,7 @@ def test_where_the_pack_cannot_be_written_the_knowledge_base_stays_and_the_other
 ) -> None:
     sessions = [session(f"s{n}", ["Red Mouse", "Mouse Pad"], ((0, 1),)) for n in range(4)]
     kb, pack = tmp_path / "kb", tmp_path / "a.pack"
-    distil(sessions, "grounded", kb, embedder=BagOfWords(), pack=pack)
+    run_teacher(sessions, "grounded", kb, embedder=BagOfWords(), pack=pack)
     before = pack.read_bytes()
 
     def fails(*_: Any) -> None:
@@ -505,11 +505,13 @@ def test_where_the_pack_cannot_be_written_the_knowledge_base_stays_and_the_other
     with monkeypatch.context() as patch:
         patch.setattr(KnowledgeStore, "replace", fails)
         with pytest.raises(KnowledgeError):
-            distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=pack)
+            run_teacher(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=pack)
     assert pack.read_bytes() == before
     held = [record.id for record in KnowledgeStore.open(kb, BagOfWords()).records.select()]
     with pytest.raises(BundlewiseError):
-        distil(sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=tmp_path / "kb" / "catalogue.sqlite" / "x")
+        run_teacher(
+            sessions[:3], "grounded", kb, embedder=BagOfWords(), pack=tmp_path / "kb" / "catalogue.sqlite" / "x"
+        )
     assert [record.id for record in KnowledgeStore.open(kb, BagOfWords()).records.select()] == held
 
 
@@ -551,6 +553,6 @@ def test_a_log_is_opened_once_for_a_reader_who_comes_once(place: Lab) -> None:
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
         payment = Payment(ledger=place.folder / "calls.sqlite")
-        distil(lab(2), place.server.spec, place.folder / "kb", embedder=BagOfWords(), payment=payment, log=pipe)
+        run_teacher(lab(2), place.server.spec, place.folder / "kb", embedder=BagOfWords(), payment=payment, log=pipe)
         events = reader.communicate(timeout=20)[0].splitlines()
     assert '"stage": "probe"' in events[0] and len(events) > 5

@@ -117,7 +117,7 @@ def command(
         guard_knowledge(kb, force)
     from bundlewise.data.sessions import load_all
     from bundlewise.knowledge_base.embedding import Embedder, language_note
-    from bundlewise.pipeline.distil import Payment, dials_of, distil, plan
+    from bundlewise.pipeline.distil import Payment, dials_of, plan, run_teacher
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -137,7 +137,7 @@ def command(
     if dry_run and is_served(teacher):
         _say_plan(plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return
-    found = distil(
+    found = run_teacher(
         sessions,
         teacher,
         None if dry_run else kb,

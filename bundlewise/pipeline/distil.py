@@ -136,7 +136,7 @@ def teacher_named(name: str, sessions: Sequence[Session], asker: "Asks | None" =
     raise UsageError(f"no teacher named {name!r}; choose {TEACHERS}")
 
 
-def distil(
+def run_teacher(
     sessions: Sequence[Session],
     teacher: str,
     kb: Path | str | None,

@@ -14,8 +14,7 @@ from bundlewise.knowledge_base.retrieval import Retriever
 from bundlewise.knowledge_base.search import find, require_kind
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.notebook import first, table
-from bundlewise.pipeline.distil import Distilled, Payment
-from bundlewise.pipeline.distil import distil as run_teacher
+from bundlewise.pipeline.distil import Distilled, Payment, run_teacher
 
 if TYPE_CHECKING:
     from bundlewise.graphs.teacher_state import Dials
