@@ -57,7 +57,7 @@ def test_two_runs_that_want_one_knowledge_base_and_the_baselines_make_them_once(
 ) -> None:
     use_words(monkeypatch)
     distilled, baselines = list[int](), list[int]()
-    monkeypatch.setattr(knowledge, "run_teacher", slow(knowledge.run_teacher, distilled))
+    monkeypatch.setattr(knowledge, "distil", slow(knowledge.distil, distilled))
     monkeypatch.setattr(others, "_baselines", slow(others._baselines, baselines))
     experiment, found = small(tmp_path), list[Any]()
 
@@ -79,7 +79,7 @@ def test_readers_are_tuned_once_a_seed_on_a_copy_of_knowledge_that_is_distilled_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm: Path
 ) -> None:
     distilled = list[int]()
-    monkeypatch.setattr(knowledge, "run_teacher", slow(knowledge.run_teacher, distilled))
+    monkeypatch.setattr(knowledge, "distil", slow(knowledge.distil, distilled))
     maker = Maker(small(tmp_path), tmp_path / "cache")
     plain = maker.knowledge.of(Cell(student="tiny"))
     first, second, again = (maker.knowledge.of(Cell(student="tiny", readers=True, seed=seed)) for seed in (0, 1, 0))

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ def command(
     from bundlewise.data.sessions import load_all
     from bundlewise.knowledge_base.embedding import Embedder, language_note
     from bundlewise.pipeline.distil import Payment, dials_of, plan, run_teacher
+    from bundlewise.pipeline.knowledge_base import distil
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -137,17 +139,10 @@ def command(
     if dry_run and is_served(teacher):
         _say_plan(plan(sessions, teacher, embedder=vectors, dials=dials, payment=payment), as_json)
         return
-    found = run_teacher(
-        sessions,
-        teacher,
-        None if dry_run else kb,
-        embedder=vectors,
-        pack=None if dry_run else pack,
-        dials=dials,
-        payment=payment,
-        log=log_json,
-        remarks=remarks,
-    )
+    settings: dict[str, Any] = {"embedder": vectors, "dials": dials, "payment": payment}
+    settings |= {"log": log_json, "remarks": remarks}
+    trial = partial(run_teacher, sessions, teacher, None, **settings)
+    found = trial() if dry_run else distil(sessions, teacher, str(kb), pack=pack, **settings).run
     _say(found, teacher, as_json)
     if dry_run:
         click.echo("a dry run: nothing was written", err=True)

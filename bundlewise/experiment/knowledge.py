@@ -13,8 +13,8 @@ from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.inputs import Inputs
 from bundlewise.experiment.payment import RunPayment
 from bundlewise.files import fingerprint, made_once, read_rows, write_jsonl, write_text
-from bundlewise.pipeline.distil import run_teacher
 from bundlewise.pipeline.kind_readers import tune_readers
+from bundlewise.pipeline.knowledge_base import distil
 from bundlewise.scratch import scratch_folder
 
 
@@ -107,7 +107,7 @@ class KnowledgeBases:
             payment = replace(payment, retry_failed=payment.retry_failed or failed.is_file())
             try:
                 embedder = self.inputs.embedder
-                found = run_teacher(sessions, teacher, folder, embedder=embedder, payment=payment, tally=bill.tally)
+                found = distil(sessions, teacher, folder, embedder=embedder, payment=payment, tally=bill.tally).run
             except StageError as error:
                 self._failed[key] = error
                 write_text(failed, f"{error}\n")

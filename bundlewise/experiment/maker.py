@@ -15,11 +15,11 @@ from bundlewise.experiment.inputs import Inputs
 from bundlewise.experiment.knowledge import DistilledKnowledge, KnowledgeBases
 from bundlewise.experiment.payment import RunPayment
 from bundlewise.files import fingerprint, only_process, read_rows, write_json
+from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import fingerprint_of, resolve
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
-from bundlewise.pipeline.distil import FORMATS
-from bundlewise.pipeline.knowledge import lessons, open_retriever
+from bundlewise.pipeline.knowledge import open_retriever
 from bundlewise.pipeline.predictions import cost_of
 
 if TYPE_CHECKING:
@@ -153,16 +153,22 @@ class Maker:
         return self._latest[1]
 
     def _tuned(self, cell: Cell, retriever: "Retriever | None", known: DistilledKnowledge) -> "tuple[Path, Manifest]":
-        from bundlewise.finetune.tuning import Tuning
+        from bundlewise.pipeline.tune import finetune
 
-        folder = self.adapter(cell)
-        kinds = [FORMATS[name] for name in cell.taught]
-        words = lessons(known.folder, kinds, self.inputs.embedder) if kinds else []
-        sessions = self.inputs.sessions(cell)
-        tuning = Tuning(sessions, folder, cell.config, cell.student, retriever, cell.tuned, lessons=words)
-        manifest = tuning.run()
+        found = finetune(
+            self.inputs.sessions(cell),
+            # The retriever holds what the prompts are given; the knowledge base is for the words that are taught.
+            known.folder if cell.taught else None,
+            self.adapter(cell),
+            student=cell.student,
+            dials=Policy.none().model_dump(),
+            teach=",".join(cell.taught) or None,
+            limit=cell.tuned,
+            retriever=retriever,
+            **cell.config.model_dump(),
+        )
         release_memory()
-        return folder, manifest
+        return found.path, found.manifest
 
     def adapter(self, cell: Cell) -> Path:
         """Return the folder of a tuned cell's adapter."""

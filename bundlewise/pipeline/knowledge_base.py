@@ -17,6 +17,7 @@ from bundlewise.notebook import first, table
 from bundlewise.pipeline.distil import Distilled, Payment, run_teacher
 
 if TYPE_CHECKING:
+    from bundlewise.agents.teacher.tally import Tally
     from bundlewise.graphs.teacher_state import Dials
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.langchain.retriever import KnowledgeRetriever
@@ -119,6 +120,7 @@ def distil(
     pack: Path | None = None,
     dials: "Dials | None" = None,
     payment: Payment | None = None,
+    tally: "Tally | None" = None,
     log: Path | None = None,
     remarks: Sequence[Knowledge] = (),
 ) -> KnowledgeBase:
@@ -135,6 +137,7 @@ def distil(
         pack: a file to which the records are written too.
         dials: the choice of sessions, and the kinds of knowledge to make.
         payment: the settings for asking and paying a large teacher.
+        tally: counts work and payments while the run goes on.
         log: a file that events are added to.
         remarks: records that are stored beside those that the teacher distils.
 
@@ -147,5 +150,5 @@ def distil(
     require_sessions(sessions)
     place = os.fspath(path)
     settings: dict[str, Any] = {"embedder": embedder, "pack": pack, "dials": dials, "payment": payment}
-    run = run_teacher(sessions, teacher, place, log=log, remarks=remarks, **settings)
+    run = run_teacher(sessions, teacher, place, tally=tally, log=log, remarks=remarks, **settings)
     return KnowledgeBase(KnowledgeStore.open(place, embedder), run)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.data.session_list import require_sessions
@@ -16,6 +16,9 @@ from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.folders import resolve
 from bundlewise.pipeline.distil import formats_named
 from bundlewise.pipeline.knowledge import lessons, open_retriever
+
+if TYPE_CHECKING:
+    from bundlewise.knowledge_base.retrieval import Retriever
 
 
 def finetune(
@@ -30,6 +33,7 @@ def finetune(
     teach: str | None = None,
     limit: int | None = None,
     max_minutes: float | None = None,
+    retriever: "Retriever | None" = None,
     note: Callable[[str], None] | None = None,
     **training: Any,
 ) -> Adapter:
@@ -49,6 +53,7 @@ def finetune(
         teach: formats whose text is tuned on too, such as `rules,thoughts`.
         limit: train on this many sessions, chosen by seed.
         max_minutes: stop after this time, and keep the best weights so far.
+        retriever: an open retriever, used instead of opening one by `kb` and `dials`.
         note: called with remarks for the user.
         **training: settings of `TrainingConfig` in place of the preset's, such as `epochs`.
 
@@ -66,9 +71,10 @@ def finetune(
     given = {name: value for name, value in training.items() if value is not None}
     config = TrainingConfig.of(**chosen.config.model_dump() | given)
     place = None if kb is None else os.fspath(kb)
-    reads = place is not None and not policy.is_plain
+    reads = retriever is not None or (place is not None and not policy.is_plain)
     require_utilisation(mode, knowledge=reads, tuned=True)
-    retriever = open_retriever(place, policy, resolve(student)) if place and reads else None
+    if place is not None and reads:
+        retriever = retriever or open_retriever(place, policy, resolve(student))
     taught = _taught(place, teach)
     tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught)
     if note and (left := tuning.left_out):
