@@ -51,7 +51,7 @@ FAULTS = {
     "nested too deep": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
     "a row of operators": "{{ " + "+".join(["1"] * 20000) + " }}",
     "blocks, lists or": "{% for a in [1] %}" * 200 + "{% endfor %}" * 200,
-    "without end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "endlessly": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
 }
 
 
@@ -95,7 +95,7 @@ def test_whatever_a_template_raises_is_a_fault_of_it(said: str, body: str, is_ou
 
 
 def test_a_process_of_a_template_is_as_good_as_new_after_a_fault() -> None:
-    for body in (FULL["kept texts"], FAULTS["without end"], ENDLESS["a power of ten"]):
+    for body in (FULL["kept texts"], FAULTS["endlessly"], ENDLESS["a power of ten"]):
         assert fault_of(body)
         assert edited("{{ titles | length }}").render("name", {"titles": ["a"]}) == "1"
 
