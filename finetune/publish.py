@@ -93,10 +93,12 @@ def publish(adapter: Path, base: Path, output: Path, weights: Weights = "float32
         raise UsageError(f"{output} exists; choose another folder or remove it")
     with only_process(output), scratch_folder(output) as work:
         ready = work / "ready"
-        before = probe(_through_adapter(adapter, base), manifest)
+        # A machine that prefers bfloat16 rounds both models differently, though their weights are equal.
+        exact = weights == "float32"
+        before = probe(_through_adapter(adapter, base, exact), manifest)
         _merge(adapter, base, ready, weights)
         shutil.copyfile(adapter / MANIFEST, ready / MANIFEST)
-        parity = compare(before, probe(StudentEngine(*load_causal_lm(ready)), manifest))
+        parity = compare(before, probe(StudentEngine(*load_causal_lm(ready, exact=exact)), manifest))
         if fault := parity.fault(weights):
             raise ModelError(f"not published: merged in {weights}, {fault}; {_remedy(weights)}")
         write_json(ready / PARITY, parity.model_dump() | {"weights": weights})
@@ -111,11 +113,11 @@ def _remedy(weights: Weights) -> str:
     return "tune again with a lower learning rate, or serve the adapter beside its base"
 
 
-def _through_adapter(adapter: Path, base: Path) -> StudentEngine:
+def _through_adapter(adapter: Path, base: Path, exact: bool) -> StudentEngine:
     """Return the student as it was tuned: the adapter is applied beside the weights, without merging."""
     from peft import PeftModel
 
-    model, tokenizer = load_causal_lm(base)
+    model, tokenizer = load_causal_lm(base, exact=exact)
     tuned = PeftModel.from_pretrained(model, str(adapter), local_files_only=True).eval()
     return StudentEngine(tuned.get_base_model(), tokenizer)
 
@@ -123,7 +125,7 @@ def _through_adapter(adapter: Path, base: Path) -> StudentEngine:
 def _merge(adapter: Path, base: Path, folder: Path, weights: Weights) -> None:
     import torch
 
-    engine = StudentEngine.load(base, adapter)
+    engine = StudentEngine.load(base, adapter, exact=weights == "float32")
     model: Any = engine.model
     model.to(getattr(torch, weights)).save_pretrained(folder)
     engine.tokenizer.save_pretrained(folder)

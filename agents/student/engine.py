@@ -180,9 +180,9 @@ class StudentEngine:
         self._grammar_tokenizer: Any = None
 
     @classmethod
-    def load(cls, folder: Path, adapter: Path | None = None) -> "StudentEngine":
-        """Load a base model; an adapter is merged into its weights."""
-        model, tokenizer = load_causal_lm(folder)
+    def load(cls, folder: Path, adapter: Path | None = None, *, exact: bool = False) -> "StudentEngine":
+        """Load a base model, in float32 if `exact`; an adapter is merged into its weights."""
+        model, tokenizer = load_causal_lm(folder, exact=exact)
         if adapter is not None:
             from peft import PeftModel
             from safetensors import SafetensorError

@@ -16,8 +16,10 @@ def preferred_dtype() -> Any:
     return torch.bfloat16 if torch.cuda.is_available() or supported() else torch.float32
 
 
-def load_causal_lm(folder: Path, *, four_bit: bool = False) -> tuple[Any, Any]:
+def load_causal_lm(folder: Path, *, four_bit: bool = False, exact: bool = False) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer from a folder, onto the GPU if there is one.
+
+    `exact` loads float32 on every machine, for comparisons that bfloat16 would blur.
 
     Raises:
         UsageError: `four_bit` is set, but there is no GPU or no bitsandbytes.
@@ -28,7 +30,7 @@ def load_causal_lm(folder: Path, *, four_bit: bool = False) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", preferred_dtype()
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", torch.float32 if exact else preferred_dtype()
     weights: Format = "four_bit" if four_bit else "bfloat16" if dtype is torch.bfloat16 else "float32"
     options = {"quantization_config": four_bit_settings(device)} if four_bit else {}
     require_memory(folder, weights, device)

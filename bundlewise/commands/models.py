@@ -118,7 +118,7 @@ def probe_served(published: Path, student: str, weights: Literal["float32", "bfl
             f"{published} is not a published student; make one: bundlewise models publish ADAPTER -o FOLDER"
         )
     manifest = read_manifest(published)
-    local = probe(StudentEngine(*load_causal_lm(published)), manifest)
+    local = probe(StudentEngine(*load_causal_lm(published, exact=True)), manifest)
     parity = compare(local, probe(RemoteStudent.named(student, opening_of(published, manifest)), manifest))
     click.echo(parity.model_dump_json(indent=2))
     if fault := parity.fault(weights):
