@@ -23,8 +23,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Taken by glibc when a process starts, so these reach the command lines that the tests start.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
-# A shell ignores Ctrl-C for what it runs in the background, and whatever that starts inherits it.
+# A shell ignores Ctrl-C for what it runs in the background, and nohup a hang-up; whatever they start inherits it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Tests are not timed: machines are slow and busy, and the same examples every time make a failure repeatable.
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
