@@ -23,9 +23,9 @@ class Policy(Record):
     thoughts: int = Field(default=0, ge=0, description="thoughts in a prompt")
     hints: int = Field(default=30, ge=0, description="observed pairs a hint word is read from")
     min_score: float = Field(default=0.0, ge=-1, le=1, description="smallest cosine of a record")
-    budget: int | None = Field(default=None, ge=0, description="tokens of knowledge in a prompt; None is no limit")
+    budget: int | None = Field(default=None, ge=0, description="tokens of knowledge in a prompt; no limit by default")
     search: Search = Field(default="dense", description="vectors, words, or both by reciprocal rank fusion")
-    domain: str = Field(default="any", min_length=1, description="any, own (the session's), or the name of one")
+    domain: str = Field(default="any", min_length=1, description="of the records: any, own (the session's), or a name")
     diversity: float = Field(default=0.0, ge=0, le=1, description="0 takes the best, 1 the least alike (MMR)")
     rerank: float = Field(default=0.0, ge=0, le=1, description="weight of held-out gain and support")
 

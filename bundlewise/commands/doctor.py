@@ -58,7 +58,7 @@ def check_torch() -> list[Check]:
     except (ImportError, OSError) as error:
         return [Check("torch", "fail", f"cannot be imported: {error}", "run `pip install torch`")]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    place = torch.cuda.get_device_name() if device == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     return [Check("torch", "ok", f"{torch.__version__} on {place}"), check_bfloat16(device)]
 
 

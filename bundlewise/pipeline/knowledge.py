@@ -56,7 +56,7 @@ def own_retriever(
         if knowledge != manifest.teacher:
             note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
     if manifest and given:
-        note(f"the quotas given replace the adapter's own ({manifest.policy or 'none'})")
+        note(f"the dials given replace the adapter's own ({manifest.policy or 'none'})")
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
         if policy.is_plain:
