@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,16 @@ RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM
 """Signals whose handlers may raise anywhere in the main thread."""
 
 
+UNWINDING = 0.5
+"""Seconds after a signal has stopped the work in which more of them change nothing: temporary files are removed."""
+
+
 @dataclass
 class Stopped:
     """The signal that stopped the work, and its exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
 
     number: int = signal.SIGINT
+    broken_off: float | None = None
 
     @property
     def code(self) -> int:
@@ -27,13 +33,17 @@ class Stopped:
 
     def end(self, number: int, frame: FrameType | None) -> None:
         """Stop the work as Ctrl-C does: finished work is kept and temporary files are removed."""
+        now = time.monotonic()
+        if self.broken_off is not None and now - self.broken_off < UNWINDING:
+            return
         self.number = number
         handler = signal.getsignal(signal.SIGINT)
-        if callable(handler):
-            handler(number, frame)
-        else:
-            # Shells start background jobs with Ctrl-C ignored, so that no handler exists.
-            raise KeyboardInterrupt
+        try:
+            # A shell lets its background jobs ignore Ctrl-C.
+            (handler if callable(handler) else signal.default_int_handler)(number, frame)
+        except BaseException:
+            self.broken_off = time.monotonic()
+            raise
 
 
 def signals_end() -> None:
