@@ -90,7 +90,7 @@ def _held_file(target: Path) -> tuple[Path, int]:
     while True:
         path = _name(target)
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        if _hold(number) and is_there(path, number):
+        if _hold(number) and _is_there(path, number):
             return path, number
         # Another process is removing this file as a leftover of a killed process.
         os.close(number)
@@ -103,7 +103,7 @@ def _held_folder(target: Path) -> tuple[Path, int | None]:
         if fcntl is None:
             return path, None
         number = os.open(path, os.O_RDONLY)
-        if _hold(number) and is_there(path, number):
+        if _hold(number) and _is_there(path, number):
             return path, number
         os.close(number)
 
@@ -121,7 +121,7 @@ def _hold(number: int) -> bool:
     return True
 
 
-def is_there(path: Path, number: int) -> bool:
+def _is_there(path: Path, number: int) -> bool:
     """Say whether a path still leads to this open file or folder."""
     try:
         return os.path.samestat(path.stat(), os.fstat(number))
