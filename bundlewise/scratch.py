@@ -1,6 +1,5 @@
 """Temporary files and folders beside their targets: they follow the umask, and are removed after a kill."""
 
-import atexit
 import os
 import secrets
 import shutil
@@ -19,8 +18,6 @@ except ImportError:  # Windows refuses to remove an open file, so that a file in
 
 ENDING = ".bundlewise.tmp"
 _SWEPT: set[Path] = set()
-_MADE: dict[Path, int] = {}
-"""The paths that this process has made, with its process number, so that a fork leaves its parent's paths alone."""
 
 
 def follow_umask(folder: Path) -> None:
@@ -59,31 +56,18 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 def _leave_file(path: Path) -> None:
     with signals_wait():
         path.unlink(missing_ok=True)
-        _MADE.pop(path, None)
 
 
 def _leave_folder(path: Path, number: int | None) -> None:
     """Remove a folder completely; signals that arrive meanwhile wait."""
     with signals_wait():
         shutil.rmtree(path, ignore_errors=True)
-        _MADE.pop(path, None)
         if number is not None:
             os.close(number)
 
 
-@atexit.register
-def _leave_rest() -> None:
-    """Remove the remaining paths: a second signal may have prevented the cleaning after the first."""
-    with signals_wait():
-        for path, process in list(_MADE.items()):
-            if process == os.getpid():
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 def _name(target: Path) -> Path:
-    path = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{ENDING}")
-    _MADE[path] = os.getpid()
-    return path
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{ENDING}")
 
 
 def _held_file(target: Path) -> tuple[Path, int]:

@@ -13,18 +13,19 @@ from typing import Any
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 RAISING = (signal.SIGINT, *ENDING, *(getattr(signal, name) for name in ("SIGALRM",) if hasattr(signal, name)))
 """Signals whose handlers may raise anywhere in the main thread."""
-
-
 UNWINDING = 0.5
-"""Seconds after a signal has stopped the work in which more of them change nothing: temporary files are removed."""
+"""Seconds after a signal has stopped the work in which further signals are ignored, while temporary files go."""
 
 
 @dataclass
 class Stopped:
-    """The signal that stopped the work, and its exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """The signal that stopped the work, and its exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+
+    `since` is the time when it interrupted the work, None before.
+    """
 
     number: int = signal.SIGINT
-    broken_off: float | None = None
+    since: float | None = None
 
     @property
     def code(self) -> int:
@@ -33,8 +34,7 @@ class Stopped:
 
     def end(self, number: int, frame: FrameType | None) -> None:
         """Stop the work as Ctrl-C does: finished work is kept and temporary files are removed."""
-        now = time.monotonic()
-        if self.broken_off is not None and now - self.broken_off < UNWINDING:
+        if self.since is not None and time.monotonic() - self.since < UNWINDING:
             return
         self.number = number
         handler = signal.getsignal(signal.SIGINT)
@@ -42,7 +42,7 @@ class Stopped:
             # A shell lets its background jobs ignore Ctrl-C.
             (handler if callable(handler) else signal.default_int_handler)(number, frame)
         except BaseException:
-            self.broken_off = time.monotonic()
+            self.since = time.monotonic()
             raise
 
 
