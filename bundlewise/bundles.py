@@ -1,7 +1,7 @@
 """Bundles with their products, for people; a prediction has only the products' numbers."""
 
 from bundlewise import notebook
-from bundlewise.domain import Item, PredictedBundle, Record, Session
+from bundlewise.domain import Item, PredictedBundle, Prediction, Record, Session
 
 
 class FoundBundle(Record):
@@ -19,6 +19,11 @@ class FoundBundle(Record):
         """Return a bundle of a prediction together with the products of its session."""
         items = tuple(session.items[number - 1] for number in bundle.items)
         return cls(items=items, intent=bundle.intent, confidence=bundle.confidence)
+
+    @classmethod
+    def all_of(cls, prediction: Prediction, session: Session) -> "list[FoundBundle]":
+        """Return all bundles of a prediction with the products of its session."""
+        return [cls.of(bundle, session) for bundle in prediction.bundles]
 
     @property
     def titles(self) -> list[str]:

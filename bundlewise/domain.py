@@ -149,7 +149,7 @@ class KnownSession(Record):
 
 
 class Provenance(Record):
-    """Where a knowledge record comes from."""
+    """The origin of a knowledge record."""
 
     teacher: str
     prompt: str = Field(description="fingerprint of the template that worded the record, or 'import'")

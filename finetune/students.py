@@ -25,7 +25,7 @@ class StudentModel:
 
     @property
     def reading(self) -> Reading:
-        """How the student's judgements become bundles; an untuned student has the default."""
+        """The reading, which turns the student's judgements into bundles; an untuned student has the default."""
         return self.manifest.reading if self.manifest else Reading()
 
 

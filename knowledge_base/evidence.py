@@ -41,7 +41,7 @@ Weights = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Affinity:
-    """How likely each pair is to be bundled, and the thoughts behind the scores.
+    """The scores of pairs (how likely each pair is to be bundled), and the thoughts behind them.
 
     `score[k]` (log-odds) belongs to the k-th pair of `combinations(range(n), 2)`; `credit` holds the
     indices of the thoughts with the largest weight among the neighbours, with their share of the weight.

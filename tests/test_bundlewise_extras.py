@@ -25,7 +25,7 @@ HIDDEN = (
     *("bitsandbytes", "fastapi", "langchain", "langchain_openai", "matplotlib", "mcp", "mlflow", "openai", "pandas"),
     *("prometheus_client", "psycopg", "psycopg_pool", "pyarrow", "ray", "starlette"),
 )
-"""What no package of the base brings with it. It does bring accelerate, anyio, httpx2 and uvicorn."""
+"""The packages of extras that no package of the base depends on; it brings accelerate, anyio, httpx2 and uvicorn."""
 DISTRIBUTIONS = {
     "langgraph.checkpoint": "langgraph-checkpoint",
     "langgraph.checkpoint.postgres": "langgraph-checkpoint-postgres",

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +140,11 @@ def command(
         return
     settings: dict[str, Any] = {"embedder": vectors, "dials": dials, "payment": payment}
     settings |= {"log": log_json, "remarks": remarks}
-    trial = partial(run_teacher, sessions, teacher, None, **settings)
-    found = trial() if dry_run else distil(sessions, teacher, str(kb), pack=pack, **settings).run
+    found = (
+        run_teacher(sessions, teacher, None, **settings)
+        if dry_run
+        else distil(sessions, teacher, str(kb), pack=pack, **settings).run
+    )
     _say(found, teacher, as_json)
     if dry_run:
         click.echo("a dry run: nothing was written", err=True)

@@ -25,7 +25,7 @@ class Sessions(Sequence[Session]):
 
     @cached_property
     def validation(self) -> "Sessions":
-        """The sessions on which training chooses."""
+        """The sessions on which settings are chosen."""
         return self._of("validation")
 
     @cached_property
@@ -51,7 +51,7 @@ class Sessions(Sequence[Session]):
         return len(self._sessions)
 
     def __eq__(self, other: object) -> bool:
-        """Say whether the other ones are the same sessions in the same order."""
+        """Say whether both have the same sessions in the same order."""
         return isinstance(other, Sessions) and self._sessions == other._sessions
 
     def __hash__(self) -> int:
@@ -69,7 +69,7 @@ class Sessions(Sequence[Session]):
 
 
 def require_sessions(given: Iterable[object]) -> None:
-    """Raise a UsageError where something else is given for sessions."""
+    """Check that all given objects are sessions; raise a UsageError otherwise."""
     if wrong := [type(each).__name__ for each in given if not isinstance(each, Session)]:
         raise UsageError(f"sessions are wanted, got a {wrong[0]}; load some: bundlewise.load_sessions(...)")
 
@@ -82,11 +82,11 @@ def load_sessions(source: Any, *, columns: Mapping[str, str] | None = None) -> S
             Face dataset (or one for each split), or sessions. A table has a product in each row, or a session in each
             row as in the file.
         columns: the table's own name for `session`, `title`, `item`, `bundle`, `intent`, `split`, `price`,
-            `category` or `domain`, where it is not a usual one.
+            `category` or `domain`, if it is not a usual one.
 
     Raises:
-        UsageError: there is no such file, or it is nothing that sessions are loaded from.
-        DataError: a line or a row has a fault; the message names it, and the column.
+        UsageError: the file does not exist, or the source has another type.
+        DataError: a line or a row has a fault; the message names the line or row, and the column.
     """
     if (found := sessions_of(source, columns or {})) is not None:
         return Sessions(found)

@@ -24,14 +24,14 @@ USUAL = {
 }
 """The names by which each column is known, the likeliest first."""
 Row = tuple[str, Mapping[str, Any]]
-"""Where a row stands, for messages, and its cells by column; a missing cell is None."""
+"""The name of a row for messages, and its cells by column; a missing cell is None."""
 
 
 def sessions_of(source: Any, columns: Mapping[str, str]) -> list[Session] | None:
     """Return the sessions of a pandas table or a dataset; None for anything else.
 
     Raises:
-        UsageError: a needed column is not there.
+        UsageError: a column that is needed is missing.
         DataError: a row has a fault; the message names row and column as the table counts them.
     """
     library, kind = type(source).__module__.partition(".")[0], type(source).__name__
@@ -78,7 +78,7 @@ def _nested(rows: Sequence[Row]) -> Iterator[tuple[str, Session]]:
 
 
 def _known(value: Any) -> Any:
-    """Return a value without what is missing in it: a dataset fills up what some rows lack."""
+    """Return a value without its missing parts, which a dataset fills with None."""
     if isinstance(value, Mapping):
         return {name: _known(part) for name, part in value.items() if not _is_missing(part)}
     return [_known(part) for part in value] if isinstance(value, list | tuple) else value
@@ -104,7 +104,7 @@ def _columns(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass
 class _Draft:
-    """A session whose rows are being read: its products, and the places of each bundle's."""
+    """A session whose rows are being read: its products, and the product ids of each bundle."""
 
     key: str
     where: str
@@ -125,7 +125,7 @@ class _Draft:
             self._agree(self.intents, bundle, cells.text("intent"), f"{where}, column {cells.columns.get('intent')!r}")
 
     def _agree(self, told: dict[str, str], name: str, value: str, where: str) -> None:
-        """Note what a row says of its session or bundle; an empty cell says nothing."""
+        """Remember a value of the session or bundle, and check that all rows have the same; empty cells are skipped."""
         if value and told.setdefault(name, value) != value:
             raise DataError(f"{where}: {value!r}, but an earlier row says {told[name]!r}; write one of them in all")
 
@@ -139,7 +139,7 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells of a row by what they mean."""
+    """The cells of a row, found by the meaning of their columns."""
 
     where: str
     row: Mapping[str, Any]
@@ -169,12 +169,12 @@ class _Cells:
         return value
 
     def fault(self, name: str, what: str) -> DataError:
-        """Return what is wrong with a cell."""
+        """Return the error about a cell."""
         return DataError(f"{self.where}, column {self.columns.get(name, name)!r}: {what}")
 
 
 def _grouped(rows: Sequence[Row], columns: Mapping[str, str]) -> Iterator[tuple[str, Session]]:
-    """Yield the sessions of rows with a product each, in the order of their first rows."""
+    """Yield the sessions of rows with one product each, in the order of their first rows."""
     drafts: dict[str, _Draft] = {}
     for where, row in rows:
         cells = _Cells(where, row, columns)

@@ -1,4 +1,4 @@
-"""Where cells are made: in this process, or spread over a Ray cluster."""
+"""The workers that make cells: this process, or a Ray cluster."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

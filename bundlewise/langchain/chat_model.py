@@ -81,7 +81,7 @@ class ChatBundlewise(BaseChatModel):
     def _reply(self, titles: Sequence[str]) -> tuple[str, list[FoundBundle], UsageMetadata]:
         session = Session.of(titles)
         (found,) = self.student.answer([session])
-        bundles = [FoundBundle.of(bundle, session) for bundle in found.bundles]
+        bundles = FoundBundle.all_of(found, session)
         rows = [f"{number}. {line(str(bundle))}" for number, bundle in enumerate(bundles, 1)]
         return "\n".join(rows) or found.reason or NO_BUNDLE, bundles, _usage(found)
 

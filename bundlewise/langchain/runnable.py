@@ -69,8 +69,7 @@ class StudentRunnable(Runnable[Products, list[FoundBundle]]):
         found: list[list[FoundBundle] | UsageError] = []
         for session, prediction in zip(sessions, self.student.answer(sessions), strict=True):
             reason = refusal(session, prediction)
-            bundles = [FoundBundle.of(bundle, session) for bundle in prediction.bundles]
-            found.append(UsageError(reason) if reason else bundles)
+            found.append(UsageError(reason) if reason else FoundBundle.all_of(prediction, session))
         return found
 
 

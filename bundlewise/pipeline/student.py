@@ -150,7 +150,7 @@ class Student:
         (found,) = self.answer([session])
         if reason := refusal(session, found):
             raise UsageError(reason)
-        return [FoundBundle.of(bundle, session) for bundle in found.bundles]
+        return FoundBundle.all_of(found, session)
 
     def answer(
         self,
