@@ -1,7 +1,8 @@
 """The check of a teacher's kinds against the words of the products' titles and of similar titles."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import log
 
 from bundlewise.agents.teacher.contracts import MAX_FAULTS, as_kind, kinds_faults
@@ -18,20 +19,36 @@ WEARERS = frozenset(("baby", "boy", "child", "girl", "kid", "lady", "man", "men"
 """Words for the people that a product is for; they do not name the product."""
 
 
+class TitleIndex:
+    """Titles by their words, for finding similar titles, which share the rarest words."""
+
+    def __init__(self, titles: Iterable[str], common: float) -> None:
+        """Index titles; a word in more than the share `common` of them makes no two titles similar."""
+        self.titles = sorted(set(titles))
+        self.stems = [stems_of(title) for title in self.titles]
+        self.counts = Counter(stem for stems in self.stems for stem in stems)
+        most = max(FEW, round(common * len(self.titles)))
+        self._holding: dict[str, list[int]] = {}
+        for place, stems in enumerate(self.stems):
+            for stem in stems:
+                if self.counts[stem] <= most:
+                    self._holding.setdefault(stem, []).append(place)
+
+    def similar(self, own: frozenset[str]) -> dict[int, float]:
+        """Return the similarity of titles to these words by their positions, the most similar first."""
+        shared = dict[int, float]()
+        for stem in sorted(own & self._holding.keys()):
+            weight = log(1 + len(self.titles) / self.counts[stem])
+            for place in self._holding[stem]:
+                shared[place] = shared.get(place, 0.0) + weight
+        return dict(sorted(shared.items(), key=lambda found: (-found[1], found[0])))
+
+
 class AlikeTitles:
     """The words of all titles of a run, for finding similar titles."""
 
     def __init__(self, sessions: Sequence[Session] = ()) -> None:
-        titles = sorted({title for session in sessions for title in session.titles})
-        self._stems = [stems_of(title) for title in titles]
-        counts = Counter(stem for stems in self._stems for stem in stems)
-        most = max(FEW, round(COMMON * len(titles)))
-        self._holding: dict[str, list[int]] = {}
-        for place, stems in enumerate(self._stems):
-            for stem in stems:
-                if counts[stem] <= most:
-                    self._holding.setdefault(stem, []).append(place)
-        self._weight = {stem: log(1 + len(titles) / counts[stem]) for stem in self._holding}
+        self._index = TitleIndex((title for session in sessions for title in session.titles), COMMON)
 
     def fits(self, kind: str, title: str) -> bool:
         """Say whether the last word of a kind has one root with a word of its title, or occurs in similar titles.
@@ -45,12 +62,8 @@ class AlikeTitles:
 
     def _like(self, own: frozenset[str]) -> set[str]:
         """Return the words of similar titles, which share the rarest words with a title."""
-        shared = dict[int, float]()
-        for stem in own & self._holding.keys():
-            for place in self._holding[stem]:
-                shared[place] = shared.get(place, 0.0) + self._weight[stem]
-        nearest = sorted(shared, key=lambda place: (-shared[place], place))[:NEIGHBOURS]
-        return {stem for place in nearest for stem in self._stems[place]}
+        nearest = islice(self._index.similar(own), NEIGHBOURS)
+        return {stem for place in nearest for stem in self._index.stems[place]}
 
 
 class KindsCheck:

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
 
-from bundlewise.agents.teacher.kind_fit import FEW, WEARERS, stem_of, stems_of
+from bundlewise.agents.teacher.kind_fit import FEW, WEARERS, TitleIndex, stem_of, stems_of
 from bundlewise.agents.teacher.word_lists import same_root, set_of
 from bundlewise.text import head_noun, words
 from bundlewise.text import kind as kind_of
@@ -58,22 +57,8 @@ class KindsAround:
         self._near: dict[tuple[str, str], dict[str, float]] = {}
 
     @cached_property
-    def _titles(self) -> list[tuple[str, frozenset[str]]]:
-        return [(title, stems_of(title)) for title in sorted(self._kinds)]
-
-    @cached_property
-    def _counts(self) -> Counter[str]:
-        return Counter(stem for _, stems in self._titles for stem in stems)
-
-    @cached_property
-    def _holding(self) -> dict[str, list[int]]:
-        """The positions of the titles with each word, except for common words."""
-        found, most = dict[str, list[int]](), max(FEW, round(COMMON * len(self._titles)))
-        for place, (_, stems) in enumerate(self._titles):
-            for stem in sorted(stems):
-                if self._counts[stem] <= most:
-                    found.setdefault(stem, []).append(place)
-        return found
+    def _index(self) -> TitleIndex:
+        return TitleIndex(self._kinds, COMMON)
 
     @cached_property
     def _sessions(self) -> dict[str, set[str]]:
@@ -108,35 +93,26 @@ class KindsAround:
 
     def _qualifies(self, named: Sequence[str], own: frozenset[str]) -> bool:
         """Say whether a word before the last has one root with a rare word of the title."""
-        most = max(FEW, RARE * len(self._titles))
-        rare = [stem for stem in own if self._counts[stem] <= most and stem not in WEARERS]
+        most = max(FEW, RARE * len(self._index.titles))
+        rare = [stem for stem in own if self._index.counts[stem] <= most and stem not in WEARERS]
         return any(same_root(one, other) for one in named for other in rare)
 
     def _is_frequent(self, head: str, near: Mapping[str, float]) -> bool:
-        return near.get(head, 0.0) * len(self._titles) > LIFT * self._usual[head] > 0
+        return near.get(head, 0.0) * len(self._index.titles) > LIFT * self._usual[head] > 0
 
     def _heads_near(self, title: str, own: frozenset[str], key: str) -> dict[str, float]:
         """Return the last words of the kinds of similar titles in other sessions, with their shares."""
         if (title, key) not in self._near:
-            shared, found, number = self._shared(own), dict[str, float](), 0
-            for place in sorted(shared, key=lambda place: (-shared[place], place)):
-                heads = {head: None for other, head in self._kinds[self._titles[place][0]] if other != key}
+            found, number = dict[str, float](), 0
+            for place, similarity in self._index.similar(own).items():
+                heads = {head: None for other, head in self._kinds[self._index.titles[place]] if other != key}
                 for head in heads:
-                    found[head] = found.get(head, 0.0) + shared[place]
+                    found[head] = found.get(head, 0.0) + similarity
                 if (number := number + len(heads)) >= NEIGHBOURS:
                     break
             whole = sum(found.values())
             self._near[title, key] = {head: weight / whole for head, weight in found.items()}
         return self._near[title, key]
-
-    def _shared(self, own: frozenset[str]) -> dict[int, float]:
-        """Return the similarity of other titles by their positions; rare words weigh more."""
-        shared = dict[int, float]()
-        for stem in sorted(own & self._holding.keys()):
-            weight = log(1 + len(self._titles) / self._counts[stem])
-            for place in self._holding[stem]:
-                shared[place] = shared.get(place, 0.0) + weight
-        return shared
 
 
 def _head(kind: str) -> str:
