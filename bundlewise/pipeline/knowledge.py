@@ -51,14 +51,15 @@ def own_retriever(
     base = None if is_served(student) else resolve(student)
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
-    if manifest and kb is not None and manifest.policy:
-        knowledge = open_retriever(kb, policy, base).about["teacher"]
-        if knowledge != manifest.teacher:
-            note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
     if manifest and given:
         note(f"the dials given replace the adapter's own ({manifest.policy or 'none'})")
     if manifest and kb is not None and not given:
         policy = Policy.of(**manifest.policy) if manifest.policy else Policy.none()
         if policy.is_plain:
             note(f"note: tuned without knowledge in its prompts, so {kb} is not read; --hints 30 reads it")
-    return open_retriever(kb, policy, base) if kb and not policy.is_plain else None
+    if not kb or policy.is_plain:
+        return None
+    found = open_retriever(kb, policy, base)
+    if manifest and manifest.policy and (knowledge := found.about["teacher"]) != manifest.teacher:
+        note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
+    return found
