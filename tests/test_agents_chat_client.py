@@ -1,15 +1,15 @@
 """The chat client against a real server and its faults: it waits, tries again, or says what to do."""
 
-import json
 import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Thread, Timer
 from typing import Any
 
 import pytest
+from chat_samples import ASKED, KEY, SCHEMA, answers, chat_server, endpoint, first, status
 from teacher_server import Handler, TeacherServer, completion
 
 from bundlewise.agents.chat import client, pace
@@ -17,45 +17,11 @@ from bundlewise.agents.chat.client import ChatEndpoint, RefusedError
 from bundlewise.agents.chat.pace import Pace, asked_pause
 from bundlewise.errors import ModelError, StoppedError, UsageError
 
-KEY = "sk-planted-0123456789"
-ASKED = [{"role": "user", "content": "hello"}]
-SCHEMA = {"type": "object", "properties": {}}
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    running = TeacherServer()
-    yield running
-    running.close()
-    while OPENED:
-        OPENED.pop().close()
-
-
-OPENED: list[ChatEndpoint] = []
-
-
-def endpoint(server: TeacherServer, **fields: Any) -> ChatEndpoint:
-    usual = {"model": "lab", "url": server.spec.partition("@")[2], "timeout": 20.0, "patience": 30.0}
-    OPENED.append(ChatEndpoint(**usual | fields))
-    return OPENED[-1]
-
-
-def first(count: int, fault: Callable[[Handler], None]) -> Callable[[Handler, dict[str, Any]], bool]:
-    """Do a fault to the first requests, then answer."""
-    left = [count]
-
-    def hit(handler: Handler, body: dict[str, Any]) -> bool:
-        left[0] -= 1
-        if left[0] >= 0:
-            fault(handler)
-        return left[0] >= 0
-
-    return hit
-
-
-def status(code: int, said: str = "no", **headers: str) -> Callable[[Handler], None]:
-    return lambda handler: handler.send(code, json.dumps({"error": {"message": said}}).encode(), **headers)
+    with chat_server(monkeypatch) as running:
+        yield running
 
 
 def hang_up(handler: Handler) -> None:
@@ -75,10 +41,6 @@ def drip(handler: Handler) -> None:
         except OSError:
             return
         time.sleep(0.1)
-
-
-def answers(text: str, finish: str = "stop") -> Callable[[Handler], None]:
-    return lambda handler: handler.send(200, completion(text, finish))
 
 
 PASSING = {

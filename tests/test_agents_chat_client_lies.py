@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from chat_samples import ASKED, KEY, answers, chat_server, endpoint, first, status
 from teacher_server import TeacherServer
-from test_agents_chat_client import ASKED, KEY, OPENED, answers, endpoint, first, status
 
 from bundlewise.agents.chat import pace
 from bundlewise.agents.chat.client import ChatEndpoint, RefusedError
@@ -21,12 +21,8 @@ from bundlewise.errors import ModelError, UsageError
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    running = TeacherServer()
-    yield running
-    running.close()
-    while OPENED:
-        OPENED.pop().close()
+    with chat_server(monkeypatch) as running:
+        yield running
 
 
 # A success that is an error

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chat_samples import ASKED, chat_server, endpoint, first
 from teacher_server import TeacherServer, completion
-from test_agents_chat_client import ASKED, KEY, OPENED, endpoint, first
 
 from bundlewise.agents.chat.completions import QuestionSize, read_completion
 from bundlewise.agents.ledger.calls import Reply
@@ -14,12 +14,8 @@ from bundlewise.agents.ledger.calls import Reply
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    running = TeacherServer()
-    yield running
-    running.close()
-    while OPENED:
-        OPENED.pop().close()
+    with chat_server(monkeypatch) as running:
+        yield running
 
 
 def said(**message: Any) -> bytes:

@@ -5,20 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chat_samples import ASKED, SCHEMA, chat_server, endpoint, first, status
 from teacher_server import Handler, TeacherServer
-from test_agents_chat_client import ASKED, KEY, OPENED, SCHEMA, endpoint, first, status
 
 from bundlewise.agents.chat.client import RefusedError
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    running = TeacherServer()
-    yield running
-    running.close()
-    while OPENED:
-        OPENED.pop().close()
+    with chat_server(monkeypatch) as running:
+        yield running
 
 
 def strict(handler: Handler, body: dict[str, Any], untaken: dict[str, str]) -> bool:
