@@ -234,6 +234,28 @@ def test_another_thread_is_talked_in_while_an_answer_is_on_its_way(slowly: tuple
     slow.gate.set()
 
 
+def test_a_message_sent_while_the_page_begins_is_said_in_the_first_thread(visitor: Visitor) -> None:
+    page = visitor.context.new_page()
+    starts, goes_on = threading.Event(), []
+
+    def held(route: Any) -> None:
+        goes_on.append(route)
+        starts.set()
+
+    page.route("**/api/about", held)
+    page.goto(visitor.url)
+    page.fill("#say", "hello")
+    page.press("#say", "Enter")
+    page.press("#say", "Enter")
+    page.wait_for_timeout(200)
+    assert starts.is_set() and page.input_value("#say") == "hello"
+    for route in goes_on:
+        route.continue_()
+    page.wait_for_selector(".message.assistant")
+    settled(page)
+    assert page.locator(".message.user").all_inner_texts() == ["hello"] and page.input_value("#say") == ""
+
+
 def test_ten_thousand_products_are_searched_at_once(visitor: Visitor) -> None:
     page = visitor.tab()
     page.wait_for_selector("#examples button")

@@ -8,7 +8,8 @@ import { openReasons } from "./sheet.js";
 import { EMPTY, newName, on, state, tell } from "./state.js";
 
 const log = byId("log"), scroller = byId("scroller"), field = byId("say"), channel = new BroadcastChannel("bundlewise");
-let offers = [], visit = 0;
+let offers = [], visit = 0, begin;
+let opening = new Promise((done) => { begin = done; });
 
 /** Open a thread, or an empty thread with a new name. */
 export async function openThread(name) {
@@ -16,7 +17,15 @@ export async function openThread(name) {
   state.thread = name;
   setBusy(false);
   tell("threads");
-  await load(visit);
+  opening = load(visit);
+  begin();
+  await opening;
+}
+
+/** Wait until the open thread is shown, as each message does that is sent before. */
+async function opened() {
+  let seen;
+  do { seen = opening; await seen; } while (seen !== opening);
 }
 
 async function load(mine, isQuiet = false) {
@@ -36,7 +45,7 @@ async function load(mine, isQuiet = false) {
   }
   if (mine !== visit) return;
   showView(view);
-  if (view.pending) await follow(mine);
+  if (view.pending) follow(mine);
 }
 
 function showNothing() {
@@ -94,6 +103,7 @@ const say = (text) => send("messages", { text }, text);
 
 /** Send a message or a click, and show the reply. */
 async function send(path, body, text = "") {
+  await opened();
   if (state.busy) return;
   const mine = visit, thread = state.thread;
   byId("welcome").hidden = true;
@@ -233,8 +243,9 @@ function examples() {
   byId("examples").replaceChildren(...rows);
 }
 
-byId("composer").addEventListener("submit", (event) => {
+byId("composer").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await opened();
   const text = field.value.trim();
   if (!text || state.busy) return;
   field.value = "";
