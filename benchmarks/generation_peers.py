@@ -20,7 +20,9 @@ from time import perf_counter, process_time
 from measuring import Numbers, show
 
 from bundlewise.agents.student.compose import name_prompt
-from bundlewise.agents.student.engine import WRITE_ROWS, StudentEngine, start_ids, token_ids
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.agents.student.tokens import start_ids, token_ids
+from bundlewise.agents.student.writer import ROWS
 from bundlewise.data.sessions import load
 from bundlewise.domain import Session
 from bundlewise.models.folders import resolve
@@ -57,7 +59,7 @@ def ours(student: str, threads: int) -> tuple[Writer, str]:
 
     def write(prompts: Sequence[str], count: int) -> list[str]:
         ids = [start_ids(engine.tokenizer) + token_ids(engine.tokenizer, prompt) for prompt in prompts]
-        return [t for at in range(0, len(ids), WRITE_ROWS) for t in batch(ids[at : at + WRITE_ROWS], count)]
+        return [t for at in range(0, len(ids), ROWS) for t in batch(ids[at : at + ROWS], count)]
 
     return write, engine.tokenizer.bos_token
 
@@ -75,8 +77,8 @@ def openvino(file: Path, opening: str, threads: int) -> Writer:
         asked = [opening + prompt for prompt in prompts]
         return [
             text
-            for at in range(0, len(asked), WRITE_ROWS)
-            for text in pipeline.generate(asked[at : at + WRITE_ROWS], settings).texts
+            for at in range(0, len(asked), ROWS)
+            for text in pipeline.generate(asked[at : at + ROWS], settings).texts
         ]
 
     return write

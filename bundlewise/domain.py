@@ -211,10 +211,12 @@ class Retrieved(Record):
 
     `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together.
     `affinity` holds the log-odds behind each hint. `evidence` holds the thoughts with the largest weight
-    in the hints, each with its share of the weight.
+    in the hints, each with its share of the weight. `demonstrations` are thoughts whose source sessions are shown
+    solved, the nearest first.
     """
 
     records: tuple[tuple[Knowledge, float], ...] = ()
+    demonstrations: tuple[tuple[Knowledge, float], ...] = ()
     evidence: tuple[tuple[Knowledge, float], ...] = ()
     hints: dict[tuple[int, int], str] = {}
     affinity: dict[tuple[int, int], float] = {}
@@ -222,8 +224,19 @@ class Retrieved(Record):
     @property
     def uses(self) -> tuple[KnowledgeUse, ...]:
         """The records and the evidence by id and score."""
-        shown = (*self.records, *self.evidence)
+        shown = (*self.records, *self.demonstrations, *self.evidence)
         return tuple(KnowledgeUse(id=record.id, score=round(score, 4)) for record, score in shown)
+
+    @property
+    def shown(self) -> int:
+        """The number of records and demonstrations, which a prompt may show."""
+        return len(self.records) + len(self.demonstrations)
+
+    def shortened(self) -> "Retrieved":
+        """Return the knowledge without its last demonstration, or without its last record if it has none."""
+        if self.demonstrations:
+            return self.model_copy(update={"demonstrations": self.demonstrations[:-1]})
+        return self.model_copy(update={"records": self.records[:-1]})
 
 
 class Reason(Record):

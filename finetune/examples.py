@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bundlewise.agents.student import intent_form
 from bundlewise.agents.student.compose import judge_prompt, name_prompt, together
-from bundlewise.agents.student.engine import Encoded, answer_ids, by_length, encode_judge, start_ids, token_ids
+from bundlewise.agents.student.tokens import Encoded, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Knowledge, Retrieved, Session
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.prompts.render import render

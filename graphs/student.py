@@ -15,10 +15,11 @@ from langgraph.runtime import Runtime
 
 from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
-from bundlewise.agents.student.engine import Engine, Progress
+from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, cohesion
 from bundlewise.agents.student.replies import NO_BOUNDS, Form, StudentReply, reply_by_labels, reply_by_pairs
+from bundlewise.agents.student.tokens import Progress
 from bundlewise.domain import BlindSession, Outcome, Prediction, Retrieved
 from bundlewise.knowledge_base.retrieval import Retriever
 

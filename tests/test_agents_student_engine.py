@@ -15,8 +15,9 @@ from bundlewise.agents.student import engine as module
 from bundlewise.agents.student import intent_form, load
 from bundlewise.agents.student.answers import answer_grammar, intent_grammar
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
-from bundlewise.agents.student.engine import StudentEngine, answer_ids, by_length, encode_judge, start_ids, token_ids
+from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.grammar import GrammarProcessor
+from bundlewise.agents.student.tokens import answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Retrieved
 from bundlewise.errors import ModelError
 from bundlewise.progress import Unwanted, while_wanted

@@ -11,9 +11,10 @@ import samples
 
 from bundlewise.agents.student import answers
 from bundlewise.agents.student.compose import JudgePrompt
-from bundlewise.agents.student.engine import Judgement, StudentEngine, Written
+from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.agents.student.replies import fitting_name
+from bundlewise.agents.student.tokens import Written
 from bundlewise.data.sessions import load
 from bundlewise.domain import Bundle, Prediction, Session
 from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph

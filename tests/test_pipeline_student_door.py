@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from samples import BagOfWords, record, session, thought
 
 from bundlewise.agents.student.compose import JudgePrompt
-from bundlewise.agents.student.engine import Judgement, StudentEngine, Written
+from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.agents.student.limits import Limits
 from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.tokens import Written
 from bundlewise.domain import BlindSession, Bundle, Item, KnownSession, Retrieved, Session
 from bundlewise.finetune.examples import judge_example, name_example
 from bundlewise.finetune.students import StudentModel

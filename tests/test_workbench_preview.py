@@ -6,7 +6,8 @@ import pytest
 from samples import record, session
 
 from bundlewise.agents.student.compose import judge_prompt, label_prompt, name_prompt
-from bundlewise.agents.student.engine import StudentEngine, encode_judge
+from bundlewise.agents.student.engine import StudentEngine
+from bundlewise.agents.student.tokens import encode_judge
 from bundlewise.agents.teacher.ask import messages_of
 from bundlewise.agents.teacher.contracts import Kinds, schema_of
 from bundlewise.data.sessions import load

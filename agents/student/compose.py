@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from bundlewise.domain import BlindSession, Grouping, Item, Prediction, Retrieved, Session
+from bundlewise.agents.student.answer_text import grouping_text, intent_line
+from bundlewise.agents.student.chat import ChatPrompt
+from bundlewise.domain import BlindSession, Grouping, Item, Knowledge, Prediction, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.progress import go_on
 from bundlewise.prompts.allowance import allowance
-from bundlewise.prompts.render import render, render_each
+from bundlewise.prompts.render import messages, render, render_each
 from bundlewise.text import short
 from bundlewise.titles import titles_fault
 
@@ -36,9 +38,11 @@ class JudgePrompt:
     products: int
 
 
-def size_of(prompt: JudgePrompt | str) -> int:
+def size_of(prompt: JudgePrompt | ChatPrompt | str) -> int:
     """Return the size of a prompt in bytes."""
-    texts = [prompt] if isinstance(prompt, str) else [prompt.head, *prompt.questions]
+    if isinstance(prompt, JudgePrompt):
+        return sum(len(text.encode()) for text in (prompt.head, *prompt.questions))
+    texts = prompt.texts if isinstance(prompt, ChatPrompt) else [prompt]
     return sum(len(text.encode()) for text in texts)
 
 
@@ -80,10 +84,32 @@ def name_prompt(session: BlindSession, group: tuple[int, ...]) -> str:
     return render("name", titles=[session.titles[place] for place in group])
 
 
-def label_prompt(session: BlindSession, retrieved: Retrieved, feedback: str = "") -> str:
-    """Return the prompt that asks for a label for each product; `feedback` names the last answer's faults."""
-    records = [record for record, _ in retrieved.records]
-    return render("label", session=session, records=records, feedback=feedback) + "\n"
+def write_prompt(
+    session: BlindSession, retrieved: Retrieved, *, reasoning: bool = False, feedback: str = ""
+) -> ChatPrompt:
+    """Return the prompt that asks for a whole answer; `feedback` names the last answer's faults.
+
+    Raises:
+        UsageError: the session has fewer than two or too many products.
+    """
+    if reason := unreadable(session):
+        raise UsageError(reason)
+    system, user = messages(
+        "write",
+        session=session,
+        records=[record for record, _ in retrieved.records],
+        demonstrations=[demonstration(record) for record, _ in retrieved.demonstrations],
+        feedback=feedback,
+        reasoning=reasoning,
+    )
+    return ChatPrompt(system["content"], user["content"])
+
+
+def demonstration(thought: Knowledge) -> dict[str, Any]:
+    """Return the source session of a thought as a solved question."""
+    rows = sorted(zip(thought.groups, thought.intents, strict=True))
+    intents = [intent_line(intent) for _, intent in rows]
+    return {"titles": list(thought.titles), "bundles": grouping_text(thought.groups).strip(), "intents": intents}
 
 
 def fitting(
@@ -107,19 +133,20 @@ def _fitted(
     fits: Callable[[Prompt], bool],
 ) -> tuple[Prompt, str]:
     go_on()
-    prompt, kept, cut = compose(session, retrieved), len(retrieved.records), ""
-    while kept and not fits(prompt):
+    prompt, left = compose(session, retrieved), retrieved
+    while left.shown and not fits(prompt):
         go_on()
-        kept -= 1
-        prompt = compose(session, retrieved.model_copy(update={"records": retrieved.records[:kept]}))
-    if kept < len(retrieved.records):
-        cut = f"{len(retrieved.records) - kept} of {len(retrieved.records)} knowledge records left out"
+        left = left.shortened()
+        prompt = compose(session, left)
+    cut = ""
+    if left.shown < retrieved.shown:
+        cut = f"{retrieved.shown - left.shown} of {retrieved.shown} knowledge records left out"
     titles = ""
     for words in TITLE_CUTS:
         if fits(prompt):
             break
         go_on()
-        prompt = compose(_shortened(session, words), retrieved.model_copy(update={"records": ()}))
+        prompt = compose(_shortened(session, words), left)
         titles = f"titles cut to {words} words" if words > 1 else "titles cut to a word"
     return prompt, ", ".join(filter(None, (cut, titles)))
 

@@ -3,40 +3,33 @@
 It needs torch, transformers, peft and llguidance.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from bundlewise.agents.student.compose import JudgePrompt, size_of
+from bundlewise.agents.student.compose import JudgePrompt
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.load import load_causal_lm
-from bundlewise.errors import AdapterError, ModelError, PromptError
+from bundlewise.agents.student.tokens import (
+    Encoded,
+    Progress,
+    Prompt,
+    Written,
+    answer_ids,
+    by_length,
+    encode_judge,
+    fits,
+)
+from bundlewise.agents.student.writer import Writer
+from bundlewise.errors import AdapterError, PromptError
 from bundlewise.models.memory import give_back_memory
 from bundlewise.progress import go_on, stopping
 
-YES, NO = " yes", " no"
-BATCH_TOKENS = 2048
-WRITE_BATCH_TOKENS = 6144
-WRITE_ROWS = 24
-"""The number of texts written at once; twice as many are as fast on two cores and need twice the memory."""
-MAX_NEW_TOKENS = 400
 SHORTEST_PREFIX = 32
 """The smallest number of shared tokens that is worth a separate forward pass."""
-BYTES_OF_TOKEN = 12
-"""The largest average number of bytes in a token; ordinary text has three to five."""
-
-Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A prompt with questions as token ids; `places[k]` is the position that answers question k."""
-
-    ids: tuple[int, ...]
-    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,89 +40,29 @@ class Judgement:
     tokens_in: int
 
 
-@dataclass(frozen=True)
-class Written:
-    """A text written under a grammar, with the tokens read and written."""
-
-    text: str
-    tokens_in: int
-    tokens_out: int
-
-
 class Engine(Protocol):
     """The interface of a local or remote student for the student graph."""
 
     def judge(self, prompts: Sequence[JudgePrompt], progress: Progress | None = None) -> list[Judgement]:
         """Return the log-odds of all pairs of all prompts."""
 
-    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
-        """Return a text for each prompt that follows its grammar."""
+    def write(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Progress | None = None
+    ) -> list[Written]:
+        """Return the likeliest text for each prompt that follows its grammar, word by word."""
 
-    def fits(self, prompt: JudgePrompt | str) -> bool:
+    def sample(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], count: int, progress: Progress | None = None
+    ) -> list[list[Written]]:
+        """Return `count` random texts for each prompt that follow its grammar."""
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> list[list[float]] | None:
+        """Return for each prompt the log-likelihoods of texts that may follow it; None if they cannot be known."""
+
+    def fits(self, prompt: JudgePrompt | Prompt) -> bool:
         """Say whether the student can read the whole prompt and answer it."""
-
-
-def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of plain text; the name of a special token is encoded as text."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    return ids
-
-
-def start_ids(tokenizer: Any) -> list[int]:
-    """Return the token that opens a document, if the tokenizer has one."""
-    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-
-
-def encode_judge(tokenizer: Any, prompt: JudgePrompt) -> Encoded:
-    """Encode the head and the questions, one per line, without the answers.
-
-    No question sees the answer to another one, so one forward pass answers all of them.
-    """
-    ids = start_ids(tokenizer) + token_ids(tokenizer, prompt.head + "\n")
-    newline = token_ids(tokenizer, "\n")
-    places = []
-    for question in prompt.questions:
-        ids += token_ids(tokenizer, question)
-        places.append(len(ids) - 1)
-        ids += newline
-    return Encoded(tuple(ids), tuple(places))
-
-
-def answer_ids(tokenizer: Any) -> tuple[int, int]:
-    """Return the tokens that begin the answers yes and no."""
-    yes, no = (token_ids(tokenizer, word)[0] for word in (YES, NO))
-    if yes == no:
-        raise ModelError("the tokenizer begins ' yes' and ' no' with the same token; choose another student")
-    return yes, no
-
-
-def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | str) -> bool:
-    """Say whether a model of this configuration can read the whole prompt and answer it."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if size_of(prompt) > most_bytes(config):
-        return False
-    if isinstance(prompt, str):
-        length = len(token_ids(tokenizer, prompt)) + 1 + MAX_NEW_TOKENS
-    else:
-        length = len(encode_judge(tokenizer, prompt).ids)
-    return limit is None or length <= limit
-
-
-def most_bytes(config: Any) -> float:
-    """Return the most bytes that a model can read; a longer text is refused before it is split into tokens."""
-    return BYTES_OF_TOKEN * (getattr(config, "max_position_embeddings", None) or float("inf"))
-
-
-def by_length(lengths: Sequence[int], budget: int = BATCH_TOKENS, rows: int | None = None) -> Iterator[list[int]]:
-    """Yield batches of indices with similar lengths, at most `rows` each, with a padded size within the budget."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and ((len(batch) + 1) * lengths[index] > budget or len(batch) == rows):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def place_logits(model: Any, batch: Sequence[Encoded], reuse: bool = False) -> Any:
@@ -176,8 +109,7 @@ class StudentEngine:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self._yes, self._no = answer_ids(tokenizer)
-        self._grammar_tokenizer: Any = None
+        self.writer = Writer(model, tokenizer)
 
     @classmethod
     def load(cls, folder: Path, adapter: Path | None = None, *, exact: bool = False) -> "StudentEngine":
@@ -198,6 +130,7 @@ class StudentEngine:
         """Answer all questions of all prompts, with one forward pass per batch."""
         import torch
 
+        yes, no = answer_ids(self.tokenizer)
         encoded = []
         for prompt in prompts:
             go_on()
@@ -209,7 +142,7 @@ class StudentEngine:
             go_on()
             with torch.inference_mode(), stopping(self.model):
                 logits = place_logits(self.model, [encoded[i] for i in batch], reuse=True)
-            odds = (logits[:, self._yes] - logits[:, self._no]).double().cpu().numpy()
+            odds = (logits[:, yes] - logits[:, no]).double().cpu().numpy()
             start = 0
             for index in batch:
                 count = len(encoded[index].places)
@@ -219,7 +152,7 @@ class StudentEngine:
                 progress(len(batch))
         return [results[index] for index in range(len(prompts))]
 
-    def fits(self, prompt: JudgePrompt | str) -> bool:
+    def fits(self, prompt: JudgePrompt | Prompt) -> bool:
         """Say whether the student can read the whole prompt and answer it."""
         return fits(self.tokenizer, self.model.config, prompt)
 
@@ -228,53 +161,23 @@ class StudentEngine:
         if limit and lengths and max(lengths) > limit:
             raise PromptError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
 
-    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
+    def write(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Progress | None = None
+    ) -> list[Written]:
         """Continue each prompt greedily with a text that its Lark grammar admits."""
-        ids = [start_ids(self.tokenizer) + token_ids(self.tokenizer, prompt) for prompt in prompts]
-        self._refuse_too_long([len(row) + MAX_NEW_TOKENS for row in ids])
-        results: dict[int, Written] = {}
-        give_back_memory()
-        for batch in by_length([len(row) for row in ids], WRITE_BATCH_TOKENS, WRITE_ROWS):
-            texts = self._write_batch([ids[i] for i in batch], [grammars[i] for i in batch])
-            results.update(zip(batch, texts, strict=True))
-            if progress:
-                progress(len(batch))
-        return [results[index] for index in range(len(prompts))]
+        return self.writer.write(prompts, grammars, progress)
 
-    def _write_batch(self, ids: list[list[int]], grammars: list[str]) -> list[Written]:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
+    def sample(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], count: int, progress: Progress | None = None
+    ) -> list[list[Written]]:
+        """Return `count` random texts for each prompt, drawn from the model's probabilities under its grammar."""
+        return self.writer.sample(prompts, grammars, count, progress)
 
-        from bundlewise.agents.student.grammar import GrammarProcessor
-
-        processor = GrammarProcessor(self._tokens(), grammars)
-        longest, end = max(map(len, ids)), self.tokenizer.eos_token_id
-        padded = torch.tensor([[end] * (longest - len(row)) + row for row in ids]).to(self.model.device)
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids]).to(self.model.device)
-        settings = GenerationConfig(max_new_tokens=MAX_NEW_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
-        with torch.inference_mode(), stopping(self.model):
-            found = self.model.generate(
-                input_ids=padded,
-                attention_mask=mask,
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([processor]),
-            )
-        written = []
-        for row, new in zip(ids, found[:, longest:].tolist(), strict=True):
-            whole, new = end in new, new[: new.index(end)] if end in new else new
-            text = self.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            if not whole:  # The reader of the answer would take half a line for a whole one.
-                text = text[: text.rfind("\n") + 1]
-            text = text.replace("\ufffd", "")  # The tokens ended in the middle of a letter.
-            written.append(Written(text, len(row), len(new)))
-        return written
-
-    def _tokens(self) -> Any:
-        if self._grammar_tokenizer is None:
-            from llguidance.hf import from_tokenizer
-
-            self._grammar_tokenizer = from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
-        return self._grammar_tokenizer
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> list[list[float]]:
+        """Return for each prompt the log-likelihoods of texts that may follow it."""
+        return self.writer.score(prompts, answers, progress)
 
 
 def _judgement(prompt: JudgePrompt, odds: Any, tokens: int) -> Judgement:

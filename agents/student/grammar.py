@@ -1,7 +1,8 @@
-"""Constrained decoding with llguidance: a logits processor for transformers with one grammar per row."""
+"""Constrained decoding with llguidance: logits processors for transformers, with one grammar per row."""
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -47,3 +48,21 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
     def _admit_only_the_end(self, row: int) -> None:
         self._mask[row] = 0
         self._mask.view(np.uint32)[row, self._end // 32] = 1 << (self._end % 32)
+
+
+class DrawProcessor(LogitsProcessor):  # type: ignore[misc]
+    """Draw a token for each row from the probabilities, and admit only this one; it comes after the grammars.
+
+    A row's draws depend only on its seed, so that a text does not depend on the other rows.
+    """
+
+    def __init__(self, seeds: Sequence[Sequence[int]]) -> None:
+        self._random = [np.random.default_rng(crc32(np.array(seed, np.int64).tobytes())) for seed in seeds]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Return the scores with one finite token a row."""
+        rising = scores.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+        drawn = torch.tensor([random.random() for random in self._random], dtype=torch.float64, device=scores.device)
+        chosen = torch.searchsorted(rising, (drawn * rising[:, -1])[:, None], right=True)
+        chosen.clamp_(max=scores.shape[1] - 1)
+        return torch.full_like(scores, float("-inf")).scatter_(1, chosen, 0.0)

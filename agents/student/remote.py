@@ -13,7 +13,8 @@ import numpy as np
 from bundlewise.agents.student import intent_form
 from bundlewise.agents.student.answers import gbnf, intent_tokens
 from bundlewise.agents.student.compose import JudgePrompt
-from bundlewise.agents.student.engine import MAX_NEW_TOKENS, NO, YES, Judgement, Progress, Written
+from bundlewise.agents.student.engine import Judgement
+from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, NO, YES, Progress, Written
 from bundlewise.errors import ModelError
 from bundlewise.models.endpoints import REMEDIES, Endpoint, in_short
 from bundlewise.progress import go_on

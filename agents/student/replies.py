@@ -11,10 +11,11 @@ from bundlewise.agents.student.answers import Answer, answer_grammar, intent_gra
 from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.student.decoder import Matrix
-from bundlewise.agents.student.engine import Engine, Judgement, Progress, Written
+from bundlewise.agents.student.engine import Engine, Judgement
 from bundlewise.agents.student.intent_form import said
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Judged, Reading, affinity_of, fit_reading
+from bundlewise.agents.student.tokens import Progress, Written
 from bundlewise.domain import BlindSession, Retrieved, Session
 from bundlewise.progress import go_on, progress
 

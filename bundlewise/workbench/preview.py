@@ -69,27 +69,27 @@ class Reader:
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text."""
-        from bundlewise.agents.student.engine import token_ids
+        from bundlewise.agents.student.tokens import token_ids
 
         return len(token_ids(self._tokenizer, text))
 
     @property
     def opening(self) -> int:
         """The number of tokens that open a document."""
-        from bundlewise.agents.student.engine import start_ids
+        from bundlewise.agents.student.tokens import start_ids
 
         return len(start_ids(self._tokenizer))
 
     def fits(self, prompt: JudgePrompt | str) -> bool:
         """Say whether a prompt fits the student."""
-        from bundlewise.agents.student.engine import fits
+        from bundlewise.agents.student.tokens import fits
 
         return fits(self._tokenizer, self._config, prompt)
 
     @property
     def most_bytes(self) -> float:
         """The bytes of a prompt above which its tokens are not counted, since it is far too long for the student."""
-        from bundlewise.agents.student.engine import most_bytes
+        from bundlewise.agents.student.tokens import most_bytes
 
         return most_bytes(self._config)
 

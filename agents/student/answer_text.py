@@ -1,0 +1,88 @@
+"""The whole answer as text: a line of bundles as product numbers, then a line with the intent of each bundle."""
+
+import re
+from collections.abc import Sequence
+
+from bundlewise.agents.student.answers import Answer
+from bundlewise.domain import Grouping
+from bundlewise.text import line
+from bundlewise.titles import clean
+
+LONGEST_INTENT = 60
+"""Characters of an intent."""
+LONGEST_THOUGHT = 240
+"""Characters of a reasoning before the answer."""
+THOUGHT = "Because: "
+"""The beginning of the line with the reasoning."""
+_INTENT = rf"[^ \n\r\t][^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
+_THOUGHT = rf"[^ \n\r\t][^\n\r\t]{{1,{LONGEST_THOUGHT - 1}}}"
+_GROUP = re.compile(r"[0-9]{1,3}(?: [0-9]{1,3})*")
+
+
+def grouping_text(groups: Grouping) -> str:
+    """Return the line of bundles, such as `1 3 4; 2 5`; the bundles are in the order of their first products."""
+    return "; ".join(" ".join(str(place + 1) for place in sorted(group)) for group in sorted(groups)) + "\n"
+
+
+def answer_text(groups: Grouping, intents: Sequence[str], thought: str = "") -> str:
+    """Return the whole answer; `intents` are parallel to `groups`."""
+    rows = sorted(zip(groups, intents, strict=True))
+    reasoning = f"{THOUGHT}{line(thought)[:LONGEST_THOUGHT]}\n" if thought else ""
+    return reasoning + grouping_text(groups) + "".join(f"{intent_line(intent)}\n" for _, intent in rows)
+
+
+def intent_line(text: str) -> str:
+    """Return an intent as it is taught and shown: on one line, with its digits and capitals."""
+    return line(clean(text))[:LONGEST_INTENT].strip()
+
+
+def answer_grammar(products: int, reasoning: bool = False) -> str:
+    """Return the Lark grammar of an answer: bundles of two or more products in ascending order, an intent for each."""
+    before = f'"{THOUGHT}" THOUGHT "\\n" ' if reasoning else ""
+    rules = [f"start: {before}list", 'list: bundle "\\n" intent | bundle "; " list intent', 'intent: INTENT "\\n"']
+    rules += [*_bundles(products), f"INTENT: /{_INTENT}/"]
+    return "\n".join([*rules, *([f"THOUGHT: /{_THOUGHT}/"] if reasoning else [])]) + "\n"
+
+
+def intents_grammar(bundles: int) -> str:
+    """Return the Lark grammar of the intents alone, for an answer whose line of bundles is given."""
+    return f'start: {" ".join(["intent"] * bundles)}\nintent: INTENT "\\n"\nINTENT: /{_INTENT}/\n'
+
+
+def _bundles(products: int) -> list[str]:
+    """Return the rules of a bundle; each rule `after_k` continues it with products from number k on."""
+    numbers = range(1, products + 1)
+    heads = " | ".join(f'"{n} " after{n + 1}' for n in numbers[:-1])
+    rules = [f"bundle: {heads}"]
+    for least in numbers[1:]:
+        ends = [f'"{n}"' for n in numbers if n >= least]
+        more = [f'"{n} " after{n + 1}' for n in numbers[:-1] if n >= least]
+        rules.append(f"after{least}: {' | '.join([*ends, *more])}")
+    return rules
+
+
+def read_answer(text: str, products: int, reasoning: bool = False) -> Answer:
+    """Read an answer, and list everything that is wrong with it in `faults`; bundles may overlap."""
+    rows = [row.strip() for row in text.strip().splitlines() if row.strip()]
+    if rows and rows[0].startswith(THOUGHT.strip()):
+        rows = rows[1:]
+    faults: list[str] = []
+    groups = _groups(rows[0] if rows else "", products, faults)
+    intents = [intent_line(row) for row in rows[1 : len(groups) + 1]]
+    intents += [""] * (len(groups) - len(intents))
+    if len(rows) > len(groups) + 1:
+        faults.append(f"{len(rows) - 1} intents for {len(groups)} bundles")
+    found = dict(reversed(list(zip(groups, intents, strict=True))))  # The first of two equal bundles counts.
+    answer = Answer.of(found.items())
+    return Answer(answer.groups, answer.intents, (*faults, *answer.faults))
+
+
+def _groups(row: str, products: int, faults: list[str]) -> list[tuple[int, ...]]:
+    groups = []
+    for part in re.split(r"\s*[;|]\s*", row.strip().rstrip(";")):
+        numbers = [int(each) for each in part.split()] if _GROUP.fullmatch(part) else []
+        if not numbers or any(not 1 <= number <= products for number in numbers):
+            faults.append(f"{part[:40]!r} is no list of product numbers from 1 to {products}")
+        elif len(set(numbers)) > 1:  # A product alone is in no bundle.
+            groups.append(tuple(sorted({number - 1 for number in numbers})))
+    return groups
