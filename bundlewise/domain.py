@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
 from unicodedata import normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from bundlewise import notebook
 from bundlewise.errors import UsageError
@@ -161,8 +161,9 @@ class Knowledge(Record):
 
     A thought also keeps its evidence in structured form: `kinds` holds the kind of every product of
     its source session in order, `titles` their titles and `groups` the annotated bundles as positions
-    in `kinds`. The sources of a pattern are the sessions that contain its kinds; its `supporters` are the
-    sources in which these kinds are bundled.
+    in `kinds`; `intents` has the intent of every group, and `lesson` the general lesson alone, if it has one.
+    `original` is the text as the teacher wrote it, if `text` differs from it. The sources of a pattern are the
+    sessions that contain its kinds; its `supporters` are the sources in which these kinds are bundled.
     """
 
     id: str
@@ -171,7 +172,10 @@ class Knowledge(Record):
     text: str
     kinds: tuple[str, ...] = ()
     groups: Grouping = ()
+    intents: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
+    lesson: str = ""
+    original: str = ""
     source_session_ids: tuple[str, ...] = ()
     supporters: tuple[str, ...] = ()
     support: int | None = None
@@ -186,6 +190,12 @@ class Knowledge(Record):
     def __str__(self) -> str:
         """Return its text, and what it is."""
         return f"{self.kind} ({self.domain or 'any domain'}): {self.text}"
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: Callable[["Knowledge"], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out later fields that are empty, so that the bytes and the digest of older records stay equal."""
+        later = ("intents", "lesson", "original")
+        return {name: value for name, value in serialize(self).items() if value or name not in later}
 
     @property
     def is_untested(self) -> bool:

@@ -86,6 +86,8 @@ def _shape_faults(record: Knowledge) -> Iterator[str]:
             yield f"its group {str(group)[:60]} must hold different positions"
         elif not all(0 <= position < products for position in group):
             yield f"its group {str(group)[:60]} must hold positions from 0 to {products - 1}"
+    if record.intents and len(record.intents) != len(record.groups):
+        yield f"it has {len(record.intents)} intents for {len(record.groups)} groups"
     if record.kind == "pattern":
         if record.support not in (None, len(record.supporters)):
             yield f"its support is {record.support} with {len(record.supporters)} supporters"

@@ -14,7 +14,8 @@ from bundlewise.errors import DataError, UsageError
 from bundlewise.strictly import RepeatedKey, once
 from bundlewise.text import line as one_line
 
-SCHEMA = 2
+SCHEMA = 3
+"""Version 3 added the intents, the lesson and the original of a record; version 2 is still read."""
 AGAIN = "fetch or export the pack again"
 
 Items = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -25,7 +26,7 @@ class PackManifest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    bundlewise_pack: Literal[2]
+    bundlewise_pack: Literal[2, 3]
     records: int = Field(ge=0)
     checksum: str = Field(pattern=r"^[0-9a-f]{64}$")
     sessions: dict[Split, dict[str, Items]]

@@ -51,7 +51,8 @@ def record(kind: KnowledgeKind, text: str, sources: Sequence[str] = (), **fields
     return Knowledge(**known | {"source_session_ids": tuple(sources)} | fields)
 
 
-def thought(session: Session, kinds: Sequence[str]) -> Knowledge:
+def thought(session: Session, kinds: Sequence[str], **fields: Any) -> Knowledge:
     """Return a thought about a session with its structured evidence."""
     evidence = {"kinds": tuple(kinds), "groups": session.groups, "titles": tuple(session.titles)}
-    return record("thought", f"About {session.session_id}.", [session.session_id], **evidence)
+    evidence |= {"intents": tuple(bundle.intent for bundle in session.bundles)}
+    return record("thought", f"About {session.session_id}.", [session.session_id], **evidence | fields)

@@ -18,8 +18,8 @@ TRAIN = session("a", ["Mouse", "Pad", "Rug"], ((0, 1),), domain="electronics")
 SESSIONS = {s.session_id: s for s in (TRAIN, session("b", ["x", "y"]), session("v", ["x", "y"], split="validation"))}
 
 
-def thought_record_of(text: str) -> Knowledge:
-    return thought_record(Thought(text, ("mouse", "pad", "rug")), TRAIN, SOURCE)
+def thought_record_of(text: str, lesson: str = "") -> Knowledge:
+    return thought_record(Thought(text, ("mouse", "pad", "rug"), lesson), TRAIN, SOURCE)
 
 
 def test_a_pattern_says_its_numbers() -> None:
@@ -44,7 +44,8 @@ def test_a_rule_that_harmed_held_out_sessions_is_quarantined(gain: float | None,
 
 
 def test_a_thought_keeps_the_evidence_of_its_session() -> None:
-    found = thought_record_of("A mouse and a pad.")
+    found = thought_record_of("A mouse and a pad.", "Desks need both.")
+    assert (found.intents, found.lesson, found.original) == (("set up a desk",), "Desks need both.", "")
     assert (found.kinds, found.titles) == (("mouse", "pad", "rug"), ("Mouse", "Pad", "Rug"))
     assert (found.groups, found.source_session_ids) == (((0, 1),), ("a",))
     assert found.domain == "electronics"
@@ -96,6 +97,13 @@ def test_a_sentence_about_a_strange_product_is_left_out_of_a_thought_and_told() 
         (said, reason, "sentence"),
         ("They form one set.", reason, "sentence"),
     ]
+
+
+def test_a_trimmed_thought_keeps_its_original_and_loses_a_foreign_lesson() -> None:
+    lesson = "The mouse works best beside the trampoline."
+    (found,), _ = check([thought_record_of(f"A mouse and a pad. {lesson}", lesson)], SESSIONS)
+    assert (found.text, found.lesson) == ("A mouse and a pad.", "")
+    assert found.original == f"A mouse and a pad. {lesson}"
 
 
 def test_a_thought_that_loses_every_sentence_is_refused_as_a_whole() -> None:

@@ -224,7 +224,7 @@ def test_a_thought_is_worded_from_its_parts_and_has_the_kinds_of_the_answer() ->
     teacher, _ = scripted(think=[{"kinds": ["Mouse", "pad.", "rug", "rug"], **THOUGHT}])
     found = teacher.think(DESK, ("x",) * 4, [], [])
     assert found is not None
-    assert found.text == "A mouse and more. Both serve. Desks need both."
+    assert (found.text, found.lesson) == ("A mouse and more. Both serve. Desks need both.", "Desks need both.")
     assert found.kinds == ("mouse", "pad", "rug", "rug")
     assert scripted(think=[{"kinds": ["mouse"], **THOUGHT}])[0].think(DESK, ("x",) * 4, [], []) is None
 

@@ -39,7 +39,7 @@ def test_what_was_recorded_is_what_is_taught(tmp_path: Path) -> None:
     assert found.name == "recorded:gpt"
     assert found.formalise([], []) == [Rule("Pads join mice.", sources=())]
     assert found.kinds(SESSIONS[0]) == ("pointer", "pad")
-    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("A pad so", ("pointer", "pad"))
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("A pad so", ("pointer", "pad"), "so")
 
 
 def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
 
 def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"text": "Other words,"})
-    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"))
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"), "so")
     assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about the same session a")]
 
 

@@ -1,5 +1,6 @@
 """Care of records one by one: what keeps one out, and what differs between two lists."""
 
+import json
 from typing import Any
 
 import pytest
@@ -39,11 +40,18 @@ def test_a_record_of_training_sessions_has_no_faults(good: Any) -> None:
         (THOUGHT, {"groups": ((0, 3),)}, "its group (0, 3) must hold positions from 0 to 2"),
         (THOUGHT, {"groups": ((-1, 1),)}, "its group (-1, 1) must hold positions from 0 to 2"),
         (THOUGHT, {"groups": ((1, 1),)}, "its group (1, 1) must hold different positions"),
+        (THOUGHT, {"intents": ("one", "two")}, "it has 2 intents for 1 groups"),
         (THOUGHT, {"groups": ((),)}, "its group () must hold different positions"),
     ],
 )
 def test_what_keeps_a_record_out_is_said(good: Any, change: dict[str, Any], fault: str) -> None:
     assert fault in faults_of(good.model_copy(update=change), KNOWN)
+
+
+def test_a_record_without_the_later_fields_is_written_without_them() -> None:
+    row = json.loads(RULE.model_dump_json())
+    assert not {"intents", "lesson", "original"} & row.keys()
+    assert json.loads(THOUGHT.model_dump_json())["intents"] == ["set up a desk"]
 
 
 @pytest.mark.parametrize(

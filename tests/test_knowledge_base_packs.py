@@ -23,7 +23,7 @@ RECORDS = sorted(
     [
         record("pattern", "a + b: bundled", ["s1", "s2"], kinds=("a", "b"), supporters=("s1",), support=1, lift=1.5),
         record("rule", "keep apart — é", ["s1"], gain=-0.01, status="quarantined", reason="held-out GJS -0.0100"),
-        thought(S1, ["a", "b", "c"]),
+        thought(S1, ["a", "b", "c"], lesson="a goes with c", original="1 and 3 in the first place"),
     ],
     key=lambda known: known.id,
 )
@@ -71,7 +71,7 @@ def test_the_first_line_says_what_the_pack_holds_and_what_may_teach(pack: Path) 
     assert manifest == read_pack(pack).manifest
     assert len(manifest.pop("checksum")) == 64
     assert manifest == {
-        "bundlewise_pack": 2,
+        "bundlewise_pack": 3,
         "records": 3,
         "sessions": {
             "train": {"s1": S1.item_set, "s2": SESSIONS[1].items},
@@ -93,6 +93,15 @@ def test_every_other_line_is_a_record_by_itself(pack: Path) -> None:
 def test_the_same_input_in_any_order_gives_the_same_bytes(pack: Path, tmp_path: Path) -> None:
     write_pack(tmp_path / "b.pack", RECORDS[::-1], SESSIONS[::-1], {"ratio": 1.0})
     assert (tmp_path / "b.pack").read_bytes() == pack.read_bytes()
+
+
+def test_a_pack_of_the_version_before_is_read(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = [each.model_copy(update={"intents": (), "lesson": "", "original": ""}) for each in RECORDS]
+    monkeypatch.setattr(packs.manifests, "SCHEMA", 2)
+    write_pack(tmp_path / "old.pack", old, SESSIONS)
+    monkeypatch.undo()
+    assert b"intents" not in (tmp_path / "old.pack").read_bytes()
+    assert read_pack(tmp_path / "old.pack").records == tuple(old)
 
 
 def test_an_empty_pack_is_a_pack(tmp_path: Path) -> None:
@@ -144,8 +153,8 @@ AGAIN = "; fetch or export the pack again"
             {"bundlewise_pack": 1},
             "PACK:1: a pack of version 1, which does not say which sessions may teach; distil again",
         ),
-        ({"bundlewise_pack": 3}, "PACK:1: a pack of version 3, newer than 2; update bundlewise"),
-        ({"bundlewise_pack": "x"}, "PACK:1: the manifest's bundlewise_pack: Input should be 2" + AGAIN),
+        ({"bundlewise_pack": 4}, "PACK:1: a pack of version 4, newer than 3; update bundlewise"),
+        ({"bundlewise_pack": "x"}, "PACK:1: the manifest's bundlewise_pack: Input should be 2 or 3" + AGAIN),
         ({"checksum": "0"}, "PACK:1: the manifest's checksum: String should match pattern '^[0-9a-f]{64}$'" + AGAIN),
         ({"records": -1}, "PACK:1: the manifest's records: Input should be greater than or equal to 0" + AGAIN),
         ({"sessions": []}, "PACK:1: the manifest's sessions: Input should be a valid dictionary" + AGAIN),

@@ -78,7 +78,9 @@ def thought_record(thought: Thought, session: Session, provenance: Provenance) -
         text=thought.text,
         kinds=thought.kinds,
         groups=session.groups,
+        intents=tuple(bundle.intent for bundle in session.bundles),
         titles=tuple(session.titles),
+        lesson=thought.lesson,
         source_session_ids=(session.session_id,),
         provenance=provenance,
     )
@@ -167,10 +169,16 @@ def _trimmed(
 ) -> tuple[Knowledge | None, list[RefusedKnowledge]]:
     """Return a thought without its sentences about foreign products, or None if no text is left; and the sentences."""
     session = sessions[record.source_session_ids[0]]
-    text, found = trimmed(record.text, lambda said: strangers(said, session, record.kinds, vocabulary))
+
+    def strange(said: str) -> str:
+        return strangers(said, session, record.kinds, vocabulary)
+
+    text, found = trimmed(record.text, strange)
     reason = "it speaks of {}, which no title or kind of its session holds"
     left = [RefusedKnowledge(sentence, reason.format(named), "sentence") for sentence, named in found]
     if not left:
         return record, left
     key = Knowledge.content_id(record.kind, record.domain, text, record.source_session_ids)
-    return (record.model_copy(update={"text": text, "id": key}) if text else None), left
+    lesson, _ = trimmed(record.lesson, strange)
+    kept = {"text": text, "id": key, "lesson": lesson, "original": record.original or record.text}
+    return (record.model_copy(update=kept) if text else None), left

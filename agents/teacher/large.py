@@ -157,7 +157,7 @@ class LargeTeacher:
         )
         if found is None:
             return None
-        return Thought(_worded_thought(found), check.settled(found.kinds))
+        return Thought(_worded_thought(found), check.settled(found.kinds), found.lesson.strip())
 
     def _known(self) -> Vocabulary:
         """Return the product words of the kinds so far, and of their titles."""

@@ -69,10 +69,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Thought:
-    """A chain of thought about one session, with the kind of every product in order."""
+    """A chain of thought about one session, with the kind of every product in order, and the lesson alone."""
 
     text: str
     kinds: tuple[str, ...]
+    lesson: str = ""
 
 
 class Teacher(Protocol):

@@ -86,8 +86,8 @@ class RecordedTeacher(GroundedTeacher):
             raise DataError(f"{where}: item_kinds must be a list of words, got {kinds!r}")
         if len(kinds) != len(session.items):
             raise DataError(f"{where}: {len(kinds)} item_kinds for the {len(session.items)} products of {source!r}")
-        parts = (_text(row, "text", where), str(row.get("lesson") or "").strip())
-        return Thought(" ".join(part for part in parts if part), tuple(kinds))
+        lesson = str(row.get("lesson") or "").strip()
+        return Thought(f"{_text(row, 'text', where)} {lesson}".strip(), tuple(kinds), lesson)
 
     def kinds(self, session: Session) -> tuple[str, ...]:
         """Return the recorded kinds; a session without a recording gets the grounded teacher's kinds."""
