@@ -4,22 +4,24 @@ retrieve -> compose -> generate -> check -> answer, with check -> repair -> chec
 Training composes its prompts with the same functions.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from bundlewise.agents.student.answers import Answer
-from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt
+from bundlewise.agents.student.chat import ChatPrompt
+from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, cohesion
-from bundlewise.agents.student.replies import NO_BOUNDS, Form, StudentReply, reply_by_labels, reply_by_pairs
+from bundlewise.agents.student.replies import NO_BOUNDS, Form, StudentReply, reply_by_pairs
 from bundlewise.agents.student.tokens import Progress
+from bundlewise.agents.student.whole_replies import WriteDials, reply_by_writing, whole_prompt
 from bundlewise.domain import BlindSession, Outcome, Prediction, Retrieved
 from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -28,8 +30,8 @@ from bundlewise.knowledge_base.retrieval import Retriever
 class StudentContext:
     """The objects and dials of one run; without a retriever the student is the plain one.
 
-    `bounds` are limits by session id, for answers by pairs. A session with bounds is never repaired, because a repair
-    asks for labels, which do not support bounds.
+    `bounds` are limits by session id. A session with bounds is never repaired, because a repair does not know them.
+    `dials` are those of the form `write`, in which every repair is written.
     """
 
     engine: Engine
@@ -39,6 +41,7 @@ class StudentContext:
     repairs: int = 1
     progress: Progress | None = None
     bounds: Mapping[str, Bounds] = field(default_factory=lambda: NO_BOUNDS)
+    dials: WriteDials = field(default_factory=WriteDials)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class StudentState:
 
     sessions: list[BlindSession]
     retrieved: list[Retrieved] = field(default_factory=list)
-    prompts: list[JudgePrompt] | list[str] = field(default_factory=list)
+    prompts: list[JudgePrompt] | list[ChatPrompt] = field(default_factory=list)
     cuts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     replies: list[StudentReply] = field(default_factory=list)
@@ -70,7 +73,7 @@ class Update(TypedDict, total=False):
     """The parts of the state that a node changes."""
 
     retrieved: list[Retrieved]
-    prompts: list[JudgePrompt] | list[str]
+    prompts: list[JudgePrompt] | list[ChatPrompt]
     cuts: list[str]
     unread: list[str]
     replies: list[StudentReply]
@@ -93,11 +96,15 @@ def retrieve(state: StudentState, runtime: Run) -> Update:
 
 def compose(state: StudentState, runtime: Run) -> Update:
     """Compose the prompts, cut to the length that the student can read."""
+    engine, dials = runtime.context.engine, runtime.context.dials
     rows = zip(state.sessions, state.retrieved, strict=True)
-    write, fits = judge_prompt if runtime.context.form == "pairs" else label_prompt, runtime.context.engine.fits
-    fitted = [fitting(session, found, write, fits) for session, found in rows]
+    fitted: list[tuple[Any, str]]
+    if runtime.context.form == "pairs":
+        fitted = [fitting(session, found, judge_prompt, engine.fits) for session, found in rows]
+    else:
+        fitted = [whole_prompt(session, found, engine, dials) for session, found in rows]
     prompts, cuts = [prompt for prompt, _ in fitted], [note for _, note in fitted]
-    return {"prompts": prompts, "cuts": cuts, "unread": ["" if fits(prompt) else TOO_LONG for prompt in prompts]}
+    return {"prompts": prompts, "cuts": cuts, "unread": ["" if engine.fits(prompt) else TOO_LONG for prompt in prompts]}
 
 
 def generate(state: StudentState, runtime: Run) -> Update:
@@ -116,8 +123,9 @@ def _replies(state: StudentState, context: StudentContext, places: list[int]) ->
     if judging:
         settings = (judging, context.reading, context.progress, context.bounds)
         return reply_by_pairs(context.engine, sessions, retrieved, *settings)
-    writing = [prompt for n in places if isinstance(prompt := state.prompts[n], str)]
-    return reply_by_labels(context.engine, sessions, writing, context.progress)
+    writing = [prompt for n in places if isinstance(prompt := state.prompts[n], ChatPrompt)]
+    given = (writing, context.reading, context.dials, context.progress, context.bounds)
+    return reply_by_writing(context.engine, sessions, retrieved, *given)
 
 
 def check(state: StudentState) -> Update:
@@ -127,11 +135,11 @@ def check(state: StudentState) -> Update:
 
 def repair(state: StudentState, runtime: Run) -> Update:
     """Ask again about the sessions whose answers have faults, with the faults as feedback."""
-    fits = runtime.context.engine.fits
-    composed = [(place, _asking_again(state, place, fits)) for place in _broken(state, runtime.context)]
-    asked = [(place, prompt) for place, prompt in composed if fits(prompt)]
-    seen = [state.sessions[place] for place, _ in asked]
-    again = reply_by_labels(runtime.context.engine, seen, [prompt for _, prompt in asked]) if asked else []
+    engine, dials = runtime.context.engine, replace(runtime.context.dials, samples=1)
+    composed = [(place, _asking_again(state, place, engine, dials)) for place in _broken(state, runtime.context)]
+    asked = [(place, prompt) for place, prompt in composed if engine.fits(prompt)]
+    seen, known = [state.sessions[place] for place, _ in asked], [Retrieved() for _ in asked]
+    again = reply_by_writing(engine, seen, known, [prompt for _, prompt in asked], Reading(), dials) if asked else []
     replies = list(state.replies)
     for (place, _), reply in zip(asked, again, strict=True):
         before = replies[place]
@@ -141,11 +149,10 @@ def repair(state: StudentState, runtime: Run) -> Update:
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
-def _asking_again(state: StudentState, place: int, fits: Callable[[str], bool]) -> str:
+def _asking_again(state: StudentState, place: int, engine: Engine, dials: WriteDials) -> ChatPrompt:
     """Return the prompt with the faults of the student's answer, cut to the length that it can read."""
     faults = "; ".join(state.replies[place].answer.faults)
-    session, known = state.sessions[place], state.retrieved[place]
-    return fitting(session, known, lambda seen, found: label_prompt(seen, found, faults), fits)[0]
+    return whole_prompt(state.sessions[place], state.retrieved[place], engine, dials, faults)[0]
 
 
 def _broken(state: StudentState, context: StudentContext) -> list[int]:

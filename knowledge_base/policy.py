@@ -21,6 +21,7 @@ class Policy(Record):
     patterns: int = Field(default=0, ge=0, description="patterns in a prompt")
     rules: int = Field(default=0, ge=0, description="rules in a prompt")
     thoughts: int = Field(default=0, ge=0, description="thoughts in a prompt")
+    demonstrations: int = Field(default=0, ge=0, description="solved training sessions in a prompt")
     hints: int = Field(default=30, ge=0, description="observed pairs a hint word is read from")
     min_score: float = Field(default=0.0, ge=-1, le=1, description="smallest cosine of a record")
     budget: int | None = Field(default=None, ge=0, description="tokens of knowledge in a prompt; no limit by default")
@@ -48,12 +49,12 @@ class Policy(Record):
     @classmethod
     def none(cls) -> "Policy":
         """Return the policy of the plain student, which retrieves nothing."""
-        return cls(patterns=0, rules=0, thoughts=0, hints=0)
+        return cls(patterns=0, rules=0, thoughts=0, demonstrations=0, hints=0)
 
     @property
     def is_plain(self) -> bool:
         """Say whether the policy retrieves nothing."""
-        return not (self.patterns or self.rules or self.thoughts or self.hints)
+        return not (self.patterns or self.rules or self.thoughts or self.demonstrations or self.hints)
 
     def quota(self, kind: KnowledgeKind) -> int:
         """Return how many records of a kind may stand in a prompt."""

@@ -22,6 +22,7 @@ from bundlewise.knowledge_base.selection import (
     DIGITS,
     Candidate,
     CountTokens,
+    Shown,
     Verdict,
     dropped,
     rank,
@@ -134,18 +135,19 @@ class Retriever:
         if self.policy.is_plain:
             return [Retrieved() for _ in sessions]
         chosen = [[v for v in found.verdicts if v.kept] for found in self.explain(sessions)]
-        pairs = zip(sessions, chosen, strict=True)
-        return [self._hinted(s, tuple((v.record, v.score) for v in kept)) for s, kept in pairs]
+        return [self._hinted(session, _retrieved(kept)) for session, kept in zip(sessions, chosen, strict=True)]
 
     def explain(self, sessions: Sequence[BlindSession]) -> list[Explanation]:
         """Return for each session every candidate with its rank, the parts of its score, and the reason why."""
         asked = [query_of(session) for session in sessions]
-        kinds = [kind for kind in KNOWLEDGE_KINDS if self.policy.quota(kind)]
-        vectors = self.store.embedder.embed(asked if kinds else [])
+        wanted: list[tuple[KnowledgeKind, int, Shown]] = [(k, self.policy.quota(k), "text") for k in KNOWLEDGE_KINDS]
+        wanted.append(("thought", self.policy.demonstrations, "demonstration"))
+        slots = [slot for slot in wanted if slot[1]]
+        vectors = self.store.embedder.embed(asked if slots else [])
         explained = []
         for row, session in enumerate(sessions):
             terms = tuple(sorted({word for title in session.titles for word in words(title)}))
-            ranked = [v for kind in kinds for v in self._ranked(session, kind, vectors[row], terms)]
+            ranked = [v for slot in slots for v in self._ranked(session, *slot, vectors[row], terms)]
             verdicts = tuple(within_budget(ranked, self.policy.budget, self._count_tokens))
             explained.append(
                 Explanation(session_id=session.session_id, query=asked[row], words=terms, verdicts=verdicts)
@@ -153,17 +155,23 @@ class Retriever:
         return explained
 
     def _ranked(
-        self, session: BlindSession, kind: KnowledgeKind, vector: Vectors, terms: tuple[str, ...]
+        self,
+        session: BlindSession,
+        kind: KnowledgeKind,
+        quota: int,
+        shown: Shown,
+        vector: Vectors,
+        terms: tuple[str, ...],
     ) -> list[Verdict]:
-        quota, domain = self.policy.quota(kind), self.policy.domain_of(session.domain)
+        domain = self.policy.domain_of(session.domain)
         index, records, search = self.store.index, self.store.records, self.policy.search
         pool, own = 4 * quota + 8, self._own(session)
         refused: dict[str, Verdict] = {}
         dense, lexical = {}, {}
         if search != "lexical":
-            dense = self._admitted(lambda n: index.nearest(vector[None], kind, domain, n)[0], pool, own, refused)
+            dense = self._admitted(lambda n: index.nearest(vector[None], kind, domain, n)[0], pool, own, shown, refused)
         if search != "dense":
-            lexical = self._admitted(lambda n: records.lexical(terms, kind, domain, n), pool, own, refused)
+            lexical = self._admitted(lambda n: records.lexical(terms, kind, domain, n), pool, own, shown, refused)
         found = lexical | dense
         held: dict[str, Vectors] = {}
         if search != "dense" or self.policy.diversity:
@@ -172,10 +180,11 @@ class Retriever:
         cosines |= {key: score for key, (_, score) in dense.items()}
         met = {key: score for key, (_, score) in lexical.items()}
         candidates = [Candidate(found[key][0], cosines[key], met.get(key)) for key in sorted(found.keys() & cosines)]
-        return rank(candidates, held, self.policy, quota) + list(refused.values())
+        found_verdicts = rank(candidates, held, self.policy, quota) + list(refused.values())
+        return [v.model_copy(update={"shown": shown}) for v in found_verdicts] if shown != "text" else found_verdicts
 
     def _admitted(
-        self, fetch: Fetch, pool: int, own: frozenset[str], refused: dict[str, Verdict]
+        self, fetch: Fetch, pool: int, own: frozenset[str], shown: Shown, refused: dict[str, Verdict]
     ) -> dict[str, tuple[Knowledge, float]]:
         """Return the best candidates in the form that the session may see; at least `pool`, if there are so many."""
         count = pool
@@ -184,7 +193,7 @@ class Retriever:
             records = self.store.records.get([key for key, _ in found])
             admitted = {}
             for key, score in found:
-                view = self._view(records.get(key), score, own, refused)
+                view = self._view(records.get(key), score, own, shown, refused)
                 if view is not None:
                     admitted[key] = (view, score)
             if len(admitted) >= pool or len(found) < count:
@@ -192,7 +201,7 @@ class Retriever:
             count *= 4
 
     def _view(
-        self, record: Knowledge | None, score: float, own: frozenset[str], refused: dict[str, Verdict]
+        self, record: Knowledge | None, score: float, own: frozenset[str], shown: Shown, refused: dict[str, Verdict]
     ) -> Knowledge | None:
         if record is None or record.status != "active":
             return None
@@ -201,12 +210,16 @@ class Retriever:
         if view is None:
             why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this session"
             refused[record.id] = dropped(record, score, why)
+        elif shown == "demonstration" and len(record.intents) != len(record.groups):
+            refused[record.id] = dropped(record, score, "it has no intents, which a demonstration shows; distil again")
+            return None
         return view
 
     def leaving_out(self, session: BlindSession, found: Retrieved, gone: str) -> Retrieved:
         """Return the knowledge for the session as if the record `gone` did not exist."""
-        kept = tuple((record, score) for record, score in found.records if record.id != gone)
-        return self._hinted(session, kept, gone)
+        records = tuple((record, score) for record, score in found.records if record.id != gone)
+        solved = tuple((record, score) for record, score in found.demonstrations if record.id != gone)
+        return self._hinted(session, Retrieved(records=records, demonstrations=solved), gone)
 
     def witnesses(self, session: BlindSession, group: Sequence[int]) -> list[tuple[Knowledge, float]]:
         """Return the thoughts with the largest weight in the hints about a group of products, largest first."""
@@ -229,15 +242,21 @@ class Retriever:
         thoughts = enumerate(evidence.thoughts)
         return evidence, frozenset(i for i, thought in thoughts if not hidden.isdisjoint(thought.source_session_ids))
 
-    def _hinted(self, session: BlindSession, records: tuple[tuple[Knowledge, float], ...], gone: str = "") -> Retrieved:
+    def _hinted(self, session: BlindSession, shown: Retrieved, gone: str = "") -> Retrieved:
         if not self.policy.hints:
-            return Retrieved(records=records)
+            return shown
         evidence, own = self._evidence_for(session)
         left_out = frozenset(i for i, thought in enumerate(evidence.thoughts) if thought.id == gone)
         found = evidence.affinity(session.titles, own, left_out)
         if found is None:
-            return Retrieved(records=records)
+            return shown
         affinity = dict(zip(combinations(range(len(session.items)), 2), found.score.tolist(), strict=True))
         hints = {pair: evidence.word(score) for pair, score in affinity.items()}
         credit = tuple((evidence.thoughts[index], weight) for index, weight in found.credit.items())
-        return Retrieved(records=records, hints=hints, affinity=affinity, evidence=credit)
+        return shown.model_copy(update={"hints": hints, "affinity": affinity, "evidence": credit})
+
+
+def _retrieved(kept: Sequence[Verdict]) -> Retrieved:
+    """Return the records to show, by the way in which they are shown."""
+    records = tuple((v.record, v.score) for v in kept if v.shown == "text")
+    return Retrieved(records=records, demonstrations=tuple((v.record, v.score) for v in kept if v.shown != "text"))

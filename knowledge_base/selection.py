@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import tanh
+from typing import Literal
 
+from bundlewise.agents.student.compose import demonstration
 from bundlewise.domain import Knowledge, Record
 from bundlewise.knowledge_base.embedding import Vectors
 from bundlewise.knowledge_base.policy import Policy
@@ -23,6 +25,8 @@ GAIN_SCALE = 20.0
 DIGITS = 6
 
 CountTokens = Callable[[str], int]
+Shown = Literal["text", "demonstration"]
+"""How a prompt shows a record: its text, or its source session with the bundles."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,10 @@ class Candidate:
 
 
 class Verdict(Record):
-    """The decision on a candidate and its reason; `parts` add up to `score`, before diversity is considered."""
+    """The decision on a candidate and its reason; `parts` add up to `score`, before diversity is considered.
+
+    A thought has two verdicts if the policy asks for thoughts and for demonstrations.
+    """
 
     record: Knowledge
     rank: int
@@ -43,6 +50,7 @@ class Verdict(Record):
     parts: dict[str, float]
     kept: bool
     why: str
+    shown: Shown = "text"
 
 
 def relevance(candidates: Sequence[Candidate], policy: Policy) -> dict[str, float]:
@@ -153,15 +161,24 @@ def within_budget(ranked: Sequence[Verdict], budget: int | None, count: CountTok
     """
     if budget is None:
         return list(ranked)
-    fits: set[str] = set()
-    over: dict[str, str] = {}
+    fits: set[tuple[str, Shown]] = set()
+    over: dict[tuple[str, Shown], str] = {}
     for verdict in sorted((v for v in ranked if v.kept), key=lambda v: v.rank):
-        key = verdict.record.id
-        tokens = count(render("knowledge", records=[v.record for v in ranked if v.record.id in fits | {key}]))
+        key = _key(verdict)
+        tokens = count(_text([v for v in ranked if _key(v) in fits | {key}]))
         if tokens <= budget:
             fits.add(key)
         else:
             over[key] = f"the knowledge would have {tokens} tokens: the budget is {budget}"
-    return [
-        v.model_copy(update={"kept": False, "why": over[v.record.id]}) if v.record.id in over else v for v in ranked
-    ]
+    return [v.model_copy(update={"kept": False, "why": over[_key(v)]}) if _key(v) in over else v for v in ranked]
+
+
+def _key(verdict: Verdict) -> tuple[str, Shown]:
+    return verdict.record.id, verdict.shown
+
+
+def _text(verdicts: Sequence[Verdict]) -> str:
+    """Return knowledge as a prompt shows it."""
+    solved = [demonstration(v.record) for v in verdicts if v.shown == "demonstration"]
+    records = [v.record for v in verdicts if v.shown == "text"]
+    return render("notes", records=records) + render("demonstrations", demonstrations=solved)

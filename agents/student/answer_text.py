@@ -14,8 +14,8 @@ LONGEST_THOUGHT = 240
 """Characters of a reasoning before the answer."""
 THOUGHT = "Because: "
 """The beginning of the line with the reasoning."""
-_INTENT = rf"[^ \n\r\t][^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
-_THOUGHT = rf"[^ \n\r\t][^\n\r\t]{{1,{LONGEST_THOUGHT - 1}}}"
+_INTENT = rf"[^\x20\n\r\t][^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
+_THOUGHT = rf"[^\x20\n\r\t][^\n\r\t]{{1,{LONGEST_THOUGHT - 1}}}"
 _GROUP = re.compile(r"[0-9]{1,3}(?: [0-9]{1,3})*")
 
 
@@ -61,7 +61,7 @@ def _bundles(products: int) -> list[str]:
     return rules
 
 
-def read_answer(text: str, products: int, reasoning: bool = False) -> Answer:
+def read_answer(text: str, products: int) -> Answer:
     """Read an answer, and list everything that is wrong with it in `faults`; bundles may overlap."""
     rows = [row.strip() for row in text.strip().splitlines() if row.strip()]
     if rows and rows[0].startswith(THOUGHT.strip()):

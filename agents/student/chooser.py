@@ -44,11 +44,22 @@ class Chooser(Record):
 
     def choose(self, log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
         """Return the best grouping for n x n calibrated log-odds, within bounds; ties go to the first candidate."""
+        ranked = self.ranked(log_odds, bounds)
+        return best(ranked) if ranked else ()
+
+    def ranked(self, log_odds: Matrix, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
+        """Return the candidates within bounds with their scores."""
         candidates = candidates_of(log_odds, bounds) if len(log_odds) > 1 else []
         if not candidates:
-            return ()
+            return []
         scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
-        return candidates[int(np.round(scores, 9).argmax())]
+        return list(zip(candidates, scores.tolist(), strict=True))
+
+
+def best(ranked: Sequence[tuple[Grouping, float]], more: Sequence[float] = ()) -> Grouping:
+    """Return the candidate with the highest score, to which `more` is added; ties go to the first candidate."""
+    scores = np.array([score for _, score in ranked]) + np.array(more or 0.0)
+    return ranked[int(np.round(scores, 9).argmax())][0]
 
 
 def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Chooser | None:

@@ -65,4 +65,6 @@ class DrawProcessor(LogitsProcessor):  # type: ignore[misc]
         drawn = torch.tensor([random.random() for random in self._random], dtype=torch.float64, device=scores.device)
         chosen = torch.searchsorted(rising, (drawn * rising[:, -1])[:, None], right=True)
         chosen.clamp_(max=scores.shape[1] - 1)
-        return torch.full_like(scores, float("-inf")).scatter_(1, chosen, 0.0)
+        admitted = torch.full_like(scores, float("-inf"))
+        admitted.scatter_(1, chosen, 0.0)
+        return admitted  # type: ignore[return-value]

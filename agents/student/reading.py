@@ -19,12 +19,14 @@ class Reading(Record):
 
     The student reads a hint as one of five words; `evidence` also uses the number behind that word,
     as kNN language models interpolate with retrieved examples. The rule for bundles is the chooser, or,
-    without one, the best expected GJS.
+    without one, the best expected GJS. `grouping` is the weight of the student's log-likelihood of a whole grouping
+    in the chooser; only a student that writes whole answers has one.
     """
 
     student: float = 1.0
     evidence: float = 0.0
     bias: float = 0.0
+    grouping: float = 0.0
     chooser: Chooser | None = None
 
     @classmethod
@@ -42,6 +44,11 @@ class Reading(Record):
         found: Matrix = 1 / (1 + np.exp(-odds))
         np.fill_diagonal(found, 0.0)
         return found
+
+    @property
+    def by_evidence(self) -> bool:
+        """Say whether the pair evidence decides without judgements of pairs."""
+        return self.chooser is not None and self.evidence > 0 and not self.student
 
     def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
         """Return the best bundles of a session within the bounds."""

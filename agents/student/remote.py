@@ -1,6 +1,6 @@
-"""The remote student: asks an OpenAI-compatible server (vLLM, llama.cpp) the same questions, as completions.
+"""The remote student: asks an OpenAI-compatible server (vLLM, llama.cpp) about pairs, as completions.
 
-Each question is sent with all the text before it, as the local student reads it, so the log-odds are the same.
+Each question about a pair is sent with all the text before it, as the local student reads it, so the log-odds are the same.
 A server with a prefix cache computes each text once. The server must return token probabilities in `/v1/completions`.
 """
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from bundlewise.agents.student import intent_form
 from bundlewise.agents.student.answers import gbnf, intent_tokens
+from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.compose import JudgePrompt
 from bundlewise.agents.student.engine import Judgement
-from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, NO, YES, Progress, Written
+from bundlewise.agents.student.remote_chat import RemoteWriter
+from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, NO, YES, Progress, Prompt, Written
 from bundlewise.errors import ModelError
 from bundlewise.models.endpoints import REMEDIES, Endpoint, in_short
 from bundlewise.progress import go_on
@@ -42,6 +44,7 @@ class RemoteStudent:
         """
         self.model, self.opening, self._takes_grammars = endpoint.model, opening, True
         self._client = endpoint.client(max_retries=RETRIES)
+        self._chat = RemoteWriter(self._client, self.model)
 
     @classmethod
     def named(cls, name: str, opening: str = "") -> "RemoteStudent":
@@ -68,7 +71,28 @@ class RemoteStudent:
                 progress(1)
         return found
 
-    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None = None) -> list[Written]:
+    def write(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Progress | None = None
+    ) -> list[Written]:
+        """Continue each text under its grammar, and answer each conversation; see `RemoteWriter`."""
+        talks = [prompt for prompt in prompts if isinstance(prompt, ChatPrompt)]
+        if talks:
+            return self._chat.write(talks, grammars, progress)
+        return self._continued([prompt for prompt in prompts if isinstance(prompt, str)], grammars, progress)
+
+    def sample(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], count: int, progress: Progress | None = None
+    ) -> list[list[Written]]:
+        """Return random answers to conversations."""
+        return self._chat.sample([p for p in prompts if isinstance(p, ChatPrompt)], grammars, count, progress)
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> None:
+        """Return None: the chat endpoint gives no likelihood of a text."""
+        return None
+
+    def _continued(self, prompts: Sequence[str], grammars: Sequence[str], progress: Progress | None) -> list[Written]:
         """Continue each prompt greedily under its grammar, given in the formats of vLLM and llama.cpp.
 
         A server that supports neither format writes freely. The part of an intent that the grammar does not admit
@@ -92,7 +116,7 @@ class RemoteStudent:
                 progress(1)
         return found
 
-    def fits(self, prompt: JudgePrompt | str) -> bool:
+    def fits(self, prompt: JudgePrompt | Prompt) -> bool:
         """Return True: only the server knows its context length, and it refuses longer prompts."""
         return True
 

@@ -1,13 +1,13 @@
-"""The student's replies to a batch of sessions: it judges pairs or labels products, and writes the intents."""
+"""The student's replies to a batch of sessions: it judges pairs, and writes the intents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from bundlewise.agents.student.answers import Answer, answer_grammar, intent_grammar, parse
+from bundlewise.agents.student.answers import Answer, intent_grammar
 from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import JudgePrompt, fitting, judge_prompt, name_prompt
 from bundlewise.agents.student.decoder import Matrix
@@ -19,7 +19,8 @@ from bundlewise.agents.student.tokens import Progress, Written
 from bundlewise.domain import BlindSession, Retrieved, Session
 from bundlewise.progress import go_on, progress
 
-Form = Literal["pairs", "labels"]
+Form = Literal["pairs", "write"]
+FORMS: tuple[Form, ...] = get_args(Form)
 NO_BOUNDS: Mapping[str, Bounds] = MappingProxyType({})
 
 
@@ -123,14 +124,3 @@ def fit_student(
 ) -> tuple[Reading, float]:
     """Fit the reading of a student on annotated validation sessions; return it with its mean GJS there."""
     return fit_reading(judge_known(engine, validation, retrieved), chooser)
-
-
-def reply_by_labels(
-    engine: Engine, sessions: Sequence[BlindSession], prompts: Sequence[str], progress: Progress | None = None
-) -> list[StudentReply]:
-    """Return the whole answers that the student writes under the grammar of each session's products."""
-    sizes = [len(session.items) for session in sessions]
-    written = engine.write(prompts, [answer_grammar(size) for size in sizes], progress)
-    return [
-        StudentReply(parse(w.text, n), w.text, w.tokens_in, w.tokens_out) for w, n in zip(written, sizes, strict=True)
-    ]

@@ -123,7 +123,7 @@ def _categories(held: Sequence[Session]) -> Iterator[Leak]:
     """Yield the sessions in which a category, a price or an annotation changes what the student reads."""
     composed: tuple[Callable[[Session], object], ...] = (
         lambda session: compose.judge_prompt(session.blind(), Retrieved()),
-        lambda session: compose.label_prompt(session.blind(), Retrieved()),
+        lambda session: compose.write_prompt(session.blind(), Retrieved()),
         lambda session: compose.name_prompt(session.blind(), tuple(range(len(session.items)))),
     )
     for session in held:

@@ -1,0 +1,104 @@
+"""Whole answers from a server by its chat endpoint, `/v1/chat/completions`; token probabilities are not needed."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from bundlewise.agents.student.answers import gbnf
+from bundlewise.agents.student.chat import ChatPrompt
+from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, Progress, Written
+from bundlewise.errors import ModelError
+from bundlewise.models.endpoints import REMEDIES, in_short
+from bundlewise.progress import go_on
+
+LOOK = "check its address and log"
+_MARKS = re.compile(r"<(?=[|\uff5c<])|(?<=[|\uff5c>])>|<(?=/?[A-Za-z_]+>)|\[(?=/?[A-Z_]+\])")
+"""The beginnings and ends of special tokens in the chat templates of known families."""
+
+
+def without_marks(text: str) -> str:
+    """Return a text in which no special token of a chat template stands, since a server splits all text alike.
+
+    A blank follows the sign that opens such a token, or precedes the sign that closes it.
+    """
+    return _MARKS.sub(lambda mark: " >" if mark[0] == ">" else f"{mark[0]} ", text)
+
+
+class RemoteWriter:
+    """Writes whole answers through a client, with a grammar as long as the server takes one."""
+
+    def __init__(self, client: Any, model: str) -> None:
+        self._client, self._model, self._takes_grammars = client, model, True
+
+    def write(
+        self, prompts: Sequence[ChatPrompt], grammars: Sequence[str], progress: Progress | None = None
+    ) -> list[Written]:
+        """Return the server's likeliest answer to each prompt."""
+        return [texts[0] for texts in self._answers(prompts, grammars, 1, progress, temperature=0)]
+
+    def sample(
+        self, prompts: Sequence[ChatPrompt], grammars: Sequence[str], count: int, progress: Progress | None = None
+    ) -> list[list[Written]]:
+        """Return `count` random answers to each prompt; a server that gives one answer a request is asked again."""
+        return self._answers(prompts, grammars, count, progress, temperature=1, seed=0)
+
+    def _answers(
+        self,
+        prompts: Sequence[ChatPrompt],
+        grammars: Sequence[str],
+        count: int,
+        progress: Progress | None,
+        **options: Any,
+    ) -> list[list[Written]]:
+        found = []
+        for prompt, grammar in zip(prompts, grammars, strict=True):
+            texts: list[Written] = []
+            while len(texts) < count:
+                go_on()
+                more = {"n": count - len(texts)} if count - len(texts) > 1 else {}
+                if "seed" in options:
+                    options["seed"] = len(texts)
+                texts += self._asked(prompt, grammar, **options, **more)
+            found.append(texts[:count])
+            if progress:
+                progress(1)
+        return found
+
+    def _asked(self, prompt: ChatPrompt, grammar: str, **options: Any) -> list[Written]:
+        extra: dict[str, Any] = {}
+        messages = [{**each, "content": without_marks(each["content"])} for each in prompt.messages]
+        if prompt.opening:
+            messages.append({"role": "assistant", "content": prompt.opening})
+            extra = {"continue_final_message": True, "add_generation_prompt": False}
+        reply = self._constrained(grammar, messages, extra, max_tokens=MAX_NEW_TOKENS, **options)
+        usage = reply.usage
+        read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        texts = [str(choice.message.content or "").removeprefix(prompt.opening) for choice in reply.choices]
+        if not texts:
+            raise ModelError(f"the server of {self._model} gave no answer; {LOOK}")
+        return [Written(text, read, wrote if number == 0 else 0) for number, text in enumerate(texts)]
+
+    def _constrained(self, grammar: str, messages: list[dict[str, str]], extra: dict[str, Any], **options: Any) -> Any:
+        """Ask under a grammar, or without one after the server has refused a grammar."""
+        if self._takes_grammars:
+            body = {"grammar": gbnf(grammar), "structured_outputs": {"grammar": gbnf(grammar)}, **extra}
+            try:
+                return self._chat(messages, extra_body=body, **options)
+            except ModelError as error:
+                from openai import BadRequestError
+
+                if not isinstance(error.__cause__, BadRequestError):
+                    raise
+                self._takes_grammars = False
+        return self._chat(messages, extra_body=extra, **options)
+
+    def _chat(self, messages: list[dict[str, str]], **options: Any) -> Any:
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            return self._client.chat.completions.create(model=self._model, messages=messages, **options)
+        except OpenAIError as error:
+            remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
+            raise ModelError(
+                f"the server of {self._model} does not answer: {in_short(str(error))}; {remedy}"
+            ) from error

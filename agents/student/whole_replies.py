@@ -1,0 +1,208 @@
+"""The student's replies as whole answers: written texts, of which one is chosen, or the groupings of the evidence."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from bundlewise.agents.student.answer_text import answer_grammar, grouping_text, intents_grammar, read_answer
+from bundlewise.agents.student.answers import Answer
+from bundlewise.agents.student.chat import ChatPrompt
+from bundlewise.agents.student.chooser import best
+from bundlewise.agents.student.compose import fitting, together, write_prompt
+from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
+from bundlewise.agents.student.engine import Engine
+from bundlewise.agents.student.limits import Bounds
+from bundlewise.agents.student.reading import Reading, affinity_of
+from bundlewise.agents.student.replies import NO_BOUNDS, StudentReply
+from bundlewise.agents.student.tokens import Progress, Written
+from bundlewise.domain import BlindSession, Grouping, Retrieved
+from bundlewise.progress import go_on
+
+Reasoning = Literal["none", "brief"]
+REASONINGS: tuple[Reasoning, ...] = get_args(Reasoning)
+SAMPLES = 8
+ORDERS = 2
+"""The number of orders of the products over which a grouping's score is averaged."""
+
+
+@dataclass(frozen=True)
+class WriteDials:
+    """How whole answers are written: `samples` of 1 is the greedy answer, `reasoning` puts a line before each."""
+
+    samples: int = SAMPLES
+    reasoning: Reasoning = "none"
+
+    @property
+    def thinks(self) -> bool:
+        """Say whether a line of reasoning comes before the answer."""
+        return self.reasoning == "brief"
+
+
+def reply_by_writing(
+    engine: Engine,
+    sessions: Sequence[BlindSession],
+    retrieved: Sequence[Retrieved],
+    prompts: Sequence[ChatPrompt],
+    reading: Reading,
+    dials: WriteDials,
+    progress: Progress | None = None,
+    bounds: Mapping[str, Bounds] = NO_BOUNDS,
+) -> list[StudentReply]:
+    """Return whole answers within the sessions' bounds.
+
+    Where the reading decides by the pair evidence, the student scores the candidates and names the bundles. Elsewhere
+    it writes `samples` answers, and the one with the highest expected GJS over all of them is taken.
+    """
+    by_evidence = [n for n, found in enumerate(retrieved) if reading.by_evidence and found.affinity]
+    by_samples = sorted(set(range(len(sessions))).difference(by_evidence))
+    replies: dict[int, StudentReply] = {}
+    for places, reply in ((by_evidence, _by_evidence), (by_samples, _by_samples)):
+        if places:
+            rows = [(sessions[n], retrieved[n], prompts[n], bounds.get(sessions[n].session_id)) for n in places]
+            replies.update(zip(places, reply(engine, rows, reading, dials, progress), strict=True))
+    return [replies[n] for n in range(len(sessions))]
+
+
+Row = tuple[BlindSession, Retrieved, ChatPrompt, Bounds | None]
+
+
+def _by_samples(
+    engine: Engine, rows: Sequence[Row], reading: Reading, dials: WriteDials, progress: Progress | None
+) -> list[StudentReply]:
+    prompts = [prompt for *_, prompt, _ in rows]
+    grammars = [answer_grammar(len(session.items), dials.thinks) for session, *_ in rows]
+    if dials.samples > 1:
+        drawn = engine.sample(prompts, grammars, dials.samples, progress)
+    else:
+        drawn = [[text] for text in engine.write(prompts, grammars, progress)]
+    return [
+        decided(texts, len(session.items), limits) for (session, *_, limits), texts in zip(rows, drawn, strict=True)
+    ]
+
+
+def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = None) -> StudentReply:
+    """Return the answer with the highest expected GJS over all texts; ties go to the more frequent grouping.
+
+    If no text keeps to the bounds, the shares of texts that join two products decide on a grouping that does.
+    """
+    answers = [read_answer(text.text, products) for text in texts]
+    counts = Counter(answer.groups for answer in answers if answer.groups)
+    candidates = [groups for groups, _ in counts.most_common() if bounds is None or bounds.admits(groups)]
+    likely = shares(list(counts.elements()), products)
+    if candidates:
+        chosen = max(candidates, key=lambda a: sum(count * gain(a, world) for world, count in counts.items()))
+    elif counts and bounds is not None:
+        chosen = best_grouping(_log_odds(likely, sum(counts.values())), bounds)
+    else:
+        chosen = ()
+    whole = next((n for n, answer in enumerate(answers) if answer.groups == chosen), 0)
+    intents = [_intent_of(group, answers[whole], answers) for group in chosen]
+    faults = answers[whole].faults if answers[whole].groups == chosen else ()
+    answer = (
+        Answer(chosen, tuple(intents), faults) if chosen and faults else Answer.of(zip(chosen, intents, strict=True))
+    )
+    read, wrote = max(text.tokens_in for text in texts), sum(text.tokens_out for text in texts)
+    return StudentReply(answer, texts[whole].text, read, wrote, likely if len(texts) > 1 else None)
+
+
+def _intent_of(group: tuple[int, ...], first: Answer, answers: Sequence[Answer]) -> str:
+    """Return the intent of a bundle in the chosen answer, else in another, else that of the most similar bundle."""
+    for answer in (first, *answers):
+        known = dict(zip(answer.groups, answer.intents, strict=True))
+        if known.get(group):
+            return known[group]
+    rows = [
+        (_overlap(group, other), intent) for a in answers for other, intent in zip(a.groups, a.intents, strict=True)
+    ]
+    return max(rows, default=(0.0, ""), key=lambda row: row[0])[1]
+
+
+def _overlap(a: Sequence[int], b: Sequence[int]) -> float:
+    return len({*a} & {*b}) / len({*a} | {*b})
+
+
+def shares(groupings: Sequence[Grouping], products: int) -> Matrix:
+    """Return the shares of groupings that join two products, n x n with a zero diagonal."""
+    found = np.zeros((products, products))
+    for groups in groupings:
+        for a in range(products):
+            for b in range(a):
+                if together(groups, a, b):
+                    found[a, b] += 1
+                    found[b, a] += 1
+    return found / max(1, len(groupings))
+
+
+def _log_odds(likely: Matrix, count: int) -> Matrix:
+    """Return shares of `count` texts as log-odds, with half a text added on each side."""
+    yes = likely * count + 0.5
+    found: Matrix = np.log(yes / (count + 1 - yes))
+    return found
+
+
+def _by_evidence(
+    engine: Engine, rows: Sequence[Row], reading: Reading, dials: WriteDials, progress: Progress | None
+) -> list[StudentReply]:
+    assert reading.chooser is not None
+    groups, likely = [], []
+    for session, known, _, bounds in rows:
+        go_on()
+        size = len(session.items)
+        affinity, nothing = affinity_of(known, size), np.zeros((size, size))
+        ranked = reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds)
+        more = grouping_scores(engine, session, known, [g for g, _ in ranked]) if reading.grouping and ranked else []
+        groups.append(best(ranked, [reading.grouping * score for score in more]) if ranked else ())
+        likely.append(reading.likely(nothing, affinity))
+    asked = [n for n, found in enumerate(groups) if found]
+    opened = [rows[n][2].opened(grouping_text(groups[n])) for n in asked]
+    named = dict(zip(asked, engine.write(opened, [intents_grammar(len(groups[n])) for n in asked]), strict=True))
+    if progress:
+        progress(len(rows))
+    return [_named(groups[n], named.get(n, Written("", 0, 0)), likely[n]) for n in range(len(rows))]
+
+
+def _named(groups: Grouping, text: Written, likely: Matrix) -> StudentReply:
+    raw = grouping_text(groups) + text.text if groups else ""
+    return StudentReply(read_answer(raw, len(likely)), raw, text.tokens_in, text.tokens_out, likely)
+
+
+def grouping_scores(
+    engine: Engine, session: BlindSession, known: Retrieved, groupings: Sequence[Grouping], orders: int = ORDERS
+) -> list[float]:
+    """Return the log-likelihood of the line of each grouping, the mean over some orders of the products.
+
+    The list is empty if the engine gives no likelihoods.
+    """
+    size, found = len(session.items), []
+    for turn in range(orders):
+        order = _order(size, turn)
+        place = {old: new for new, old in enumerate(order)}
+        seen = session.model_copy(update={"items": tuple(session.items[old] for old in order)})
+        prompt, _ = fitting(seen, known, write_prompt, engine.fits)
+        texts = [grouping_text(tuple(tuple(sorted(place[p] for p in g)) for g in groups)) for groups in groupings]
+        scores = engine.score([prompt], [texts])
+        if scores is None or not engine.fits(prompt):
+            return []
+        found.append(scores[0])
+    return [float(value) for value in np.mean(found, axis=0)]
+
+
+def _order(size: int, turn: int) -> list[int]:
+    """Return an order of the products: as given, reversed, then random ones."""
+    if turn < 2:
+        return list(range(size))[:: 1 if turn == 0 else -1]
+    return [int(place) for place in np.random.default_rng(turn).permutation(size)]
+
+
+def whole_prompt(
+    session: BlindSession, retrieved: Retrieved, engine: Engine, dials: WriteDials, feedback: str = ""
+) -> tuple[ChatPrompt, str]:
+    """Return the prompt that asks for a whole answer, cut to what the student reads, and a description of the cuts."""
+
+    def compose(seen: BlindSession, found: Retrieved) -> ChatPrompt:
+        return write_prompt(seen, found, reasoning=dials.thinks, feedback=feedback)
+
+    return fitting(session, retrieved, compose, engine.fits)
