@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bundlewise.agents.student.dials import AnswerDials, Form
 from bundlewise.agents.student.modes import Utilisation
 from bundlewise.agents.student.reading import Reading
 from bundlewise.domain import Record
@@ -26,7 +27,7 @@ class Manifest(Record):
     `mode` says how knowledge is used, `policy` which knowledge the prompts hold. `lessons` is a hash of the
     records whose texts were taught. More hashes are those of the base, its tokenizer and its chat template, of
     each prompt template and the code that reads titles, of the annotated data, and of the adapter's files.
-    `reading` says how the tuned student's judgements become bundles; it is chosen on validation.
+    `answering` has the form of the answers that were taught, and their dials. `reading` says how the tuned student's judgements become bundles; it is chosen on validation.
     """
 
     mode: Utilisation
@@ -44,6 +45,7 @@ class Manifest(Record):
     files: dict[str, str]
     trainable_parameters: int
     lessons: str = ""
+    answering: AnswerDials = AnswerDials()
     reading: Reading
     validation_gjs: float | None
     validations: tuple[tuple[int, float], ...]
@@ -88,13 +90,13 @@ class Adapter:
         return f"Adapter({self.path}: {told.mode}, {told.sessions} sessions, {told.steps} steps{reached})"
 
 
-def identity_of(base: Path) -> dict[str, Any]:
-    """Return the part of a manifest that follows from a base and the current prompts."""
+def identity_of(base: Path, form: Form = "pairs") -> dict[str, Any]:
+    """Return the part of a manifest that follows from a base and the current prompts of a form."""
     return {
         "base_fingerprint": fingerprint_of(base),
         "tokenizer": tokenizer_fingerprint(base),
         "chat_template": chat_template_fingerprint(base),
-        "prompts": student_fingerprints(),
+        "prompts": student_fingerprints(form),
     }
 
 
@@ -158,7 +160,7 @@ def check_prompts(folder: Path, manifest: Manifest) -> None:
 
 def changed_prompts(manifest: Manifest) -> list[str]:
     """Return what has changed since a student was tuned: names of templates, or `text` for the reading of titles."""
-    found, known = student_fingerprints(), manifest.prompts
+    found, known = student_fingerprints(manifest.answering.form), manifest.prompts
     return sorted(name for name in found.keys() | known.keys() if found.get(name) != known.get(name))
 
 

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bundlewise.agents.student.dials import AnswerDials, Form, form_for
 from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
-from bundlewise.errors import BundlewiseError, ModelError
+from bundlewise.errors import AdapterError, BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
 from bundlewise.models.endpoints import is_served
+from bundlewise.models.memory import ModelShape
 from bundlewise.models.folders import fingerprint_of, resolve
+
+SAME = "leave the dial out, or tune another adapter"
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class StudentModel:
     manifest: Manifest | None
     base: Path | None
     fingerprint: str
+
+    @property
+    def dials(self) -> AnswerDials:
+        """The dials of answering that the student was tuned with; those of its base's form without tuning."""
+        return self.manifest.answering if self.manifest else AnswerDials(form=_form_of(self.base))
 
     @property
     def reading(self) -> Reading:
@@ -64,6 +74,29 @@ def open_model(name: str, adapter: Path | None, manifest: Manifest | None) -> St
     # The manifest of a fitting adapter has the base's fingerprint, which saves reading the weights once more.
     known = manifest.base_fingerprint if manifest and adapter else fingerprint_of(base)
     return StudentModel(StudentEngine.load(base, adapter), manifest, base, known)
+
+
+def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) -> AnswerDials:
+    """Return the dials of a student: those given, then those of its tuning, then the form that suits its base.
+
+    Raises:
+        UsageError: a dial has a value that is not allowed.
+        AdapterError: the student was tuned in another form.
+    """
+    if manifest is None:
+        form = given.get("form") or _form_of(None if is_served(name) else resolve(name))
+        return AnswerDials.of(**given | {"form": form})
+    tuned = manifest.answering
+    found = AnswerDials.of(**tuned.model_dump() | {key: value for key, value in given.items() if value is not None})
+    if (found.form, found.reasoning) != (tuned.form, tuned.reasoning):
+        told = f"form {tuned.form}" + (f" with reasoning {tuned.reasoning}" if tuned.form == "write" else "")
+        raise AdapterError(f"the student was tuned in {told}, not {found.form} with reasoning {found.reasoning}; {SAME}")
+    return found
+
+
+def _form_of(base: Path | None) -> Form:
+    shape = ModelShape.of(base) if base else None
+    return form_for(shape.parameters if shape else None)
 
 
 def opening_of(folder: Path, manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ Training composes its prompts with the same functions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal, TypedDict
 
@@ -16,12 +16,13 @@ from langgraph.runtime import Runtime
 from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, cohesion
-from bundlewise.agents.student.replies import NO_BOUNDS, Form, StudentReply, reply_by_pairs
+from bundlewise.agents.student.replies import NO_BOUNDS, StudentReply, reply_by_pairs
 from bundlewise.agents.student.tokens import Progress
-from bundlewise.agents.student.whole_replies import WriteDials, reply_by_writing, whole_prompt
+from bundlewise.agents.student.whole_replies import reply_by_writing, whole_prompt
 from bundlewise.domain import BlindSession, Outcome, Prediction, Retrieved
 from bundlewise.knowledge_base.retrieval import Retriever
 
@@ -31,17 +32,14 @@ class StudentContext:
     """The objects and dials of one run; without a retriever the student is the plain one.
 
     `bounds` are limits by session id. A session with bounds is never repaired, because a repair does not know them.
-    `dials` are those of the form `write`, in which every repair is written.
     """
 
     engine: Engine
     retriever: Retriever | None = None
     reading: Reading = field(default_factory=Reading)
-    form: Form = "pairs"
-    repairs: int = 1
     progress: Progress | None = None
     bounds: Mapping[str, Bounds] = field(default_factory=lambda: NO_BOUNDS)
-    dials: WriteDials = field(default_factory=WriteDials)
+    dials: AnswerDials = field(default_factory=AnswerDials)
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def compose(state: StudentState, runtime: Run) -> Update:
     engine, dials = runtime.context.engine, runtime.context.dials
     rows = zip(state.sessions, state.retrieved, strict=True)
     fitted: list[tuple[Any, str]]
-    if runtime.context.form == "pairs":
+    if dials.form == "pairs":
         fitted = [fitting(session, found, judge_prompt, engine.fits) for session, found in rows]
     else:
         fitted = [whole_prompt(session, found, engine, dials) for session, found in rows]
@@ -135,7 +133,7 @@ def check(state: StudentState) -> Update:
 
 def repair(state: StudentState, runtime: Run) -> Update:
     """Ask again about the sessions whose answers have faults, with the faults as feedback."""
-    engine, dials = runtime.context.engine, replace(runtime.context.dials, samples=1)
+    engine, dials = runtime.context.engine, runtime.context.dials.model_copy(update={"samples": 1})
     composed = [(place, _asking_again(state, place, engine, dials)) for place in _broken(state, runtime.context)]
     asked = [(place, prompt) for place, prompt in composed if engine.fits(prompt)]
     seen, known = [state.sessions[place] for place, _ in asked], [Retrieved() for _ in asked]
@@ -149,7 +147,7 @@ def repair(state: StudentState, runtime: Run) -> Update:
     return {"replies": replies, "attempts": state.attempts + 1}
 
 
-def _asking_again(state: StudentState, place: int, engine: Engine, dials: WriteDials) -> ChatPrompt:
+def _asking_again(state: StudentState, place: int, engine: Engine, dials: AnswerDials) -> ChatPrompt:
     """Return the prompt with the faults of the student's answer, cut to the length that it can read."""
     faults = "; ".join(state.replies[place].answer.faults)
     return whole_prompt(state.sessions[place], state.retrieved[place], engine, dials, faults)[0]
@@ -168,7 +166,7 @@ def _broken(state: StudentState, context: StudentContext) -> list[int]:
 def needs_repair(state: StudentState, runtime: Run) -> Literal["repair", "answer"]:
     """Choose `repair` while answers have faults and attempts are left, else `answer`."""
     faulty = _broken(state, runtime.context)
-    return "repair" if faulty and state.attempts < runtime.context.repairs else "answer"
+    return "repair" if faulty and state.attempts < runtime.context.dials.repairs else "answer"
 
 
 def answer(state: StudentState) -> Update:

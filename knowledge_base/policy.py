@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError
 from bundlewise.domain import KnowledgeKind, Record
 from bundlewise.errors import UsageError
 
+WRITING: dict[str, Any] = {"patterns": 2, "rules": 3, "thoughts": 2, "demonstrations": 3, "budget": 1000}
+"""The knowledge in the prompt of a student that writes whole answers."""
 Search = Literal["dense", "lexical", "hybrid"]
 
 
@@ -45,6 +47,20 @@ class Policy(Record):
             if name not in cls.model_fields:
                 raise UsageError(f"no dial named {name!r}; choose {', '.join(cls.model_fields)}") from error
             raise UsageError(f"{name} must be {_allowed(name)}, got {fault['input']}") from error
+
+    @classmethod
+    def for_form(cls, form: str, dials: dict[str, Any], *, counts: bool = True) -> "Policy":
+        """Build a policy for a form of answers; a student that writes reads texts, within a budget if it `counts`.
+
+        Raises:
+            UsageError: a dial has a value that is not allowed, or the form does not show demonstrations.
+        """
+        if form == "write":
+            own = WRITING if counts else {**WRITING, "budget": None}
+            return cls.of(**own | {key: value for key, value in dials.items() if value is not None})
+        if dials.get("demonstrations"):
+            raise UsageError("demonstrations are shown to a student that writes; add --form write, or leave them out")
+        return cls.of(**dials)
 
     @classmethod
     def none(cls) -> "Policy":

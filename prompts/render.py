@@ -8,9 +8,11 @@ from bundlewise import scripts, text
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.source import syntax_fingerprint
 
-__all__ = ["STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "render_each", "student_fingerprints"]
+__all__ = ["FORM_TEMPLATES", "STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "render_each", "student_fingerprints"]
 
-STUDENT_TEMPLATES = ("judge", "pair", "name")
+FORM_TEMPLATES = {"pairs": ("judge", "pair", "name"), "write": ("write", "write_system")}
+"""The templates of a tuned student's prompts by the form of its answers."""
+STUDENT_TEMPLATES = tuple(name for names in FORM_TEMPLATES.values() for name in names)
 Messages = list[dict[str, str]]
 
 
@@ -43,7 +45,11 @@ def fingerprint(*names: str) -> str:
     return current().fingerprint(*names)
 
 
-def student_fingerprints() -> dict[str, str]:
-    """Return the fingerprints of what makes a tuned student's prompts: templates, and the code that reads titles."""
+def student_fingerprints(form: str | None = None) -> dict[str, str]:
+    """Return the fingerprints of what makes a student's prompts in a form, or in any form.
+
+    They are those of the templates, and of the code that reads titles.
+    """
+    names = STUDENT_TEMPLATES if form is None else FORM_TEMPLATES[form]
     read = syntax_fingerprint(Path(text.__file__), Path(scripts.__file__))
-    return {name: fingerprint(name) for name in STUDENT_TEMPLATES} | {"text": read}
+    return {name: fingerprint(name) for name in names} | {"text": read}

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from bundlewise.agents.student.tokens import Progress, Written
 from bundlewise.domain import BlindSession, Retrieved, Session
 from bundlewise.progress import go_on, progress
 
-Form = Literal["pairs", "write"]
-FORMS: tuple[Form, ...] = get_args(Form)
 NO_BOUNDS: Mapping[str, Bounds] = MappingProxyType({})
 
 

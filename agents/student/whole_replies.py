@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.chooser import best
 from bundlewise.agents.student.compose import fitting, together, write_prompt
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
@@ -21,24 +20,8 @@ from bundlewise.agents.student.tokens import Progress, Written
 from bundlewise.domain import BlindSession, Grouping, Retrieved
 from bundlewise.progress import go_on
 
-Reasoning = Literal["none", "brief"]
-REASONINGS: tuple[Reasoning, ...] = get_args(Reasoning)
-SAMPLES = 8
 ORDERS = 2
 """The number of orders of the products over which a grouping's score is averaged."""
-
-
-@dataclass(frozen=True)
-class WriteDials:
-    """How whole answers are written: `samples` of 1 is the greedy answer, `reasoning` puts a line before each."""
-
-    samples: int = SAMPLES
-    reasoning: Reasoning = "none"
-
-    @property
-    def thinks(self) -> bool:
-        """Say whether a line of reasoning comes before the answer."""
-        return self.reasoning == "brief"
 
 
 def reply_by_writing(
@@ -47,7 +30,7 @@ def reply_by_writing(
     retrieved: Sequence[Retrieved],
     prompts: Sequence[ChatPrompt],
     reading: Reading,
-    dials: WriteDials,
+    dials: AnswerDials,
     progress: Progress | None = None,
     bounds: Mapping[str, Bounds] = NO_BOUNDS,
 ) -> list[StudentReply]:
@@ -70,7 +53,7 @@ Row = tuple[BlindSession, Retrieved, ChatPrompt, Bounds | None]
 
 
 def _by_samples(
-    engine: Engine, rows: Sequence[Row], reading: Reading, dials: WriteDials, progress: Progress | None
+    engine: Engine, rows: Sequence[Row], reading: Reading, dials: AnswerDials, progress: Progress | None
 ) -> list[StudentReply]:
     prompts = [prompt for *_, prompt, _ in rows]
     grammars = [answer_grammar(len(session.items), dials.thinks) for session, *_ in rows]
@@ -144,7 +127,7 @@ def _log_odds(likely: Matrix, count: int) -> Matrix:
 
 
 def _by_evidence(
-    engine: Engine, rows: Sequence[Row], reading: Reading, dials: WriteDials, progress: Progress | None
+    engine: Engine, rows: Sequence[Row], reading: Reading, dials: AnswerDials, progress: Progress | None
 ) -> list[StudentReply]:
     assert reading.chooser is not None
     groups, likely = [], []
@@ -198,7 +181,7 @@ def _order(size: int, turn: int) -> list[int]:
 
 
 def whole_prompt(
-    session: BlindSession, retrieved: Retrieved, engine: Engine, dials: WriteDials, feedback: str = ""
+    session: BlindSession, retrieved: Retrieved, engine: Engine, dials: AnswerDials, feedback: str = ""
 ) -> tuple[ChatPrompt, str]:
     """Return the prompt that asks for a whole answer, cut to what the student reads, and a description of the cuts."""
 

@@ -7,9 +7,11 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from bundlewise.agents.student.compose import unreadable
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.reading import Reading, learn_chooser
 from bundlewise.agents.student.replies import fit_student
+from bundlewise.agents.student.writer_reading import fit_writer
 from bundlewise.data.sessions import load
 from bundlewise.domain import Record, Retrieved, Session, Split
 from bundlewise.errors import UsageError
@@ -45,7 +47,9 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
     return [session for session in sessions if session.split == split and session.bundles and not unreadable(session)]
 
 
-def fitted_by_split(engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session]) -> CalibratedReading:
+def fitted_by_split(
+    engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session], dials: AnswerDials = AnswerDials()
+) -> CalibratedReading:
     """Choose the reading on the annotated validation sessions among these.
 
     Raises:
@@ -54,15 +58,23 @@ def fitted_by_split(engine: Engine, retriever: "Retriever | None", sessions: Seq
     training, validation = annotated(sessions, "train"), annotated(sessions, "validation")
     if not validation:
         raise UsageError("no annotated validation session has 2 to 30 products, which the student reads; add some")
-    return fitted(engine, retriever, training, validation)
+    return fitted(engine, retriever, training, validation, dials)
 
 
 def fitted(
-    engine: Engine, retriever: "Retriever | None", training: Sequence[Session], validation: Sequence[Session]
+    engine: Engine,
+    retriever: "Retriever | None",
+    training: Sequence[Session],
+    validation: Sequence[Session],
+    dials: AnswerDials,
 ) -> CalibratedReading:
     """Choose the reading with the best mean GJS on validation; the chooser of groupings learns from training."""
     known, seen = _retrieved(retriever, training), _retrieved(retriever, validation)
-    reading, score = fit_student(engine, validation, seen, learn_chooser(training, known))
+    chooser = learn_chooser(training, known)
+    if dials.form == "write":
+        reading, score = fit_writer(engine, validation, seen, chooser, dials)
+    else:
+        reading, score = fit_student(engine, validation, seen, chooser)
     return CalibratedReading(reading=reading, score=score)
 
 

@@ -44,11 +44,12 @@ def own_retriever(
     student: str,
     adapter: Path | None,
     note: Callable[[str], None],
+    form: str = "pairs",
 ) -> "Retriever | None":
     """Open the knowledge base with the student's own policy, if it has one, and check that the two fit."""
     kb = None if where is None else os.fspath(where)
-    policy = Policy.of(**given)
     base = None if is_served(student) else resolve(student)
+    policy = Policy.for_form(form, given, counts=base is not None)
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
     if manifest and given:

@@ -11,6 +11,7 @@ from bundlewise.extras import require
 from bundlewise.settings import quiet_libraries
 
 if TYPE_CHECKING:
+    from bundlewise.agents.student.dials import AnswerDials
     from bundlewise.agents.student.reading import Reading
     from bundlewise.knowledge_base.policy import Policy
 
@@ -69,7 +70,7 @@ class Students:
         self.opened = (os.getcwd(), student, adapter, kb, policy)
 
     def answer(
-        self, batches: Sequence[Sequence[Session]], reading: "Reading", settings: dict[str, Any]
+        self, batches: Sequence[Sequence[Session]], reading: "Reading", dials: "AnswerDials"
     ) -> Iterator[list[Prediction]]:
         """Yield the predictions of each batch in order; if a worker dies, a new worker answers its batch.
 
@@ -86,7 +87,7 @@ class Students:
         workers = [kind.remote(*self.opened) for _ in range(count)]
         try:
             yield from ActorPool(workers).map(
-                lambda worker, batch: worker.answer.remote(batch, reading, settings), batches
+                lambda worker, batch: worker.answer.remote(batch, reading, dials), batches
             )
         except ray.exceptions.RayError as error:
             raise _failure(error) from error
@@ -106,6 +107,6 @@ class _Worker:
         dials = policy.model_dump() if policy else None
         self.student = Student.open(kb=kb, adapter=adapter, student=student, dials=dials)
 
-    def answer(self, sessions: Sequence[Session], reading: "Reading", settings: dict[str, Any]) -> list[Prediction]:
-        self.student.reading = reading
-        return self.student.answer(sessions, **settings)
+    def answer(self, sessions: Sequence[Session], reading: "Reading", dials: "AnswerDials") -> list[Prediction]:
+        self.student.reading, self.student.dials = reading, dials
+        return self.student.answer(sessions)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.student.compose import fitting, judge_prompt, refusal
 from bundlewise.agents.student.decoder import Matrix
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
-from bundlewise.agents.student.replies import NO_BOUNDS, Form, judge_as_read
+from bundlewise.agents.student.replies import NO_BOUNDS, judge_as_read
 from bundlewise.bundles import FoundBundle
 from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import (
@@ -27,7 +28,7 @@ from bundlewise.domain import (
     Session,
 )
 from bundlewise.errors import UsageError
-from bundlewise.finetune.students import StudentModel, manifest_for, open_model
+from bundlewise.finetune.students import StudentModel, answer_dials, manifest_for, open_model
 from bundlewise.pipeline.calibration import CalibratedReading, annotated, fitted_by_split, kept, sessions_of
 from bundlewise.pipeline.knowledge import own_retriever
 from bundlewise.pipeline.predictions import Spread, answer, answer_to_file
@@ -47,14 +48,19 @@ BESIDE = 12
 
 
 class Student:
-    """A model with its knowledge and its reading (how judgements become bundles); safe to call from any thread."""
+    """A model with its knowledge, its reading (how judgements become bundles) and its dials; usable in any thread."""
 
     def __init__(
-        self, model: StudentModel, retriever: "Retriever | None" = None, reading: Reading | None = None
+        self,
+        model: StudentModel,
+        retriever: "Retriever | None" = None,
+        reading: Reading | None = None,
+        dials: AnswerDials | None = None,
     ) -> None:
         self.model = model
         self.retriever = retriever
         self.reading = reading or model.reading
+        self.dials = dials or model.dials
         self._lock = threading.RLock()
 
     @classmethod
@@ -65,6 +71,7 @@ class Student:
         adapter: str | PathLike[str] | None = None,
         student: str = DEFAULT,
         dials: Mapping[str, Any] | None = None,
+        answering: Mapping[str, Any] | None = None,
         mode: str | None = None,
         calibrate: str | None = None,
         note: Note | None = None,
@@ -77,6 +84,7 @@ class Student:
             adapter: the adapter of a tuned student, or its folder.
             student: the base by name, hub id, folder, or `openai:MODEL@URL`.
             dials: dials of retrieval, in place of the adapter's own.
+            answering: dials of answering, as `AnswerDials` names them; a base that can read writes whole answers.
             mode: the mode that `kb` and `adapter` must make: plain, icl, sft or icl+sft.
             calibrate: data to calibrate an untuned student on; without data it is not calibrated.
             note: called with remarks for the user.
@@ -84,15 +92,16 @@ class Student:
 
         Raises:
             UsageError: the parts make another mode, the student needs knowledge, or `calibrate` cannot be used.
-            AdapterError: the adapter does not fit the base, or the prompts have changed since.
+            AdapterError: the adapter does not fit the base or the form, or the prompts have changed since.
         """
         note, folder = note or (lambda _: None), Path(adapter) if adapter else None
         # This comes before the slow steps, so that a wrong name fails at once.
         sessions = sessions_of(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, folder, any_prompts=any_prompts)
-        retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note)
+        how = answer_dials(student, manifest, dict(answering or {}))
+        retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note, how.form)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
-        found = cls(open_model(student, folder, manifest), retriever)
+        found = cls(open_model(student, folder, manifest), retriever, dials=how)
         if sessions:
             found.calibrate(sessions, note)
         return found
@@ -123,7 +132,7 @@ class Student:
         return found.score
 
     def _fitted(self, sessions: Sequence[Session]) -> CalibratedReading:
-        return fitted_by_split(self.model.engine, self.retriever, sessions)
+        return fitted_by_split(self.model.engine, self.retriever, sessions, self.dials)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -135,6 +144,7 @@ class Student:
             "knowledge": known and known["teacher"],
             "policy": known and known["policy"],
             "reading": self.reading.model_dump(mode="json"),
+            "answering": self.dials.model_dump(),
             "prompts": {"templates": fingerprint(*TEMPLATES), **student_fingerprints()},
         }
 
@@ -157,8 +167,6 @@ class Student:
         sessions: Sequence[Session],
         limits: Mapping[str, Limits] = NO_LIMITS,
         *,
-        form: Form = "pairs",
-        repairs: int = 1,
         advance: Advance | None = None,
     ) -> list[Prediction]:
         """Return the predictions of sessions by the student graph; an unreadable session gives a failed prediction.
@@ -169,7 +177,7 @@ class Student:
         # Only limits use prices, so they are passed beside the sessions.
         bounds = {s.session_id: limits[s.session_id].on(s.items) for s in sessions if s.session_id in limits}
         with self._lock, in_notebook("generate", len(sessions), advance) as told:
-            return answer(seen, self.context(form, repairs, told, bounds))
+            return answer(seen, self.context(told, bounds))
 
     def as_runnable(self) -> "StudentRunnable":
         """Return the student as LangChain's `Runnable`: a session or titles in, bundles out."""
@@ -183,35 +191,22 @@ class Student:
 
         return ChatBundlewise(student=self)
 
-    def context(
-        self,
-        form: Form = "pairs",
-        repairs: int = 1,
-        advance: Advance | None = None,
-        bounds: Mapping[str, Bounds] = NO_BOUNDS,
-    ) -> "StudentContext":
+    def context(self, advance: Advance | None = None, bounds: Mapping[str, Bounds] = NO_BOUNDS) -> "StudentContext":
         """Return what the student graph runs on."""
         from bundlewise.graphs.student import StudentContext
 
-        return StudentContext(self.model.engine, self.retriever, self.reading, form, repairs, advance, bounds)
+        return StudentContext(self.model.engine, self.retriever, self.reading, advance, bounds, self.dials)
 
     def answer_to_file(
-        self,
-        sessions: Sequence[Session],
-        output: Path,
-        *,
-        form: Form = "pairs",
-        repairs: int = 1,
-        spread: Spread | None = None,
+        self, sessions: Sequence[Session], output: Path, *, spread: Spread | None = None
     ) -> list[Prediction]:
         """Answer sessions into a file; after a stop the same call continues. `spread` answers on other machines."""
         manifest, known = self.model.manifest, self.retriever and self.retriever.about
         made_by = [code_fingerprint(), fingerprint(*TEMPLATES), student_fingerprints()]
-        key = [self.model.fingerprint, made_by, manifest and manifest.model_dump(), known, form, repairs]
+        key = [self.model.fingerprint, made_by, manifest and manifest.model_dump(), known, self.dials.model_dump()]
         key += [self.reading.model_dump(), [session.model_dump() for session in _blind(sessions)]]
-        dials: dict[str, Any] = {"form": form, "repairs": repairs}
-        there = spread and partial(spread, reading=self.reading, settings=dials)
-        return answer_to_file(sessions, output, key, partial(self.answer, **dials), there)
+        there = spread and partial(spread, reading=self.reading, dials=self.dials)
+        return answer_to_file(sessions, output, key, self.answer, there)
 
     def knowledge(self, ids: Sequence[str]) -> dict[str, Knowledge]:
         """Return the records that predictions name, without waiting for other calls."""

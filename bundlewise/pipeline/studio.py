@@ -13,7 +13,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from bundlewise.agents.student.replies import NO_BOUNDS, Form
+from bundlewise.agents.student.dials import AnswerDials, Form, Reasoning
+from bundlewise.agents.student.replies import NO_BOUNDS
 from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
@@ -72,8 +73,17 @@ class _Named:
 class StudentForm(_Named):
     """The form of the student graph; it stands for a `StudentContext`."""
 
-    form: Form = "pairs"
-    repairs: int = 1
+    form: Form | None = None
+    samples: int | None = None
+    reasoning: Reasoning | None = None
+    repairs: int | None = None
+
+    @property
+    def dials(self) -> AnswerDials:
+        """The dials of answering; those that the form leaves out are the student's own."""
+        given = {name: getattr(self, name) for name in AnswerDials.model_fields}
+        own = self.student.dials.model_dump()
+        return AnswerDials.of(**own | {name: value for name, value in given.items() if value is not None})
 
     @property
     def engine(self) -> "Engine":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bundlewise.agents.student.reading import Reading
-from bundlewise.agents.student.replies import Form
 from bundlewise.domain import BlindSession, Prediction, Retrieved, Session
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.files import fingerprint
@@ -87,8 +86,6 @@ class Bench:
 
     student: Student
     cache: AnswerCache
-    form: Form = "pairs"
-    repairs: int = 1
     readings: dict[str, Reading] = field(default_factory=dict)
     asked: int = 0
 
@@ -96,11 +93,11 @@ class Bench:
         """Return the student's answers under these prompts, from the cache if it has them."""
         with using(library):
             reading = self.readings.get(self.prompts(), self.student.reading)
-            student = Student(self.student.model, self.student.retriever, reading)
+            student = Student(self.student.model, self.student.retriever, reading, self.student.dials)
             keys = [self._key("answer", reading.model_dump(), session.blind().model_dump()) for session in sessions]
             kept = [self.cache.find(key) for key in keys]
             todo = [place for place, value in enumerate(kept) if value is None]
-            found = student.answer([sessions[place] for place in todo], form=self.form, repairs=self.repairs)
+            found = student.answer([sessions[place] for place in todo])
         self.asked += len(todo)
         new = dict(zip(todo, found, strict=True))
         self.cache.keep([(keys[place], prediction.model_dump_json()) for place, prediction in new.items()])
@@ -124,7 +121,9 @@ class Bench:
         return reading
 
     def _fit(self, sessions: Sequence[Session]) -> Reading:
-        return fitted(self.student.model.engine, self.student.retriever, sessions, sessions).reading
+        return fitted(
+            self.student.model.engine, self.student.retriever, sessions, sessions, self.student.dials
+        ).reading
 
     @staticmethod
     def prompts() -> str:
@@ -134,7 +133,7 @@ class Bench:
     def _key(self, *what: Any) -> str:
         model, retriever = self.student.model, self.student.retriever
         student = [model.fingerprint, model.manifest and model.manifest.model_dump()]
-        dials = [self.form, self.repairs, retriever and retriever.about, code_fingerprint()]
+        dials = [self.student.dials.model_dump(), retriever and retriever.about, code_fingerprint()]
         content = [student, dials, self.prompts(), *what]
         return fingerprint(content) + fingerprint([content])
 

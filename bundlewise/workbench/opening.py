@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.student.replies import Form
+from bundlewise.agents.student.dials import Form
 from bundlewise.domain import Retrieved, Session
 from bundlewise.finetune.adapters import Manifest, changed_prompts
 from bundlewise.knowledge_base.policy import Policy
@@ -35,7 +35,7 @@ class Opening:
     adapter: Path | None = None
     kb: str | None = None
     dials: dict[str, Any] = field(default_factory=dict)
-    form: Form = "pairs"
+    form: Form | None = None
     cache: Path | None = None
     warn: Callable[[str], None] = lambda _: None
 
@@ -49,12 +49,17 @@ class Opening:
         """
         quiet_libraries()
         student = Student.open(
-            kb=self.kb, adapter=self.adapter, student=self.student, dials=self.dials, any_prompts=True
+            kb=self.kb,
+            adapter=self.adapter,
+            student=self.student,
+            dials=self.dials,
+            answering={"form": self.form},
+            any_prompts=True,
         )
         if student.model.manifest:
             self._warn_of_other_prompts(student.model.manifest, variants)
         with closing(AnswerCache(self.cache or default_cache())) as cache:
-            yield Bench(student, cache, self.form)
+            yield Bench(student, cache)
 
     def retriever(self) -> "Retriever | None":
         """Open the knowledge base with the given dials or the defaults; showing prompts needs no student."""
