@@ -28,6 +28,7 @@ from bundlewise.knowledge_base.selection import (
     within_budget,
 )
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.prompts.field_wording import worded
 from bundlewise.prompts.render import render
 from bundlewise.text import kind as kind_of
 from bundlewise.text import short, words
@@ -201,7 +202,7 @@ class Retriever:
         if view is None:
             why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this session"
             refused[record.id] = dropped(record, score, why)
-        return view
+        return view and worded(view, self.policy.wording)
 
     def leaving_out(self, session: BlindSession, found: Retrieved, gone: str) -> Retrieved:
         """Return the knowledge for the session as if the record `gone` did not exist."""
