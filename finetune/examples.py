@@ -15,7 +15,8 @@ from bundlewise.prompts.render import render
 from bundlewise.text import line
 
 LESSON_TOKENS = 96
-"""The most tokens of a record that are taught: patterns and rules fit, the end of a long thought is cut."""
+"""The most tokens of a record that are taught: patterns and rules fit; of a long thought, which begins with its lesson, the
+end is cut."""
 
 
 @dataclass(frozen=True)

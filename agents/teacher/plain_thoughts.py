@@ -41,6 +41,7 @@ _GRAMMAR = set_of("""
     cites gather gathers mixes during
 """)
 """Words beside a number that do not name its product."""
+_NOUNS_TOO = set_of("cover plug support match fit leaves")
 _MODELS = set_of("ipad iphone ipod nano mini air galaxy tab note nexus kindle fire surface xbox pro core")
 _SCALES = set_of("size sizes us eu usb hdmi ddr version windows type level gen generation cat class bluetooth series")
 WHOLE = 4
@@ -137,7 +138,7 @@ class _Reader:
 
     def _is_name(self, word: str, number: str) -> bool:
         """Say whether a title holds a word and then a number that is no quantity."""
-        between = r"(?:[\s,/&-]+\w+){0,3}?[\s,/&-]+"
+        between = r"(?:[\s,/&-]+\d+)*[\s,/&-]+"
         name = rf"(?<!\w){re.escape(word)}{between}{number}(?!\w|[.,]\d|\s?-?\s?{_UNITS}|-[a-z])"
         return any(re.search(name, title, re.IGNORECASE) for title in self.titles)
 
@@ -150,16 +151,16 @@ class _Reader:
             return self._dropped(start, end, opened, closed)
         if self._is_repeated(start, end, numbers):
             return NumberChange(start - 2, self.text[start - 2 : end + 1], "")
-        if len(numbers) == 1 and (label := self._label(found, numbers[0])):
+        if label := self._label(found, numbers):
             return label
         return self._replaced(found, numbers, word)
 
     def _is_noun(self, word: str, numbers: Sequence[int]) -> bool:
         """Say whether a word before numbers names their products; a general word, such as `parts`, does not."""
-        if word in _GRAMMAR or word.isdigit():
-            return False
         stem = head_noun(word.split("-")[-1])
         named = any(stem in self._names[number - 1] for number in numbers)
+        if word.isdigit() or (word in _GRAMMAR and not (named and word in _NOUNS_TOO)):
+            return False
         return named or not (stem in FREE or stem in AT_LARGE or word.endswith("ing"))
 
     def _dropped(self, start: int, end: int, opened: bool, closed: bool) -> NumberChange:
@@ -180,7 +181,7 @@ class _Reader:
         stem = head_noun(before[1].lower())
         return all(stem in self._names[number - 1] for number in numbers)
 
-    def _label(self, found: re.Match[str], number: int) -> NumberChange | None:
+    def _label(self, found: re.Match[str], numbers: Sequence[int]) -> NumberChange | None:
         """Return the removal of a number before its own name, as in `(3 flash drive, 4 hard drive)`."""
         start, end = found.span()
         if self.text[end : end + 2] == ": " and not _BEFORE.search(self.text[:start]):
@@ -188,8 +189,10 @@ class _Reader:
         after = _AFTER.match(self.text, end)
         if after is None or after[1].lower() in _GRAMMAR or found[1]:
             return None
-        stem = head_noun(after[1].lower())
-        if stem not in self._names[number - 1]:
+        told = self.text[:start]
+        is_listed = told.rfind("(") > told.rfind(")") and told.endswith(("(", ", "))
+        is_own = len(numbers) == 1 and head_noun(after[1].lower()) in self._names[numbers[0] - 1]
+        if not is_listed and not is_own:
             return None
         return NumberChange(start, self.text[start : end + 1], "")
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import takewhile
 
 from bundlewise.agents.teacher.word_lists import set_of
 
@@ -27,8 +27,6 @@ _MODELS = set_of("ipad iphone ipod nano mini air galaxy tab note nexus kindle fi
 _SPELLED = re.compile(r"\b(?:item|product) (?:one|two|three|four|five|six|seven|eight|nine|ten)\b", re.IGNORECASE)
 _CHAIN = re.compile(r"(?:\b\d+(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|to)\s+|/))+$")
 """Earlier numbers of the same list."""
-REACH = 4
-"""The most words between a word and a number of a title for the two to be a name, as in `iPad 2/3/4`."""
 _GENERAL = re.compile(
     r"\b(?:items?|products?|articles?)\s+(?:nos?\.?\s*|numbers?\s+)?#?\d{1,3}(?!\w|[.,]\d)|(?<!\w)#\d{1,3}(?!\w)",
     re.IGNORECASE,
@@ -55,10 +53,11 @@ def session_numbers(text: str, titles: Sequence[str]) -> list[str]:
 def _is_name(word: str, number: int, titles: Sequence[Sequence[str]]) -> bool:
     """Say whether a word with a number after it is a name: a title has both, or it is a model that no title has."""
     for title in titles:
-        places = [place for place, each in enumerate(title) if each == word]
-        near = [title[place + 1 : place + 2 + REACH] for place in places]
-        if any(a == str(number) and not _MEASURE.match(f" {b}") for each in near for a, b in pairwise([*each, ""])):
-            return True
+        for place in (place for place, each in enumerate(title) if each == word):
+            numbers = [*takewhile(str.isdigit, title[place + 1 :])]
+            after = "".join(title[place + 1 + len(numbers) :][:1])
+            if str(number) in (numbers[:-1] if _MEASURE.match(f" {after}") else numbers):
+                return True
     return word in _MODELS and word not in titles[number - 1]
 
 
