@@ -15,7 +15,7 @@ from bundlewise.prompts.render import render
 from bundlewise.text import line
 
 LESSON_TOKENS = 96
-"""The most tokens of a record that are taught: patterns and rules fit, the end of a long thought is cut."""
+"""The most tokens of a record that are taught: a thought begins with its lesson, and its end is cut if it is long."""
 
 
 @dataclass(frozen=True)

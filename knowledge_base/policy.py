@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from bundlewise.domain import KnowledgeKind, Record
 from bundlewise.errors import UsageError
+from bundlewise.prompts.field_wording import Wording
 
 WRITING: dict[str, Any] = {"patterns": 2, "rules": 3, "thoughts": 2, "demonstrations": 3, "budget": 1000}
 """The knowledge in the prompt of a student that writes whole answers."""
@@ -31,6 +32,8 @@ class Policy(Record):
     domain: str = Field(default="any", min_length=1, description="of the records: any, own (the session's), or a name")
     diversity: float = Field(default=0.0, ge=0, le=1, description="0 takes the best, 1 the least alike (MMR)")
     rerank: float = Field(default=0.0, ge=0, le=1, description="weight of held-out gain and support")
+
+    wording: Wording = Field(default="told", description="thoughts as told by the teacher, or from their fields alone")
 
     @classmethod
     def of(cls, **dials: Any) -> "Policy":
@@ -86,6 +89,8 @@ class Policy(Record):
 def _allowed(name: str) -> str:
     if name == "search":
         return "dense, lexical or hybrid"
+    if name == "wording":
+        return "told or fields"
     if name == "domain":
         return "any, own or the name of a domain"
     if name == "min_score":

@@ -29,6 +29,7 @@ from bundlewise.knowledge_base.selection import (
     within_budget,
 )
 from bundlewise.knowledge_base.store import KnowledgeStore
+from bundlewise.prompts.field_wording import worded
 from bundlewise.prompts.render import render
 from bundlewise.text import kind as kind_of
 from bundlewise.text import short, words
@@ -213,7 +214,7 @@ class Retriever:
         elif shown == "demonstration" and len(record.intents) != len(record.groups):
             refused[record.id] = dropped(record, score, "it has no intents, which a demonstration shows; distil again")
             return None
-        return view
+        return view and worded(view, self.policy.wording)
 
     def leaving_out(self, session: BlindSession, found: Retrieved, gone: str) -> Retrieved:
         """Return the knowledge for the session as if the record `gone` did not exist."""

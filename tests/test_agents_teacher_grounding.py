@@ -90,7 +90,7 @@ def test_a_sentence_about_a_strange_product_is_left_out_of_a_thought_and_told() 
     said = "The mouse works best beside the trampoline."
     record = thought_record_of(f"A mouse and a pad. {said} They form one set. No. 3 is a rug.")
     (kept,), refused = check([record], SESSIONS)
-    assert kept.text == "A mouse and a pad. No. 3 is a rug."
+    assert kept.text == "A mouse and a pad. Rug is a rug."
     assert kept.id == Knowledge.content_id("thought", "electronics", kept.text, ("a",))
     reason = "it speaks of trampoline, which no title or kind of its session holds"
     assert [(each.text, each.reason, each.what) for each in refused] == [
@@ -104,6 +104,34 @@ def test_a_trimmed_thought_keeps_its_original_and_loses_a_foreign_lesson() -> No
     (found,), _ = check([thought_record_of(f"A mouse and a pad. {lesson}", lesson)], SESSIONS)
     assert (found.text, found.lesson) == ("A mouse and a pad.", "")
     assert found.original == f"A mouse and a pad. {lesson}"
+
+
+def test_the_numbers_of_a_thought_become_kinds_and_its_original_is_kept() -> None:
+    text = "Pads join mice. 1 and 2 serve a desk; rug 3 stays out."
+    (found,), refused = check([thought_record_of(text, "Pads, such as 2, join mice.")], SESSIONS)
+    assert found.text == "Pads join mice. Mouse and pad serve a desk; rug stays out."
+    assert (found.lesson, found.original) == ("Pads, such as pad, join mice.", text)
+    assert found.id == Knowledge.content_id("thought", "electronics", found.text, ("a",))
+    assert not refused
+
+
+def test_a_thought_that_keeps_a_number_is_worded_from_its_fields() -> None:
+    text = "Both 3s are rugs."
+    (found,), _ = check([thought_record_of(text, "Pads join mice.")], SESSIONS)
+    expected = 'Pads join mice. Products: mouse, pad and rug. Together for "set up a desk": mouse and pad.'
+    assert (found.text, found.original) == (f"{expected} Left out: rug.", text)
+
+
+def test_a_thought_without_numbers_keeps_its_text_and_id() -> None:
+    record = thought_record_of("A mouse and a pad.", "Desks need both.")
+    assert check([record], SESSIONS) == ([record], [])
+
+
+def test_a_rule_that_names_products_by_number_is_refused() -> None:
+    record = rule_record(Rule("Put items 1 and 3 together", ("a",)), "electronics", SOURCE)
+    kept, (refusal,) = check([record], SESSIONS)
+    assert not kept
+    assert refusal.reason == "it names a product by number (items 1), which says nothing in another session"
 
 
 def test_a_thought_that_loses_every_sentence_is_refused_as_a_whole() -> None:

@@ -39,7 +39,7 @@ def test_what_was_recorded_is_what_is_taught(tmp_path: Path) -> None:
     assert found.name == "recorded:gpt"
     assert found.formalise([], []) == [Rule("Pads join mice.", sources=())]
     assert found.kinds(SESSIONS[0]) == ("pointer", "pad")
-    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("A pad so", ("pointer", "pad"), "so")
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("so A pad", ("pointer", "pad"), "so")
 
 
 def test_a_session_that_was_not_recorded_gets_grounded_kinds_and_no_thought(tmp_path: Path) -> None:
@@ -98,14 +98,14 @@ def test_an_empty_recording_is_an_error(tmp_path: Path) -> None:
 
 def test_of_two_thoughts_about_one_session_the_later_one_stands(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"text": "Other words,"})
-    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("Other words, so", ("pointer", "pad"), "so")
-    assert found.refused == [RefusedKnowledge("A pad so", "a later thought is about the same session a")]
+    assert found.think(SESSIONS[0], ("x", "y"), [], []) == Thought("so Other words,", ("pointer", "pad"), "so")
+    assert found.refused == [RefusedKnowledge("so A pad", "a later thought is about the same session a")]
 
 
 def test_a_thought_about_a_session_without_bundles_teaches_nothing_and_is_told(tmp_path: Path) -> None:
     found = teacher(tmp_path, THOUGHT, THOUGHT | {"source_session": "c"})
     assert found.think(SESSIONS[2], ("x", "y"), [], []) is None
-    assert found.refused == [RefusedKnowledge("A pad so", "its source c has no annotated bundles")]
+    assert found.refused == [RefusedKnowledge("so A pad", "its source c has no annotated bundles")]
 
 
 @pytest.mark.parametrize(

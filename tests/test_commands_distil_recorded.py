@@ -63,7 +63,8 @@ def test_a_thought_brings_the_evidence_of_its_session_and_a_rule_its_words(disti
     assert distil(record_to("gpt.jsonl", RULE, THOUGHT), "--kb", "kb", "--pack", "a.jsonl")[0] == 0
     rule, thought = read_pack(Path("a.jsonl")).records
     assert (rule.kind, rule.domain, rule.text, rule.source_session_ids) == ("rule", "electronics", RULE["text"], ())
-    assert (thought.text, thought.domain) == (f"{THOUGHT['text']} {THOUGHT['lesson']}", "electronics")
+    assert thought.text == "Nested protection belongs together. Sleeve goes into bag."
+    assert (thought.original, thought.domain) == (f"{THOUGHT['lesson']} {THOUGHT['text']}", "electronics")
     assert (thought.kinds, thought.groups) == (("laptop sleeve", "laptop bag"), ((0, 1),))
     assert (thought.titles, thought.source_session_ids) == (tuple(TRIP.titles), ("trip",))
     assert {(each.provenance.teacher, each.provenance.prompt) for each in (rule, thought)} == {
@@ -105,7 +106,7 @@ def test_what_is_refused_is_left_out_and_told_with_its_reason(distil: Distil) ->
         "refused: its domain food is not a domain of the sessions, electronics: A sleeve joins the bag it fits.\n"
         in err
     )
-    assert "refused: it speaks of product 4 of 3: \\u001b[2J Item 4. Nested protection belongs together.\n" in err
+    assert "refused: it speaks of product 4 of 3: Nested protection belongs together. \\u001b[2J Item 4.\n" in err
     told = json.loads(distil("gpt.jsonl", "--kb", "kb", "--json")[1])
     whole = [each for each in told["refusals"] if each["what"] == "record"]
     assert told["refused"] == len(whole) == 3

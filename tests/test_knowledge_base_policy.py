@@ -32,6 +32,7 @@ def test_each_kind_has_its_own_quota(name: str) -> None:
         ("diversity", 1.5, "between 0 and 1"),
         ("rerank", -0.1, "between 0 and 1"),
         ("search", "sparse", "dense, lexical or hybrid"),
+        ("wording", "sung", "told or fields"),
         ("domain", "", "any, own or the name of a domain"),
     ],
 )

@@ -329,3 +329,41 @@ def test_what_answers_depend_on_changes_with_policy_and_knowledge(tmp_path: Path
     assert Retriever(store, Policy()).about["teacher"] != before["teacher"]
     store.undo()
     assert Retriever(store, Policy()).about == before
+
+
+def test_thoughts_from_their_fields_are_shown_and_counted_in_that_wording(store: KnowledgeStore) -> None:
+    fields = Policy(thoughts=1, hints=0, min_score=-1, wording="fields", budget=60)
+    (shown,) = Retriever(store, fields, len).explain([NEW])
+    (kept, *_) = shown.verdicts
+    assert (
+        kept.record.text == 'Products: mouse, pad and rug. Together for "set up a desk": mouse and pad. Left out: rug.'
+    )
+    assert (
+        kept.why
+        == f"the knowledge would have {len(render('knowledge', records=[kept.record]))} tokens: the budget is 60"
+    )
+    assert kept.record.id in {record.id for record in RECORDS}
+    told = texts(found_for(store, NEW, wording="told"), "thought")
+    assert all(text.startswith("About ") for text in told)
+
+
+@pytest.mark.parametrize("search", ["dense", "lexical", "hybrid"])
+@pytest.mark.parametrize("kind", KNOWLEDGE_KINDS)
+def test_unrelated_records_below_the_floor_are_left_out_of_every_search(
+    tmp_path: Path, search: Any, kind: KnowledgeKind
+) -> None:
+    """A pattern of blu-ray players is no knowledge about earbuds, even where nothing else is known."""
+    known = session("known", ["red blu-ray player", "hdmi cable long"], ((0, 1),))
+    kinds = ("blu-ray player", "hdmi cable")
+    known_by = {
+        "pattern": pattern(kinds, ["known", "also"], ["known", "also"]),
+        "rule": record("rule", "put together a blu-ray player and a red hdmi cable"),
+        "thought": thought(known, kinds),
+    }
+    found = KnowledgeStore(tmp_path, BagOfWords())
+    found.replace([known_by[kind]], [KnownSession.of(known), KnownSession(id="also", split="train", items="0" * 16)])
+    earbuds = session("new", ["red hdmi earbuds", "foam ear tips", "neck strap", "charging dock"], split="test")
+    floored = Policy(**{f"{kind}s": 4, "hints": 0, "search": search, "min_score": 0.5})
+    assert found_for(found, earbuds, search=search).records
+    (explained_,) = Retriever(found, floored).explain([earbuds])
+    assert [(verdict.kept, "is below 0.5" in verdict.why) for verdict in explained_.verdicts] == [(False, True)]

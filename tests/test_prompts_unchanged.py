@@ -30,8 +30,8 @@ FINGERPRINTS = {
     "teacher_propose": "2c68f1d77558",
     "teacher_reflect": "1774b8135a81",
     "teacher_rules": "ea041721ce4b",
-    "teacher_think": "45ed0697a125",
-    "reasoning": "f4825c935177",
+    "teacher_think": "0b508c38ca4f",
+    "reasoning": "a3759ba59a65",
 }
 RENDERED = {
     "judge": "2fbacf085af39aca",
@@ -49,8 +49,8 @@ RENDERED = {
     "teacher_propose": "80a048f77f8c4adc",
     "teacher_reflect": "55a1be5f8ff7a652",
     "teacher_rules": "44963cae1ee3ec7d",
-    "teacher_think": "d0d69eed4113d495",
-    "reasoning": "af1c6eee422fa326",
+    "teacher_think": "344b6b721b97b5e5",
+    "reasoning": "ab59c00146bd0d09",
 }
 
 

@@ -61,7 +61,9 @@ class Lessons(Contract):
 class RuleDraft(Contract):
     """A rule for new sessions."""
 
-    text: str = Field(description="the rule, in one or two sentences, naming kinds of products, never one session")
+    text: str = Field(
+        description="the rule, in one or two sentences, naming kinds of products, never product numbers or one session"
+    )
     together: bool = Field(description="true: put such products together; false: keep them apart")
     condition: Condition = Field(description="for which two products it speaks, so that it can be tested")
     lessons: list[int] = Field(description="numbers of the lessons it rests on, from 1")
@@ -77,10 +79,10 @@ class Reasoning(Contract):
     """A chain of thought about one annotated session."""
 
     kinds: list[str] = Field(description="one kind per product, in order, one to three lower-case words")
-    products: str = Field(description="what the products are and what is known of them, in one or two sentences")
-    together: str = Field(description="for every bundle, its intent, what goes together, and why")
-    left_out: str = Field(description="which products stay out, and why; empty where none does")
-    lesson: str = Field(description="what this session teaches in general, in one sentence")
+    products: str = Field(description="what the products are, by kind, and what is known of them, in a sentence or two")
+    together: str = Field(description="for every bundle, its intent, which kinds go together, and why")
+    left_out: str = Field(description="which kinds of products stay out, and why; empty where none does")
+    lesson: str = Field(description="what this session teaches in general, in one sentence, naming kinds of products")
 
 
 class Rewrite(Contract):

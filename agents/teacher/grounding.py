@@ -7,9 +7,12 @@ from typing import Literal
 
 from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
 from bundlewise.agents.teacher.kind_neighbours import Kinds, settled
+from bundlewise.agents.teacher.plain_thoughts import plain
 from bundlewise.agents.teacher.protocol import Pattern, Rule, Thought
 from bundlewise.agents.teacher.sentences import trimmed
+from bundlewise.agents.teacher.session_numbers import general_numbers, session_numbers
 from bundlewise.domain import Knowledge, Provenance, Session
+from bundlewise.prompts.field_wording import fields_text
 from bundlewise.prompts.render import render
 from bundlewise.text import kind as kind_of
 from bundlewise.text import short
@@ -90,7 +93,8 @@ def fault(record: Knowledge, sessions: Mapping[str, Session], vocabulary: Vocabu
     """Return the reason why a record is not grounded in its source sessions; empty when it is.
 
     The check refuses an empty or too long text, a source outside the given training sessions, a thought with a
-    product, product number or quotation that its session does not contain, and a rule about a single session.
+    product, product number or quotation that its session does not contain, and a rule that is about a single session
+    or names products by number.
     `vocabulary` has the product words of all data; the default is those of the record and of the sessions' titles.
     """
     if not record.text.strip():
@@ -122,8 +126,10 @@ def _single_session(record: Knowledge) -> str:
     # An id without a digit may be an ordinary word.
     ids = [source for source in record.source_session_ids if any(c.isdigit() for c in source)]
     named = [source for source in ids if re.search(rf"\b{re.escape(source)}\b", record.text)]
-    found = named or _THIS_SESSION.findall(record.text)
-    return f"it speaks of a single session ({found[0]})" if found else ""
+    if found := named or _THIS_SESSION.findall(record.text):
+        return f"it speaks of a single session ({found[0]})"
+    numbers = general_numbers(record.text)
+    return f"it names a product by number ({numbers[0]}), which says nothing in another session" if numbers else ""
 
 
 def check(
@@ -132,7 +138,7 @@ def check(
     """Split records into the grounded ones, without repeated contents, and the refused ones with their reasons.
 
     Sentences of a thought about products outside its session are removed, and a kind that does not fit its title
-    is replaced by the title's kind.
+    is replaced by the title's kind. Product numbers of a thought are replaced by kinds.
     """
     vocabulary = _vocabulary(records, sessions)
     records, refused = _with_settled_kinds(records)
@@ -143,9 +149,29 @@ def check(
         if reason or whole is None:
             refused.append(RefusedKnowledge(record.text, reason or left[0].reason))
         else:
+            whole = readable(whole)
             kept[whole.id] = whole
             refused += left
     return list(kept.values()), refused
+
+
+def readable(record: Knowledge) -> Knowledge:
+    """Return a thought without product numbers, which its readers cannot know; other records stay as they are.
+
+    If numbers remain in its text, the text is made from the fields. `original` keeps the text as it was.
+    """
+    if record.kind != "thought" or len(record.kinds) != len(record.titles):
+        return record
+    lesson = plain(record.lesson, record.kinds, record.titles).text
+    lesson = "" if session_numbers(lesson, record.titles) else lesson
+    text = plain(record.text, record.kinds, record.titles).text
+    if session_numbers(text, record.titles):
+        text = fields_text(record.model_copy(update={"lesson": lesson}))
+    if text == record.text:
+        return record.model_copy(update={"lesson": lesson})
+    key = Knowledge.content_id(record.kind, record.domain, text, record.source_session_ids)
+    original = record.original or record.text
+    return record.model_copy(update={"id": key, "text": text, "lesson": lesson, "original": original})
 
 
 def settled_kinds(titles: Kinds, kinds: Kinds) -> tuple[dict[str, tuple[str, ...]], list[RefusedKnowledge]]:

@@ -16,11 +16,11 @@ from bundlewise.agents.teacher.contracts import (
     RuleDraft,
     Rules,
     proposal_faults,
-    rules_faults,
 )
-from bundlewise.agents.teacher.foreign_products import Vocabulary, foreign, strangers
+from bundlewise.agents.teacher.foreign_products import Vocabulary
 from bundlewise.agents.teacher.grounded import GroundedTeacher
 from bundlewise.agents.teacher.kind_fit import AlikeTitles, KindsCheck
+from bundlewise.agents.teacher.knowledge_checks import RulesCheck, ThoughtCheck, worded_thought
 from bundlewise.agents.teacher.protocol import Pattern, Reflection, Rule, Seen, Thought
 from bundlewise.domain import Grouping, KnowledgeKind, Session
 from bundlewise.files import fingerprint
@@ -128,7 +128,7 @@ class LargeTeacher:
             f"{len(taught)} lessons {fingerprint(names)}",
             "teacher_rules",
             Rules,
-            lambda reply: rules_faults(reply, len(taught)),
+            RulesCheck(len(taught)).faults,
             lambda: Rules(rules=[_usual_rule(len(taught))] * 6),
             patterns=_worded(patterns, PATTERNS_SHOWN),
             lessons=[lesson for lesson, _ in taught],
@@ -140,7 +140,7 @@ class LargeTeacher:
     ) -> Thought | None:
         """Return the model's chain of thought about one session."""
         inside = {place for group in session.groups for place in group}
-        check, said = KindsCheck(session, self._titles), _ThoughtCheck(session, self._known())
+        check, said = KindsCheck(session, self._titles), ThoughtCheck(session, self._known())
         # A rule adds nothing to a session that it came from; a harmful or untested rule does not help.
         shown = [r.text for r in rules if session.session_id not in r.sources and r.gain is not None and r.gain >= 0]
         found = self._asker.ask(
@@ -157,7 +157,7 @@ class LargeTeacher:
         )
         if found is None:
             return None
-        return Thought(_worded_thought(found), check.settled(found.kinds), found.lesson.strip())
+        return Thought(worded_thought(found), check.settled(found.kinds), found.lesson.strip())
 
     def _known(self) -> Vocabulary:
         """Return the product words of the kinds so far, and of their titles."""
@@ -165,29 +165,6 @@ class LargeTeacher:
             titled = [pair for pairs in self._named.values() for pair in pairs]
             self._vocabulary = Vocabulary.of((kind for kind, _ in titled), titled)
         return self._vocabulary
-
-
-class _ThoughtCheck:
-    """The check of the thought about one session: it reports merely mentioned foreign products to the teacher once.
-
-    If the teacher repeats them, their sentences are later removed from the record.
-    """
-
-    def __init__(self, session: Session, vocabulary: Vocabulary) -> None:
-        self._session, self._vocabulary, self._told = session, vocabulary, False
-
-    def faults(self, reply: Reasoning) -> list[str]:
-        """Return the faults of a thought about products outside its session, in words for the teacher."""
-        text = _worded_thought(reply)
-        if wrong := foreign(text, self._session, reply.kinds, self._vocabulary):
-            return [f"{wrong}; speak of this session's products alone"]
-        named = "" if self._told else strangers(text, self._session, reply.kinds, self._vocabulary)
-        self._told = True
-        return [f"it speaks of {named}, which no title or kind of this session holds; leave that out"] if named else []
-
-
-def _worded_thought(reply: Reasoning) -> str:
-    return render("reasoning", **reply.model_dump(include={"products", "together", "left_out", "lesson"}))
 
 
 def _usual_proposal(session: Session) -> Proposal:

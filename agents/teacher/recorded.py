@@ -87,7 +87,7 @@ class RecordedTeacher(GroundedTeacher):
         if len(kinds) != len(session.items):
             raise DataError(f"{where}: {len(kinds)} item_kinds for the {len(session.items)} products of {source!r}")
         lesson = str(row.get("lesson") or "").strip()
-        return Thought(f"{_text(row, 'text', where)} {lesson}".strip(), tuple(kinds), lesson)
+        return Thought(f"{lesson} {_text(row, 'text', where)}".strip(), tuple(kinds), lesson)
 
     def kinds(self, session: Session) -> tuple[str, ...]:
         """Return the recorded kinds; a session without a recording gets the grounded teacher's kinds."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -97,7 +97,7 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of retrieval; a dial that is not given keeps its default."""
     for name, field in reversed(Policy.model_fields.items()):
         kinds: dict[Any, Any] = {int: int, int | None: int, float: float, str: str}
-        kind = kinds.get(field.annotation) or click.Choice(["dense", "lexical", "hybrid"])
+        kind = kinds.get(field.annotation) or click.Choice(get_args(field.annotation))
         what = str(field.description)
         command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
     return command

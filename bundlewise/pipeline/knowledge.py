@@ -10,6 +10,7 @@ from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
+from bundlewise.prompts.field_wording import Wording, worded
 
 if TYPE_CHECKING:
     from bundlewise.finetune.adapters import Manifest
@@ -29,12 +30,14 @@ def open_retriever(
     return Retriever(KnowledgeStore.open(kb, embedder), policy, counts)
 
 
-def lessons(kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None) -> list[Knowledge]:
-    """Return the active records of some kinds, for a student that is tuned on their text."""
+def lessons(
+    kb: Path | str, kinds: Sequence[KnowledgeKind], embedder: "Embedder | None" = None, wording: Wording = "told"
+) -> list[Knowledge]:
+    """Return the active records of some kinds in a wording, for a student that is tuned on their text."""
     from bundlewise.knowledge_base.store import KnowledgeStore
 
     records = KnowledgeStore.open(kb, embedder).records.select()
-    return [record for record in records if record.kind in kinds and record.status == "active"]
+    return [worded(record, wording) for record in records if record.kind in kinds and record.status == "active"]
 
 
 def own_retriever(

@@ -75,7 +75,7 @@ def finetune(
     require_utilisation(mode, knowledge=reads, tuned=True)
     if place is not None and reads:
         retriever = retriever or open_retriever(place, policy, resolve(student))
-    taught = _taught(place, teach)
+    taught = _taught(place, teach, policy)
     tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught)
     if note and (left := tuning.left_out):
         note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
@@ -84,13 +84,13 @@ def finetune(
     return Adapter(folder, manifest)
 
 
-def _taught(kb: str | None, teach: str | None) -> list[Knowledge]:
-    """Return the active records of the formats to teach."""
+def _taught(kb: str | None, teach: str | None, policy: Policy) -> list[Knowledge]:
+    """Return the active records of the formats to teach, in the wording of the policy."""
     if teach is None:
         return []
     if kb is None:
         raise UsageError("--teach needs a knowledge base: add --kb, or leave it out")
-    found = lessons(kb, formats_named(teach))
+    found = lessons(kb, formats_named(teach), wording=policy.wording)
     if not found:
         raise UsageError(f"{kb} holds no active {teach} to teach; distil with --formats {teach}, or leave out --teach")
     return found

@@ -96,12 +96,13 @@ def sample(sessions: Sequence[Session], limit: int | None, seed: int) -> list[Se
 
 
 def check_student_reads(variants: Sequence[Variant], form: str) -> None:
-    """Raise an error for prompts that are the same to a student.
+    """Raise an error for prompts that are the same to a student that answers in a form.
 
     Raises:
         UsageError: two of them differ only in templates that the student never reads.
     """
-    read = {"judge", "pair", "name", "label"} if form == "pairs" else {"label"}
+    # A repair is written in every form.
+    read = {*FORM_TEMPLATES[form], *FORM_TEMPLATES["write"]}
     for later in variants[1:]:
         differ = later.differs(variants[0])
         if not read & set(differ):

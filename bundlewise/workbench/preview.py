@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, label_prompt, size_of
+from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, size_of, write_prompt
 from bundlewise.agents.student.replies import fitting_name
 from bundlewise.domain import BlindSession, Record, Retrieved, Session
 from bundlewise.errors import DataError
@@ -80,7 +80,7 @@ class Reader:
 
         return len(start_ids(self._tokenizer))
 
-    def fits(self, prompt: JudgePrompt | str) -> bool:
+    def fits(self, prompt: JudgePrompt | Prompt) -> bool:
         """Say whether a prompt fits the student."""
         from bundlewise.agents.student.tokens import fits
 
@@ -123,12 +123,12 @@ class World:
         """The number of tokens that open the student's document."""
         return self.reader.opening if self.reader else 0
 
-    def fits(self, name: str, prompt: JudgePrompt | str) -> bool:
+    def fits(self, name: str, prompt: JudgePrompt | Prompt) -> bool:
         """Say whether a prompt of a template fits the student."""
         with charged(current().template(name)):
             return self.reader is None or self.reader.fits(prompt)
 
-    def refuse_long(self, name: str, prompt: JudgePrompt | str) -> None:
+    def refuse_long(self, name: str, prompt: JudgePrompt | Prompt) -> None:
         """Raise an error for a prompt that is too long for its tokens to be counted.
 
         Raises:
@@ -149,8 +149,8 @@ def rendered(name: str, session: Session, world: World | None = None) -> list[Re
     current().template(name)
     if name in ("judge", "pair"):
         return [_judge(name, session, world)]
-    if name == "label":
-        return [_label(session, world)]
+    if name in ("write", "write_system"):
+        return [_whole(name, session, world)]
     if name == "name":
         return list(_names(session, world))
     return [_asked(question, world) for question in questions(name, session, world.retrieved, world.known)]
@@ -166,7 +166,7 @@ def rehearse(name: str, session: Session, world: World) -> None:
     prompt, _ = fitting(seen, world.retrieved, judge_prompt, lambda prompt: world.fits(name, prompt))
     if not world.fits(name, prompt):
         raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
-    fitting(seen, world.retrieved, label_prompt, lambda prompt: world.fits(name, prompt))
+    fitting(seen, world.retrieved, write_prompt, lambda prompt: world.fits(name, prompt))
     naming = fitting_name(seen, tuple(range(len(seen.items))), lambda prompt: world.fits(name, prompt))
     if not world.fits(name, naming):
         raise DataError(f"{current().template(name).at(1)}: {TOO_LONG}")
@@ -190,13 +190,17 @@ def _judge(name: str, session: Session, world: World) -> Rendered:
     )
 
 
-def _label(session: Session, world: World) -> Rendered:
-    text, cut = _fitted("label", session, world, label_prompt)
-    plain = label_prompt(session.blind(), Retrieved())
-    with charged(current().template("label")):
-        part = _part("label", text, plain, world)
-    about, known = f"session {session.session_id}", current().fingerprint("label")
-    return Rendered(template="label", fingerprint=known, about=about, parts=(part,), cut=cut, opening=world.opening)
+def _whole(name: str, session: Session, world: World) -> Rendered:
+    """Render the conversation that asks for a whole answer: the system text, and the question."""
+    prompt, cut = _fitted(name, session, world, write_prompt)
+    plain = write_prompt(session.blind(), Retrieved())
+    with charged(current().template(name)):
+        parts = (
+            _part("write_system", f"{prompt.system}\n", f"{plain.system}\n", world),
+            _part("write", f"{prompt.user}\n", f"{plain.user}\n", world),
+        )
+    about, known = f"session {session.session_id}", current().fingerprint(name)
+    return Rendered(template=name, fingerprint=known, about=about, parts=parts, cut=cut, opening=world.opening)
 
 
 def _fitted(
