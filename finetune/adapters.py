@@ -12,7 +12,8 @@ from bundlewise.agents.student.reading import Reading
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file, write_text
-from bundlewise.models.folders import chat_template_fingerprint, fingerprint_of, tokenizer_fingerprint
+from bundlewise.models.cache import fingerprint_of
+from bundlewise.models.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
 from bundlewise.prompts.library import current
 from bundlewise.prompts.render import student_fingerprints
 

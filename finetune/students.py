@@ -7,8 +7,9 @@ from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import fingerprint_of, resolve
+from bundlewise.models.folders import resolve
 
 
 @dataclass(frozen=True)
