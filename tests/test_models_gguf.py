@@ -76,11 +76,13 @@ def test_the_same_content_is_converted_once_and_other_content_again(file: Path, 
 
 def test_an_adapter_of_a_gguf_base_fits_the_same_content_on_another_path(file: Path, tmp_path: Path) -> None:
     known = [s for s in load("electronics") if len(s.items) <= 4 and s.split == "train"][:2]
-    manifest = Tuning(known, tmp_path / "adapter", TrainingConfig(layers=1, rank=2), str(file)).run()
+    config = TrainingConfig(layers=1, rank=2)
+    manifest = Tuning(known, tmp_path / "adapter", config, str(file)).run()
     assert (manifest.base, manifest.base_fingerprint) == (str(file), fingerprint_of(resolve(str(file))))
     moved = shutil.copy(file, tmp_path / "moved.gguf")
     assert manifest_for(str(moved), tmp_path / "adapter") == manifest
     assert check_fit(tmp_path / "adapter", resolve(str(moved))) == manifest
+    assert Tuning(known, tmp_path / "adapter", config, str(moved)).run() == manifest
 
 
 def test_two_processes_at_once_convert_once(file: Path, empty: Path) -> None:

@@ -23,7 +23,7 @@ from bundlewise.progress import progress
 ENDING = ".gguf"
 FOLDER = "gguf-"
 """How the name of a conversion in the cache begins; the SHA-256 of the file follows."""
-PART = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$")
+PART = re.compile(r"-\d{5}-of-(?P<count>\d{5})$")
 STEPS = 4
 """The steps of a conversion: the configuration, the weights, writing them, the tokenizer."""
 OTHER = "give another file of this model, or the folder that it was made from"
@@ -114,7 +114,9 @@ class GgufFile:
 
     def _check_parts(self) -> None:
         named = PART.search(self.path.stem)
-        parts = max(int(named["count"]) if named else 1, int(self.header.facts.get("split.count", 1)))
+        parts = int(named["count"]) if named else 1
+        if (said := self.header.facts.get("split.count")) and isinstance(said, int):
+            parts = max(parts, said)
         if parts > 1:
             raise ModelError(
                 f"{self.path} is one of {parts} parts of a model; join them with llama.cpp "
