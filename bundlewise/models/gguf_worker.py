@@ -76,7 +76,7 @@ def convert(source: Path, folder: Path, done: Callable[[], None]) -> None:
 
 
 def configuration(source: Path, header: GgufHeader) -> Any:
-    """Return the configuration of the model, with the stretching of positions that transformers would leave out."""
+    """Return the configuration of the model, a causal language model."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -89,16 +89,20 @@ def configuration(source: Path, header: GgufHeader) -> Any:
         raise UnreadableError(f"{what}, which transformers cannot read ({_first(error)}); {known}") from error
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnreadableError(f"holds a model of the family {family!r}, which is no causal language model; {known}")
-    stretched = header.said("rope.scaling.type") not in (None, "none") and header.said("rope.scaling.factor") != 1
-    if stretched:
-        how = header.said("rope.scaling.type")
+    set_positions(source, header, config)
+    return config
+
+
+def set_positions(source: Path, header: GgufHeader, config: Any) -> None:
+    """Add to a configuration how the file stretches positions, which transformers leaves out."""
+    how = header.said("rope.scaling.type")
+    if how not in (None, "none") and header.said("rope.scaling.factor") != 1:
         raise UnreadableError(
             f"stretches the positions of its tokens ({how}), which transformers does not read; "
             "give the folder that it was made from"
         )
     if any(tensor.name == FACTORS for tensor in header.tensors):
         config.rope_parameters = llama3(source, header)
-    return config
 
 
 def llama3(source: Path, header: GgufHeader) -> dict[str, Any]:
