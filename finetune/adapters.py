@@ -13,7 +13,8 @@ from bundlewise.agents.student.reading import Reading
 from bundlewise.domain import Record
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file, write_text
-from bundlewise.models.folders import chat_template_fingerprint, fingerprint_of, tokenizer_fingerprint
+from bundlewise.models.cache import fingerprint_of
+from bundlewise.models.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
 from bundlewise.prompts.library import current
 from bundlewise.prompts.render import student_fingerprints
 
@@ -27,7 +28,8 @@ class Manifest(Record):
     `mode` says how knowledge is used, `policy` which knowledge the prompts hold. `lessons` is a hash of the
     records whose texts were taught. More hashes are those of the base, its tokenizer and its chat template, of
     each prompt template and the code that reads titles, of the annotated data, and of the adapter's files.
-    `answering` has the form of the answers that were taught, and their dials. `reading` says how the tuned student's judgements become bundles; it is chosen on validation.
+    `answering` has the form of the answers that were taught, and their dials. `reading` says how the tuned student's
+    judgements become bundles; it is chosen on validation.
     """
 
     mode: Utilisation

@@ -9,9 +9,10 @@ from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import AdapterError, BundlewiseError, ModelError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
+from bundlewise.models.folders import resolve
 from bundlewise.models.memory import ModelShape
-from bundlewise.models.folders import fingerprint_of, resolve
 
 SAME = "leave the dial out, or tune another adapter"
 
@@ -90,7 +91,9 @@ def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) ->
     found = AnswerDials.of(**tuned.model_dump() | {key: value for key, value in given.items() if value is not None})
     if (found.form, found.reasoning) != (tuned.form, tuned.reasoning):
         told = f"form {tuned.form}" + (f" with reasoning {tuned.reasoning}" if tuned.form == "write" else "")
-        raise AdapterError(f"the student was tuned in {told}, not {found.form} with reasoning {found.reasoning}; {SAME}")
+        raise AdapterError(
+            f"the student was tuned in {told}, not {found.form} with reasoning {found.reasoning}; {SAME}"
+        )
     return found
 
 

@@ -264,7 +264,8 @@ class Tuning:
     def _finished(self, wanted: dict[str, Any]) -> Manifest:
         manifest = read_manifest(self.folder)
         for key, value in wanted.items():
-            if getattr(manifest, key) != value:
+            # The same base may have moved: its fingerprint counts, not its name.
+            if key != "base" and getattr(manifest, key) != value:
                 raise UsageError(
                     f"{self.folder} holds an adapter with another {key} ({getattr(manifest, key)}, not {value}); "
                     "choose another folder or remove it"

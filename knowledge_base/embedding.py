@@ -18,8 +18,10 @@ import numpy.typing as npt
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
+from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import Endpoint, is_served
-from bundlewise.models.folders import KNOWN, MINILM, MULTILINGUAL, content_of, fingerprint_of, resolve
+from bundlewise.models.fingerprints import content_of
+from bundlewise.models.folders import KNOWN, MINILM, MULTILINGUAL, is_gguf, resolve
 from bundlewise.progress import Advance, go_on
 from bundlewise.text import is_foreign
 
@@ -78,6 +80,8 @@ class Embedder(ABC):
         known = KNOWN.get(spec)
         if known and known.role != "embedder":
             raise UsageError(f"{spec} is a {known.role}, not an embedder; {CHOICES}")
+        if is_gguf(Path(spec).expanduser()):
+            raise UsageError(f"{spec} is a file, not an embedder; {CHOICES}")
         try:
             folder = resolve(spec)
         except UsageError as error:

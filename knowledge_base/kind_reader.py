@@ -18,7 +18,7 @@ from bundlewise.domain import Knowledge, item_set_of
 from bundlewise.errors import ModelError
 from bundlewise.files import fingerprint
 from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, unit
-from bundlewise.models.folders import content_of
+from bundlewise.models.fingerprints import content_of
 
 HALVES = 2
 TITLE_TOKENS = 64

@@ -8,7 +8,16 @@ from bundlewise import scripts, text
 from bundlewise.prompts.library import TEMPLATES, current
 from bundlewise.source import syntax_fingerprint
 
-__all__ = ["FORM_TEMPLATES", "STUDENT_TEMPLATES", "TEMPLATES", "fingerprint", "messages", "render", "render_each", "student_fingerprints"]
+__all__ = [
+    "FORM_TEMPLATES",
+    "STUDENT_TEMPLATES",
+    "TEMPLATES",
+    "fingerprint",
+    "messages",
+    "render",
+    "render_each",
+    "student_fingerprints",
+]
 
 FORM_TEMPLATES = {"pairs": ("judge", "pair", "name"), "write": ("write", "write_system")}
 """The templates of a tuned student's prompts by the form of its answers."""

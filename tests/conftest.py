@@ -16,6 +16,7 @@ from bundlewise.domain import Session
 from bundlewise.errors import ModelError
 from bundlewise.finetune.config import PRESETS, TrainingConfig
 from bundlewise.models import folders as models
+from bundlewise.models.cache import MANIFEST
 from bundlewise.settings import quiet_libraries
 
 quiet_libraries()
@@ -137,7 +138,7 @@ def make_small_world(folder: Path, student: Path, embedder: Path, patch: pytest.
     cache = folder / "cache" / "models"
     place = cache / models.SMOLLM2.folder.name
     shutil.copytree(student, place)
-    (place / models.MANIFEST).write_text('{"fingerprint": "tiny"}', encoding="utf-8")
+    (place / MANIFEST).write_text('{"fingerprint": "tiny"}', encoding="utf-8")
     (cache / models.MINILM.folder.name).symlink_to(embedder)
     write_sessions(folder / "electronics.jsonl", few_sessions("electronics", {"train": 8, "validation": 2, "test": 2}))
     patch.setenv("BUNDLEWISE_CACHE", str(folder / "cache"))

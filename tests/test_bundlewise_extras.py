@@ -39,7 +39,6 @@ DISTRIBUTIONS = {
 USED_BY_OTHERS = {
     "alembic": "MLflow keeps runs in SQLite with it",
     "bitsandbytes": "transformers holds weights in four bits with it",
-    "gguf": "transformers reads the default student with it",
     "langchain-openai": "langchain makes the chat model with it",
     "sqlalchemy": "MLflow keeps runs in SQLite with it",
 }
@@ -85,7 +84,7 @@ def test_each_extra_declares_what_is_imported_for_it() -> None:
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None:
     used = set().union(*map(foreign, MODULES.values()))
     assert used | USED_BY_OTHERS.keys() == BASE.union(*OPTIONAL.values())
-    assert not used & {"alembic", "bitsandbytes", "gguf", "sqlalchemy"}
+    assert not used & {"alembic", "bitsandbytes", "sqlalchemy"}
 
 
 def test_all_and_the_tests_name_extras_that_there_are() -> None:

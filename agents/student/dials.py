@@ -10,9 +10,16 @@ from bundlewise.errors import UsageError
 Form = Literal["pairs", "write"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Reasoning = Literal["none", "brief"]
+REASONINGS: tuple[Reasoning, ...] = get_args(Reasoning)
+RANGES = {"samples": (1, 64), "repairs": (0, 3)}
+"""The least and the largest number of the dials that are numbers."""
 SMALLEST_WRITER = 400_000_000
 """The fewest weights of a base that reads prompts well enough to write whole answers by default."""
-ALLOWED = {"form": "pairs or write", "reasoning": "none or brief", "samples": "from 1 to 64", "repairs": "from 0 to 3"}
+ALLOWED = {
+    "form": " or ".join(FORMS),
+    "reasoning": " or ".join(REASONINGS),
+    **{name: f"from {least} to {most}" for name, (least, most) in RANGES.items()},
+}
 
 
 class AnswerDials(Record):
@@ -23,9 +30,16 @@ class AnswerDials(Record):
     """
 
     form: Form = Field(default="pairs", description="pairs: judge pairs; write: write whole answers")
-    samples: int = Field(default=8, ge=1, le=64, description="answers drawn, of which the best is taken; 1: likeliest")
+    samples: int = Field(
+        default=8,
+        ge=RANGES["samples"][0],
+        le=RANGES["samples"][1],
+        description="answers drawn, of which the best is taken; 1: likeliest",
+    )
     reasoning: Reasoning = Field(default="none", description="brief: a line of reasoning comes before each answer")
-    repairs: int = Field(default=1, ge=0, le=3, description="most retries after a faulty answer")
+    repairs: int = Field(
+        default=1, ge=RANGES["repairs"][0], le=RANGES["repairs"][1], description="most retries after a faulty answer"
+    )
 
     @classmethod
     def of(cls, **dials: Any) -> "AnswerDials":

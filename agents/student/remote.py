@@ -1,6 +1,7 @@
 """The remote student: asks an OpenAI-compatible server (vLLM, llama.cpp) about pairs, as completions.
 
-Each question about a pair is sent with all the text before it, as the local student reads it, so the log-odds are the same.
+Each question about a pair is sent with all the text before it, as the local student reads it, so the log-odds are
+the same.
 A server with a prefix cache computes each text once. The server must return token probabilities in `/v1/completions`.
 """
 

@@ -10,8 +10,8 @@ from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.chooser import best
 from bundlewise.agents.student.compose import fitting, together, write_prompt
-from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.agents.student.reading import Reading, affinity_of

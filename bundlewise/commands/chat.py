@@ -10,6 +10,8 @@ import click
 
 from bundlewise.commands.options import (
     FILE,
+    answer_options,
+    answers_of,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -35,6 +37,7 @@ LEAVE = frozenset({"quit", "exit", "bye", ":q"})
 @student_option
 @calibrate_option
 @policy_options
+@answer_options
 @click.option(
     "--catalogue",
     default="electronics",
@@ -65,7 +68,7 @@ def command(
     Ctrl-D or quit ends the program. The conversation is saved, and the same command continues it. Each line that
     comes from a pipe is one message.
     """
-    given = dials_of(options, kb)
+    given, answering = dials_of(options, kb), answers_of(options)
     from bundlewise.settings import quiet_libraries
 
     quiet_libraries()
@@ -77,7 +80,9 @@ def command(
     from bundlewise.pipeline.assistant import Assistant
     from bundlewise.pipeline.student import Student
 
-    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(
+        kb=kb, adapter=adapter, student=student, dials=given, answering=answering, calibrate=calibrate, note=note
+    )
     with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
         show = _json if as_json else _show
         titles = [item.title for item in assistant.finder.products]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bundlewise.extras import EXTRAS, missing_from
-from bundlewise.models.folders import KNOWN, MULTILINGUAL, OTHER_CACHE, KnownModel, is_cached
+from bundlewise.models.cache import OTHER_CACHE
+from bundlewise.models.folders import KNOWN, MULTILINGUAL, KnownModel, is_cached
 from bundlewise.settings import cache_folder, quiet_libraries
 from bundlewise.terminal import styled
 

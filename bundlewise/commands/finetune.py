@@ -20,7 +20,7 @@ PRESET_NAMES = list(PRESETS)
 @force_option
 @knowledge_option
 @policy_options
-@click.option("--student", help="Base model: name, hub id or folder.  [default: the preset's]")
+@click.option("--student", help="Base model: name, hub id, folder or GGUF file.  [default: the preset's]")
 @click.option(
     "--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base model and settings."
 )

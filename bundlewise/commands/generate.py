@@ -9,7 +9,15 @@ import click
 from bundlewise.agents.student.modes import UTILISATIONS
 from bundlewise.commands import outputs
 from bundlewise.commands.arguments import TakesTexts
-from bundlewise.commands.options import FILE, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import (
+    FILE,
+    answer_options,
+    answers_of,
+    dials_of,
+    knowledge_option,
+    policy_options,
+    student_option,
+)
 from bundlewise.commands.outputs import force_option
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import UsageError
@@ -38,12 +46,7 @@ if TYPE_CHECKING:
 @policy_options
 @student_option
 @click.option("--mode", type=click.Choice(UTILISATIONS), help="Check the mode that --kb and --adapter make.")
-@click.option(
-    "--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="Form of the questions."
-)
-@click.option(
-    "--repairs", type=click.IntRange(min=0), default=1, show_default=True, help="Most retries after a faulty answer."
-)
+@answer_options
 @click.option("--limit", type=click.IntRange(min=1), help="Answer only this many sessions, the first ones.")
 @click.option("--calibrate", is_flag=True, help="Calibrate an untuned student on the validation split of DATA.")
 @click.option(
@@ -67,8 +70,6 @@ def command(
     kb: str | None,
     student: str,
     mode: str | None,
-    form: str,
-    repairs: int,
     limit: int | None,
     calibrate: bool,
     where: str,
@@ -99,19 +100,18 @@ def command(
     quiet_libraries()
     from bundlewise.pipeline.student import Student
 
-    given = dials_of(options, kb)
+    given, answering = dials_of(options, kb), answers_of(options)
     sessions = [Session.of(titles)] if items else load(str(data), split)[:limit]  # type: ignore[arg-type]
     if items and (reason := unreadable(sessions[0])):
         raise UsageError(reason)
     on: dict[str, Any] = {"mode": mode, "calibrate": data if calibrate else None}
-    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, note=note, **on)
-    settings: dict[str, Any] = {"form": form, "repairs": repairs}
+    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, answering=answering, note=note, **on)
     if output is None:
         with progress("generate", len(sessions)) as advance:
-            predictions = live.answer(sessions, advance=advance, **settings)
+            predictions = live.answer(sessions, advance=advance)
     else:
         spread = _spread(student, adapter, kb, live.retriever) if where == "ray" else None
-        predictions = live.answer_to_file(sessions, output, spread=spread, **settings)
+        predictions = live.answer_to_file(sessions, output, spread=spread)
     reasons = [live.explain(s, p.groups) for s, p in zip(sessions, predictions, strict=True)] if why else []
     _show(sessions, predictions, reasons, output, as_json)
 

@@ -8,29 +8,35 @@ import click
 
 from bundlewise.commands.options import student_option
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.models.cache import folder_bytes, read_manifest
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import KNOWN, KnownModel, is_cached, resolve
+from bundlewise.models.gguf import conversions
 
 
 @click.group()
 def command() -> None:
     """List, fetch and publish models, and print their folders.
 
-    A model is given by a known name, a hub id (org/name) or a folder.
+    A model is given by a known name, a hub id (org/name), a folder or a GGUF file.
     """
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
-    """List the known models, which need no model hub."""
+    """List the known models, which need no model hub, and the GGUF files that were converted."""
+    files = conversions()
     if as_json:
-        click.echo(json.dumps([row(model) for model in KNOWN.values()], indent=2))
+        click.echo(json.dumps([*map(row, KNOWN.values()), *map(converted_row, files)], indent=2))
         return
     for model in KNOWN.values():
         state = "fetched" if is_cached(model.name) else "not fetched"
         origin = f"{model.licence:<12}{model.package} {model.version}"
         click.echo(f"{model.name:<14}{model.role:<10}{state:<13}{model.size / 1e6:>4.0f} MB  {origin}")
+    for folder in files:
+        told = converted_row(folder)
+        click.echo(f"{told['name']}  {told['role']}  converted  {folder_bytes(folder) / 1e6:.0f} MB  {told['path']}")
 
 
 def row(model: KnownModel) -> dict[str, str | int | bool | None]:
@@ -48,10 +54,25 @@ def row(model: KnownModel) -> dict[str, str | int | bool | None]:
     }
 
 
+def converted_row(folder: Path) -> dict[str, str | int | bool | None]:
+    """Return the facts about a converted GGUF file, under the names that known models have."""
+    told = read_manifest(folder)
+    return {
+        "name": told["name"],
+        "role": "student",
+        "package": None,
+        "version": None,
+        "licence": told["licence"] or None,
+        "bytes": folder_bytes(folder),
+        "fetched": True,
+        "path": str(folder),
+    }
+
+
 @command.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def fetch_models(names: tuple[str, ...]) -> None:
-    """Fetch models once, and print each with its folder."""
+    """Fetch models or convert GGUF files once, and print each with its folder."""
     for name in names:
         click.echo(f"{name}\t{resolve(name)}")
 

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from bundlewise.agents.student.dials import FORMS, RANGES, REASONINGS, AnswerDials
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
@@ -82,7 +83,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option(
-    "--student", default="smollm2-135m", show_default=True, help="Student model: name, hub id or folder."
+    "--student", default="smollm2-135m", show_default=True, help="Student model: name, hub id, folder or GGUF file."
 )
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
@@ -101,6 +102,22 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         what = str(field.description)
         command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
     return command
+
+
+def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the dials of answering; a dial that is not given is the student's own."""
+    choices = {"form": FORMS, "reasoning": REASONINGS}
+    for name, field in reversed(AnswerDials.model_fields.items()):
+        kind: Any = click.Choice(choices[name]) if name in choices else click.IntRange(*RANGES[name])
+        what = str(field.description)
+        command = click.option(f"--{name}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
+    return command
+
+
+def answers_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the dials of answering from a command's options, and return those that were given."""
+    values = {name: options.pop(name) for name in AnswerDials.model_fields}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def dials_of(options: dict[str, Any], kb: str | None) -> dict[str, Any]:

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.commands import outputs
-from bundlewise.commands.options import FILE, data_option, dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import (
+    FILE,
+    answer_options,
+    data_option,
+    dials_of,
+    knowledge_option,
+    policy_options,
+    student_option,
+)
 from bundlewise.commands.outputs import force_option
 from bundlewise.commands.prompts_look import json_option
 from bundlewise.domain import SPLITS
@@ -33,6 +42,7 @@ def answering_options(command: Command) -> Command:
             ),
             knowledge_option,
             policy_options,
+            answer_options,
             click.option("--seed", default=0, show_default=True, help="Seed of the order of the sessions."),
             click.option("--calibrate", is_flag=True, help="Calibrate for each on 60 training sessions."),
             click.option("--cache", type=FILE, help="File of kept answers.  [default: in the cache folder]"),
@@ -50,9 +60,6 @@ def answering_options(command: Command) -> Command:
 @click.option(
     "--look", type=click.IntRange(min=2), default=16, show_default=True, help="Sessions between two interim results."
 )
-@click.option(
-    "--form", type=click.Choice(["pairs", "labels"]), default="pairs", show_default=True, help="Form of the questions."
-)
 @answering_options
 @click.option("--html", type=FILE, help="Write a page with the sessions whose score differs.")
 @force_option
@@ -63,7 +70,6 @@ def compare(
     split: str,
     limit: int,
     look: int,
-    form: str,
     html: Path | None,
     force: bool,
     as_json: bool,
@@ -85,9 +91,9 @@ def compare(
         raise UsageError("a comparison needs two sets of prompts, got one; give two or more, such as: shipped current")
     outputs.guard_file(html, outputs.page, force)
     variants, known = variants_named(list(specs)), load(data)
-    check_student_reads(variants, form)
     sessions = sample([session for session in known if session.split == split], limit, options["seed"])
-    opening = opening_of(options, form)
+    opening = opening_of(options)
+    check_student_reads(variants, opening.answer_dials.form)
     with opening.bench(variants) as bench:
         if options["calibrate"]:
             opening.calibrate(bench, variants, known, options["seed"])
@@ -104,7 +110,7 @@ def compare(
         click.echo(f"page in {html}", err=True)
 
 
-def opening_of(options: dict[str, Any], form: str = "pairs") -> "Opening":
+def opening_of(options: dict[str, Any]) -> "Opening":
     """Return the opening that a command's options describe; its warnings go to stderr."""
     from bundlewise.workbench.opening import Opening
 
@@ -115,7 +121,7 @@ def opening_of(options: dict[str, Any], form: str = "pairs") -> "Opening":
         options["adapter"],
         kb,
         given,
-        form,  # type: ignore[arg-type]
+        {name: options[name] for name in AnswerDials.model_fields if options[name] is not None},
         options["cache"],
         warn=lambda text: click.echo(f"warning: {text}", err=True),
     )

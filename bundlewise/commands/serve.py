@@ -8,6 +8,8 @@ import click
 
 from bundlewise.commands.options import (
     FILE,
+    answer_options,
+    answers_of,
     calibrate_option,
     dials_of,
     knowledge_option,
@@ -25,6 +27,7 @@ from bundlewise.terminal import note
 @click.option("--adapter", type=click.Path(path_type=Path, file_okay=False), help="Adapter folder of a tuned student.")
 @knowledge_option
 @policy_options
+@answer_options
 @student_option
 @calibrate_option
 @click.option(
@@ -85,7 +88,7 @@ def command(
     from bundlewise.server.serve import LOCAL, is_loopback, refuse_open, refuse_taken, serve
     from bundlewise.settings import quiet_libraries
 
-    given = dials_of(options, kb)
+    given, answering = dials_of(options, kb), answers_of(options)
     limits = ServerLimits(**{name: value for name, value in options.items() if value is not None})
     known = Keys.read(keys)
     refuse_open(host, bool(known), insecure_no_keys)
@@ -98,7 +101,9 @@ def command(
     from bundlewise.server.app import create_app
     from bundlewise.workbench.playground import Playground
 
-    live = Student.open(kb=kb, adapter=adapter, student=student, dials=given, calibrate=calibrate, note=note)
+    live = Student.open(
+        kb=kb, adapter=adapter, student=student, dials=given, answering=answering, calibrate=calibrate, note=note
+    )
     # Without keys, a web page of any other host name could use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
     assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)

@@ -40,7 +40,7 @@ class Cell(Record):
     )
     readers: bool = Field(default=False, description="titles read by readers tuned on the thoughts, as by kb tune")
     retrieval: Mapping[str, Any] = Field(default_factory=dict, description="further dials of retrieval")
-    student: str = Field(default="smollm2-135m", min_length=1, description="name, hub id or folder of the base")
+    student: str = Field(default="smollm2-135m", min_length=1, description="base: name, hub id, folder or GGUF file")
     tuned: int | None = Field(default=None, ge=1, description="sessions tuned on, by seed; null is all that teach")
     teach: bool | None = Field(default=None, description="tune on the knowledge's own words too")
     training: Mapping[str, Any] = Field(default_factory=dict, description="dials of LoRA training")

@@ -16,8 +16,9 @@ from bundlewise.experiment.knowledge import DistilledKnowledge, KnowledgeBases
 from bundlewise.experiment.payment import RunPayment
 from bundlewise.files import fingerprint, only_process, read_rows, write_json
 from bundlewise.knowledge_base.policy import Policy
+from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import fingerprint_of, resolve
+from bundlewise.models.folders import resolve
 from bundlewise.models.memory import forget_peak, peak_memory, release_memory
 from bundlewise.pipeline.knowledge import open_retriever
 from bundlewise.pipeline.predictions import cost_of

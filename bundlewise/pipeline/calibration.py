@@ -48,7 +48,7 @@ def annotated(sessions: Sequence[Session], split: Split) -> list[Session]:
 
 
 def fitted_by_split(
-    engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session], dials: AnswerDials = AnswerDials()
+    engine: Engine, retriever: "Retriever | None", sessions: Sequence[Session], dials: AnswerDials
 ) -> CalibratedReading:
     """Choose the reading on the annotated validation sessions among these.
 

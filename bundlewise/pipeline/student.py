@@ -82,7 +82,7 @@ class Student:
         Args:
             kb: a knowledge base, or its place: a folder or a server's URL.
             adapter: the adapter of a tuned student, or its folder.
-            student: the base by name, hub id, folder, or `openai:MODEL@URL`.
+            student: the base by name, hub id, folder, GGUF file, or `openai:MODEL@URL`.
             dials: dials of retrieval, in place of the adapter's own.
             answering: dials of answering, as `AnswerDials` names them; a base that can read writes whole answers.
             mode: the mode that `kb` and `adapter` must make: plain, icl, sft or icl+sft.

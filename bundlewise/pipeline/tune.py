@@ -46,7 +46,7 @@ def finetune(
         sessions: annotated ones of the splits train and validation.
         kb: a knowledge base, or its place; None tunes on prompts without knowledge.
         path: the adapter's folder.
-        student: the base by name, hub id or folder; by default the preset's.
+        student: the base by name, hub id, folder or GGUF file; by default the preset's.
         preset: tiny, small, base or large: a base with settings that suit its size.
         mode: the mode that `kb` must make: `icl+sft` with one, `sft` without.
         dials: dials of retrieval, as `Policy` names them.

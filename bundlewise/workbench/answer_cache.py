@@ -121,9 +121,7 @@ class Bench:
         return reading
 
     def _fit(self, sessions: Sequence[Session]) -> Reading:
-        return fitted(
-            self.student.model.engine, self.student.retriever, sessions, sessions, self.student.dials
-        ).reading
+        return fitted(self.student.model.engine, self.student.retriever, sessions, sessions, self.student.dials).reading
 
     @staticmethod
     def prompts() -> str:

@@ -9,6 +9,7 @@ from bundlewise.domain import Prediction, Session
 from bundlewise.errors import UsageError
 from bundlewise.evaluation.metrics import SessionScore, score_session
 from bundlewise.evaluation.scores import Scores
+from bundlewise.prompts.render import FORM_TEMPLATES
 from bundlewise.workbench.answer_cache import Bench
 from bundlewise.workbench.sequential import Look, look_at
 from bundlewise.workbench.variants import Variant

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlewise.agents.student.dials import Form
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.domain import Retrieved, Session
 from bundlewise.finetune.adapters import Manifest, changed_prompts
+from bundlewise.finetune.students import answer_dials, manifest_for
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
@@ -29,15 +30,21 @@ CALIBRATING = 60
 
 @dataclass(frozen=True)
 class Opening:
-    """The names of a student and its knowledge; `dials` of retrieval replace the adapter's own."""
+    """The names of a student and its knowledge; `dials` of retrieval and `answering` replace its own."""
 
     student: str
     adapter: Path | None = None
     kb: str | None = None
     dials: dict[str, Any] = field(default_factory=dict)
-    form: Form | None = None
+    answering: dict[str, Any] = field(default_factory=dict)
     cache: Path | None = None
     warn: Callable[[str], None] = lambda _: None
+
+    @property
+    def answer_dials(self) -> AnswerDials:
+        """The dials of the student's answers."""
+        manifest = manifest_for(self.student, self.adapter, any_prompts=True)
+        return answer_dials(self.student, manifest, self.answering)
 
     @contextmanager
     def bench(self, variants: Sequence[Variant]) -> Iterator[Bench]:
@@ -53,7 +60,7 @@ class Opening:
             adapter=self.adapter,
             student=self.student,
             dials=self.dials,
-            answering={"form": self.form},
+            answering=self.answering,
             any_prompts=True,
         )
         if student.model.manifest:
@@ -63,7 +70,7 @@ class Opening:
 
     def retriever(self) -> "Retriever | None":
         """Open the knowledge base with the given dials or the defaults; showing prompts needs no student."""
-        policy = Policy.of(**self.dials)
+        policy = Policy.for_form(self.answer_dials.form, self.dials, counts=self._base is not None)
         return open_retriever(self.kb, policy, self._base) if self.kb and not policy.is_plain else None
 
     def worlds(

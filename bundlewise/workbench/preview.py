@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.compose import TOO_LONG, JudgePrompt, fitting, judge_prompt, size_of, write_prompt
 from bundlewise.agents.student.replies import fitting_name
 from bundlewise.domain import BlindSession, Record, Retrieved, Session
@@ -20,7 +21,8 @@ KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint":
 MOST_COMPARED = 250_000
 """Most pairs of lines for a comparison line by line, since its cost is the square of the number of equal lines."""
 Span = tuple[int, int]
-Prompt = TypeVar("Prompt", JudgePrompt, str)
+AnyPrompt = JudgePrompt | ChatPrompt | str
+Prompt = TypeVar("Prompt", JudgePrompt, ChatPrompt, str)
 
 
 class PromptPart(Record):
@@ -80,7 +82,7 @@ class Reader:
 
         return len(start_ids(self._tokenizer))
 
-    def fits(self, prompt: JudgePrompt | Prompt) -> bool:
+    def fits(self, prompt: AnyPrompt) -> bool:
         """Say whether a prompt fits the student."""
         from bundlewise.agents.student.tokens import fits
 
@@ -123,12 +125,12 @@ class World:
         """The number of tokens that open the student's document."""
         return self.reader.opening if self.reader else 0
 
-    def fits(self, name: str, prompt: JudgePrompt | Prompt) -> bool:
+    def fits(self, name: str, prompt: AnyPrompt) -> bool:
         """Say whether a prompt of a template fits the student."""
         with charged(current().template(name)):
             return self.reader is None or self.reader.fits(prompt)
 
-    def refuse_long(self, name: str, prompt: JudgePrompt | Prompt) -> None:
+    def refuse_long(self, name: str, prompt: AnyPrompt) -> None:
         """Raise an error for a prompt that is too long for its tokens to be counted.
 
         Raises:
