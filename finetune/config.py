@@ -1,17 +1,25 @@
 """The dials of LoRA training, and presets of them for bases of four sizes."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from bundlewise.domain import Record
 from bundlewise.errors import UsageError
 from bundlewise.models import memory
 from bundlewise.models.memory import Format, ModelShape
 
+Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""The projections of a layer that get LoRA weights."""
+
 
 class TrainingConfig(Record):
     """All that determines a training besides its data; `layers` counts from the top, 0 means all layers.
+
+    LoRA's scale is `alpha` / `rank`, with an alpha of twice the rank by default. `without` is the share of whole
+    answers that are taught without knowledge, so that one adapter serves every amount of it.
 
     `evaluations` are spread evenly over the run, the last one at its end. The weights of the best evaluation
     are kept, and the training stops after `patience` evaluations without a better one.
@@ -20,17 +28,26 @@ class TrainingConfig(Record):
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     rank: int = Field(default=16, ge=1)
+    alpha: int | None = Field(default=None, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[Target, ...] = Field(default=TARGETS, min_length=1)
     layers: int = Field(default=10, ge=0)
     batch_tokens: int = Field(default=500, ge=1)
     intents: float = Field(default=1.0, ge=0, le=1)
+    without: float = Field(default=0.2, ge=0, le=1)
     evaluations: int = Field(default=2, ge=0)
     patience: int = Field(default=2, ge=1)
     gradient_checkpointing: bool = False
     four_bit: bool = False
     seed: int = 0
 
+    @field_validator("targets", mode="before")
     @classmethod
-    def of(cls, **options: float | None) -> "TrainingConfig":
+    def _from_words(cls, targets: Any) -> Any:
+        return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else targets
+
+    @classmethod
+    def of(cls, **options: Any) -> "TrainingConfig":
         """Build a configuration from options; None keeps the default.
 
         Raises:

@@ -1,18 +1,21 @@
 """SFT examples: the texts that the student reads, and the tokens that it should answer at given places."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 from typing import Any, Literal
 
 from bundlewise.agents.student import intent_form
-from bundlewise.agents.student.compose import judge_prompt, name_prompt, together
-from bundlewise.agents.student.tokens import Encoded, answer_ids, by_length, encode_judge, start_ids, token_ids
+from bundlewise.agents.student.answer_text import answer_text, intent_line, is_intent
+from bundlewise.agents.student.chat import chat_ids
+from bundlewise.agents.student.compose import fitting, judge_prompt, name_prompt, together, write_prompt
+from bundlewise.agents.student.dials import AnswerDials
+from bundlewise.agents.student.tokens import Encoded, Prompt, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Knowledge, Retrieved, Session
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.prompts.render import render
-from bundlewise.text import line
+from bundlewise.text import kind, line
 
 LESSON_TOKENS = 96
 """The most tokens of a record that are taught: a thought begins with its lesson, and its end is cut if it is long."""
@@ -24,7 +27,7 @@ class Example:
 
     encoded: Encoded
     targets: tuple[int, ...]
-    task: Literal["judge", "name", "lesson"] = "judge"
+    task: Literal["judge", "name", "lesson", "write"] = "judge"
 
 
 def reorder(session: Session, retrieved: Retrieved, order: Sequence[int]) -> tuple[Session, Retrieved]:
@@ -60,7 +63,28 @@ def lesson_example(tokenizer: Any, record: Knowledge) -> Example:
     return _written(prompt, answer, "lesson")
 
 
-def _written(prompt: list[int], answer: list[int], task: Literal["name", "lesson"]) -> Example:
+def write_example(
+    tokenizer: Any, session: Session, retrieved: Retrieved, dials: AnswerDials, fits: Callable[[Prompt], bool]
+) -> Example:
+    """Return the question for a session's whole answer, cut as in serving, with the annotators' answer.
+
+    If a bundle has no annotated intent, only the line of bundles is taught.
+    """
+    asked, _ = fitting(
+        session.blind(), retrieved, lambda seen, found: write_prompt(seen, found, reasoning=dials.thinks), fits
+    )
+    intents = [intent_line(bundle.intent) for bundle in session.bundles]
+    thought = "; ".join(_kinds(session, group) for group in sorted(session.groups)) if dials.thinks else ""
+    text = answer_text(session.groups, intents if all(map(is_intent, intents)) else (), thought)
+    answer = token_ids(tokenizer, text) + ([tokenizer.eos_token_id] if all(map(is_intent, intents)) else [])
+    return _written(chat_ids(tokenizer, asked), answer, "write")
+
+
+def _kinds(session: Session, group: tuple[int, ...]) -> str:
+    return " + ".join(kind(session.titles[place]) for place in group)
+
+
+def _written(prompt: list[int], answer: list[int], task: Literal["name", "lesson", "write"]) -> Example:
     places = tuple(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
     return Example(Encoded(tuple(prompt + answer[:-1]), places), tuple(answer), task)
 
@@ -74,7 +98,9 @@ def examples(
     seed: int,
     lessons: Sequence[Knowledge] = (),
 ) -> list[Example]:
-    """Return one epoch of examples: all questions of every session with shuffled products, some intents, and lessons.
+    """Return one epoch of examples in the form `pairs`.
+
+    They are all questions of every session with shuffled products, some intents, and lessons.
 
     Args:
         tokenizer: the student's tokenizer.
@@ -97,11 +123,46 @@ def examples(
     return made + [lesson_example(tokenizer, record) for record in taught]
 
 
+def whole_examples(
+    tokenizer: Any,
+    sessions: Sequence[Session],
+    retrieved: Sequence[Retrieved],
+    dials: AnswerDials,
+    fits: Callable[[Prompt], bool],
+    *,
+    without: float,
+    seed: int,
+    lessons: Sequence[Knowledge] = (),
+) -> list[Example]:
+    """Return one epoch of examples in the form `write`: a whole answer for every session with shuffled products.
+
+    Args:
+        tokenizer: the student's tokenizer.
+        sessions: annotated training sessions.
+        retrieved: the knowledge for each session, never from the session itself.
+        dials: the form in which the student will answer.
+        fits: says whether the student can read a prompt and answer it.
+        without: share of the sessions (0 to 1) that are shown without knowledge.
+        seed: determines the orders and the choice.
+        lessons: records whose texts are taught, at most as many as there are sessions.
+    """
+    random = Random(seed)
+    bare = set(random.sample(range(len(sessions)), round(len(sessions) * without)))
+    made = []
+    for number, (session, found) in enumerate(zip(sessions, retrieved, strict=True)):
+        order = list(range(len(session.items)))
+        random.shuffle(order)
+        seen, known = reorder(session, Retrieved() if number in bare else found, order)
+        made.append(write_example(tokenizer, seen, known, dials, fits))
+    taught = random.sample(list(lessons), min(len(lessons), len(sessions)))
+    return made + [lesson_example(tokenizer, record) for record in taught]
+
+
 NAME_EVERY = 2
 
 
 def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[list[Example]]:
-    """Return all batches in order: questions of similar length are together, and batches are shuffled by the seed.
+    """Return all batches in order: texts of similar length are together, and batches are shuffled by the seed.
 
     Intents and lessons are spread evenly over every second batch: in batches of their own they would be
     forgotten during the next questions, and in every batch they would cost one more forward pass each time.
@@ -109,8 +170,8 @@ def plan(epochs: Sequence[Sequence[Example]], config: TrainingConfig) -> list[li
     random = Random(config.seed)
     batches = []
     for examples in epochs:
-        judging = [example for example in examples if example.task == "judge"]
-        writing = [example for example in examples if example.task != "judge"]
+        judging = [example for example in examples if example.task in ("judge", "write")]
+        writing = [example for example in examples if example.task not in ("judge", "write")]
         lengths = [len(example.encoded.ids) for example in judging]
         epoch = [[judging[i] for i in batch] for batch in by_length(lengths, config.batch_tokens)]
         random.shuffle(epoch)

@@ -5,11 +5,9 @@ from typing import Any
 from bundlewise.errors import UsageError
 from bundlewise.finetune.config import TrainingConfig
 
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
 
 def lora_settings(model: Any, config: TrainingConfig) -> Any:
-    """Return peft's settings: LoRA on all projections of the top layers; the layers below stay frozen.
+    """Return peft's settings: LoRA on the projections of the top layers; the layers below stay frozen.
 
     Gradients do not flow through the lower layers, which saves their share of the backward pass.
 
@@ -24,8 +22,9 @@ def lora_settings(model: Any, config: TrainingConfig) -> Any:
     chosen = list(range(count - config.layers, count)) if config.layers else None
     return LoraConfig(
         r=config.rank,
-        lora_alpha=2 * config.rank,
-        target_modules=TARGETS,
+        lora_alpha=config.alpha or 2 * config.rank,
+        lora_dropout=config.dropout,
+        target_modules=list(config.targets),
         layers_to_transform=chosen,
         task_type="CAUSAL_LM",
     )

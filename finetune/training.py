@@ -161,6 +161,8 @@ class Training:
         """
         import torch
 
+        if self.config.dropout:
+            torch.manual_seed(self.config.seed + step)  # A training that continues drops the same weights.
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * schedule(step - 1, len(self.batches))
         loss = sum(self.processes.together(lambda: self._backward(self.batches[step - 1])))
@@ -185,7 +187,7 @@ class Training:
 
         self.deadline.check()
         total = 0.0
-        for task, weight in (("judge", 1.0), ("name", NAME_WEIGHT), ("lesson", LESSON_WEIGHT)):
+        for task, weight in (("judge", 1.0), ("write", 1.0), ("name", NAME_WEIGHT), ("lesson", LESSON_WEIGHT)):
             whole = [example for example in batch if example.task == task]
             part = self.processes.share(whole)
             if part:

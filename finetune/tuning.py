@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
 from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.compose import unreadable
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.agents.student.modes import utilisation_of
 from bundlewise.agents.student.reading import Reading, learn_chooser
 from bundlewise.agents.student.replies import fit_student
+from bundlewise.agents.student.tokens import fits
+from bundlewise.agents.student.writer_reading import fit_writer
 from bundlewise.domain import BlindSession, Knowledge, Retrieved, Session, Split
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, only_process
@@ -22,7 +25,7 @@ from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity
 from bundlewise.finetune.checkpoint import CHECKPOINT
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline, TimeIsOver
-from bundlewise.finetune.examples import Example, examples, plan
+from bundlewise.finetune.examples import Example, examples, plan, whole_examples
 from bundlewise.finetune.lora import with_lora
 from bundlewise.finetune.processes import Processes
 from bundlewise.finetune.training import Training, TrainingResult
@@ -59,7 +62,8 @@ class _Prepared:
 class Tuning:
     """A tuning run; with a retriever the prompts hold its knowledge (ICL+SFT), without one they are plain (SFT).
 
-    `lessons` are records whose texts the student learns to write, so that its weights hold this knowledge.
+    `answering` has the form of the answers that are taught. `lessons` are records whose texts the student learns to
+    write, so that its weights hold this knowledge.
     """
 
     sessions: list[Session]
@@ -70,6 +74,7 @@ class Tuning:
     limit: int | None = None
     max_minutes: float | None = None
     lessons: Sequence[Knowledge] = ()
+    answering: AnswerDials = field(default_factory=AnswerDials)
 
     @cached_property
     def _deadline(self) -> Deadline:
@@ -119,7 +124,9 @@ class Tuning:
         latest: list[tuple[Reading, float]] = []
 
         def validate() -> float:
-            latest[:] = [fit_student(engine, validation, prepared.seen, prepared.chooser)]
+            given = (engine, validation, prepared.seen, prepared.chooser)
+            is_writer = self.answering.form == "write"
+            latest[:] = [fit_writer(*given, self.answering) if is_writer else fit_student(*given)]
             return latest[0][1]
 
         with progress("finetune", len(prepared.batches)) as advance:
@@ -176,17 +183,23 @@ class Tuning:
             chooser = learn_chooser(annotated, known) if validation else None
             advance()
             by_id = dict(zip((s.session_id for s in annotated), known, strict=True))
-            batches = self._batches(tokenizer, training, by_id)
+            batches = self._batches(model, tokenizer, training, by_id)
             return with_lora(model, self.config), tokenizer, _Prepared(batches, seen, chooser)
 
-    def _batches(self, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]) -> list[list[Example]]:
+    def _batches(
+        self, model: Any, tokenizer: Any, training: Sequence[Session], known: dict[str, Retrieved]
+    ) -> list[list[Example]]:
         config, found = self.config, [known[session.session_id] for session in training]
         lessons = self._taught(training)
-        epochs = [
-            examples(tokenizer, training, found, intents=config.intents, seed=config.seed + epoch, lessons=lessons)
-            for epoch in range(config.epochs)
-        ]
-        return plan(epochs, config)
+
+        def epoch(seed: int) -> list[Example]:
+            if self.answering.form == "pairs":
+                return examples(tokenizer, training, found, intents=config.intents, seed=seed, lessons=lessons)
+            reads = partial(fits, tokenizer, model.config)
+            given = (tokenizer, training, found, self.answering, reads)
+            return whole_examples(*given, without=config.without, seed=seed, lessons=lessons)
+
+        return plan([epoch(config.seed + number) for number in range(config.epochs)], config)
 
     def _wanted(self, base: Path, sessions: list[Session]) -> dict[str, Any]:
         """Return all that determines the adapter, with the names of its manifest."""
@@ -194,7 +207,8 @@ class Tuning:
         return {
             "mode": utilisation_of(knowledge=self.retriever is not None, tuned=True),
             "base": self.student,
-            **identity_of(base),
+            "answering": self.answering,
+            **identity_of(base, self.answering.form),
             "data": fingerprint([session.model_dump() for session in sessions]),
             "training": self.config.model_dump(),
             "seed": self.config.seed,

@@ -25,10 +25,15 @@ def grouping_text(groups: Grouping) -> str:
 
 
 def answer_text(groups: Grouping, intents: Sequence[str], thought: str = "") -> str:
-    """Return the whole answer; `intents` are parallel to `groups`."""
-    rows = sorted(zip(groups, intents, strict=True))
+    """Return the whole answer; `intents` are parallel to `groups`, or missing altogether."""
+    rows = sorted(zip(groups, intents, strict=True)) if intents else []
     reasoning = f"{THOUGHT}{line(thought)[:LONGEST_THOUGHT]}\n" if thought else ""
     return reasoning + grouping_text(groups) + "".join(f"{intent_line(intent)}\n" for _, intent in rows)
+
+
+def is_intent(text: str) -> bool:
+    """Say whether a line can be an intent of an answer."""
+    return len(text) > 1
 
 
 def intent_line(text: str) -> str:

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from bundlewise.commands.options import data_option, dials_of, knowledge_option, policy_options
+from bundlewise.commands.options import (
+    answer_options,
+    answers_of,
+    data_option,
+    dials_of,
+    knowledge_option,
+    policy_options,
+)
 from bundlewise.commands.outputs import force_option, guard_folder
 from bundlewise.extras import require
 from bundlewise.finetune.config import PRESETS
@@ -20,6 +27,7 @@ PRESET_NAMES = list(PRESETS)
 @force_option
 @knowledge_option
 @policy_options
+@answer_options
 @click.option("--student", help="Base model: name, hub id, folder or GGUF file.  [default: the preset's]")
 @click.option(
     "--preset", type=click.Choice(PRESET_NAMES), default="tiny", show_default=True, help="Base model and settings."
@@ -30,9 +38,13 @@ PRESET_NAMES = list(PRESETS)
 @click.option("--epochs", type=int, help="Passes over the sessions.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--rank", type=int, help="LoRA rank.")
+@click.option("--alpha", type=int, help="LoRA alpha.  [default: twice the rank]")
+@click.option("--dropout", type=float, help="Dropout of the LoRA weights.")
+@click.option("--targets", metavar="NAMES", help="Projections to tune, such as q_proj,v_proj.  [default: all seven]")
 @click.option("--layers", type=int, help="Number of layers to tune, from the top; 0 tunes all.")
 @click.option("--batch-tokens", type=int, help="Padded tokens per batch.")
 @click.option("--intents", type=float, help="Share of the bundles whose intent is trained, 0 to 1.")
+@click.option("--without", type=float, help="Share of whole answers taught without knowledge, 0 to 1.")
 @click.option("--evaluations", type=int, help="Validations, evenly spread; the best weights are kept.")
 @click.option("--patience", type=int, help="Stop after this many validations without a better one.")
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Use less memory and a third more time.")
@@ -66,8 +78,8 @@ def command(
     require("train", "finetune")
     quiet_libraries()
     guard_folder(output, (MANIFEST, CHECKPOINT), force)
-    dials = dials_of(options, kb)
-    manifest = finetune(load(data), kb, output, dials=dials, note=note, **options).manifest
+    dials, answering = dials_of(options, kb), answers_of(options)
+    manifest = finetune(load(data), kb, output, dials=dials, answering=answering, note=note, **options).manifest
     if manifest.stopped:
         click.echo(f"stopped early: {manifest.stopped}; kept the weights of step {manifest.best_step}", err=True)
     if as_json:

@@ -30,6 +30,7 @@ def finetune(
     preset: str = "tiny",
     mode: str | None = None,
     dials: Mapping[str, Any] | None = None,
+    answering: Mapping[str, Any] | None = None,
     teach: str | None = None,
     limit: int | None = None,
     max_minutes: float | None = None,
@@ -50,6 +51,7 @@ def finetune(
         preset: tiny, small, base or large: a base with settings that suit its size.
         mode: the mode that `kb` must make: `icl+sft` with one, `sft` without.
         dials: dials of retrieval, as `Policy` names them.
+        answering: dials of answering, as `AnswerDials` names them; the form is taught, and the adapter remembers them.
         teach: formats whose text is tuned on too, such as `rules,thoughts`.
         limit: train on this many sessions, chosen by seed.
         max_minutes: stop after this time, and keep the best weights so far.
@@ -63,11 +65,14 @@ def finetune(
     """
     require("train", "finetune")
     require_sessions(sessions)
+    from bundlewise.finetune.students import answer_dials
     from bundlewise.finetune.tuning import Tuning
     from bundlewise.reports.loss import plot_loss
 
-    policy, chosen, folder = Policy.of(**dials or {}), preset_named(preset), Path(path)
+    chosen, folder = preset_named(preset), Path(path)
     student = student or chosen.student
+    how = answer_dials(student, None, dict(answering or {}))
+    policy = Policy.for_form(how.form, dict(dials or {}))
     given = {name: value for name, value in training.items() if value is not None}
     config = TrainingConfig.of(**chosen.config.model_dump() | given)
     place = None if kb is None else os.fspath(kb)
@@ -76,7 +81,7 @@ def finetune(
     if place is not None and reads:
         retriever = retriever or open_retriever(place, policy, resolve(student))
     taught = _taught(place, teach, policy)
-    tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught)
+    tuning = Tuning(list(sessions), folder, config, student, retriever, limit, max_minutes, taught, how)
     if note and (left := tuning.left_out):
         note(f"note: not tuned on: {left[0]}" + (f" ({len(left):,} such sessions)" if left[1:] else ""))
     manifest = tuning.run()
