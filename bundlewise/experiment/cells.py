@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from bundlewise.agents.student.dials import AnswerDials, Form
 from bundlewise.agents.student.modes import Utilisation, utilisation_of
 from bundlewise.agents.teacher.samplers import Sampler
 from bundlewise.domain import Record
@@ -17,8 +18,12 @@ from bundlewise.models.endpoints import Endpoint, is_served
 Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")
 TEACHERS = ("grounded", "recorded")
-OWN_DIALS = {"retrieval": ("patterns", "rules", "thoughts", "hints"), "training": ("seed",)}
-"""Dials of retrieval and training that are set by a cell's formats, `k`, `hints` and seed."""
+OWN_DIALS = {
+    "retrieval": ("patterns", "rules", "thoughts", "demonstrations", "hints"),
+    "training": ("seed",),
+    "answering": ("form",),
+}
+"""Dials of retrieval, training and answering that are set by other fields of a cell."""
 
 
 class Cell(Record):
@@ -35,12 +40,15 @@ class Cell(Record):
     sampler: Sampler = Field(default="random", description="which training sessions teach")
     ratio: float = Field(default=1.0, gt=0, le=1, description="share of the training sessions that teach")
     k: int = Field(default=2, ge=0, description="records of each format in a prompt")
+    demonstrations: int = Field(default=0, ge=0, description="solved training sessions in a prompt")
     hints: int | None = Field(
         default=None, ge=0, description="observed pairs a hint word is read from; null is 30, or 0 without thoughts"
     )
     readers: bool = Field(default=False, description="titles read by readers tuned on the thoughts, as by kb tune")
     retrieval: Mapping[str, Any] = Field(default_factory=dict, description="further dials of retrieval")
     student: str = Field(default="smollm2-135m", min_length=1, description="base: name, hub id, folder or GGUF file")
+    form: Form | None = Field(default=None, description="pairs or write; null is the form that suits the base")
+    answering: Mapping[str, Any] = Field(default_factory=dict, description="further dials of answering")
     tuned: int | None = Field(default=None, ge=1, description="sessions tuned on, by seed; null is all that teach")
     teach: bool | None = Field(default=None, description="tune on the knowledge's own words too")
     training: Mapping[str, Any] = Field(default_factory=dict, description="dials of LoRA training")
@@ -75,16 +83,20 @@ class Cell(Record):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.hints and "thoughts" not in self.formats:
-            raise ValueError("hints are read from thoughts; add thoughts to formats, or leave hints out")
+        for name in ("hints", "demonstrations"):
+            if getattr(self, name) and "thoughts" not in self.formats:
+                raise ValueError(f"{name} are made from thoughts; add thoughts to formats, or leave {name} out")
+        if self.demonstrations and self.form == "pairs":
+            raise ValueError("demonstrations are shown to a student that writes; set form: write, or leave them out")
         if self.teach and not (self.formats and self.is_tuned):
             raise ValueError("teach needs formats and a tuned student; add formats and choose sft, or leave it out")
         if self.is_tuned and is_served(self.student):
             raise ValueError(f"{self.student} is on a server and cannot be tuned here; choose plain or icl for it")
         _known(Policy, self.retrieval, "retrieval")
         _known(TrainingConfig, self.training, "training")
+        _known(AnswerDials, self.answering, "answering")
         try:
-            policy, _ = self.policy, self.config
+            policy, *_ = self.policy, self.config, AnswerDials.of(**self.answering)
         except UsageError as error:
             raise ValueError(str(error)) from error
         if policy.budget is not None and is_served(self.student):
@@ -99,7 +111,12 @@ class Cell(Record):
         quotas: dict[str, Any] = {name: self.k if name in self.formats else 0 for name in FORMATS}
         default = Policy().hints if "thoughts" in self.formats else 0
         hints = default if self.hints is None else self.hints
-        return Policy.of(**{**quotas, "hints": hints, **self.retrieval})
+        return Policy.of(**{**quotas, "demonstrations": self.demonstrations, "hints": hints, **self.retrieval})
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        """The dials of answering that the cell sets."""
+        return {"form": self.form, **self.answering}
 
     @property
     def config(self) -> TrainingConfig:
@@ -154,7 +171,7 @@ class Cell(Record):
         if not self.taught or not self.reads:
             found |= {"teach"}
         if not self.reads:
-            found |= {"k", "hints", "retrieval"}
+            found |= {"k", "hints", "demonstrations", "retrieval"}
         if self.hints == (Policy().hints if "thoughts" in self.formats else 0):
             found |= {"hints"}
         if not self.knows:
@@ -179,6 +196,8 @@ def _known(kind: type[Record], values: Mapping[str, Any], whose: str) -> None:
     dials = [name for name in kind.model_fields if name not in OWN_DIALS[whose]]
     for name in values:
         if name in OWN_DIALS[whose]:
-            raise ValueError(f"{whose}.{name} follows from formats, k, hints and seeds; set those")
+            raise ValueError(
+                f"{whose}.{name} follows from formats, k, demonstrations, hints, form and seeds; set those"
+            )
         if name not in dials:
             raise ValueError(f"{whose} has no dial {name!r}; choose from {', '.join(dials)}")

@@ -15,6 +15,8 @@ from bundlewise.experiment.file import PLAIN, Experiment, explain
 
 GRID_LIMIT = 2_000
 """Most cells of a grid; a larger grid is taken for a mistake."""
+BASE = ("student", "form", "answering")
+"""The settings that a plain student has."""
 
 
 class PlannedCell(Record):
@@ -55,10 +57,10 @@ def _combinations(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any],
     grids = [_lists(experiment, number, grid) for number, grid in enumerate(experiment.grid, 1)]
     if "seed" in experiment.settings:
         raise UsageError(f"settings of {experiment.name}: unknown setting 'seed'; write seeds: [0, 1] at the top")
-    for student in _students(experiment):
-        yield "plain student", {"utilisation": "plain", "student": student}, ["student"]
+    for base in _bases(experiment):
+        yield "plain student", {"utilisation": "plain", **base}, list(BASE)
     # Either the labels of all grids name format, utilisation and base, or none does.
-    everywhere = [name for name in ("formats", "utilisation", "student") if any(name in grid for grid in grids)]
+    everywhere = [name for name in ("formats", "utilisation", *BASE) if any(name in grid for grid in grids)]
     for number, grid in enumerate(grids, 1):
         names = list(dict.fromkeys([*everywhere, *grid]))
         for combination in product(*grid.values()):
@@ -120,20 +122,23 @@ def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str])
             parts.append(value)
         elif name == "domains":
             parts.append("+".join(value or (experiment.target,)))
+        elif cell.utilisation == "plain" and value == _bases(experiment)[0].get(name, getattr(Cell(), name)):
+            continue
         elif isinstance(value, Mapping):
             parts += [f"{dial} {setting}" for dial, setting in value.items()] or [f"default {name}"]
-        elif cell.utilisation != "plain" or value != _students(experiment)[0]:
+        else:
             parts.append(f"{name} {value}")
     return ", ".join(parts)
 
 
-def _students(experiment: Experiment) -> list[Any]:
-    """Return the bases of all grids; other rows are compared with the plain student of the first base."""
-    usual = experiment.settings.get("student", Cell().student)
-    given = [grid.get("student", usual) for grid in experiment.grid]
-    found: list[Any] = []
-    for student in (one for value in given for one in (value if isinstance(value, list) else [value])):
-        found += [student] if student not in found else []
+def _bases(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return the settings of the plain students; other rows are compared with the plain student of the first ones."""
+    found: list[dict[str, Any]] = []
+    for grid in experiment.grid:
+        given = {name: value for name in BASE if (value := grid.get(name, experiment.settings.get(name))) is not None}
+        lists = [value if isinstance(value, list) else [value] for value in given.values()]
+        bases = [dict(zip(given, values, strict=True)) for values in product(*lists)]
+        found += [base for base in bases if base not in found]
     return found
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.domain import Prediction, Record
-from bundlewise.errors import DataError
+from bundlewise.errors import DataError, UsageError
 from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.experiment.inputs import Inputs
@@ -114,7 +115,22 @@ class Maker:
         release_memory()
         return made
 
+    def _dials(self, cell: Cell) -> AnswerDials:
+        """Return the dials of a cell's answers.
+
+        Raises:
+            UsageError: the cell has demonstrations, and the form of its base shows none.
+        """
+        from bundlewise.finetune.students import answer_dials
+
+        dials = answer_dials(cell.student, None, cell.dials)
+        if cell.demonstrations and dials.form != "write":
+            remedy = "set form: write, or leave demonstrations out"
+            raise UsageError(f"{cell.student} judges pairs, so it reads no demonstrations; {remedy}")
+        return dials
+
     def _make(self, cell: Cell) -> Made:
+        self._dials(cell)  # A wrong dial ends the cell before its slow steps.
         known = self.knowledge.of(cell) if cell.knows else DistilledKnowledge(Path())
         retriever = self.retriever(cell) if cell.reads else None
         adapter, manifest = self._tuned(cell, retriever, known) if cell.is_tuned else (None, None)
@@ -163,6 +179,7 @@ class Maker:
             self.adapter(cell),
             student=cell.student,
             dials=Policy.none().model_dump(),
+            answering=cell.dials,
             teach=",".join(cell.taught) or None,
             limit=cell.tuned,
             retriever=retriever,
@@ -175,7 +192,9 @@ class Maker:
         """Return the folder of a tuned cell's adapter."""
         wanted = [self.inputs.code, self.knowledge.key(cell), cell.policy.model_dump(), cell.config.model_dump()]
         # The manifest names its base, so one base under two names has two adapters.
-        key = fingerprint([*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught])
+        key = fingerprint(
+            [*wanted, cell.readers, cell.student, self._student_key(cell), cell.tuned, cell.taught, cell.dials]
+        )
         return self.cache / "adapters" / key
 
     def evidence_key(self, cell: Cell) -> str:
@@ -191,7 +210,8 @@ class Maker:
         from bundlewise.pipeline.student import Student
 
         # The student shares the retriever that tuning used, so that a large knowledge base is opened once.
-        student = Student(open_model(cell.student, adapter, manifest), retriever)
+        dials = manifest.answering if manifest else self._dials(cell)
+        student = Student(open_model(cell.student, adapter, manifest), retriever, dials=dials)
         return student, manifest.validation_gjs if manifest else round(student.fit(self.inputs.sessions(cell)), 4)
 
     def predictions(self, made: Made) -> list[Prediction]:
