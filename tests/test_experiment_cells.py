@@ -142,6 +142,12 @@ def test_the_canonical_cell_does_what_the_cell_does_and_is_its_own(
         ),
         ({"student": "openai:m@http://x", "retrieval": {"budget": 5}}, "retrieval.budget counts tokens, those of"),
         ({"retrieval": {"hints": 5}}, "retrieval.hints follows from formats, k, hints and seeds"),
+        ({"demonstrations": 2, "formats": "rules"}, "demonstrations are read from thoughts; add thoughts"),
+        ({"demonstrations": 2, "form": "pairs"}, "demonstrations are shown to a student that writes; set form: write"),
+        ({"form": "labels"}, "'pairs' or 'write'"),
+        ({"answering": {"form": "write"}}, "answering.form follows from form"),
+        ({"answering": {"sample": 1}}, "answering has no dial 'sample'; choose from samples, reasoning, repairs"),
+        ({"answering": {"repairs": 4}}, "repairs must be from 0 to 3, got 4"),
         ({"training": {"seed": 5}}, "training.seed follows from formats, k, hints and seeds"),
         ({"retrieval": {"quota": 5}, "utilisation": "sft"}, "retrieval has no dial 'quota'; choose from min_score"),
         ({"training": {"epoch": 5}, "utilisation": "icl"}, "training has no dial 'epoch'; choose from epochs"),
@@ -155,3 +161,11 @@ def test_the_canonical_cell_does_what_the_cell_does_and_is_its_own(
 def test_an_impossible_cell_is_refused_with_what_is_wrong(dials: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Cell(**dials)
+
+
+def test_the_form_its_dials_and_demonstrations_reach_the_student() -> None:
+    cell = Cell(form="write", answering={"samples": 3}, demonstrations=2, k=0)
+    assert cell.dials == {"form": "write", "samples": 3}
+    assert cell.policy.demonstrations == 2 and cell.canonical().demonstrations == 2
+    plain = Cell(utilisation="plain", form="write", answering={"samples": 3}, demonstrations=2).canonical()
+    assert plain.demonstrations == 0 and plain.dials == cell.dials and plain.policy.is_plain

@@ -112,6 +112,18 @@ def test_a_base_that_a_grid_has_from_the_settings_has_its_plain_row_too(tmp_path
     assert labels(tmp_path, named, usual)[:2] == ["plain student", "plain student, student smollm2-135m"]
 
 
+def test_forms_and_dials_of_answering_have_plain_rows_of_their_own(tmp_path: Path) -> None:
+    found = labels(tmp_path, {"form": ["pairs", "write"], "utilisation": "icl"}, settings={"answering": {"samples": 2}})
+    assert found == ["plain student", "plain student, form write", "icl, form pairs", "icl, form write"]
+    found = labels(tmp_path, {"form": "write", "answering": [{"samples": 1}, {"samples": 8}], "utilisation": "icl"})
+    assert found == [
+        "plain student",
+        "plain student, samples 8",
+        "icl, form write, samples 1",
+        "icl, form write, samples 8",
+    ]
+
+
 def test_cells_that_would_have_one_name_are_numbered(tmp_path: Path) -> None:
     assert labels(tmp_path, {"k": 1}, {"k": 1, "utilisation": "icl+sft"}, {"k": 1, "formats": "rules"})[1:] == [
         "all, icl, k 1",

@@ -85,7 +85,7 @@ class Cell(Record):
     def _possible(self) -> Self:
         for name in ("hints", "demonstrations"):
             if getattr(self, name) and "thoughts" not in self.formats:
-                raise ValueError(f"{name} are made from thoughts; add thoughts to formats, or leave {name} out")
+                raise ValueError(f"{name} are read from thoughts; add thoughts to formats, or leave {name} out")
         if self.demonstrations and self.form == "pairs":
             raise ValueError("demonstrations are shown to a student that writes; set form: write, or leave them out")
         if self.teach and not (self.formats and self.is_tuned):
@@ -196,8 +196,7 @@ def _known(kind: type[Record], values: Mapping[str, Any], whose: str) -> None:
     dials = [name for name in kind.model_fields if name not in OWN_DIALS[whose]]
     for name in values:
         if name in OWN_DIALS[whose]:
-            raise ValueError(
-                f"{whose}.{name} follows from formats, k, demonstrations, hints, form and seeds; set those"
-            )
+            own = "form" if whose == "answering" else "formats, k, hints and seeds"
+            raise ValueError(f"{whose}.{name} follows from {own}; set those")
         if name not in dials:
             raise ValueError(f"{whose} has no dial {name!r}; choose from {', '.join(dials)}")
