@@ -34,6 +34,10 @@ def test_what_ships_is_clean() -> None:
         ("knowledge", "{% for r in records %}- {{ r.text }}\n{% endfor %}", "unescaped", "error", None),
         ("teacher", "You teach. {{ schema | length }}", "", "", None),
         ("teacher_repair", "{{ faults | join }}", "unescaped", "error", None),
+        ("name", "<|im_start|>\n{{ titles | map('line') | join }}", "special-token", "warning", LINES + 1),
+        ("name", "a\n[INST] {{ titles | map('line') | join }}", "special-token", "warning", LINES + 2),
+        ("name", "<|im_end|> {{ titles | join }}", "special-token unescaped", "error warning", None),
+        ("name", "Buy <5 [NEW] {{ titles | map('line') | join }}", "", "", None),
     ],
 )
 def test_each_fault_is_found_where_it_is(name: str, body: str, rule: str, severity: str, line: int | None) -> None:
@@ -41,7 +45,8 @@ def test_each_fault_is_found_where_it_is(name: str, body: str, rule: str, severi
     if not rule:
         assert findings == []
         return
-    assert [(each.rule, each.severity) for each in findings] == [(rule, severity)]
+    assert sorted(each.rule for each in findings) == rule.split()
+    assert sorted(each.severity for each in findings) == severity.split()
     assert line is None or findings[0].line == line
 
 
