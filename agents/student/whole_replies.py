@@ -20,6 +20,8 @@ from bundlewise.agents.student.tokens import Progress, Written
 from bundlewise.domain import BlindSession, Grouping, Retrieved
 from bundlewise.progress import go_on
 
+DRAWN = 8
+"""The fewest answers whose shares are taken for probabilities."""
 ORDERS = 2
 """The number of orders of the products over which a grouping's score is averaged."""
 
@@ -117,6 +119,32 @@ def shares(groupings: Sequence[Grouping], products: int) -> Matrix:
                     found[a, b] += 1
                     found[b, a] += 1
     return found / max(1, len(groupings))
+
+
+def likely_pairs(
+    engine: Engine,
+    sessions: Sequence[BlindSession],
+    retrieved: Sequence[Retrieved],
+    reading: Reading,
+    dials: AnswerDials,
+) -> list[Matrix]:
+    """Return the probabilities that two products go together, by the evidence or as shares of drawn answers."""
+    drawing = dials.model_copy(update={"samples": max(dials.samples, DRAWN)})
+    found: dict[int, Matrix] = {}
+    asked: list[tuple[int, ChatPrompt]] = []
+    for place, (session, known) in enumerate(zip(sessions, retrieved, strict=True)):
+        size = len(session.items)
+        found[place] = np.zeros((size, size))
+        if reading.by_evidence and known.affinity:
+            found[place] = reading.likely(found[place], affinity_of(known, size))
+        elif engine.fits(prompt := whole_prompt(session, known, engine, drawing)[0]):
+            asked.append((place, prompt))
+    grammars = [answer_grammar(len(sessions[place].items), drawing.thinks) for place, _ in asked]
+    drawn = engine.sample([prompt for _, prompt in asked], grammars, drawing.samples) if asked else []
+    for (place, _), texts in zip(asked, drawn, strict=True):
+        size = len(sessions[place].items)
+        found[place] = shares([read_answer(text.text, size).groups for text in texts], size)
+    return [found[place] for place in range(len(sessions))]
 
 
 def _log_odds(likely: Matrix, count: int) -> Matrix:

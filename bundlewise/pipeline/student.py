@@ -14,6 +14,7 @@ from bundlewise.agents.student.limits import NO_LIMITS, Bounds, Limits
 from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
 from bundlewise.agents.student.replies import NO_BOUNDS, judge_as_read
+from bundlewise.agents.student.whole_replies import likely_pairs
 from bundlewise.bundles import FoundBundle
 from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import (
@@ -275,6 +276,8 @@ class Student:
 
     def _probabilities(self, sessions: Sequence[BlindSession], retrieved: Sequence[Retrieved]) -> list[Matrix]:
         engine, rows = self.model.engine, list(zip(sessions, retrieved, strict=True))
+        if self.dials.form == "write":
+            return likely_pairs(engine, sessions, retrieved, self.reading, self.dials)
         prompts = [fitting(session, found, judge_prompt, engine.fits)[0] for session, found in rows]
         judged = judge_as_read(engine, prompts, self.reading)
         found = []
