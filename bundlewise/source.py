@@ -21,7 +21,7 @@ ANSWERING = (
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
 SILENT = (
-    *("agents/assistant/", "agents/ledger/", "finetune/publish.py", "prompts/overview.py"),
+    *("agents/assistant/", "agents/ledger/", "finetune/parity.py", "finetune/publish.py", "prompts/overview.py"),
     *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
     *(f"knowledge_base/{name}.py" for name in ("mirror", "reindex", "upkeep")),
 )

@@ -30,7 +30,8 @@ from bundlewise.errors import AdapterError, ModelError, UsageError
 from bundlewise.finetune import publish as publishing
 from bundlewise.finetune.adapters import read_manifest
 from bundlewise.finetune.config import TrainingConfig
-from bundlewise.finetune.publish import compare, probe, publish
+from bundlewise.finetune.parity import compare, probe
+from bundlewise.finetune.publish import publish
 from bundlewise.finetune.students import opening_of
 from bundlewise.finetune.tuning import Tuning
 

@@ -1,6 +1,7 @@
 """Tuning on whole answers: the taught text is the served text, and a tiny random model learns 20 sessions by heart."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from bundlewise.agents.student.tokens import fits, token_ids
 from bundlewise.agents.student.whole_replies import whole_prompt
 from bundlewise.domain import Bundle, Retrieved, Session
 from bundlewise.errors import AdapterError, UsageError
+from bundlewise.finetune.adapters import read_manifest
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.examples import Example, whole_examples, write_example
 from bundlewise.finetune.lora import with_lora
+from bundlewise.finetune.parity import compare, probe
+from bundlewise.finetune.publish import publish
 from bundlewise.finetune.training import Training
 from bundlewise.pipeline.student import Student
 from bundlewise.pipeline.tune import finetune
@@ -196,3 +200,20 @@ def test_dropout_is_repeated_by_a_training_that_continues(
     with pytest.raises(KeyboardInterrupt):
         losses(tmp_path / "stopped", stop=2)
     assert losses(tmp_path / "stopped") == whole
+
+
+def test_a_writer_is_published_after_whole_answers_agreed(
+    tiny_student: Path, twenty: list[Session], tmp_path: Path
+) -> None:
+    path, output = tmp_path / "adapter", tmp_path / "published"
+    finetune(twenty, None, path, student=str(tiny_student), answering={"form": "write"}, layers=0, limit=2)
+    parity = publish(path, tiny_student, output)
+    assert parity.probes == 24 and parity.largest_difference < 1e-3
+    whole = Student.open(student=str(output))
+    assert whole.dials == AnswerDials(form="write")
+    probed = probe(whole.model.engine, read_manifest(path))
+    assert [matrix.shape for matrix in probed.log_odds] == [(1,)] * 24 and any(probed.intents)
+    other = replace(probed, intents=["another", *probed.intents[1:]], log_odds=[])
+    assert compare(probed, other).fault("float32") == "intents of probes 1 differ"
+    moved = replace(probed, bundles=[(), *probed.bundles[1:]])
+    assert compare(probed, moved).fault("bfloat16") == "bundles of probes 1 differ"

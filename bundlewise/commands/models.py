@@ -127,7 +127,8 @@ def probe_served(published: Path, student: str, weights: Literal["float32", "bfl
     from bundlewise.agents.student.load import load_causal_lm
     from bundlewise.agents.student.remote import RemoteStudent
     from bundlewise.finetune.adapters import read_manifest
-    from bundlewise.finetune.publish import PARITY, compare, probe
+    from bundlewise.finetune.parity import compare, probe
+    from bundlewise.finetune.publish import PARITY
     from bundlewise.finetune.students import opening_of
     from bundlewise.settings import quiet_libraries
 
