@@ -202,6 +202,7 @@ def test_dropout_is_repeated_by_a_training_that_continues(
     assert losses(tmp_path / "stopped") == whole
 
 
+@pytest.mark.slow
 def test_a_writer_is_published_after_whole_answers_agreed(
     tiny_student: Path, twenty: list[Session], tmp_path: Path
 ) -> None:
