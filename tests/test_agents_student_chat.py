@@ -89,7 +89,9 @@ def test_a_base_without_a_template_reads_a_plain_text_from_the_beginning_of_a_do
         ("{{ messages | length + 'a' }}", "unsupported operand"),
     ],
 )
-def test_a_template_that_cannot_show_a_question_is_a_clear_error(tiny_student: Path, template: str, reason: str) -> None:
+def test_a_template_that_cannot_show_a_question_is_a_clear_error(
+    tiny_student: Path, template: str, reason: str
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_student)
     tokenizer.chat_template = template
     with pytest.raises(ModelError, match=f"cannot ask a question: .*({reason}).*; give another student"):
@@ -151,7 +153,9 @@ def test_digits_of_a_tokenizer_that_splits_them_are_read_one_by_one(folders: lis
     assert tokenizer.convert_ids_to_tokens(ids[-6:-1]) == ["1", "2", "Ġ", "1", "5"]
 
 
-@given(texts=st.lists(st.sampled_from([*MARKS, "<<SYS>>", "<｜User｜>", "<", ">", "|", "[", "]", "/", "x"]), max_size=8))
+@given(
+    texts=st.lists(st.sampled_from([*MARKS, "<<SYS>>", "<｜User｜>", "<", ">", "|", "[", "]", "/", "x"]), max_size=8)
+)
 def test_to_a_server_no_text_holds_a_mark(texts: list[str]) -> None:
     said = without_marks("".join(texts))
     assert not [mark for mark in [*MARKS, "<<SYS>>", "<｜User｜>"] if mark in said]

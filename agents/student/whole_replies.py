@@ -81,7 +81,8 @@ def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = Non
         chosen = best_grouping(_log_odds(likely, sum(counts.values())), bounds)
     else:
         chosen = ()
-    whole = next((n for n, answer in enumerate(answers) if answer.groups == chosen), 0)
+    alike = [n for n, answer in enumerate(answers) if answer.groups == chosen]
+    whole = min(alike, key=lambda n: len(answers[n].faults), default=0)
     intents = [_intent_of(group, answers[whole], answers) for group in chosen]
     faults = answers[whole].faults if answers[whole].groups == chosen else ()
     answer = (
