@@ -153,12 +153,13 @@ def test_digits_of_a_tokenizer_that_splits_them_are_read_one_by_one(folders: lis
     assert tokenizer.convert_ids_to_tokens(ids[-6:-1]) == ["1", "2", "Ġ", "1", "5"]
 
 
-@given(
-    texts=st.lists(st.sampled_from([*MARKS, "<<SYS>>", "<｜User｜>", "<", ">", "|", "[", "]", "/", "x"]), max_size=8)
-)
+SERVED = [*MARKS, "<<SYS>>", "<\uff5cUser\uff5c>"]
+
+
+@given(texts=st.lists(st.sampled_from([*SERVED, "<", ">", "|", "[", "]", "/", "x"]), max_size=8))
 def test_to_a_server_no_text_holds_a_mark(texts: list[str]) -> None:
     said = without_marks("".join(texts))
-    assert not [mark for mark in [*MARKS, "<<SYS>>", "<｜User｜>"] if mark in said]
+    assert not [mark for mark in SERVED if mark in said]
     assert without_marks(said) == said
     assert said.replace(" ", "") == "".join(texts)
 

@@ -117,7 +117,7 @@ def test_shares_count_the_groupings_that_join_two_products() -> None:
 
 def retrieved(**fields: object) -> Retrieved:
     """Return knowledge whose evidence joins mouse and keyboard, and a little the others."""
-    affinity = {pair: -1.0 for pair in combinations(range(4), 2)} | {(0, 1): 2.0, (2, 3): 0.3}
+    affinity = dict.fromkeys(combinations(range(4), 2), -1.0) | {(0, 1): 2.0, (2, 3): 0.3}
     return Retrieved(affinity=affinity, **fields)  # type: ignore[arg-type]
 
 
