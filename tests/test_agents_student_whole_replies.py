@@ -74,10 +74,11 @@ def test_an_answer_with_a_fault_that_is_chosen_keeps_its_fault_for_the_repair() 
     assert "'3 9' is no list of product numbers from 1 to 4" in found.answer.faults
 
 
-def test_nothing_readable_is_no_bundle_with_a_fault() -> None:
+def test_nothing_readable_is_no_bundle_with_the_faults_of_a_text() -> None:
     found = decided(texts("Sure!", ""), 4)
-    assert (found.answer.groups, found.answer.faults) == ((), ("no two products go together",))
-    assert found.likely is not None and not found.likely.any()
+    unread = "'Sure!' is no list of product numbers from 1 to 4"
+    assert (found.answer.groups, found.answer.faults) == ((), (unread, "no two products go together"))
+    assert found.raw == "Sure!" and found.likely is not None and not found.likely.any()
 
 
 def test_one_text_tells_nothing_of_probabilities() -> None:
@@ -105,7 +106,7 @@ def test_if_no_text_keeps_to_the_bounds_their_shares_decide_within_them() -> Non
 
 
 def test_products_without_prices_keep_to_no_price() -> None:
-    found = decided(texts("1 2\nDesk set\n"), 4, bounds(total=5.0))
+    found = decided(texts("Sure!", "1 2\nDesk set\n"), 4, bounds(total=5.0))
     assert (found.answer.groups, found.answer.faults) == ((), ("no two products go together",))
 
 
