@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from bundlewise.agents.student.compose import demonstration_fault
 from bundlewise.domain import KNOWLEDGE_KINDS, BlindSession, Knowledge, KnowledgeKind, Record, Retrieved
 from bundlewise.errors import UsageError
 from bundlewise.files import fingerprint
@@ -211,8 +212,8 @@ class Retriever:
         if view is None:
             why = f"it comes from {min(foreign)}, outside train" if foreign else "it comes from this session"
             refused[record.id] = dropped(record, score, why)
-        elif shown == "demonstration" and len(record.intents) != len(record.groups):
-            refused[record.id] = dropped(record, score, "it has no intents, which a demonstration shows; distil again")
+        elif shown == "demonstration" and (fault := demonstration_fault(record)):
+            refused[record.id] = dropped(record, score, fault)
             return None
         return view and worded(view, self.policy.wording)
 

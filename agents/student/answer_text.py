@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from bundlewise.agents.student.answers import Answer
+from bundlewise.agents.student.intent_form import CLASSES
 from bundlewise.domain import Grouping
 from bundlewise.text import line
 from bundlewise.titles import clean
@@ -14,7 +15,7 @@ LONGEST_THOUGHT = 240
 """Characters of a reasoning before the answer."""
 THOUGHT = "Because: "
 """The beginning of the line with the reasoning."""
-_INTENT = rf"[^\x20\n\r\t][^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
+_INTENT = rf"([A-Za-z0-9]|{CLASSES['FIRST']})[^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
 _THOUGHT = rf"[^\x20\n\r\t][^\n\r\t]{{1,{LONGEST_THOUGHT - 1}}}"
 _GROUP = re.compile(r"[0-9]{1,3}(?: [0-9]{1,3})*")
 
@@ -42,16 +43,20 @@ def intent_line(text: str) -> str:
 
 
 def answer_grammar(products: int, reasoning: bool = False) -> str:
-    """Return the Lark grammar of an answer: bundles of two or more products in ascending order, an intent for each."""
+    """Return the Lark grammar of an answer: bundles of two or more products in ascending order, an intent for each.
+
+    There are at most as many bundles as products, so that a model that repeats itself comes to an end.
+    """
     before = f'"{THOUGHT}" THOUGHT "\\n" ' if reasoning else ""
-    rules = [f"start: {before}list", 'list: bundle "\\n" intent | bundle "; " list intent', 'intent: INTENT "\\n"']
-    rules += [*_bundles(products), f"INTENT: /{_INTENT}/"]
+    rules = [f"start: {before}list1", 'intent: SAID "\\n"', f'list{products}: bundle "\\n" intent']
+    rules += [f'list{n}: bundle "\\n" intent | bundle "; " list{n + 1} intent' for n in range(1, products)]
+    rules += [*_bundles(products), f"SAID: /{_INTENT}/"]
     return "\n".join([*rules, *([f"THOUGHT: /{_THOUGHT}/"] if reasoning else [])]) + "\n"
 
 
 def intents_grammar(bundles: int) -> str:
     """Return the Lark grammar of the intents alone, for an answer whose line of bundles is given."""
-    return f'start: {" ".join(["intent"] * bundles)}\nintent: INTENT "\\n"\nINTENT: /{_INTENT}/\n'
+    return f'start: {" ".join(["intent"] * bundles)}\nintent: SAID "\\n"\nSAID: /{_INTENT}/\n'
 
 
 def _bundles(products: int) -> list[str]:
@@ -68,7 +73,7 @@ def _bundles(products: int) -> list[str]:
 
 def read_answer(text: str, products: int) -> Answer:
     """Read an answer, and list everything that is wrong with it in `faults`; bundles may overlap."""
-    rows = [row.strip() for row in text.strip().splitlines() if row.strip()]
+    rows = [row.strip() for row in text.split("\n") if row.strip()]
     if rows and rows[0].startswith(THOUGHT.strip()):
         rows = rows[1:]
     faults: list[str] = []

@@ -1,8 +1,9 @@
 """A conversation as a student's base reads it: the tokens of a system text and a question in its chat template."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from bundlewise.errors import ModelError
@@ -79,26 +80,30 @@ def frame_of(tokenizer: Any) -> ChatFrame:
 def chat_ids(tokenizer: Any, prompt: ChatPrompt) -> list[int]:
     """Return the token ids of a prompt in the base's chat template.
 
-    Only the template may hold special tokens. If a text holds the name of one, each part is encoded by itself, and
-    the name is encoded as text.
+    Only the template may hold added tokens, such as the marks of a turn. The name of one in a text is cut after its
+    first letter, and the pieces are encoded by themselves, so that no other line changes. The opening is a piece too,
+    since the model writes after it.
     """
     frame = _frame(tokenizer, str(getattr(tokenizer, "chat_template", None) or ""))
-    opened = [] if frame is not PLAIN or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    parts = (frame.before, prompt.system, frame.between, prompt.user, frame.after, prompt.opening)
-    if not _names_special(tokenizer, prompt.texts):
-        return opened + _ids(tokenizer, "".join(parts[:5]), special=True) + _ids(tokenizer, prompt.opening)
-    ids = [_ids(tokenizer, part, special=number % 2 == 0 and number < 5) for number, part in enumerate(parts)]
-    return opened + [token for part in ids for token in part]
+    opened: list[int] = [] if frame is not PLAIN or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    pieces = [""]
+    for text, own in ((frame.before, prompt.system), (frame.between, prompt.user), (frame.after, "")):
+        first, *more = _cut_names(tokenizer, own)
+        pieces[-1] += text + first
+        pieces += more
+    pieces += _cut_names(tokenizer, prompt.opening)
+    for piece in pieces:
+        opened += tokenizer.encode(piece, add_special_tokens=False)
+    return opened
 
 
-def _ids(tokenizer: Any, text: str, special: bool = False) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special)
-    return ids
-
-
-def _names_special(tokenizer: Any, texts: Sequence[str]) -> bool:
+def _cut_names(tokenizer: Any, text: str) -> list[str]:
+    """Return a text in pieces, none of which holds the name of an added token; blanks are no name."""
     names = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
-    return any(name in text for text in texts for name in names)
+    found = [name for name in names if len(name) > 1 and name.strip() and name in text]
+    starts = {match.start() for name in found for match in re.finditer(f"(?={re.escape(name)})", text)}
+    cuts = [0, *sorted(start + 1 for start in starts), len(text)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 @lru_cache(maxsize=8)

@@ -112,6 +112,15 @@ def demonstration(thought: Knowledge) -> dict[str, Any]:
     return {"titles": list(thought.titles), "bundles": grouping_text(thought.groups).strip(), "intents": intents}
 
 
+def demonstration_fault(thought: Knowledge) -> str:
+    """Return the reason why a thought cannot be shown as a solved question; empty if it can."""
+    if not (thought.titles and thought.groups):
+        return "it has no titles and bundles, which a demonstration shows"
+    if len(thought.intents) != len(thought.groups) or not all(thought.intents):
+        return "it has no intents, which a demonstration shows; distil again"
+    return ""
+
+
 def fitting(
     session: BlindSession,
     retrieved: Retrieved,

@@ -12,7 +12,7 @@ from bundlewise.models.endpoints import REMEDIES, in_short
 from bundlewise.progress import go_on
 
 LOOK = "check its address and log"
-_MARKS = re.compile(r"<(?=[|\uff5c<])|(?<=[|\uff5c>])>|<(?=/?[A-Za-z_]+>)|\[(?=/?[A-Z_]+\])")
+_MARKS = re.compile(r"<(?=[|\uff5c<])|(?<=[|\uff5c>])>|<(?=/?[A-Za-z_0-9]+>)|\[(?=/?[A-Za-z_0-9]+\])")
 """The beginnings and ends of special tokens in the chat templates of known families."""
 
 

@@ -83,7 +83,7 @@ class Writer:
     def _batch_likelihoods(self, last: int, rows: list[list[int]], cache: Any) -> list[float]:
         import torch
 
-        longest = max(map(len, rows))
+        longest = max(1, *map(len, rows))  # An empty text has no place, but the model reads at least one token.
         ids = torch.zeros((len(rows), longest), dtype=torch.long)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = torch.tensor([last, *row[:-1]])
