@@ -86,9 +86,7 @@ def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = Non
     whole = next((n for n, answer in enumerate(answers) if answer.groups == chosen), 0)
     intents = [_intent_of(group, answers[whole], answers) for group in chosen]
     faults = answers[whole].faults if answers[whole].groups == chosen else ()
-    answer = (
-        Answer(chosen, tuple(intents), faults) if chosen and faults else Answer.of(zip(chosen, intents, strict=True))
-    )
+    answer = Answer(chosen, tuple(intents), faults) if faults else Answer.of(zip(chosen, intents, strict=True))
     read, wrote = max(text.tokens_in for text in texts), sum(text.tokens_out for text in texts)
     return StudentReply(answer, texts[whole].text, read, wrote, likely if len(texts) > 1 else None)
 
