@@ -20,9 +20,9 @@ the templates' front matter. How to change, test and compare templates: [docs/pr
 
 A template is one file: front matter in YAML, then a body in Jinja, which is rendered in a sandbox. A missing
 variable is an error, and a title or record cannot leave its line. A fingerprint is a short hash of a template's
-body, without the front matter. An adapter carries the fingerprints of `judge`, `pair` and `name`; a knowledge
-record carries that of the template that worded it. `--prompts DIR` or `BUNDLEWISE_PROMPTS` puts a folder of your
-own in front of these templates.
+body, without the front matter. An adapter carries the fingerprints of the templates of its form: `judge`, `pair`
+and `name`, or `write` and `write_system`. A knowledge record carries that of the template that worded it.
+`--prompts DIR` or `BUNDLEWISE_PROMPTS` puts a folder of your own in front of these templates.
 
 | template | what for | variables | answer | used by |
 |---|---|---|---|---|

@@ -1,6 +1,5 @@
-"""The answer text: the grammar admits what the parser reads, the parser names every fault."""
+"""Answers and intents: the grammar of an intent admits every script, locally and on servers; faults are named."""
 
-import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -15,19 +14,13 @@ from samples import session
 from bundlewise.agents.student import intent_form
 from bundlewise.agents.student.answers import (
     INTENT_TOKENS,
-    LABELS,
     OTHER_TOKENS,
-    OUTSIDE,
     Answer,
-    answer_grammar,
     gbnf,
     intent_grammar,
     intent_tokens,
-    labels_for,
-    parse,
 )
 from bundlewise.agents.student.intent_form import INTENT, LONGEST_WORD
-from bundlewise.domain import Grouping
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 FIRST_WORDS = st.from_regex("[a-z][a-z'-]{1,23}", fullmatch=True)
@@ -52,7 +45,8 @@ PHRASES = st.tuples(FIRST_WORDS | FIRST_FOREIGN, st.lists(WORDS | FOREIGN, min_s
 )
 RUNS = st.sampled_from(["组装办公桌", "新しい机", "จัดโต๊ะทำงาน", "买电脑"])
 INTENTS = PHRASES | RUNS
-FORMAT_FAULTS = re.compile("neither|two labels|has no label")
+LINE = f'start: " " INTENT "\\n"\nINTENT: /{INTENT}/\n'
+"""The grammar of one intent without a limit of tokens."""
 
 
 @cache
@@ -71,80 +65,6 @@ def admits(folder: Path, grammar: str, text: str) -> bool:
     matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar))
     tokens = tokenizer.tokenize_str(text)
     return matcher.validate_tokens(tokens) == len(tokens) and matcher.consume_tokens(tokens) and matcher.is_accepting()
-
-
-@st.composite
-def groupings(draw: st.DrawFn) -> tuple[int, Grouping]:
-    products = draw(st.integers(2, 12))
-    labels = draw(st.lists(st.integers(0, products // 2), min_size=products, max_size=products))
-    groups = (tuple(p for p in range(products) if labels[p] == label) for label in range(1, products // 2 + 1))
-    return products, tuple(sorted(group for group in groups if len(group) > 1))
-
-
-@st.composite
-def rows(draw: st.DrawFn) -> tuple[int, str]:
-    """Draw texts in and near the grammar: some lines right, some missing, doubled or wrong."""
-    products = draw(st.integers(2, 4))
-    labels = labels_for(products) + "-"
-    lines = [f"{n}: {draw(st.sampled_from(labels))}" for n in range(1, products + 1)]
-    lines += [f"{label} = {draw(INTENTS)}" for label in labels[:-1] if draw(st.booleans())]
-    if draw(st.booleans()):
-        wrong = draw(st.sampled_from(["", "1: A", "9: A", "A: 1", "A =", "so:", "0: A", "1 - A", "1: AA"]))
-        lines.insert(draw(st.integers(0, len(lines))), wrong)
-    return products, "\n".join(lines) + "\n"
-
-
-def written(products: int, groups: Grouping, intents: tuple[str, ...]) -> str:
-    """Return the answer text of disjoint bundles."""
-    label = {place: LABELS[number] for number, group in enumerate(groups) for place in group}
-    lines = [f"{place + 1}: {label.get(place, OUTSIDE)}" for place in range(products)]
-    return "\n".join(lines + [f"{LABELS[number]} = {intent}" for number, intent in enumerate(intents)]) + "\n"
-
-
-@given(groupings(), st.data())
-def test_what_is_written_is_read_back(drawn: tuple[int, Grouping], data: st.DataObject) -> None:
-    products, groups = drawn
-    intents = tuple(data.draw(INTENTS) for _ in groups)
-    found = parse(written(products, groups, intents), products)
-    assert (found.groups, found.intents) == (groups, intents)
-    assert found.faults == (() if groups else ("no two products share a letter",))
-
-
-@given(drawn=groupings(), data=st.data())
-def test_the_grammar_admits_whatever_is_written(
-    tiny_student: Path, drawn: tuple[int, Grouping], data: st.DataObject
-) -> None:
-    products, groups = drawn
-    text = written(products, groups, tuple(data.draw(INTENTS) for _ in groups))
-    assert admits(tiny_student, answer_grammar(products), text)
-
-
-@given(drawn=rows())
-def test_what_the_grammar_admits_is_read_without_a_fault_of_form(tiny_student: Path, drawn: tuple[int, str]) -> None:
-    products, text = drawn
-    faults = [fault for fault in parse(text, products).faults if FORMAT_FAULTS.search(fault)]
-    if admits(tiny_student, answer_grammar(products), text):
-        assert not faults
-    else:
-        assert faults or "\n\n" in text or text.startswith("\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "admitted"),
-    [
-        ("1: A\n2: A\n3: -\n4: B\nA = set up a desk\n", True),
-        ("1: -\n2: -\n3: -\n4: -\n", True),
-        ("1: A\n2: A\n3: -\nA = set up a desk\n", False),
-        ("1: A\n2: A\n3: -\n4: C\n", False),
-        ("2: A\n1: A\n3: -\n4: -\n", False),
-        ("1: A\n2: A\n3: -\n4: -\nA = desk\n", False),
-        ("1: A\n2: A\n3: -\n4: -\nA = Set up!\n", False),
-        ("1: A\n2: A\n3: -\n4: -\nB = a b\nA = set up a desk\n", False),
-    ],
-    ids=["whole", "none", "one missing", "letter beyond", "order", "one word", "not plain", "intents out of order"],
-)
-def test_the_grammar_is_that_of_the_sessions_products(tiny_student: Path, text: str, admitted: bool) -> None:
-    assert admits(tiny_student, answer_grammar(4), text) is admitted
 
 
 @given(said=INTENTS)
@@ -170,11 +90,11 @@ def test_an_intent_is_written_sent_to_servers_and_read_in_the_letters_of_any_scr
 ) -> None:
     from llguidance.gbnf_to_lark import any_to_lark
 
-    grammar = answer_grammar(2)
-    text = f"1: A\n2: A\nA = {said.replace('W', 'w')}\n"
+    grammar = intent_grammar(said)
+    text = f" {said.replace('W', 'w')}\n"
     assert admits(tiny_student, grammar, text)
     assert admits(tiny_student, any_to_lark(gbnf(grammar)), text)
-    assert parse(text, 2).intents == (said.lower(),)
+    assert intent_form.said(text) == said.lower()
     assert intent_form.admitted(f" {said.replace('W', 'w')}.\nmore", cut=False) == said.lower()
     assert intent_form.taught(said) == said.lower()
 
@@ -186,8 +106,8 @@ def test_an_intent_is_written_sent_to_servers_and_read_in_the_letters_of_any_scr
 def test_what_is_not_seen_markup_and_length_stay_out_of_an_intent(tiny_student: Path, said: str) -> None:
     from llguidance.gbnf_to_lark import any_to_lark
 
-    for grammar in (answer_grammar(2), any_to_lark(gbnf(answer_grammar(2)))):
-        assert not admits(tiny_student, grammar, f"1: A\n2: A\nA = {said}\n")
+    for grammar in (LINE, any_to_lark(gbnf(LINE))):
+        assert not admits(tiny_student, grammar, f" {said}\n")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +124,7 @@ def test_what_is_not_seen_markup_and_length_stay_out_of_an_intent(tiny_student: 
     ],
 )
 def test_an_intent_that_no_grammar_held_is_read_as_words_of_a_bounded_length(written: str, read: str) -> None:
-    answer = parse(f"1: A\n2: A\nA = {written}\n", 2)
+    answer = Answer.of([((0, 1), intent_form.said(written))])
     assert answer.intents == (read,)
     assert bool(answer.faults) is not bool(read)
 
@@ -230,37 +150,11 @@ def test_an_intent_stands_on_a_line_of_its_own(tiny_student: Path, text: str, ad
 def test_letters_beyond_ascii_have_more_tokens() -> None:
     assert intent_tokens(intent_grammar("Shopping for desk. Intent:")) == INTENT_TOKENS
     assert intent_tokens(intent_grammar("Shopping for стол. Intent:")) == OTHER_TOKENS > INTENT_TOKENS
-    assert intent_tokens(answer_grammar(2)) is None
+    assert intent_tokens(LINE) is None
 
 
 def test_an_intent_ends_after_its_tokens_however_short_they_are(tiny_student: Path) -> None:
     assert not admits(tiny_student, intent_grammar(), " " + "q" * 3 + " z" * (INTENT_TOKENS + 1) + "\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "groups", "fault"),
-    [
-        ("", (), "product 1 has no label"),
-        ("1: A\n2: A\nA = x y\n", ((0, 1),), "product 3 has no label"),
-        ("1: A\n1: B\n2: A\n3: -\nA = x y", (), "product 1 has two labels"),
-        ("1: A\n2: A\n3: -\n4: A\nA = x y", ((0, 1),), "line '4: A' is neither a label nor an intent"),
-        ("Sure!\n1: A\n2: A\n3: -\nA = x y", ((0, 1),), "line 'Sure!' is neither a label nor an intent"),
-        ("1: A\n2: A\n3: -\n", ((0, 1),), "bundle A has no intent"),
-        ("1: -\n2: -\n3: -\n", (), "no two products share a letter"),
-    ],
-)
-def test_every_fault_is_named(text: str, groups: Grouping, fault: str) -> None:
-    found = parse(text, 3)
-    assert found.groups == groups
-    assert fault in found.faults
-
-
-@given(st.text(), st.integers(1, 10))
-def test_any_text_is_read_and_never_makes_a_bundle_of_one(text: str, products: int) -> None:
-    found = parse(text, products)
-    assert all(len(group) > 1 for group in found.groups)
-    assert len(found.groups) == len(found.intents)
-    assert found.groups or found.faults
 
 
 def test_bundles_carry_numbers_from_one_and_the_products_ids() -> None:
@@ -275,18 +169,12 @@ def test_an_answer_of_bundles_is_in_the_order_of_their_first_products_and_names_
     assert Answer.of([]) == Answer((), (), ("no two products go together",))
 
 
-@pytest.mark.parametrize(("products", "labels"), [(1, "A"), (2, "A"), (5, "AB"), (10, "ABCDE")])
-def test_there_is_a_letter_for_every_two_products(products: int, labels: str) -> None:
-    assert labels_for(products) == labels
-
-
-@given(drawn=rows())
-def test_in_gbnf_a_grammar_admits_the_same_texts(tiny_student: Path, drawn: tuple[int, str]) -> None:
+@given(said=INTENTS)
+def test_in_gbnf_the_intents_of_all_scripts_are_admitted(tiny_student: Path, said: str) -> None:
     from llguidance.gbnf_to_lark import any_to_lark
 
-    products, text = drawn
-    grammar = answer_grammar(products)
-    assert admits(tiny_student, any_to_lark(gbnf(grammar)), text) is admits(tiny_student, grammar, text)
+    for grammar in (LINE, any_to_lark(gbnf(LINE))):
+        assert admits(tiny_student, grammar, f" {said}\n")
 
 
 def test_a_rule_that_gbnf_cannot_say_is_an_error_and_not_left_out() -> None:

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import HOSTILE, record, session
+from samples import HOSTILE, record, session, thought
 
 from bundlewise.agents.student.compose import (
     MAX_PRODUCTS,
     JudgePrompt,
     fitting,
     judge_prompt,
-    label_prompt,
     name_prompt,
     together,
+    write_prompt,
 )
 from bundlewise.domain import Bundle, Item, Retrieved, Session
 from bundlewise.errors import UsageError
@@ -30,12 +30,12 @@ def judged(given: Session, retrieved: Retrieved = RETRIEVED) -> str:
     return "\n".join([prompt.head, *prompt.questions])
 
 
-PROMPTS: list[Prompt] = [
-    judged,
-    lambda given: label_prompt(given, RETRIEVED),
-    lambda given: name_prompt(given, (0, 2)),
-]
-prompts = pytest.mark.parametrize("prompt", PROMPTS, ids=["judge", "label", "name"])
+def whole(given: Session, retrieved: Retrieved = RETRIEVED, feedback: str = "") -> str:
+    return write_prompt(given, retrieved, feedback=feedback).user
+
+
+PROMPTS: list[Prompt] = [judged, whole, lambda given: name_prompt(given, (0, 2))]
+prompts = pytest.mark.parametrize("prompt", PROMPTS, ids=["judge", "write", "name"])
 
 
 def test_the_judge_asks_about_every_pair_once_with_its_hint() -> None:
@@ -55,7 +55,23 @@ def test_nothing_retrieved_is_exactly_the_plain_prompt() -> None:
     plain = session("s", TITLES)
     assert judge_prompt(plain, Retrieved()).head == "3 products. Which go together?"
     assert judge_prompt(plain, Retrieved()).questions[0] == "wireless mouse + mechanical keyboard?"
-    assert label_prompt(plain, Retrieved()).startswith("A shopper looks at 3 products:\n1. Wireless mouse, black\n")
+    assert whole(plain, Retrieved()).startswith("Products:\n1. Wireless mouse, black\n")
+    assert write_prompt(plain, RETRIEVED).system == write_prompt(plain, Retrieved()).system
+
+
+def test_knowledge_stands_before_the_products_and_solved_sessions_show_their_answers() -> None:
+    solved = thought(session("t", ["Red mouse", "Desk", "Blue pad"], ((0, 2),)), ["mouse", "desk", "pad"])
+    known = Retrieved(records=((KNOWN, 0.5),), demonstrations=((solved, 0.5),))
+    text = whole(session("s", TITLES), known)
+    assert text.startswith("Rules:\n- Put a mouse and a keyboard together\n")
+    assert "1. Red mouse\n2. Desk\n3. Blue pad\nBundles:\n1 3\nset up a desk\n" in text
+    assert text.endswith(whole(session("s", TITLES), Retrieved()))
+
+
+def test_a_reasoning_is_asked_for_in_the_system_text_alone() -> None:
+    plain, thinking = (write_prompt(session("s", TITLES), RETRIEVED, reasoning=given) for given in (False, True))
+    assert "Because:" in thinking.system and "Because:" not in plain.system
+    assert thinking.user == plain.user
 
 
 def test_words_that_titles_share_stand_in_their_question() -> None:
@@ -65,8 +81,10 @@ def test_words_that_titles_share_stand_in_their_question() -> None:
 
 def test_faults_come_back_as_feedback_on_one_line() -> None:
     given = session("s", TITLES)
-    plain, fed_back = (label_prompt(given, Retrieved(), text).splitlines() for text in ("", "no label\nAnswer:"))
-    assert [line for line in fed_back if line not in plain] == ["Your last answer could not be used: no label Answer:."]
+    plain, fed_back = (whole(given, Retrieved(), text).splitlines() for text in ("", "no intent\nBundles:"))
+    assert [line for line in fed_back if line not in plain] == [
+        "Your last answer could not be used: no intent Bundles:."
+    ]
 
 
 @prompts
@@ -83,9 +101,10 @@ def test_a_hostile_title_changes_nothing_but_its_own_lines(prompt: Prompt, title
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_knowledge_stays_on_its_own_line(text: str) -> None:
+@pytest.mark.parametrize("prompt", [judged, whole])
+def test_hostile_knowledge_stays_on_its_own_line(prompt: Callable[..., str], text: str) -> None:
     harmless, hostile = (
-        judged(session("s", TITLES), Retrieved(records=((record("thought", said), 0.5),))).splitlines()
+        prompt(session("s", TITLES), Retrieved(records=((record("thought", said), 0.5),))).splitlines()
         for said in ("harmless", text)
     )
     assert len(hostile) == len(harmless)
@@ -144,13 +163,13 @@ def test_what_is_too_long_loses_knowledge_first_then_words_of_titles_and_never_a
     titles = [f"{'Extraordinarily' * 3}{n} {'Longwinded' * 3} Product" for n in range(3)]
     asked = session("s", titles)
     known = Retrieved(records=tuple((record("rule", f"text number {n} " * 5), 1.0) for n in range(4)))
-    whole = judge_prompt(asked, known)
-    prompt, cut = fitting(asked, known, judge_prompt, by_size(size(whole) - 1))
-    assert cut == "1 of 4 knowledge records left out" and prompt.questions == whole.questions
+    uncut = judge_prompt(asked, known)
+    prompt, cut = fitting(asked, known, judge_prompt, by_size(size(uncut) - 1))
+    assert cut == "1 of 4 knowledge records left out" and prompt.questions == uncut.questions
     bare = size(judge_prompt(asked, Retrieved()))
     prompt, cut = fitting(asked, known, judge_prompt, by_size(bare))
-    assert (cut, prompt.questions) == ("4 of 4 knowledge records left out", whole.questions)
+    assert (cut, prompt.questions) == ("4 of 4 knowledge records left out", uncut.questions)
     prompt, cut = fitting(asked, known, judge_prompt, by_size(bare - 1))
     assert cut.startswith("4 of 4 knowledge records left out, titles cut to ")
-    assert (prompt.pairs, len(prompt.questions)) == (whole.pairs, 3) and size(prompt) < bare
+    assert (prompt.pairs, len(prompt.questions)) == (uncut.pairs, 3) and size(prompt) < bare
     assert fitting(asked, Retrieved(), judge_prompt, by_size(0))[1] == "titles cut to a word"

@@ -12,12 +12,13 @@ import torch
 from samples import HOSTILE, record, session
 
 from bundlewise.agents.student import engine as module
-from bundlewise.agents.student import intent_form, load
-from bundlewise.agents.student.answers import answer_grammar, intent_grammar
+from bundlewise.agents.student import intent_form, load, writer
+from bundlewise.agents.student.answer_text import answer_grammar
+from bundlewise.agents.student.answers import intent_grammar
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.grammar import GrammarProcessor
-from bundlewise.agents.student.tokens import answer_ids, by_length, encode_judge, start_ids, token_ids
+from bundlewise.agents.student.tokens import Written, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Retrieved
 from bundlewise.errors import ModelError
 from bundlewise.progress import Unwanted, while_wanted
@@ -41,11 +42,14 @@ def student(tiny_student: Path) -> Iterator[StudentEngine]:
         torch.set_num_threads(threads)
 
 
-def admitted(student: StudentEngine, grammar: str, text: str) -> bool:
+def admitted(student: StudentEngine, grammar: str, written: Written) -> bool:
+    """Say whether a text follows a grammar, to its end unless the limit of tokens cut it."""
     from llguidance import LLMatcher
 
-    matcher = LLMatcher(student._tokens(), LLMatcher.grammar_from_lark(grammar))
-    return bool(matcher.consume_tokens(student._tokens().tokenize_str(text)) and matcher.is_accepting())
+    tokens = student.writer._tokens()
+    matcher = LLMatcher(tokens, LLMatcher.grammar_from_lark(grammar))
+    cut = written.tokens_out == writer.MAX_NEW_TOKENS
+    return matcher.consume_tokens(tokens.tokenize_str(written.text)) and (cut or matcher.is_accepting())
 
 
 @pytest.mark.parametrize("budget", [1, 300, 100_000])
@@ -111,20 +115,17 @@ def test_text_never_becomes_a_special_token(student: StudentEngine, text: str) -
     assert encode_judge(student.tokenizer, prompt).ids.count(start_ids(student.tokenizer)[0]) == 1
 
 
-def test_whatever_the_model_texts_are_in_their_own_grammars(
-    student: StudentEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_NEW_TOKENS", 400)
+def test_whatever_the_model_texts_are_in_their_own_grammars(student: StudentEngine) -> None:
     generator = torch.Generator().manual_seed(0)
     model = deepcopy(student.model)
     for weights in model.parameters():
         weights.data.normal_(0, 0.3, generator=generator)
     grammars = [intent_grammar(), answer_grammar(2), answer_grammar(4)]
     for engine in (student, StudentEngine(model, student.tokenizer)):
-        written = engine.write(["Intent:", "Which go together?\n", "Answer:\n"], grammars)
+        written = engine.write(["Intent:", "Which go together?\n", "Bundles:\n"], grammars)
         (intent, *answers) = written
         assert intent_form.admitted(intent.text.rstrip("\n"), cut=True)
-        assert all(admitted(student, g, w.text) for g, w in zip(grammars[1:], answers, strict=True))
+        assert all(admitted(student, g, w) for g, w in zip(grammars[1:], answers, strict=True))
 
 
 def test_tokens_that_end_within_a_letter_leave_no_half_of_it(student: StudentEngine) -> None:
@@ -139,15 +140,15 @@ def test_tokens_that_end_within_a_letter_leave_no_half_of_it(student: StudentEng
 
 
 def test_an_intent_always_fits_into_the_limit() -> None:
-    assert len(" " + "a" * 15 + (" " + "a" * 15) * 5 + "\n") <= module.MAX_NEW_TOKENS
+    assert len(" " + "a" * 15 + (" " + "a" * 15) * 5 + "\n") <= writer.MAX_NEW_TOKENS
 
 
 def test_an_answer_cut_by_the_limit_ends_with_a_whole_line(
     student: StudentEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in (1, 7, 20, 33):
-        monkeypatch.setattr(module, "MAX_NEW_TOKENS", limit)
-        (written,) = student.write(["Answer:\n"], [answer_grammar(4)])
+        monkeypatch.setattr(writer, "MAX_NEW_TOKENS", limit)
+        (written,) = student.write(["Bundles:\n"], [answer_grammar(4)])
         assert written.tokens_out <= limit
         assert written.text == "" or written.text.endswith("\n")
 
@@ -159,13 +160,13 @@ def test_writing_together_is_writing_one_by_one_and_again_the_same(
     grammars = ["start: /[a-z ]{20}/", "start: /[0-9]{12}/", 'start: "a" | "b"']
     together = student.write(prompts, grammars)
     assert student.write(prompts, grammars) == together
-    monkeypatch.setattr(module, "WRITE_BATCH_TOKENS", 1)
+    monkeypatch.setattr(writer, "BATCH_TOKENS", 1)
     assert student.write(prompts, grammars) == together
 
 
 @pytest.mark.parametrize("logit", [float("nan"), float("-inf"), float("inf")])
 def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: StudentEngine, logit: float) -> None:
-    processor = GrammarProcessor(student._tokens(), [intent_grammar()])
+    processor = GrammarProcessor(student.writer._tokens(), [intent_grammar()])
     ids = torch.zeros((1, 1), dtype=torch.long)
     for _ in range(6):
         scores = processor(ids, torch.full((1, student.model.config.vocab_size), logit))
@@ -177,7 +178,7 @@ def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: St
 def test_a_finished_row_may_only_end_wherever_the_end_stands_in_the_vocabulary(
     student: StudentEngine, end: int
 ) -> None:
-    processor = GrammarProcessor(student._tokens(), [intent_grammar()])
+    processor = GrammarProcessor(student.writer._tokens(), [intent_grammar()])
     processor._end = end
     processor._admit_only_the_end(0)
     bits = np.unpackbits(processor._mask.view(np.uint8), axis=1, bitorder="little")[0]

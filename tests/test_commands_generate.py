@@ -158,8 +158,8 @@ def test_a_session_too_long_for_the_student_is_named(generate: Generate) -> None
     assert code == 2 and "session given has 31 products; the student reads 2 to 30" in err
 
 
-def test_the_labels_form_answers_too_or_says_why_not(generate: Generate, data: Path) -> None:
-    code, out, err = generate("--data", data, "--form", "labels", "--limit", 2, "--json")
+def test_the_form_write_answers_too_or_says_why_not(generate: Generate, data: Path) -> None:
+    code, out, err = generate("--data", data, "--form", "write", "--samples", 2, "--limit", 2, "--json")
     assert code == 0
     for row in predictions(out):
         assert row["bundles"] or f"{row['session_id']}: no bundle ({row['reason']})" in err

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import samples
 
-from bundlewise.agents.student import answers
+from bundlewise.agents.student.answer_text import read_answer
+from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.compose import JudgePrompt
+from bundlewise.agents.student.dials import FORMS, AnswerDials, Form
 from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.agents.student.replies import fitting_name
-from bundlewise.agents.student.tokens import Written
+from bundlewise.agents.student.tokens import Prompt, Written
 from bundlewise.data.sessions import load
 from bundlewise.domain import Bundle, Prediction, Session
 from bundlewise.graphs.student import StudentContext, StudentState, build_student_graph
@@ -24,7 +26,7 @@ from bundlewise.knowledge_base.store import KnowledgeStore
 
 SESSIONS = [s for s in load("electronics", "test") if len(s.items) <= 4][:4]
 GARBAGE = "I like all of these!"
-REPAIRED = "1: A\n2: A\n{rest}A = good things together\n"
+GOOD = "1 2\ngood things together\n"
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +34,17 @@ def engine(tiny_student: Path) -> StudentEngine:
     return StudentEngine.load(tiny_student)
 
 
-def ask(engine: Any, sessions: Sequence[Session] = SESSIONS, **dials: Any) -> list[Prediction]:
-    state = build_student_graph().invoke(
-        StudentState([session.blind() for session in sessions]), context=StudentContext(engine, **dials)
-    )
+def ask(
+    engine: Any,
+    sessions: Sequence[Session] = SESSIONS,
+    form: Form = "pairs",
+    samples: int = 2,
+    repairs: int = 1,
+    **settings: Any,
+) -> list[Prediction]:
+    dials = AnswerDials(form=form, samples=samples, repairs=repairs)
+    context = StudentContext(engine, dials=dials, **settings)
+    state = build_student_graph().invoke(StudentState([session.blind() for session in sessions]), context=context)
     predictions: list[Prediction] = state["predictions"]
     return predictions
 
@@ -45,22 +54,22 @@ def told(prediction: Prediction) -> Prediction:
     return prediction.model_copy(update={"seconds": 0.0})
 
 
-@pytest.mark.parametrize("form", ["pairs", "labels"])
-def test_every_prediction_is_of_typed_disjoint_bundles_of_the_sessions_products(
-    engine: StudentEngine, form: str
+@pytest.mark.parametrize(("form", "samples"), [("pairs", 1), ("write", 1), ("write", 3)])
+def test_every_prediction_is_of_typed_bundles_of_the_sessions_products(
+    engine: StudentEngine, form: Form, samples: int
 ) -> None:
-    predictions = ask(engine, form=form)
+    predictions = ask(engine, form=form, samples=samples)
     assert [p.session_id for p in predictions] == [s.session_id for s in SESSIONS]
     for prediction, session in zip(predictions, SESSIONS, strict=True):
-        if form == "labels":
-            assert answers.parse(prediction.raw, len(session.items)).bundles(session) == prediction.bundles
+        if form == "write":
+            assert read_answer(prediction.raw, len(session.items)).groups == prediction.groups
         else:
             assert prediction.raw.split("\n") == [f" {bundle.intent}" for bundle in prediction.bundles] + [""]
+            numbers = [number for bundle in prediction.bundles for number in bundle.items]
+            assert len(set(numbers)) == len(numbers)
         sure = [bundle.confidence for bundle in prediction.bundles]
-        assert all(value is None if form == "labels" else value and 0 < value < 1 for value in sure)
+        assert all(value is None if (form, samples) == ("write", 1) else value and 0 < value <= 1 for value in sure)
         assert (prediction.outcome == "failed") == (not prediction.bundles)
-        numbers = [number for bundle in prediction.bundles for number in bundle.items]
-        assert len(set(numbers)) == len(numbers)
         for bundle in prediction.bundles:
             assert len(bundle.items) >= 2
             assert bundle.item_ids == tuple(session.items[number - 1].id for number in bundle.items)
@@ -97,8 +106,8 @@ def exposed(session: Session) -> Session:
     return session.model_copy(update={"items": items, "bundles": (bundle,)})
 
 
-@pytest.mark.parametrize("form", ["pairs", "labels"])
-def test_categories_prices_and_annotations_change_nothing(engine: StudentEngine, form: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_categories_prices_and_annotations_change_nothing(engine: StudentEngine, form: Form) -> None:
     other = ask(engine, [exposed(session) for session in SESSIONS], form=form)
     assert list(map(told, other)) == list(map(told, ask(engine, form=form)))
 
@@ -110,23 +119,24 @@ class Scripted:
     script: list[str]
     prompts: list[list[str]] = field(default_factory=list)
 
-    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Any = None) -> list[Written]:
+    def write(self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Any = None) -> list[Written]:
         said = self.script[min(len(self.prompts), len(self.script) - 1)]
-        self.prompts.append(list(prompts))
+        self.prompts.append([prompt.user if isinstance(prompt, ChatPrompt) else prompt for prompt in prompts])
         return [Written(said, 10, 5) for _ in prompts]
+
+    def sample(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], count: int, progress: Any = None
+    ) -> list[list[Written]]:
+        return [[text] * count for text in self.write(prompts, grammars)]
 
     def fits(self, prompt: object) -> bool:
         return True
 
 
-def good(session: Session) -> str:
-    return REPAIRED.format(rest="".join(f"{n}: -\n" for n in range(3, len(session.items) + 1)))
-
-
 @pytest.mark.parametrize("repairs", [0, 1, 3])
 def test_an_answer_that_stays_faulty_is_asked_for_so_often_and_then_fails(repairs: int) -> None:
     student = Scripted([GARBAGE])
-    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=repairs)
+    (prediction,) = ask(student, SESSIONS[:1], form="write", samples=1, repairs=repairs)
     assert len(student.prompts) == 1 + repairs
     assert (prediction.outcome, prediction.bundles) == ("failed", ())
     assert GARBAGE in prediction.reason
@@ -134,8 +144,8 @@ def test_an_answer_that_stays_faulty_is_asked_for_so_often_and_then_fails(repair
 
 
 def test_a_repair_names_the_faults_and_a_better_answer_is_taken() -> None:
-    student = Scripted([GARBAGE, good(SESSIONS[0])])
-    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=3)
+    student = Scripted([GARBAGE, GOOD])
+    (prediction,) = ask(student, SESSIONS[:1], form="write", samples=1, repairs=3)
     assert len(student.prompts) == 2
     assert GARBAGE not in student.prompts[0][0] and GARBAGE in student.prompts[1][0]
     assert (prediction.outcome, prediction.groups) == ("repaired", ((0, 1),))
@@ -151,32 +161,38 @@ class Judging(Scripted):
 
 
 def test_a_repaired_answer_by_pairs_is_as_sure_as_its_pairs() -> None:
-    (prediction,) = ask(Judging(["", good(SESSIONS[0])]), SESSIONS[:1])
+    (prediction,) = ask(Judging(["", GOOD]), SESSIONS[:1])
     assert (prediction.outcome, prediction.groups) == ("repaired", ((0, 1),))
     assert prediction.bundles[0].confidence == 0.8808
 
 
 def test_an_answer_without_fault_is_not_asked_for_again() -> None:
-    student = Scripted([good(SESSIONS[0])])
-    (prediction,) = ask(student, SESSIONS[:1], form="labels", repairs=3)
+    student = Scripted([GOOD])
+    (prediction,) = ask(student, SESSIONS[:1], form="write", samples=1, repairs=3)
     assert len(student.prompts) == 1
     assert (prediction.outcome, prediction.reason) == ("ok", "")
 
 
 def test_a_repair_that_makes_it_worse_is_not_taken() -> None:
-    faulty = good(SESSIONS[0]) + "and a note\n"
-    (prediction,) = ask(Scripted([faulty, GARBAGE]), SESSIONS[:1], form="labels")
+    faulty = GOOD + "and a note\n"
+    (prediction,) = ask(Scripted([faulty, GARBAGE]), SESSIONS[:1], form="write", samples=1)
     assert (prediction.outcome, prediction.bundles, prediction.raw) == ("failed", (), faulty)
-    assert "and a note" in prediction.reason
+    assert prediction.reason == "2 intents for 1 bundles"
 
 
 def test_only_the_faulty_sessions_of_a_batch_are_asked_about_again() -> None:
     two = [s for s in SESSIONS if len(s.items) == 3][:1] + [s for s in SESSIONS if len(s.items) == 4][:1]
-    student = Scripted([good(two[0]), GARBAGE])
-    first, second = ask(student, two, form="labels")
+    student = Scripted(["1 4\ngood things together\n", GARBAGE])
+    first, second = ask(student, two, form="write", samples=1)
     assert [len(prompts) for prompts in student.prompts] == [2, 1]
-    assert "4 products" in student.prompts[1][0]
-    assert first.outcome == "ok" and second.outcome != "ok"
+    assert all(title in student.prompts[1][0] for title in two[0].titles)
+    assert first.outcome != "ok" and second.outcome == "ok"
+
+
+def test_an_answer_is_repaired_by_its_likeliest_text_and_not_by_new_samples() -> None:
+    student = Scripted([GARBAGE, GOOD])
+    (prediction,) = ask(student, SESSIONS[:1], form="write", samples=4)
+    assert (prediction.outcome, prediction.tokens_out) == ("repaired", 4 * 5 + 5)
 
 
 def test_what_is_too_long_is_cut_answered_and_told(tiny_student: Path) -> None:
@@ -222,8 +238,8 @@ def test_a_session_that_does_not_fit_is_a_failed_answer_and_the_others_are_answe
 
 
 @pytest.mark.parametrize("titles", LONG)
-def test_labels_and_repairs_of_long_titles_fit_too(engine: StudentEngine, titles: list[str]) -> None:
-    for form in ("pairs", "labels"):
+def test_whole_answers_and_repairs_of_long_titles_fit_too(engine: StudentEngine, titles: list[str]) -> None:
+    for form in FORMS:
         (found,) = ask(engine, [samples.session("long", titles[:12])], form=form, repairs=2)
         assert found.outcome in ("ok", "repaired", "failed")
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords, record, session, thought
 
-from bundlewise.agents.student.compose import judge_prompt, label_prompt, unreadable
+from bundlewise.agents.student.compose import judge_prompt, unreadable, write_prompt
 from bundlewise.domain import KNOWLEDGE_KINDS, Bundle, Item, Knowledge, KnowledgeKind, KnownSession, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.database import Change
@@ -265,7 +265,7 @@ def test_quotas_of_zero_render_exactly_the_plain_prompt(big: KnowledgeStore, que
         found = Retriever(big, policy, count).retrieve([query])[0]
         assert found == Retrieved()
         assert judge_prompt(query, found) == judge_prompt(query, Retrieved())
-        assert label_prompt(query, found) == label_prompt(query, Retrieved())
+        assert write_prompt(query, found) == write_prompt(query, Retrieved())
 
 
 @pytest.fixture(scope="module")

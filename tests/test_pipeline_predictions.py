@@ -9,6 +9,7 @@ import pytest
 from samples import session as made
 
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
@@ -26,8 +27,8 @@ def engine(tiny_student: Path) -> StudentEngine:
     return StudentEngine.load(tiny_student)
 
 
-def of(engine: StudentEngine) -> Student:
-    return Student(StudentModel(engine, None, None, "tiny"))
+def of(engine: StudentEngine, **dials: int) -> Student:
+    return Student(StudentModel(engine, None, None, "tiny"), dials=AnswerDials(form="pairs", **dials))
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +90,7 @@ def test_a_stopped_run_goes_on_after_its_finished_batches_and_ends_with_the_same
 
 def test_a_partial_file_of_another_key_is_dropped(stopped: Path, engine: StudentEngine) -> None:
     again = Counting(engine)
-    of(again).answer_to_file(SESSIONS, stopped, repairs=2)
+    of(again, repairs=2).answer_to_file(SESSIONS, stopped)
     assert again.judged == len(SESSIONS)
 
 

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from samples import BagOfWords, record, session, thought
 
 from bundlewise.agents.student.compose import JudgePrompt
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Judgement, StudentEngine
 from bundlewise.agents.student.limits import Limits
-from bundlewise.agents.student.reading import Reading
-from bundlewise.agents.student.tokens import Written
+from bundlewise.agents.student.reading import Reading, learn_chooser
+from bundlewise.agents.student.tokens import Prompt, Written
 from bundlewise.domain import BlindSession, Bundle, Item, KnownSession, Retrieved, Session
 from bundlewise.finetune.examples import judge_example, name_example
 from bundlewise.finetune.students import StudentModel
@@ -59,9 +60,21 @@ class Listening(StudentEngine):
         self.heard += prompts
         return super().judge(prompts, progress)
 
-    def write(self, prompts: Sequence[str], grammars: Sequence[str], progress: Any = None) -> list[Written]:
+    def write(self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Any = None) -> list[Written]:
         self.heard += prompts
         return super().write(prompts, grammars, progress)
+
+    def sample(
+        self, prompts: Sequence[Prompt], grammars: Sequence[str], count: int, progress: Any = None
+    ) -> list[list[Written]]:
+        self.heard += prompts
+        return super().sample(prompts, grammars, count, progress)
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], progress: Any = None
+    ) -> list[list[float]]:
+        self.heard += prompts
+        return super().score(prompts, answers, progress)
 
 
 class Noting(Retriever):
@@ -85,14 +98,28 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> Noting:
     records = [record("rule", "put together a mouse and a pad", ["s0"])]
     records += [thought(each, ["mouse", "pad", "rug"]) for each in KNOWN]
     store.replace(records, [KnownSession.of(each) for each in KNOWN])
-    return Noting(store, Policy(rules=2, hints=30, min_score=-1))
+    return Noting(store, Policy(rules=2, demonstrations=2, hints=30, min_score=-1))
 
 
 @pytest.fixture
 def student(engine: Listening, retriever: Noting) -> Iterator[Student]:
-    peeking = {name: shipped(name).with_body(shipped(name).body + PEEKING) for name in ("judge", "label")}
+    peeking = {name: shipped(name).with_body(shipped(name).body + PEEKING) for name in ("judge", "write")}
     with using(SHIPPED.replacing(*peeking.values())):
-        yield Student(StudentModel(engine, None, None, "tiny"), retriever, Reading(student=0.1, evidence=1.0))
+        model, reading = StudentModel(engine, None, None, "tiny"), Reading(student=0.1, evidence=1.0)
+        yield Student(model, retriever, reading, AnswerDials(form="pairs"))
+
+
+def writing(student: Student, samples: int, reading: Reading | None = None) -> Student:
+    """Return the student as one that writes whole answers."""
+    dials = AnswerDials(form="write", samples=samples)
+    return Student(student.model, student.retriever, reading or student.reading, dials)
+
+
+def scoring(student: Student) -> Student:
+    """Return the student as one that scores the groupings of the pair evidence."""
+    assert student.retriever is not None
+    chooser = learn_chooser(KNOWN, student.retriever.retrieve([each.blind() for each in KNOWN]))
+    return writing(student, 1, Reading(student=0.0, evidence=1.0, grouping=0.1, chooser=chooser))
 
 
 def plainly(predictions: Sequence[Any]) -> list[Any]:
@@ -127,7 +154,9 @@ def played(student: Student, asked: Session) -> list[Any]:
 
 ENTRANCES: dict[str, Callable[[Student, Session, Path], Any]] = {
     "answer": lambda student, asked, _: plainly(student.answer([asked])),
-    "answer by labels": lambda student, asked, _: plainly(student.answer([asked], form="labels")),
+    "whole answers": lambda student, asked, _: plainly(writing(student, samples=2).answer([asked])),
+    "likeliest whole answers": lambda student, asked, _: plainly(writing(student, samples=1).answer([asked])),
+    "whole answers by evidence": lambda student, asked, _: plainly(scoring(student).answer([asked])),
     "answer to a file": filed,
     "bundle": lambda student, asked, _: found(student, asked),
     "pairs": lambda student, asked, _: [likely.tolist() for likely in student.pairs([asked])],
@@ -136,7 +165,7 @@ ENTRANCES: dict[str, Callable[[Student, Session, Path], Any]] = {
     "beside": lambda student, asked, _: beside(student, asked),
     "bench": benched,
     "playground": lambda student, asked, _: played(student, asked),
-    "preview": lambda _, asked, __: [rendered(name, asked, World(known=KNOWN)) for name in ("judge", "label")],
+    "preview": lambda _, asked, __: [rendered(name, asked, World(known=KNOWN)) for name in ("judge", "write")],
 }
 
 
@@ -160,6 +189,17 @@ def test_a_calibration_takes_the_annotations_and_nothing_else(student: Student, 
     for asked in (held, [exposed(each) for each in held]):
         engine.heard = []
         came.append((student.fit([*KNOWN, *asked]), student.reading, [*engine.heard]))
+    assert came[0] == came[1] and came[0][2]
+
+
+def test_a_calibration_of_whole_answers_takes_the_annotations_and_nothing_else(
+    student: Student, engine: Listening
+) -> None:
+    held = [session(f"v{n}", ["red mouse", "blue pad", "rug"], ((0, 1),), split="validation") for n in range(2)]
+    came, live = [], writing(student, samples=2)
+    for asked in (held, [exposed(each) for each in held]):
+        engine.heard = []
+        came.append((live.fit([*KNOWN, *asked]), live.reading, [*engine.heard]))
     assert came[0] == came[1] and came[0][2]
 
 
@@ -189,7 +229,8 @@ def test_a_limit_on_the_price_reads_the_prices_that_the_student_does_not_see(
 def test_the_session_s_own_knowledge_is_left_out_by_its_id_and_by_its_products(student: Student) -> None:
     assert student.retriever is not None
     (own,) = student.retriever.retrieve([KNOWN[0].blind()])
-    assert not any("s0" in known.source_session_ids for known, _ in (*own.records, *own.evidence))
+    assert not any("s0" in known.source_session_ids for known, _ in (*own.records, *own.demonstrations, *own.evidence))
+    assert own.demonstrations and own.evidence
     (renamed,) = student.retriever.retrieve([KNOWN[0].model_copy(update={"session_id": "x"}).blind()])
     assert renamed == own
 

@@ -42,7 +42,7 @@ def test_an_own_part_changes_all_that_include_it(tmp_path: Path, monkeypatch: py
     before = {name: fingerprint(name) for name in TEMPLATES}
     body = "{% for record in records %}* {{ record.text | line }}\n{% endfor %}{% include 'foot.jinja' %}"
     monkeypatch.setenv(module.VARIABLE, str(overlay(tmp_path, knowledge=body, foot="--\n")))
-    assert {name for name in TEMPLATES if fingerprint(name) != before[name]} == {"knowledge", "judge", "label"}
+    assert {name for name in TEMPLATES if fingerprint(name) != before[name]} == {"knowledge", "judge"}
     assert render("knowledge", records=[{"text": "a\nb"}]) == "* a b\n--"
 
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 
-from samples import record
+from samples import record, thought
 
-from bundlewise.agents.student.compose import judge_prompt, label_prompt, name_prompt
+from bundlewise.agents.student.compose import demonstration, judge_prompt, name_prompt, write_prompt
 from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved, Session
 from bundlewise.prompts.render import fingerprint, render
@@ -18,7 +18,10 @@ FINGERPRINTS = {
     "judge": "f4d36cef727c",
     "pair": "76d80869bed8",
     "name": "97cc1371a54e",
-    "label": "0c1f2f8d5b43",
+    "write": "fabc55ee46ab",
+    "write_system": "626d0455ff6c",
+    "notes": "7529c847cc39",
+    "demonstrations": "48204c5fd4c8",
     "knowledge": "2d7930c7586e",
     "products": "bd3a40941f0d",
     "pattern": "29c38b3db7e9",
@@ -37,7 +40,10 @@ RENDERED = {
     "judge": "2fbacf085af39aca",
     "pair": "905394c32b788933",
     "name": "75b738b3431b1f39",
-    "label": "c390ac06cbaa49ed",
+    "write": "c97a711c58c7100c",
+    "write_system": "72a68861b9a268a2",
+    "notes": "e938319b362bed70",
+    "demonstrations": "dafb9258340bd9af",
     "knowledge": "a75562e25a44c9a6",
     "products": "e3e609a8fee1a8c6",
     "pattern": "e58a9a6fb54c1f0b",
@@ -59,7 +65,9 @@ def retrieved_for(session: Session) -> Retrieved:
     pairs = list(combinations(range(len(session.items)), 2))
     texts = [f"Put a {kind(title)} first" for title in session.titles[:3]]
     records = tuple((record("rule", text), 0.5) for text in texts)
-    return Retrieved(records=records, hints={pair: HINTS[n % 6] for n, pair in enumerate(pairs)})
+    solved = ((thought(session, list(map(kind, session.titles))), 0.5),)
+    hints = {pair: HINTS[n % 6] for n, pair in enumerate(pairs)}
+    return Retrieved(records=records, demonstrations=solved, hints=hints)
 
 
 def texts_of(session: Session) -> Iterator[tuple[str, str]]:
@@ -70,7 +78,13 @@ def texts_of(session: Session) -> Iterator[tuple[str, str]]:
         prompt = judge_prompt(session, given)
         yield "judge", prompt.head
         yield from (("pair", question) for question in prompt.questions)
-        yield "label", label_prompt(session, given, "no label" if given.records else "")
+        told = bool(given.records)
+        asked = write_prompt(session, given, reasoning=told, feedback="no intent" if told else "")
+        yield "write", asked.user
+        yield "write_system", asked.system
+        yield "notes", render("notes", records=[found for found, _ in given.records])
+        solved = [demonstration(found) for found, _ in given.demonstrations]
+        yield "demonstrations", render("demonstrations", demonstrations=solved)
         yield "knowledge", render("knowledge", records=[found for found, _ in given.records])
     annotated = [
         {"numbers": [place + 1 for place in group], "intent": bundle.intent}

@@ -12,6 +12,7 @@ import pytest
 from samples import session
 
 from bundlewise.agents.ledger.calls import CallLedger
+from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.reading import Reading
 from bundlewise.data.sessions import load, write_sessions
 from bundlewise.domain import Session
@@ -29,6 +30,7 @@ VALIDATION = [s for s in SHORT if s.split == "train"][:12]
 BODY = "Which of these {{ session.items | length }} would one buy together?{% if records %}{% endif %}"
 NOW = Variant("now", SHIPPED)
 OTHER = Variant("other", SHIPPED.replacing(shipped("judge").with_body(BODY)))
+WRITING = Variant("writing", SHIPPED.replacing(shipped("notes").with_body("{% for each in records %}{% endfor %}")))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,9 @@ def test_a_second_look_is_free_and_only_what_determines_an_answer_asks_again(
     same = shipped("teacher_kinds").with_body("Other {{ titles | length }}")
     again.answers(SHIPPED.replacing(same), VALIDATION)
     assert again.asked == 0
+    writing = Student(bench.student.model, dials=AnswerDials(form="write", samples=1))
     for changed in (
-        Bench(bench.student, bench.cache, form="labels"),
+        Bench(writing, bench.cache),
         Bench(bench.student, bench.cache, readings={Bench.prompts(): Reading(bias=1.0)}),
     ):
         changed.answers(SHIPPED, VALIDATION[:1])
@@ -125,7 +128,9 @@ def test_prompts_that_the_student_never_reads_are_not_compared() -> None:
         check_student_reads([NOW, teacher], "pairs")
     check_student_reads([NOW, OTHER], "pairs")
     with pytest.raises(UsageError, match="differ in judge alone"):
-        check_student_reads([NOW, OTHER], "labels")
+        check_student_reads([NOW, OTHER], "write")
+    check_student_reads([NOW, WRITING], "write")
+    check_student_reads([NOW, WRITING], "pairs")  # Repairs are written.
 
 
 def test_prompts_are_named_in_every_way_the_help_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

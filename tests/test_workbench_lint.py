@@ -82,8 +82,8 @@ def test_a_folder_is_linted_whole_though_some_of_it_cannot_be_used(tmp_path: Pat
 
 
 def test_a_fault_of_a_part_is_told_once_though_several_templates_include_it(tmp_path: Path) -> None:
-    for name in ("judge", "label"):
+    for name in ("write", "demonstrations", "teacher_kinds"):
         (tmp_path / f"{name}.jinja").write_text(shipped(name).text, encoding="utf-8")
-    (tmp_path / "knowledge.jinja").write_text("{{ records | nofilter }}", encoding="utf-8")
+    (tmp_path / "products.jinja").write_text("{{ titles | nofilter }}", encoding="utf-8")
     (finding,) = lint_folder(tmp_path)
-    assert (Path(finding.file).name, finding.line, finding.severity) == ("knowledge.jinja", 1, "error")
+    assert (Path(finding.file).name, finding.line, finding.severity) == ("products.jinja", 1, "error")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from samples import record, session
 
-from bundlewise.agents.student.compose import judge_prompt, label_prompt, name_prompt
+from bundlewise.agents.student.compose import judge_prompt, name_prompt, write_prompt
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.tokens import encode_judge
 from bundlewise.agents.teacher.ask import messages_of
@@ -44,11 +44,16 @@ def test_knowledge_is_found_however_one_words_it() -> None:
     assert marked(found)[0] == "KNOW Put a mouse and a keyboard together "
 
 
-def test_names_and_labels_are_those_of_serving() -> None:
+def test_names_and_whole_answers_are_those_of_serving() -> None:
     (name,) = rendered("name", ASKED)
     assert name.text == name_prompt(ASKED, (0, 1)) and name.about == "session s, products 1, 2"
-    (label,) = rendered("label", ASKED, World(KNOWN))
-    assert label.text == label_prompt(ASKED.blind(), KNOWN) and len(marked(label)) == 1
+    (whole,) = rendered("write", ASKED, World(KNOWN))
+    asked = write_prompt(ASKED.blind(), KNOWN)
+    assert [(part.template, part.text) for part in whole.parts] == [
+        ("write_system", f"{asked.system}\n"),
+        ("write", f"{asked.user}\n"),
+    ]
+    assert marked(whole) == ["Rules:\n- Put a mouse and a keyboard together\n\n"]
     (all_of_it,) = rendered("name", session("s", TITLES))
     assert all_of_it.about == "session s, products 1, 2, 3"
 

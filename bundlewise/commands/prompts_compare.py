@@ -182,13 +182,15 @@ def cost_of(found: "Comparison", student: str) -> tuple[float | None] | None:
 
 
 def _as_dict(found: "Comparison", bench: "Bench") -> dict[str, Any]:
+    from bundlewise.prompts.render import STUDENT_TEMPLATES
+
     entries = []
     for entry in found.entries:
         looks = [{"sessions": x.sessions, "gjs": x.difference, "interval": [x.low, x.high]} for x in entry.looks]
         flips = [found.sessions[place].session_id for place in found.flips(entry)]
         row = entry.row
         tokens = {"tokens_in": row.tokens_in, "tokens_out": row.tokens_out, "seconds": row.seconds}
-        prompts = {name: entry.variant.library.fingerprint(name) for name in ("judge", "pair", "name", "label")}
+        prompts = {name: entry.variant.library.fingerprint(name) for name in STUDENT_TEMPLATES}
         entries.append(
             {"name": row.name, "prompts": prompts, **row.as_dict(), **tokens, "looks": looks, "flips": flips}
         )

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 BUSY = 60.0
-READ = ("label", "pattern")
-"""Templates that a student's answers depend on besides those of its questions: repair asks for labels, and a pattern
-is worded again for a session that it was counted in."""
+READ = ("pattern", "thought_fields")
+"""Templates that a student's answers depend on besides those of its questions: a pattern is worded again for a session
+that it was counted in, and a policy can word thoughts from their fields."""
 
 
 def default_cache() -> Path:

@@ -21,7 +21,7 @@ from bundlewise.workbench.lint import lint_template
 from bundlewise.workbench.preview import World, rendered
 from bundlewise.workbench.variants import Variant
 
-STUDENTS = ("judge", "pair", "name", "label", "knowledge", "products")
+STUDENTS = ("judge", "pair", "name", "write", "write_system", "notes", "demonstrations", "knowledge", "products")
 """Templates whose wording affects a student's answers."""
 MISTAKES = 5
 LONGER = 1.5
