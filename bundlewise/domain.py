@@ -237,17 +237,6 @@ class Retrieved(Record):
         shown = (*self.records, *self.demonstrations, *self.evidence)
         return tuple(KnowledgeUse(id=record.id, score=round(score, 4)) for record, score in shown)
 
-    @property
-    def shown(self) -> int:
-        """The number of records and demonstrations, which a prompt may show."""
-        return len(self.records) + len(self.demonstrations)
-
-    def shortened(self) -> "Retrieved":
-        """Return the knowledge without its last demonstration, or without its last record if it has none."""
-        if self.demonstrations:
-            return self.model_copy(update={"demonstrations": self.demonstrations[:-1]})
-        return self.model_copy(update={"records": self.records[:-1]})
-
 
 class Reason(Record):
     """A knowledge record that influenced a bundle.

@@ -20,10 +20,9 @@ from bundlewise.prompts.sandbox import PromptEnvironment, rendered
 from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_template, read_template, stem_of
 
 TEMPLATES = (
-    *("judge", "pair", "name", "write", "write_system", "notes", "demonstrations", "knowledge", "products"),
-    *("pattern", "rule", "thought", "thought_fields", "recall"),
-    *("teacher", "teacher_repair", "teacher_kinds", "teacher_propose", "teacher_reflect", "teacher_rules"),
-    *("teacher_think", "reasoning", "teacher_rewrite"),
+    *("judge", "pair", "name", "write", "write_system", "notes", "demonstrations", "knowledge", "products", "pattern"),
+    *("rule", "thought", "thought_fields", "recall", "teacher", "teacher_repair", "teacher_kinds", "teacher_propose"),
+    *("teacher_reflect", "teacher_rules", "teacher_think", "reasoning", "teacher_rewrite"),
 )
 VARIABLE = "BUNDLEWISE_PROMPTS"
 

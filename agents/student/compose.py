@@ -143,13 +143,13 @@ def _fitted(
 ) -> tuple[Prompt, str]:
     go_on()
     prompt, left = compose(session, retrieved), retrieved
-    while left.shown and not fits(prompt):
+    while _shown(left) and not fits(prompt):
         go_on()
-        left = left.shortened()
+        left = _with_less(left)
         prompt = compose(session, left)
     cut = ""
-    if left.shown < retrieved.shown:
-        cut = f"{retrieved.shown - left.shown} of {retrieved.shown} knowledge records left out"
+    if (gone := _shown(retrieved) - _shown(left)) > 0:
+        cut = f"{gone} of {_shown(retrieved)} knowledge records left out"
     titles = ""
     for words in TITLE_CUTS:
         if fits(prompt):
@@ -158,6 +158,17 @@ def _fitted(
         prompt = compose(_shortened(session, words), left)
         titles = f"titles cut to {words} words" if words > 1 else "titles cut to a word"
     return prompt, ", ".join(filter(None, (cut, titles)))
+
+
+def _shown(retrieved: Retrieved) -> int:
+    """Return the number of records and demonstrations, which a prompt may show."""
+    return len(retrieved.records) + len(retrieved.demonstrations)
+
+
+def _with_less(retrieved: Retrieved) -> Retrieved:
+    """Return knowledge without its last demonstration, or without its last record if it has none."""
+    name = "demonstrations" if retrieved.demonstrations else "records"
+    return retrieved.model_copy(update={name: getattr(retrieved, name)[:-1]})
 
 
 def _shortened(session: BlindSession, count: int) -> BlindSession:
