@@ -194,8 +194,7 @@ class Knowledge(Record):
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: Callable[["Knowledge"], dict[str, Any]]) -> dict[str, Any]:
         """Leave out later fields that are empty, so that the bytes and the digest of older records stay equal."""
-        later = ("intents", "lesson", "original")
-        return {name: value for name, value in serialize(self).items() if value or name not in later}
+        return {k: v for k, v in serialize(self).items() if v or k not in ("intents", "lesson", "original")}
 
     @property
     def is_untested(self) -> bool:
@@ -219,10 +218,9 @@ class KnowledgeUse(Record):
 class Retrieved(Record):
     """The knowledge that is retrieved for one session, best first; the plain student gets an empty one.
 
-    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together.
-    `affinity` holds the log-odds behind each hint. `evidence` holds the thoughts with the largest weight
-    in the hints, each with its share of the weight. `demonstrations` are thoughts whose source sessions are shown
-    solved, the nearest first.
+    `hints` says for pairs of positions (from 0, smaller first) how often such kinds go together; `affinity` holds the
+    log-odds behind it, and `evidence` the thoughts with the largest weight in it, each with its share.
+    `demonstrations` are thoughts whose source sessions are shown solved, the nearest first.
     """
 
     records: tuple[tuple[Knowledge, float], ...] = ()
