@@ -19,9 +19,9 @@ def test_the_rule_template_is_understood(joins: bool, wanted: int) -> None:
     ("text", "wanted"),
     [
         ("A session with just two products is always one bundle; take all of them.", 1),
-        ("Charms and beads plus the bracelet that carries them form one bundle.", 1),
+        ("Charms and beads together with their bracelet form one bundle.", 1),
         ("Teas group with teas.", 1),
-        ("Take every member of the kind; do not split by brand or colour.", 1),
+        ("Take every member of the kind; do not split them by brand.", 1),
         ("Dresses of any cut form one bundle; skirts and tops stay outside it.", 1),
         ("Loners (one hat, one wallet) are left out; leaving products unbundled is normal.", -1),
         ("Strangers stay out. Kitchen goods are left out.", -1),
