@@ -78,8 +78,9 @@ class PlainText:
 def plain(text: str, kinds: Sequence[str], titles: Sequence[str]) -> PlainText:
     """Return a text about a session with kinds in place of its product numbers.
 
-    A number after or before a word for its product is removed (`desk lamp 1` becomes `desk lamp`); any other number is replaced
-    by the kind. Products of one kind are told apart by their order (`the second case`) or counted (`the two cases`).
+    A number after or before a word for its product is removed (`desk lamp 1` becomes `desk lamp`); any other number is
+    replaced by the kind. Products of one kind are told apart by their order (`the second case`) or counted (`the two
+    cases`).
 
     Args:
         text: the text of a thought, or its lesson.
