@@ -20,6 +20,7 @@ from bundlewise.agents.student.answer_text import (
     grouping_text,
     intent_line,
     intents_grammar,
+    most_bundles,
     read_answer,
 )
 from bundlewise.agents.student.answers import gbnf
@@ -45,8 +46,8 @@ ANSWERS = [
     ("1 2; 1 3\nSet up\nDesk 4\n", True),
     ("1 2; 1 2\nSet up\nDesk 4\n", True),
     ("1 2 3 4\n5G for an iPhone\n", True),
-    ("1 2; 1 3; 1 4; 2 3\n" + "Set up\n" * 4, True),
-    ("1 2; 1 3; 1 4; 2 3; 2 4\n" + "Set up\n" * 5, False),
+    ("1 2; 1 3; 1 4\n" + "Set up\n" * 3, True),
+    ("1 2; 1 3; 1 4; 2 3\n" + "Set up\n" * 4, False),
     ("1\nSet up\n", False),
     ("2 1\nSet up\n", False),
     ("1 1\nSet up\n", False),
@@ -100,7 +101,7 @@ def answers(draw: st.DrawFn) -> tuple[int, Grouping, tuple[str, ...]]:
     """Draw different bundles, which may overlap, with their intents."""
     products = draw(st.integers(2, 12))
     bundle = st.lists(st.integers(0, products - 1), min_size=2, max_size=6, unique=True).map(lambda g: tuple(sorted(g)))
-    groups = tuple(sorted(draw(st.lists(bundle, min_size=1, max_size=min(4, products), unique=True))))
+    groups = tuple(sorted(draw(st.lists(bundle, min_size=1, max_size=min(4, most_bundles(products)), unique=True))))
     return products, groups, tuple(draw(INTENTS) for _ in groups)
 
 
@@ -218,3 +219,10 @@ def test_intents_alone_are_a_line_for_each_bundle(tiny_student: Path, text: str,
 def test_the_line_of_bundles_is_in_the_order_of_first_products() -> None:
     assert grouping_text(((3, 2), (0, 4, 1))) == "1 2 5; 3 4\n"
     assert re.fullmatch(r"1 2; 1 3\n", grouping_text(((0, 2), (0, 1))))
+
+
+def test_a_written_answer_has_at_most_a_bundle_for_two_products_and_one_more(tiny_student: Path) -> None:
+    most, pairs = most_bundles(4), ["1 2", "1 3", "1 4", "2 3"]
+    for count in range(1, 5):
+        text = "; ".join(pairs[:count]) + "\n" + "Set up\n" * count
+        assert admits(tiny_student, answer_grammar(4), text) is (count <= most == 3)

@@ -45,13 +45,19 @@ def intent_line(text: str) -> str:
 def answer_grammar(products: int, reasoning: bool = False) -> str:
     """Return the Lark grammar of an answer: bundles of two or more products in ascending order, an intent for each.
 
-    There are at most as many bundles as products, so that a model that repeats itself comes to an end.
+    A model that lists bundle after bundle comes to an end: see `most_bundles`.
     """
+    most = most_bundles(products)
     before = f'"{THOUGHT}" THOUGHT "\\n" ' if reasoning else ""
-    rules = [f"start: {before}list1", 'intent: SAID "\\n"', f'list{products}: bundle "\\n" intent']
-    rules += [f'list{n}: bundle "\\n" intent | bundle "; " list{n + 1} intent' for n in range(1, products)]
+    rules = [f"start: {before}list1", 'intent: SAID "\\n"', f'list{most}: bundle "\\n" intent']
+    rules += [f'list{n}: bundle "\\n" intent | bundle "; " list{n + 1} intent' for n in range(1, most)]
     rules += [*_bundles(products), f"SAID: /{_INTENT}/"]
     return "\n".join([*rules, *([f"THOUGHT: /{_THOUGHT}/"] if reasoning else [])]) + "\n"
+
+
+def most_bundles(products: int) -> int:
+    """Return the most bundles of a written answer: one for every two products, and one more that may overlap."""
+    return products // 2 + 1
 
 
 def intents_grammar(bundles: int) -> str:
