@@ -2,11 +2,13 @@
 
 import gzip
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from threading import Event, Thread, Timer
 
 import httpcore2
+import httpx2
 import pytest
 from lab_server import LabHandler, LabServer
 
@@ -172,6 +174,21 @@ def test_a_line_that_is_closed_lets_nobody_wait_and_opens_again(server: Server, 
     assert time.monotonic() - start < 1.5
     server.act = lambda handler: handler.send(200, b"whole")
     assert line.exchange(b"{}", {}) == Heard(200, b"whole")
+
+
+def test_the_certificates_of_the_machine_are_read_once_for_all_lines(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module._authorities.cache_clear()
+    read = list[ssl.SSLContext]()
+    made = httpx2.create_ssl_context
+    monkeypatch.setattr(httpx2, "create_ssl_context", lambda: read.append(made()) or read[-1])
+    for _ in range(3):
+        opened = Line(Endpoint.named(server.spec), LIMIT, 4)
+        assert opened.exchange(b"{}", {}) == Heard(200, b"whole")
+        assert opened._open()._client._transport._pool._ssl_context is read[0]
+        opened.close()
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("other", ["http://localhost:{port}/v1/chat/completions", "ftp://127.0.0.1:{port}/"])
