@@ -15,6 +15,7 @@ from lab_server import LabHandler, LabServer
 from bundlewise.agents.chat import line as module
 from bundlewise.agents.chat.line import Heard, Line, Silence
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.models.certificates import certificates
 from bundlewise.models.endpoints import Endpoint
 
 KEY = "sk-planted-0123456789"
@@ -179,14 +180,19 @@ def test_a_line_that_is_closed_lets_nobody_wait_and_opens_again(server: Server, 
 def test_the_certificates_of_the_machine_are_read_once_for_all_lines(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module._authorities.cache_clear()
+    certificates.cache_clear()
     read = list[ssl.SSLContext]()
     made = httpx2.create_ssl_context
-    monkeypatch.setattr(httpx2, "create_ssl_context", lambda: read.append(made()) or read[-1])
+
+    def reading(verify: ssl.SSLContext | bool = True, **options: bool) -> ssl.SSLContext:
+        context = made(verify, **options)
+        return context if context is verify else read.append(context) or context
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", reading)
+    monkeypatch.setattr("httpx2._transports.default.create_ssl_context", reading)
     for _ in range(3):
         opened = Line(Endpoint.named(server.spec), LIMIT, 4)
         assert opened.exchange(b"{}", {}) == Heard(200, b"whole")
-        assert opened._open()._client._transport._pool._ssl_context is read[0]
         opened.close()
     assert len(read) == 1
 

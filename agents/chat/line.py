@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bundlewise.extras import require
+from bundlewise.models.certificates import certificates
 from bundlewise.models.endpoints import Endpoint, reason_of
-
-if TYPE_CHECKING:
-    import ssl
 
 CONNECT = 10.0
 """The time limit of a connection in seconds; a slow model takes its time after that."""
@@ -91,14 +88,6 @@ class Line:
             return self._opened
 
 
-@cache
-def _authorities() -> "ssl.SSLContext":
-    """Return the certificate authorities that this machine trusts; to read them takes longer than a question."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
-
-
 class _Opened:
     """The HTTP client and its running exchanges."""
 
@@ -114,7 +103,7 @@ class _Opened:
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
         follow: dict[str, Any] = {"follow_redirects": True, "max_redirects": REDIRECTS}
         self._client = httpx2.Client(
-            verify=_authorities(), limits=limits, timeout=waits, event_hooks=endpoint.hooks(), **follow
+            verify=certificates(), limits=limits, timeout=waits, event_hooks=endpoint.hooks(), **follow
         )
         # The library has no public way to set a network backend and keep its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]
