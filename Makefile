@@ -4,6 +4,8 @@ PYTHON ?= python3
 # saves gigabytes of CUDA packages.
 TORCH ?= torch==2.13.0
 ARGS ?=
+# How many processes `make test` runs tests in.
+WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,17 +15,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-	@echo '  Options: PYTHON=python3.12, TORCH="torch==2.13.0 --index-url URL", ARGS="--help"'
+	@echo '  Options: PYTHON=python3.12, TORCH="torch==2.13.0 --index-url URL", WORKERS=4, ARGS="--help"'
 
 setup: $(READY) ## Make .venv, install everything, fetch the two embedded models
 
 demo: $(READY) ## Run the whole chain on a starter domain and write a report
 	$(BIN)/bundlewise demo $(ARGS)
 
-test: $(READY) ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest $(ARGS)
+# Many tests start a command, which takes a quarter longer where it compiles every module anew.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test-all: $(READY) ## Run every test
+test: $(READY) ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-all: $(READY) ## Run every test, one after the other
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(READY) ## Check style and types

@@ -1,6 +1,12 @@
 """What every test shares: no network, quiet libraries, the real models where fetched, a tiny student."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The processes that run tests share the cores. Read when torch and numpy are imported, here and in commands.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gc
 import shutil
 import signal
 from collections.abc import Mapping
@@ -49,6 +55,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Block the network but for this machine; the marker `enable_socket` opens it for a test."""
     if not item.get_closest_marker("enable_socket"):
         socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+def pytest_collection_finish() -> None:
+    """Let later searches for garbage, half a second each, leave out what importing and collecting made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,20 @@
 
 import gzip
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from threading import Event, Thread, Timer
 
 import httpcore2
+import httpx2
 import pytest
 from lab_server import LabHandler, LabServer
 
 from bundlewise.agents.chat import line as module
 from bundlewise.agents.chat.line import Heard, Line, Silence
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.models.certificates import certificates
 from bundlewise.models.endpoints import Endpoint
 
 KEY = "sk-planted-0123456789"
@@ -172,6 +175,26 @@ def test_a_line_that_is_closed_lets_nobody_wait_and_opens_again(server: Server, 
     assert time.monotonic() - start < 1.5
     server.act = lambda handler: handler.send(200, b"whole")
     assert line.exchange(b"{}", {}) == Heard(200, b"whole")
+
+
+def test_the_certificates_of_the_machine_are_read_once_for_all_lines(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates.cache_clear()
+    read = list[ssl.SSLContext]()
+    made = httpx2.create_ssl_context
+
+    def reading(verify: ssl.SSLContext | bool = True, **options: bool) -> ssl.SSLContext:
+        context = made(verify, **options)
+        return context if context is verify else read.append(context) or context
+
+    monkeypatch.setattr(httpx2, "create_ssl_context", reading)
+    monkeypatch.setattr("httpx2._transports.default.create_ssl_context", reading)
+    for _ in range(3):
+        opened = Line(Endpoint.named(server.spec), LIMIT, 4)
+        assert opened.exchange(b"{}", {}) == Heard(200, b"whole")
+        opened.close()
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("other", ["http://localhost:{port}/v1/chat/completions", "ftp://127.0.0.1:{port}/"])

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,11 +28,9 @@ CREATE TRIGGER kept AFTER INSERT ON calls BEGIN DELETE FROM claims WHERE key = N
 """The tables of the first format."""
 CALLS = [Call("kinds", f"session {number}", "t", "lab", {"n": number}) for number in range(40)]
 KILLED = """
-import os, signal, sqlite3, sys
+import os, shutil, signal, sqlite3, sys
 from pathlib import Path
 from bundlewise.agents.ledger.calls import CallLedger
-
-left = int(sys.argv[2])
 
 class Deadly(sqlite3.Connection):
     def execute(self, sql, *values):
@@ -45,9 +42,20 @@ class Deadly(sqlite3.Connection):
 
 connect = sqlite3.connect
 sqlite3.connect = lambda *given, **named: connect(*given, **named, factory=Deadly)
-CallLedger(Path(sys.argv[1]))
-print(left)
+ended = -signal.SIGKILL
+for left in range(1, 100):
+    if ended != -signal.SIGKILL:
+        break
+    path = Path(sys.argv[2]) / f"{left}.sqlite"
+    shutil.copy(sys.argv[1], path)
+    child = os.fork()
+    if child == 0:
+        CallLedger(path)
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(ended, flush=True)
 """
+"""Opens a copy of a ledger in a process that is killed at its first statement, then at its second and so on."""
 
 
 @pytest.fixture
@@ -98,17 +106,16 @@ def test_a_ledger_of_the_first_format_is_read_as_it_is(first: Path, tmp_path: Pa
 def test_a_process_killed_at_any_statement_while_it_brings_a_ledger_up_to_date_leaves_it_usable(
     first: Path, tmp_path: Path
 ) -> None:
-    for left in range(1, 100):
-        path = tmp_path / f"{left}.sqlite"
-        shutil.copy(first, path)
-        ended = subprocess.run([sys.executable, "-c", KILLED, str(path), str(left)], capture_output=True, text=True)
+    command = [sys.executable, "-c", KILLED, str(first), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    *killed, last = [int(line) for line in done.stdout.split()]
+    assert (last, set(killed)) == (0, {-signal.SIGKILL}), done.stderr
+    assert len(killed) >= 15, "it was killed on its way, statement by statement"
+    for number in range(1, len(killed) + 2):
+        path = tmp_path / f"{number}.sqlite"
         for ledger in (CallLedger.open_for_reading(path), CallLedger(path)):
             assert sum(row["calls"] for row in ledger.verdicts()) == 40
             ledger.close()
-        if ended.returncode == 0:
-            break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert left > 15, "it was killed on its way, statement by statement"
 
 
 def test_six_processes_may_bring_one_ledger_up_to_date_at_once(first: Path) -> None:

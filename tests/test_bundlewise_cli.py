@@ -137,7 +137,9 @@ def test_the_lines_of_an_error_stay_lines_and_texts_from_outside_begin_none(
 
 
 def test_the_faults_of_a_pack_stand_a_line_each(call: Call, tmp_path: Path) -> None:
-    call("distil", *DATA, "--kb", "kb", "--pack", "pack.jsonl")
+    write_sessions(tmp_path / "data.jsonl", load("electronics")[:8])
+    code, _, err = call("distil", "--data", "data.jsonl", "--kb", "kb", "--pack", "pack.jsonl")
+    assert code == 0, err
     lines = (tmp_path / "pack.jsonl").read_text("utf-8").splitlines()
     (tmp_path / "bad.jsonl").write_text("\n".join([lines[0], "{", "[", *lines[1:]]), "utf-8")
     _, _, err = call("kb", "import", "bad.jsonl", "--kb", "other")

@@ -102,7 +102,9 @@ def test_a_packed_file_is_read_by_its_name_and_anew_when_it_changes(tmp_path: Pa
     assert read_rows(path) == [{"a": 1}, {"b": 2}]
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"x" * 10_000)[:-9], b"\x1f\x8b" + b"nonsense" * 9])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"x" * 10_000)[:-9], b"\x1f\x8b" + b"nonsense" * 9], ids=["cut off", "nonsense"]
+)
 def test_a_damaged_packed_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(content)

@@ -8,19 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_finetune_training import tune
-
-from bundlewise.files import read_rows
-from bundlewise.finetune.training import TrainingResult
+from test_finetune_deadline import tune
 
 HERE = Path(__file__).resolve().parent
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Path]:
-    """Return the result and folder of a training by one process."""
-    folder = tmp_path_factory.mktemp("whole")
-    return tune(tiny_student, folder), folder
 
 
 def launched(script: str, tmp_path: Path, *arguments: str) -> None:
@@ -35,25 +25,6 @@ def launched(script: str, tmp_path: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-SHARED = """
-import sys
-from pathlib import Path
-import test_finetune_training as this
-from bundlewise.finetune.processes import Processes
-processes = Processes.current()
-assert processes.count == 2, processes
-this.tune(Path(sys.argv[1]), Path(sys.argv[2]), processes=processes)
-"""
-
-
-def test_two_processes_train_what_one_does(
-    whole: tuple[TrainingResult, Path], tiny_student: Path, tmp_path: Path
-) -> None:
-    launched(SHARED, tmp_path, str(tiny_student), str(tmp_path / "a"))
-    rows = read_rows(tmp_path / "a" / "loss.jsonl")
-    assert [row["loss"] for row in rows] == pytest.approx(whole[0].losses, rel=1e-4)
-
-
 STOPPED = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -64,6 +35,7 @@ from bundlewise.finetune.processes import Processes
 
 student, folder = Path(sys.argv[1]), Path(sys.argv[2])
 processes = Processes.current()
+assert processes.count == 2, processes
 told = {}
 
 class Pressed(this.Late):
@@ -123,6 +95,12 @@ def told(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> list[d
     folder = tmp_path_factory.mktemp("stopped")
     launched(STOPPED, folder, str(tiny_student), str(folder))
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_train_what_one_does(told: list[dict[str, Any]], tiny_student: Path, tmp_path: Path) -> None:
+    alone = tune(tiny_student, tmp_path)
+    for each in told:
+        assert each["whole"]["losses"] == pytest.approx(alone.losses, rel=1e-4)
 
 
 @pytest.mark.parametrize(

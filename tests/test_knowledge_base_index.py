@@ -56,7 +56,7 @@ def index(tmp_path: Path) -> VectorIndex:
     return opened(tmp_path)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(order=st.permutations(RECORDS), cut=st.integers(0, len(RECORDS)), count=st.integers(1, 20))
 def test_the_nearest_are_complete_to_the_last_tie_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, order: list[Knowledge], cut: int, count: int

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Any
 
 from bundlewise.extras import require
+from bundlewise.models.certificates import certificates
 from bundlewise.models.endpoints import Endpoint, reason_of
 
 CONNECT = 10.0
@@ -100,8 +101,9 @@ class _Opened:
         self.clock = Clock()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         waits = httpx2.Timeout(None, connect=min(CONNECT, timeout), pool=min(LONGEST, timeout))
+        follow: dict[str, Any] = {"follow_redirects": True, "max_redirects": REDIRECTS}
         self._client = httpx2.Client(
-            limits=limits, timeout=waits, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=endpoint.hooks()
+            verify=certificates(), limits=limits, timeout=waits, event_hooks=endpoint.hooks(), **follow
         )
         # The library has no public way to set a network backend and keep its proxies.
         transports: list[Any] = [self._client._transport, *self._client._mounts.values()]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.extras import require
 from bundlewise.masking import MASK, without_key
+from bundlewise.models.certificates import certificates
 
 if TYPE_CHECKING:
     import httpx2
@@ -144,7 +145,7 @@ class Endpoint:
         require("teacher", self.spec)
         import openai
 
-        return openai.DefaultHttpxClient(event_hooks=self.hooks())
+        return openai.DefaultHttpxClient(verify=certificates(), event_hooks=self.hooks())
 
     def async_http_client(self) -> "httpx2.AsyncClient":
         """Return an asynchronous `http_client`."""
@@ -159,7 +160,8 @@ class Endpoint:
         async def keep(response: "httpx2.Response") -> None:
             keeper(response)
 
-        return openai.DefaultAsyncHttpxClient(event_hooks={"request": [check], "response": [keep]})
+        hooks: dict[str, list[Any]] = {"request": [check], "response": [keep]}
+        return openai.DefaultAsyncHttpxClient(verify=certificates(), event_hooks=hooks)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that OpenAI's library sends, including the key."""
