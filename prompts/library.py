@@ -21,9 +21,8 @@ from bundlewise.prompts.template import SUFFIX, FrontMatter, Template, parse_tem
 
 TEMPLATES = (
     *("judge", "pair", "name", "write", "write_system", "notes", "demonstrations", "knowledge", "products"),
-    *("pattern", "rule", "thought", "thought_fields", "recall"),
-    *("teacher", "teacher_repair", "teacher_kinds", "teacher_propose", "teacher_reflect", "teacher_rules"),
-    *("teacher_think", "reasoning", "teacher_rewrite"),
+    *("pattern", "rule", "thought", "thought_fields", "recall", "teacher", "teacher_repair", "teacher_kinds"),
+    *("teacher_propose", "teacher_reflect", "teacher_rules", "teacher_think", "reasoning", "teacher_rewrite"),
 )
 VARIABLE = "BUNDLEWISE_PROMPTS"
 
