@@ -1,7 +1,7 @@
-"""Bundles with their products, for people; a prediction has only the products' numbers."""
+"""Bundles with their products and the reasons for them; a prediction has only the products' numbers."""
 
 from bundlewise import notebook
-from bundlewise.domain import Item, PredictedBundle, Prediction, Record, Session
+from bundlewise.domain import Item, KnowledgeKind, PredictedBundle, Prediction, Record, Session
 
 
 class FoundBundle(Record):
@@ -45,3 +45,18 @@ class FoundBundle(Record):
 
     def _repr_html_(self) -> str:
         return notebook.products(self._called, self.items)
+
+
+class Reason(Record):
+    """A knowledge record that influenced a bundle.
+
+    `score` is the record's cosine, or its share of the evidence for the bundle. `effect` is how much the mean
+    probability of the bundle's pairs falls without the record; it is negative if the record speaks against the bundle.
+    """
+
+    id: str
+    kind: KnowledgeKind
+    domain: str
+    text: str
+    score: float
+    effect: float

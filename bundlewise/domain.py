@@ -236,21 +236,6 @@ class Retrieved(Record):
         return tuple(KnowledgeUse(id=record.id, score=round(score, 4)) for record, score in shown)
 
 
-class Reason(Record):
-    """A knowledge record that influenced a bundle.
-
-    `score` is the record's cosine, or its share of the evidence for the bundle. `effect` is how much the mean
-    probability of the bundle's pairs falls without the record; it is negative if the record speaks against the bundle.
-    """
-
-    id: str
-    kind: KnowledgeKind
-    domain: str
-    text: str
-    score: float
-    effect: float
-
-
 class PredictedBundle(Record):
     """A bundle of a prediction: product numbers from 1 in session order, their ids, the intent.
 

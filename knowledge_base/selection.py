@@ -165,7 +165,7 @@ def within_budget(ranked: Sequence[Verdict], budget: int | None, count: CountTok
     over: dict[tuple[str, Shown], str] = {}
     for verdict in sorted((v for v in ranked if v.kept), key=lambda v: v.rank):
         key = _key(verdict)
-        tokens = count(_text([v for v in ranked if _key(v) in fits | {key}]))
+        tokens = _tokens([v for v in ranked if _key(v) in fits | {key}], count)
         if tokens <= budget:
             fits.add(key)
         else:
@@ -177,8 +177,9 @@ def _key(verdict: Verdict) -> tuple[str, Shown]:
     return verdict.record.id, verdict.shown
 
 
-def _text(verdicts: Sequence[Verdict]) -> str:
-    """Return knowledge as a prompt shows it."""
-    solved = [demonstration(v.record) for v in verdicts if v.shown == "demonstration"]
+def _tokens(verdicts: Sequence[Verdict], count: CountTokens) -> int:
+    """Return the tokens of knowledge in the form of prompts that shows it at greater length."""
     records = [v.record for v in verdicts if v.shown == "text"]
-    return render("notes", records=records) + render("demonstrations", demonstrations=solved)
+    solved = [demonstration(v.record) for v in verdicts if v.shown == "demonstration"]
+    written = render("notes", records=records) + render("demonstrations", demonstrations=solved)
+    return max(count(written), count(render("knowledge", records=records)))

@@ -9,13 +9,13 @@ from bundlewise.agents.assistant.conversation import Event
 from bundlewise.agents.student.decoder import Matrix, best_grouping
 from bundlewise.agents.student.limits import NO_LIMITS, Limits
 from bundlewise.agents.student.reading import cohesion
+from bundlewise.bundles import Reason
 from bundlewise.domain import (
     Grouping,
     Item,
     KnowledgeUse,
     PredictedBundle,
     Prediction,
-    Reason,
     Session,
 )
 from bundlewise.text import kind, words

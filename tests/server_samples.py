@@ -17,6 +17,7 @@ from samples import BagOfWords, record
 from bundlewise.agents.student.compose import unreadable
 from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import Limits as BundleLimits
+from bundlewise.bundles import Reason
 from bundlewise.domain import (
     Grouping,
     Item,
@@ -25,7 +26,6 @@ from bundlewise.domain import (
     KnowledgeUse,
     PredictedBundle,
     Prediction,
-    Reason,
     Session,
 )
 from bundlewise.pipeline.assistant import Assistant

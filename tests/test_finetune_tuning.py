@@ -213,8 +213,8 @@ def test_another_base_is_refused_and_the_right_one_named(adapter: Path, tiny_stu
 def test_changed_prompts_are_refused_by_name_with_the_remedy(
     adapter: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = student_fingerprints() | {"pair": "changed"}
-    monkeypatch.setattr(adapters, "student_fingerprints", lambda: changed)
+    changed = student_fingerprints("pairs") | {"pair": "changed"}
+    monkeypatch.setattr(adapters, "student_fingerprints", lambda form: changed)
     with pytest.raises(AdapterError, match=r"on other prompts \(pair\); tune it again or restore the templates"):
         check_fit(adapter, tiny_student)
 

@@ -230,7 +230,7 @@ def test_no_policy_is_exceeded(big: KnowledgeStore, policy: Policy, query: Sessi
     for kind in KNOWLEDGE_KINDS:
         assert sum(shown.kind == kind for shown in records) <= policy.quota(kind)
     if policy.budget is not None:
-        assert count(render("knowledge", records=records)) <= policy.budget
+        assert all(count(render(name, records=records)) <= policy.budget for name in ("knowledge", "notes"))
     domain = policy.domain_of(query.domain)
     assert domain is None or {shown.domain for shown in records} <= {domain}
 
@@ -338,10 +338,8 @@ def test_thoughts_from_their_fields_are_shown_and_counted_in_that_wording(store:
     assert (
         kept.record.text == 'Products: mouse, pad and rug. Together for "set up a desk": mouse and pad. Left out: rug.'
     )
-    assert (
-        kept.why
-        == f"the knowledge would have {len(render('knowledge', records=[kept.record]))} tokens: the budget is 60"
-    )
+    tokens = max(len(render(name, records=[kept.record])) for name in ("knowledge", "notes"))
+    assert kept.why == f"the knowledge would have {tokens} tokens: the budget is 60"
     assert kept.record.id in {record.id for record in RECORDS}
     told = texts(found_for(store, NEW, wording="told"), "thought")
     assert all(text.startswith("About ") for text in told)

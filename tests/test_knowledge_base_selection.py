@@ -131,19 +131,24 @@ def test_diversity_passes_over_what_is_like_the_chosen_ones() -> None:
     assert kept(rank(found, near, Policy(diversity=0.5), 2)) == [RULES[0], RULES[2]]
 
 
+def shown(records: list[Knowledge]) -> int:
+    """Return the words of knowledge in the prompt, judging or writing, that shows it at greater length."""
+    return max(words(render(name, records=records)) for name in ("knowledge", "notes"))
+
+
 @given(texts=st.lists(st.integers(1, 12), min_size=1, max_size=8), budget=st.integers(0, 60))
 def test_the_rendered_knowledge_never_exceeds_the_budget(texts: list[int], budget: int) -> None:
     records = [record("rule", f"{n} " + "word " * length) for n, length in enumerate(texts)]
     ranked = rank([Candidate(r, 0.5) for r in records], {}, Policy(), 5)
     found = within_budget(ranked, budget, words)
-    assert words(render("knowledge", records=kept(found))) <= budget
+    assert shown(kept(found)) <= budget
     assert [v.record for v in found] == [v.record for v in ranked]
     cut = {v.record.id: v.why for v in found if not v.kept and v.rank <= 5}
     assert all(f"the budget is {budget}" in why for why in cut.values())
     # What was cut would not have fitted beside what is kept.
     for verdict in found:
         if verdict.record.id in cut and not any(v.rank > verdict.rank for v in found if v.kept):
-            assert words(render("knowledge", records=[*kept(found), verdict.record])) > budget
+            assert shown([*kept(found), verdict.record]) > budget
 
 
 def test_without_a_budget_nothing_is_cut() -> None:

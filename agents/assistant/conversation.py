@@ -6,7 +6,8 @@ from pydantic import Field, StringConstraints
 
 from bundlewise.agents.assistant.mentions import MOST_PLACES
 from bundlewise.agents.student.limits import Limits
-from bundlewise.domain import Item, Reason, Record
+from bundlewise.bundles import Reason
+from bundlewise.domain import Item, Record
 from bundlewise.titles import LONGEST
 
 Act = Literal[

@@ -19,7 +19,8 @@ from bundlewise.agents.assistant.conversation import (
 from bundlewise.agents.assistant.mentions import called
 from bundlewise.agents.assistant.wording import in_words, no_bundle
 from bundlewise.agents.student.limits import Limits
-from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Reason, Session
+from bundlewise.bundles import Reason
+from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Session
 from bundlewise.text import head_noun, kind, line
 
 SESSION = "cart"

@@ -10,7 +10,8 @@ from bundlewise.agents.student.chooser import Chooser, fit_chooser
 from bundlewise.agents.student.compose import together
 from bundlewise.agents.student.decoder import Calibration, Matrix, best_grouping, calibrate
 from bundlewise.agents.student.limits import Bounds
-from bundlewise.domain import Grouping, Knowledge, Reason, Record, Retrieved, Session
+from bundlewise.bundles import Reason
+from bundlewise.domain import Grouping, Knowledge, Record, Retrieved, Session
 from bundlewise.evaluation.metrics import gjs
 
 

@@ -29,7 +29,8 @@ SHOWN = 3
 """Most records that `--why` prints for a bundle."""
 
 if TYPE_CHECKING:
-    from bundlewise.domain import Prediction, Reason
+    from bundlewise.bundles import Reason
+    from bundlewise.domain import Prediction
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.pipeline.predictions import Spread
 

@@ -15,7 +15,7 @@ from bundlewise.agents.student.modes import require_utilisation
 from bundlewise.agents.student.reading import Reading, affinity_of, reasons
 from bundlewise.agents.student.replies import NO_BOUNDS, judge_as_read
 from bundlewise.agents.student.whole_replies import likely_pairs
-from bundlewise.bundles import FoundBundle
+from bundlewise.bundles import FoundBundle, Reason
 from bundlewise.data.session_list import require_sessions
 from bundlewise.domain import (
     BlindSession,
@@ -24,7 +24,6 @@ from bundlewise.domain import (
     Knowledge,
     KnowledgeKind,
     Prediction,
-    Reason,
     Retrieved,
     Session,
 )

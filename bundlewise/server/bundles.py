@@ -7,7 +7,8 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Request
 
-from bundlewise.domain import Knowledge, Prediction, Reason, Session
+from bundlewise.bundles import Reason
+from bundlewise.domain import Knowledge, Prediction, Session
 from bundlewise.server.routes import STRICT
 from bundlewise.server.service import MODEL, Caller, Service, caller_of, service_of, while_there
 from bundlewise.server.shapes import (

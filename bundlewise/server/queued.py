@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from bundlewise.agents.student.limits import NO_LIMITS, Limits
-from bundlewise.domain import Grouping, Item, Prediction, Reason, Session
+from bundlewise.bundles import Reason
+from bundlewise.domain import Grouping, Item, Prediction, Session
 from bundlewise.server.service import Service
 
 Result = TypeVar("Result")

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.student.limits import NO_LIMITS
 from bundlewise.agents.student.limits import Limits as BundleLimits
-from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Reason, Session
+from bundlewise.bundles import Reason
+from bundlewise.domain import Grouping, Item, Knowledge, KnowledgeKind, Prediction, Session
 from bundlewise.server.limits import ServerLimits
 from bundlewise.server.meters import Meters
 from bundlewise.server.queues import BatchQueue
