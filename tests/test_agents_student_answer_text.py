@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_families import save_merging_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher
@@ -148,6 +149,17 @@ def test_the_grammar_of_four_products(tiny_student: Path, text: str, admitted: b
         assert admits(tiny_student, grammar, text) is admitted
     if admitted:
         assert not read_answer(text, 4).faults
+
+
+@pytest.mark.parametrize(("text", "admitted"), [("3 11; 10 12\nSet up\nDesk\n", True), ("3 13\nSet up\n", False)])
+def test_numbers_of_two_digits_are_written_digit_by_digit_or_whole(
+    tiny_student: Path, tmp_path: Path, text: str, admitted: bool
+) -> None:
+    save_merging_tokenizer(tmp_path)
+    splitting = vocabulary(tmp_path)
+    assert len(splitting.tokenize_str("10 12")) == 5
+    for folder in (tiny_student, tmp_path):
+        assert admits(folder, answer_grammar(12), text) is admitted
 
 
 @given(text=st.text(), products=st.integers(2, 30))

@@ -69,6 +69,15 @@ def test_the_ids_are_those_of_the_template_itself(tiny_student: Path) -> None:
     assert chat_ids(tokenizer, ASKED.opened("1 2").opened("\n")) == [*asked, *tokenizer.encode("1 2\n")]
 
 
+def test_the_default_student_is_asked_in_its_own_template_or_as_a_plain_text(smollm2: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    asked = tokenizer.decode(chat_ids(tokenizer, ASKED))
+    if tokenizer.chat_template:
+        assert asked == tokenizer.apply_chat_template(ASKED.messages, tokenize=False, add_generation_prompt=True)
+    else:
+        assert asked.endswith(f"{ASKED.system}\n\n{ASKED.user}\n")
+
+
 def test_a_base_without_a_template_reads_a_plain_text_from_the_beginning_of_a_document(tiny_student: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_student)
     tokenizer.chat_template = None
