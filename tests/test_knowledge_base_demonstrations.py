@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords, record, session, thought
 
-from bundlewise.agents.student.compose import write_prompt
+from bundlewise.agents.student.compose import judge_prompt, write_prompt
 from bundlewise.domain import Knowledge, KnownSession, Retrieved, Session
 from bundlewise.knowledge_base.database import Change
 from bundlewise.knowledge_base.policy import Policy
@@ -139,6 +139,15 @@ def test_a_session_is_never_shown_what_it_taught_under_any_name_or_order(
     assert own.session_id not in sources((*found.records, *found.demonstrations))
     assert f"{NAMES[place]} Mouse" not in write_prompt(asked, found).user.rpartition("Products:")[0]
     assert len(found.demonstrations) == min(quotas["demonstrations"], len(SESSIONS) - 1) or search == "lexical"
+
+
+@pytest.mark.parametrize("budget", range(0, 40, 3))
+def test_the_budget_holds_in_the_prompts_of_both_forms(store: KnowledgeStore, budget: int) -> None:
+    found = found_for(store, rules=3, patterns=1, budget=budget)
+    plain, told = judge_prompt(NEW, Retrieved()).head, judge_prompt(NEW, found).head
+    assert len(told.split()) - len(plain.split()) <= budget
+    plain, told = write_prompt(NEW, Retrieved()).user, write_prompt(NEW, found).user
+    assert len(told.split()) - len(plain.split()) <= budget
 
 
 def test_a_policy_of_zeros_shows_the_plain_prompt(store: KnowledgeStore) -> None:
