@@ -210,7 +210,7 @@ class Tuning:
             "answering": self.answering,
             **identity_of(base, self.answering.form),
             "data": fingerprint([session.model_dump() for session in sessions]),
-            "training": self.config.model_dump(),
+            "training": self.config.model_dump(mode="json"),
             "seed": self.config.seed,
             "lessons": fingerprint([(record.id, record.text) for record in self.lessons]) if self.lessons else "",
             **about,

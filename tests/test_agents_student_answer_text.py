@@ -238,3 +238,9 @@ def test_a_written_answer_has_at_most_a_bundle_for_two_products_and_one_more(tin
     for count in range(1, 5):
         text = "; ".join(pairs[:count]) + "\n" + "Set up\n" * count
         assert admits(tiny_student, answer_grammar(4), text) is (count <= most == 3)
+
+
+def test_a_long_intent_ends_after_a_word() -> None:
+    assert intent_line("set up a desk " * 9) == "set up a desk set up a desk set up a desk set up a desk set"
+    assert intent_line("a" * 59 + " bc") == "a" * 59 and intent_line("a" * 58 + " b c") == "a" * 58 + " b"
+    assert intent_line("m" * 99) == "m" * 60

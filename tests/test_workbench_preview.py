@@ -50,8 +50,8 @@ def test_names_and_whole_answers_are_those_of_serving() -> None:
     (whole,) = rendered("write", ASKED, World(KNOWN))
     asked = write_prompt(ASKED.blind(), KNOWN)
     assert [(part.template, part.text) for part in whole.parts] == [
-        ("write_system", f"{asked.system}\n"),
-        ("write", f"{asked.user}\n"),
+        ("write_system", asked.system),
+        ("write", asked.user),
     ]
     assert marked(whole) == ["Rules:\n- Put a mouse and a keyboard together\n\n"]
     (all_of_it,) = rendered("name", session("s", TITLES))

@@ -39,7 +39,11 @@ def is_intent(text: str) -> bool:
 
 def intent_line(text: str) -> str:
     """Return an intent as it is taught and shown: on one line, with its digits and capitals."""
-    return line(clean(text))[:LONGEST_INTENT].strip()
+    whole = line(clean(text))
+    if len(whole) <= LONGEST_INTENT:
+        return whole
+    # A long intent ends after a whole word; without blanks it is cut.
+    return whole[: LONGEST_INTENT + 1].rpartition(" ")[0] or whole[:LONGEST_INTENT]
 
 
 def answer_grammar(products: int, reasoning: bool = False) -> str:

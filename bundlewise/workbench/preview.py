@@ -82,6 +82,12 @@ class Reader:
 
         return len(start_ids(self._tokenizer))
 
+    def around(self, prompt: ChatPrompt) -> int:
+        """Return the number of tokens that the chat template adds to the texts of a prompt."""
+        from bundlewise.agents.student.chat import chat_ids
+
+        return len(chat_ids(self._tokenizer, prompt)) - sum(map(self.count, prompt.texts))
+
     def fits(self, prompt: AnyPrompt) -> bool:
         """Say whether a prompt fits the student."""
         from bundlewise.agents.student.tokens import fits
@@ -124,6 +130,10 @@ class World:
     def opening(self) -> int:
         """The number of tokens that open the student's document."""
         return self.reader.opening if self.reader else 0
+
+    def around(self, prompt: ChatPrompt) -> int:
+        """Return the number of tokens that the base's chat template adds to the texts of a prompt."""
+        return self.reader.around(prompt) if self.reader else 0
 
     def fits(self, name: str, prompt: AnyPrompt) -> bool:
         """Say whether a prompt of a template fits the student."""
@@ -198,11 +208,12 @@ def _whole(name: str, session: Session, world: World) -> Rendered:
     plain = write_prompt(session.blind(), Retrieved())
     with charged(current().template(name)):
         parts = (
-            _part("write_system", f"{prompt.system}\n", f"{plain.system}\n", world),
-            _part("write", f"{prompt.user}\n", f"{plain.user}\n", world),
+            _part("write_system", prompt.system, plain.system, world, "system"),
+            _part("write", prompt.user, plain.user, world, "user"),
         )
+        opening = world.around(prompt)
     about, known = f"session {session.session_id}", current().fingerprint(name)
-    return Rendered(template=name, fingerprint=known, about=about, parts=parts, cut=cut, opening=world.opening)
+    return Rendered(template=name, fingerprint=known, about=about, parts=parts, cut=cut, opening=opening)
 
 
 def _fitted(
@@ -256,9 +267,9 @@ def _asked(question: Question, world: World) -> Rendered:
     )
 
 
-def _part(template: str, text: str, plain: str | None, world: World) -> PromptPart:
+def _part(template: str, text: str, plain: str | None, world: World, role: str = "text") -> PromptPart:
     spans = added(plain, text) if plain is not None else ()
-    return PromptPart(template=template, role="text", text=text, tokens=world.count(text), knowledge=spans)
+    return PromptPart(template=template, role=role, text=text, tokens=world.count(text), knowledge=spans)
 
 
 def _estimated(template: str, message: dict[str, str], plain: str | None) -> PromptPart:
