@@ -67,7 +67,7 @@ def test_the_manifest_records_all_that_the_adapter_depends_on(adapter: Path, tin
     assert (manifest.base, manifest.base_fingerprint) == (str(tiny_student), fingerprint_of(tiny_student))
     assert manifest.prompts == student_fingerprints("pairs")
     assert (manifest.policy, manifest.teacher) == (Hints.about["policy"], Hints.about["teacher"])
-    assert manifest.training == CONFIG.model_dump()
+    assert manifest.training == CONFIG.model_dump(mode="json")
     assert manifest.sessions == SIZES["train"]
     assert (manifest.mode, manifest.seed) == ("icl+sft", CONFIG.seed)
     assert manifest.files == {name: sha256_file(adapter / name) for name in FILES}
