@@ -65,9 +65,9 @@ def adapter(tiny_student: Path, retriever: Hints, tmp_path_factory: pytest.TempP
 def test_the_manifest_records_all_that_the_adapter_depends_on(adapter: Path, tiny_student: Path) -> None:
     manifest = read_manifest(adapter)
     assert (manifest.base, manifest.base_fingerprint) == (str(tiny_student), fingerprint_of(tiny_student))
-    assert manifest.prompts == student_fingerprints()
+    assert manifest.prompts == student_fingerprints("pairs")
     assert (manifest.policy, manifest.teacher) == (Hints.about["policy"], Hints.about["teacher"])
-    assert manifest.training == CONFIG.model_dump()
+    assert manifest.training == CONFIG.model_dump(mode="json")
     assert manifest.sessions == SIZES["train"]
     assert (manifest.mode, manifest.seed) == ("icl+sft", CONFIG.seed)
     assert manifest.files == {name: sha256_file(adapter / name) for name in FILES}
