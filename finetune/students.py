@@ -7,14 +7,12 @@ from typing import Any
 from bundlewise.agents.student.dials import AnswerDials, Form, form_for
 from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
-from bundlewise.errors import AdapterError, BundlewiseError, ModelError
+from bundlewise.errors import AdapterError, BundlewiseError, ModelError, UsageError
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
 from bundlewise.models.memory import ModelShape
-
-SAME = "leave the dial out, or tune another adapter"
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,20 @@ def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) ->
         UsageError: a dial has a value that is not allowed.
         AdapterError: the student was tuned in another form.
     """
-    if manifest is None:
-        form = given.get("form") or _form_of(None if is_served(name) else resolve(name))
-        return AnswerDials.of(**given | {"form": form})
-    tuned = manifest.answering
-    found = AnswerDials.of(**tuned.model_dump() | {key: value for key, value in given.items() if value is not None})
-    if (found.form, found.reasoning) != (tuned.form, tuned.reasoning):
-        told = f"form {tuned.form}" + (f" with reasoning {tuned.reasoning}" if tuned.form == "write" else "")
-        raise AdapterError(
-            f"the student was tuned in {told}, not {found.form} with reasoning {found.reasoning}; {SAME}"
-        )
+    named = {key: value for key, value in given.items() if value is not None}
+    usual = manifest.answering if manifest else AnswerDials.of(form=named.get("form") or _own_form(name))
+    found = AnswerDials.of(**usual.model_dump() | named)
+    if found.form == "pairs" and (idle := [key for key in ("samples", "reasoning") if key in named]):
+        raise UsageError(f"{idle[0]} belongs to the form write, and this student judges pairs; leave it out")
+    for key in ("form", "reasoning"):
+        if manifest and getattr(found, key) != getattr(usual, key):
+            tuned = f"the student was tuned with {key} {getattr(usual, key)}, not {getattr(found, key)}"
+            raise AdapterError(f"{tuned}; leave {key} out, or tune another adapter")
     return found
+
+
+def _own_form(name: str) -> Form:
+    return _form_of(None if is_served(name) else resolve(name))
 
 
 def _form_of(base: Path | None) -> Form:

@@ -143,7 +143,9 @@ def repair(state: StudentState, runtime: Run) -> Update:
         before = replies[place]
         best = reply if len(reply.answer.faults) < len(before.answer.faults) else before
         tokens_in, tokens_out = before.tokens_in + reply.tokens_in, before.tokens_out + reply.tokens_out
-        replies[place] = StudentReply(best.answer, best.raw, tokens_in, tokens_out, before.likely)
+        # Judged pairs hold for every answer, the shares of drawn answers only for these.
+        likely = before.likely if runtime.context.dials.form == "pairs" else best.likely
+        replies[place] = StudentReply(best.answer, best.raw, tokens_in, tokens_out, likely)
     return {"replies": replies, "attempts": state.attempts + 1}
 
 

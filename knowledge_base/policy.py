@@ -53,7 +53,9 @@ class Policy(Record):
 
     @classmethod
     def for_form(cls, form: str, dials: dict[str, Any], *, counts: bool = True) -> "Policy":
-        """Build a policy for a form of answers; a student that writes reads texts, within a budget if it `counts`.
+        """Build a policy for a form of answers; a student that writes reads texts.
+
+        `counts` says that the tokens of a text can be counted, so that a default budget can be kept.
 
         Raises:
             UsageError: a dial has a value that is not allowed, or the form does not show demonstrations.

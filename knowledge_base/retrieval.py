@@ -112,6 +112,11 @@ class Retriever:
         return self.store.thoughts()
 
     @cached_property
+    def has_demonstrations(self) -> bool:
+        """Whether a thought can be shown as a solved session; thoughts of older knowledge bases have no intents."""
+        return not all(map(demonstration_fault, self._thoughts))
+
+    @cached_property
     def _readers(self) -> tuple[KindReader, ...]:
         if not self.policy.hints:
             return ()
@@ -143,7 +148,7 @@ class Retriever:
         """Return for each session every candidate with its rank, the parts of its score, and the reason why."""
         asked = [query_of(session) for session in sessions]
         wanted: list[tuple[KnowledgeKind, int, Shown]] = [(k, self.policy.quota(k), "text") for k in KNOWLEDGE_KINDS]
-        wanted.append(("thought", self.policy.demonstrations, "demonstration"))
+        wanted.append(("thought", self.policy.demonstrations if self.has_demonstrations else 0, "demonstration"))
         slots = [slot for slot in wanted if slot[1]]
         vectors = self.store.embedder.embed(asked if slots else [])
         explained = []

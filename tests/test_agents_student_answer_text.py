@@ -244,3 +244,15 @@ def test_a_long_intent_ends_after_a_word() -> None:
     assert intent_line("set up a desk " * 9) == "set up a desk set up a desk set up a desk set up a desk set"
     assert intent_line("a" * 59 + " bc") == "a" * 59 and intent_line("a" * 58 + " b c") == "a" * 58 + " b"
     assert intent_line("m" * 99) == "m" * 60
+
+
+@pytest.mark.parametrize(
+    "row", ["1, 3; 2 4", "1 3; 2 4.", "Bundles: 1 3; 2,4", "**Bundles:** 1 3 | 2 4", "Bundles:\n1 3; 2 4"]
+)
+def test_answers_of_servers_without_a_grammar_are_read_kindly(row: str) -> None:
+    found = read_answer(f"{row}\nSet up a desk\nListen\n", 4)
+    assert (found.groups, found.intents, found.faults) == (((0, 2), (1, 3)), ("Set up a desk", "Listen"), ())
+
+
+def test_a_line_of_signs_is_no_intent() -> None:
+    assert read_answer("1 2\n---\n", 2).faults == ("bundle of product 1 has no intent",)

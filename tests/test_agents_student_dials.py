@@ -84,20 +84,20 @@ def test_an_adapter_remembers_how_it_answers(tiny_student: Path) -> None:
 @pytest.mark.parametrize(
     ("dials", "given", "told"),
     [
-        ({"form": "pairs"}, {"form": "write"}, "was tuned in form pairs, not write"),
-        ({"form": "write"}, {"form": "pairs"}, "was tuned in form write with reasoning none, not pairs"),
+        ({"form": "pairs"}, {"form": "write"}, "was tuned with form pairs, not write; leave form out"),
+        ({"form": "write"}, {"form": "pairs"}, "was tuned with form write, not pairs; leave form out"),
+        ({"form": "write"}, {"reasoning": "brief"}, "reasoning none, not brief; leave reasoning out"),
         (
-            {"form": "write"},
-            {"reasoning": "brief"},
-            "form write with reasoning none, not write with reasoning brief",
+            {"form": "write", "reasoning": "brief"},
+            {"reasoning": "none"},
+            "reasoning brief, not none; leave reasoning out",
         ),
-        ({"form": "write", "reasoning": "brief"}, {"reasoning": "none"}, "form write with reasoning brief, not write"),
     ],
 )
 def test_an_adapter_refuses_another_form(
     tiny_student: Path, dials: dict[str, Any], given: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(AdapterError, match=f"{told}.*; leave the dial out, or tune another adapter"):
+    with pytest.raises(AdapterError, match=f"{told}, or tune another adapter"):
         answer_dials(str(tiny_student), tuned(**dials), given)
 
 
@@ -148,3 +148,10 @@ def test_demonstrations_alone_are_knowledge() -> None:
     assert not policy.is_plain
     with pytest.raises(UsageError, match=r"^demonstrations must be at least 0, got -1$"):
         Policy.of(demonstrations=-1)
+
+
+@pytest.mark.parametrize("dial", [{"samples": 3}, {"reasoning": "brief"}])
+def test_dials_of_writing_are_refused_for_a_student_that_judges_pairs(tiny_student: Path, dial: dict[str, Any]) -> None:
+    for manifest in (None, tuned(form="pairs")):
+        with pytest.raises(UsageError, match=f"{next(iter(dial))} belongs to the form write, .*; leave it out"):
+            answer_dials(str(tiny_student), manifest, dial)

@@ -31,15 +31,15 @@ GRAMMAR = answer_grammar(3)
 class Chat:
     """Answers a request by `texts` in turn, at most `most` at once; without usage if it keeps no count."""
 
-    def __init__(self, *texts: str | None, most: int = 99, usage: bool = True) -> None:
-        self.texts, self.most, self.usage, self.said = texts, most, usage, 0
+    def __init__(self, *texts: str | None, most: int = 99, usage: bool = True, end: str = "stop") -> None:
+        self.texts, self.most, self.usage, self.said, self.end = texts, most, usage, 0, end
 
     def __call__(self, handler: Handler, body: dict[str, Any]) -> bool:
         count = min(body.get("n", 1), self.most)
         said = [self.texts[(self.said + n) % len(self.texts)] for n in range(count)] if self.texts else []
         self.said += count
         choices = [
-            {"index": n, "message": {"role": "assistant", "content": t}, "finish_reason": "stop"}
+            {"index": n, "message": {"role": "assistant", "content": t}, "finish_reason": self.end}
             for n, t in enumerate(said)
         ]
         usage = {"prompt_tokens": 100, "completion_tokens": 7 * len(said), "total_tokens": 100 + 7 * len(said)}
@@ -134,6 +134,38 @@ def test_another_refusal_is_an_error_and_keeps_the_grammar(server: TeacherServer
     assert "grammar" in server.bodies[-1]
 
 
+@pytest.mark.parametrize("code", [400, 500])
+def test_a_server_that_refuses_several_answers_is_asked_for_one_after_the_other(
+    server: TeacherServer, student: RemoteStudent, code: int
+) -> None:
+    chat = Chat(*(f"1 2\nAnswer {n}\n" for n in range(3)))
+
+    def fault(handler: Handler, body: dict[str, Any]) -> bool:
+        if "n" in body:
+            status(code, "only one completion choice is allowed")(handler)
+            return True
+        return chat(handler, body)
+
+    server.fault = fault
+    (drawn,) = student.sample([ASKED], [GRAMMAR], 3)
+    assert [text.text for text in drawn] == [f"1 2\nAnswer {n}\n" for n in range(3)]
+    assert sum(text.tokens_in for text in drawn) == 300
+    assert [("grammar" in body, "n" in body) for body in server.bodies[-3:]] == [(True, False)] * 3
+
+
+def test_an_answer_whose_tokens_ran_out_ends_with_its_last_whole_line(
+    server: TeacherServer, student: RemoteStudent
+) -> None:
+    server.fault = Chat("1 2\nSet up a de", end="length")
+    assert [text.text for text in student.write([ASKED], [GRAMMAR])] == ["1 2\n"]
+
+
+def test_a_base_that_thinks_by_default_is_told_not_to(server: TeacherServer, student: RemoteStudent) -> None:
+    server.fault = Chat(ANSWER)
+    student.write([ASKED], [GRAMMAR])
+    assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
 def test_a_request_refused_without_a_grammar_too_is_an_error(server: TeacherServer, student: RemoteStudent) -> None:
     server.fault = first(9, status(400, "the prompt is too long"))
     with pytest.raises(ModelError, match=r"the prompt is too long.*; check its address and log"):
@@ -177,5 +209,5 @@ def test_a_faulty_answer_of_a_server_is_repaired_with_its_faults(server: Teacher
     state = build_student_graph().invoke(StudentState([session("s", TITLES).blind()]), context=context)
     (found,) = state["predictions"]
     assert (found.outcome, found.groups, found.bundles[0].intent) == ("repaired", ((0, 1),), "Set up a desk")
-    assert "Sure! I would bundle 1 and 2." in server.bodies[1]["messages"][1]["content"]
+    assert "Sure! I would bundle 1 and 2" in server.bodies[1]["messages"][1]["content"]
     assert (found.tokens_in, found.tokens_out) == (200, 14)

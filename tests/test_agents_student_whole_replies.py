@@ -49,7 +49,7 @@ def test_the_grouping_with_the_highest_expected_gjs_over_all_texts_is_taken() ->
     assert len({*groupings}) == 3
     assert found.answer.groups == max(expected, key=lambda a: expected[a]) == ((0, 1), (2, 3))
     assert found.answer.intents == ("A desk", "A gym") and not found.answer.faults
-    assert (found.raw, found.tokens_in, found.tokens_out) == (said[0], 100, 60)
+    assert (found.raw, found.tokens_in, found.tokens_out) == (said[0], 600, 60)
     assert found.likely is not None and found.likely[0, 1] == 5 / 6 and found.likely[2, 3] == 0.5
 
 
@@ -225,7 +225,7 @@ def test_more_orders_are_permutations_and_always_the_same() -> None:
 
 def test_a_prompt_that_does_not_fit_has_no_likelihoods() -> None:
     assert grouping_scores(ScriptedWriter(opinion=likes(DESK), most=10), SESSION, Retrieved(), GROUPINGS) == []
-    assert grouping_scores(ScriptedWriter(), SESSION, Retrieved(), GROUPINGS) == []
+    assert grouping_scores(ScriptedWriter(), SESSION, Retrieved(), GROUPINGS) is None
 
 
 def test_a_prompt_of_feedback_or_reasoning_is_cut_to_what_the_student_reads() -> None:

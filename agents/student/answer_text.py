@@ -17,7 +17,8 @@ THOUGHT = "Because: "
 """The beginning of the line with the reasoning."""
 _INTENT = rf"([A-Za-z0-9]|{CLASSES['FIRST']})[^\n\r\t]{{1,{LONGEST_INTENT - 1}}}"
 _THOUGHT = rf"[^\x20\n\r\t][^\n\r\t]{{1,{LONGEST_THOUGHT - 1}}}"
-_GROUP = re.compile(r"[0-9]{1,3}(?: [0-9]{1,3})*")
+_GROUP = re.compile(r"[0-9]{1,3}(?:(?: *, *| +)[0-9]{1,3})*")
+_HEADING = re.compile(r"\W*bundles?\W*:\W*", re.IGNORECASE)
 
 
 def grouping_text(groups: Grouping) -> str:
@@ -40,6 +41,8 @@ def is_intent(text: str) -> bool:
 def intent_line(text: str) -> str:
     """Return an intent as it is taught and shown: on one line, with its digits and capitals."""
     whole = line(clean(text))
+    if not any(map(str.isalnum, whole)):
+        return ""
     if len(whole) <= LONGEST_INTENT:
         return whole
     # A long intent ends after a whole word; without blanks it is cut.
@@ -86,6 +89,8 @@ def read_answer(text: str, products: int) -> Answer:
     rows = [row.strip() for row in text.split("\n") if row.strip()]
     if rows and rows[0].startswith(THOUGHT.strip()):
         rows = rows[1:]
+    if rows and (heading := _HEADING.match(rows[0])):  # A student on a server without a grammar repeats it.
+        rows = [*filter(None, [rows[0][heading.end() :]]), *rows[1:]]
     faults: list[str] = []
     groups = _groups(rows[0] if rows else "", products, faults)
     intents = [intent_line(row) for row in rows[1 : len(groups) + 1]]
@@ -99,8 +104,8 @@ def read_answer(text: str, products: int) -> Answer:
 
 def _groups(row: str, products: int, faults: list[str]) -> list[tuple[int, ...]]:
     groups = []
-    for part in re.split(r"\s*[;|]\s*", row.strip().rstrip(";")):
-        numbers = [int(each) for each in part.split()] if _GROUP.fullmatch(part) else []
+    for part in re.split(r"\s*[;|]\s*", row.strip().rstrip(";.")):
+        numbers = [int(each) for each in re.findall("[0-9]+", part)] if _GROUP.fullmatch(part) else []
         if not numbers or any(not 1 <= number <= products for number in numbers):
             faults.append(f"{part[:40]!r} is no list of product numbers from 1 to {products}")
         elif len(set(numbers)) > 1:  # A product alone is in no bundle.

@@ -12,6 +12,8 @@ from bundlewise.models.endpoints import REMEDIES, in_short
 from bundlewise.progress import go_on
 
 LOOK = "check its address and log"
+REFUSALS = {400, 422, 500, 501}
+"""The answers of servers that give one text a request when they are asked for several."""
 _MARKS = re.compile(r"<(?=[|\uff5c<])|(?<=[|\uff5c>])>|<(?=/?[A-Za-z_0-9]+>)|\[(?=/?[A-Za-z_0-9]+\])")
 """The beginnings and ends of special tokens in the chat templates of known families."""
 
@@ -28,7 +30,8 @@ class RemoteWriter:
     """Writes whole answers through a client, with a grammar as long as the server takes one."""
 
     def __init__(self, client: Any, model: str) -> None:
-        self._client, self._model, self._takes_grammars = client, model, True
+        self._client, self._model = client, model
+        self._takes_grammars = self._gives_several = True
 
     def write(
         self, prompts: Sequence[ChatPrompt], grammars: Sequence[str], progress: Progress | None = None
@@ -55,31 +58,47 @@ class RemoteWriter:
             texts: list[Written] = []
             while len(texts) < count:
                 go_on()
-                more = {"n": count - len(texts)} if count - len(texts) > 1 else {}
                 if "seed" in options:
                     options["seed"] = len(texts)
-                texts += self._asked(prompt, grammar, **options, **more)
+                texts += self._several(prompt, grammar, count - len(texts), **options)
             found.append(texts[:count])
             if progress:
                 progress(1)
         return found
 
+    def _several(self, prompt: ChatPrompt, grammar: str, wanted: int, **options: Any) -> list[Written]:
+        """Ask for several answers in one request, or for one after the server has refused to give several."""
+        if wanted > 1 and self._gives_several:
+            try:
+                return self._asked(prompt, grammar, n=wanted, **options)
+            except ModelError as error:
+                from openai import APIStatusError
+
+                if not isinstance(error.__cause__, APIStatusError) or error.__cause__.status_code not in REFUSALS:
+                    raise
+                self._takes_grammars = True
+                found = self._asked(prompt, grammar, **options)
+                self._gives_several = False
+                return found
+        return self._asked(prompt, grammar, **options)
+
     def _asked(self, prompt: ChatPrompt, grammar: str, **options: Any) -> list[Written]:
-        extra: dict[str, Any] = {}
+        # A base that thinks by default would read another prompt than it was tuned on.
+        extra: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
         messages = [{**each, "content": without_marks(each["content"])} for each in prompt.messages]
         if prompt.opening:
             messages.append({"role": "assistant", "content": prompt.opening})
-            extra = {"continue_final_message": True, "add_generation_prompt": False}
+            extra |= {"continue_final_message": True, "add_generation_prompt": False}
         reply = self._constrained(grammar, messages, extra, max_tokens=MAX_NEW_TOKENS, **options)
         usage = reply.usage
         read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        texts = [str(choice.message.content or "").removeprefix(prompt.opening) for choice in reply.choices]
+        texts = [_whole_lines(choice).removeprefix(prompt.opening) for choice in reply.choices]
         if not texts:
             raise ModelError(f"the server of {self._model} gave no answer; {LOOK}")
         return [Written(text, read, wrote if number == 0 else 0) for number, text in enumerate(texts)]
 
     def _constrained(self, grammar: str, messages: list[dict[str, str]], extra: dict[str, Any], **options: Any) -> Any:
-        """Ask under a grammar, or without one after the server has refused a grammar."""
+        """Ask under a grammar; a server that refuses fields that OpenAI does not know is asked without them."""
         if self._takes_grammars:
             body = {"grammar": gbnf(grammar), "structured_outputs": {"grammar": gbnf(grammar)}, **extra}
             try:
@@ -90,7 +109,7 @@ class RemoteWriter:
                 if not isinstance(error.__cause__, BadRequestError):
                     raise
                 self._takes_grammars = False
-        return self._chat(messages, extra_body=extra, **options)
+        return self._chat(messages, **options)
 
     def _chat(self, messages: list[dict[str, str]], **options: Any) -> Any:
         from openai import APIStatusError, OpenAIError
@@ -102,3 +121,9 @@ class RemoteWriter:
             raise ModelError(
                 f"the server of {self._model} does not answer: {in_short(str(error))}; {remedy}"
             ) from error
+
+
+def _whole_lines(choice: Any) -> str:
+    """Return the text of an answer; if its tokens ran out, without its last line, which is not whole."""
+    text = str(choice.message.content or "")
+    return text[: text.rfind("\n") + 1] if choice.finish_reason == "length" else text

@@ -88,7 +88,7 @@ def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = Non
     intents = [_intent_of(group, answers[whole], answers) for group in chosen]
     faults = answers[whole].faults if alike and (chosen or not counts) else ()
     answer = Answer(chosen, tuple(intents), faults) if faults else Answer.of(zip(chosen, intents, strict=True))
-    read, wrote = max(text.tokens_in for text in texts), sum(text.tokens_out for text in texts)
+    read, wrote = sum(text.tokens_in for text in texts), sum(text.tokens_out for text in texts)
     return StudentReply(answer, texts[whole].text, read, wrote, likely if len(texts) > 1 else None)
 
 
@@ -164,14 +164,23 @@ def _by_evidence(
         affinity, nothing = affinity_of(known, size), np.zeros((size, size))
         ranked = reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds)
         more = grouping_scores(engine, session, known, [g for g, _ in ranked]) if reading.grouping and ranked else []
-        groups.append(best(ranked, [reading.grouping * score for score in more]) if ranked else ())
+        groups.append(best(ranked, [reading.grouping * score for score in more or []]) if ranked else ())
         likely.append(reading.likely(nothing, affinity))
-    asked = [n for n, found in enumerate(groups) if found]
-    opened = [rows[n][2].opened(grouping_text(groups[n])) for n in asked]
-    named = dict(zip(asked, engine.write(opened, [intents_grammar(len(groups[n])) for n in asked]), strict=True))
+    opened = {n: _opened(engine, rows[n], found) for n, found in enumerate(groups) if found}
+    asked = [n for n, prompt in opened.items() if engine.fits(prompt)]
+    grammars = [intents_grammar(len(groups[n])) for n in asked]
+    named = dict(zip(asked, engine.write([opened[n] for n in asked], grammars), strict=True))
     if progress:
         progress(len(rows))
     return [_named(groups[n], named.get(n, Written("", 0, 0)), likely[n]) for n in range(len(rows))]
+
+
+def _opened(engine: Engine, row: Row, groups: Grouping) -> ChatPrompt:
+    """Return the prompt of a session whose answer begins with its bundles, cut so that the intents have room."""
+    session, known, *_ = row
+    line = grouping_text(groups)
+    prompt, _ = fitting(session, known, write_prompt, lambda prompt: engine.fits(prompt.opened(line)))
+    return prompt.opened(line)
 
 
 def _named(groups: Grouping, text: Written, likely: Matrix) -> StudentReply:
@@ -181,10 +190,11 @@ def _named(groups: Grouping, text: Written, likely: Matrix) -> StudentReply:
 
 def grouping_scores(
     engine: Engine, session: BlindSession, known: Retrieved, groupings: Sequence[Grouping], orders: int = ORDERS
-) -> list[float]:
+) -> list[float] | None:
     """Return the log-likelihood of the line of each grouping, the mean over some orders of the products.
 
-    The list is empty if the engine gives no likelihoods.
+    The prompts ask for no reasoning. The list is empty if the student cannot read the session; it is None if the
+    engine gives no likelihoods.
     """
     size, found = len(session.items), []
     for turn in range(orders):
@@ -193,9 +203,11 @@ def grouping_scores(
         seen = session.model_copy(update={"items": tuple(session.items[old] for old in order)})
         prompt, _ = fitting(seen, known, write_prompt, engine.fits)
         texts = [grouping_text(tuple(tuple(sorted(place[p] for p in g)) for g in groups)) for groups in groupings]
-        scores = engine.score([prompt], [texts])
-        if scores is None or not engine.fits(prompt):
+        if not engine.fits(prompt):
             return []
+        scores = engine.score([prompt], [texts])
+        if scores is None:
+            return None
         found.append(scores[0])
     return [float(value) for value in np.mean(found, axis=0)]
 

@@ -145,7 +145,9 @@ class Writer:
             )
         new = found[:, longest:].tolist()
         return [
-            [self._written(row, new[place * copies + copy]) for copy in range(copies)] for place, row in enumerate(ids)
+            # A prompt is computed once for all its texts, so its tokens count for the first one.
+            [self._written(0 if copy else len(row), new[place * copies + copy]) for copy in range(copies)]
+            for place, row in enumerate(ids)
         ]
 
     def _prefilled(self, ids: list[list[int]], mask: list[list[int]], copies: int) -> Any:
@@ -162,14 +164,14 @@ class Writer:
         cache.batch_repeat_interleave(copies)
         return cache
 
-    def _written(self, ids: list[int], new: list[int]) -> Written:
+    def _written(self, read: int, new: list[int]) -> Written:
         end = self._tokenizer.eos_token_id
         whole, new = end in new, new[: new.index(end)] if end in new else new
         text = self._tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if not whole:  # The reader of the answer would take half a line for a whole one.
             text = text[: text.rfind("\n") + 1]
         text = text.replace("\ufffd", "")  # The tokens ended in the middle of a letter.
-        return Written(text, len(ids), len(new))
+        return Written(text, read, len(new))
 
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self._model.config, "max_position_embeddings", None)

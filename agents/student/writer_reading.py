@@ -64,17 +64,18 @@ def _weighed(
 ) -> tuple[Reading, float]:
     """Choose the weight of the log-likelihoods by the mean GJS, averaged with those of its neighbours."""
     assert reading.chooser is not None
-    ranked = []
+    ranked, is_scored = [], True
     with progress("calibrate", len(validation)) as advance:
         for session, found in zip(validation, retrieved, strict=True):
             known = _without_judgements(session, found)
             candidates = reading.chooser.ranked(reading.log_odds(known.log_odds, known.affinity))
             groupings = [grouping for grouping, _ in candidates]
             scores = grouping_scores(engine, session.blind(), found, groupings) if groupings else []
-            ranked.append(_Ranked(candidates, scores, known.truth))
+            is_scored = is_scored and scores is not None
+            ranked.append(_Ranked(candidates, scores or [], known.truth))
             advance()
     means = [sum(row.gjs(weight) for row in ranked) / len(ranked) for weight in WEIGHTS]
-    if any(row.candidates and not row.scores for row in ranked):  # A server gives no likelihoods.
+    if not is_scored:  # A server gives no likelihoods.
         return reading, means[0]
     around = np.pad(means, 1, mode="edge")
     place = int(np.round(0.5 * around[1:-1] + 0.25 * (around[:-2] + around[2:]), 9).argmax())

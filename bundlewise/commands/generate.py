@@ -29,6 +29,7 @@ SHOWN = 3
 """Most records that `--why` prints for a bundle."""
 
 if TYPE_CHECKING:
+    from bundlewise.agents.student.dials import Form
     from bundlewise.bundles import Reason
     from bundlewise.domain import Prediction
     from bundlewise.knowledge_base.retrieval import Retriever
@@ -111,7 +112,7 @@ def command(
         with progress("generate", len(sessions)) as advance:
             predictions = live.answer(sessions, advance=advance)
     else:
-        spread = _spread(student, adapter, kb, live.retriever) if where == "ray" else None
+        spread = _spread(student, adapter, kb, live.retriever, live.dials.form) if where == "ray" else None
         predictions = live.answer_to_file(sessions, output, spread=spread)
     reasons = [live.explain(s, p.groups) for s, p in zip(sessions, predictions, strict=True)] if why else []
     _show(sessions, predictions, reasons, output, as_json)
@@ -140,11 +141,13 @@ def _check_output(output: Path | None, force: bool) -> None:
     outputs.guard_file(partial_path(output), outputs.begun, force)
 
 
-def _spread(student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None") -> "Spread":
+def _spread(
+    student: str, adapter: Path | None, kb: str | None, retriever: "Retriever | None", form: "Form"
+) -> "Spread":
     """Return a function that answers on a Ray cluster, where each worker opens its own student and retriever."""
     from bundlewise.pipeline.ray import Students
 
-    return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None).answer
+    return Students(student, adapter, kb if retriever else None, retriever.policy if retriever else None, form).answer
 
 
 def _show(

@@ -178,7 +178,7 @@ class Maker:
             known.folder if cell.taught else None,
             self.adapter(cell),
             student=cell.student,
-            dials=Policy.none().model_dump(),
+            dials=Policy.none().model_copy(update={"wording": cell.policy.wording}).model_dump(),
             answering=cell.dials,
             teach=",".join(cell.taught) or None,
             limit=cell.tuned,

@@ -1,7 +1,7 @@
 """Knowledge bases as students use them: retrievers with a policy, and records to tune on."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ def lessons(
 
 def own_retriever(
     where: str | os.PathLike[str] | None,
-    given: dict[str, Any],
+    given: "Mapping[str, Any] | Policy",
     manifest: "Manifest | None",
     student: str,
     adapter: Path | None,
@@ -52,7 +52,8 @@ def own_retriever(
     """Open the knowledge base with the student's own policy, if it has one, and check that the two fit."""
     kb = None if where is None else os.fspath(where)
     base = None if is_served(student) else resolve(student)
-    policy = Policy.for_form(form, given, counts=base is not None)
+    whole = given if isinstance(given, Policy) else None
+    policy = whole or Policy.for_form(form, dict(given), counts=base is not None)
     if manifest and manifest.policy and kb is None:
         raise UsageError(f"the student in {adapter or student} was tuned with knowledge in its prompts: add --kb")
     if manifest and given:
@@ -64,6 +65,8 @@ def own_retriever(
     if not kb or policy.is_plain:
         return None
     found = open_retriever(kb, policy, base)
+    if policy.demonstrations and not found.has_demonstrations:
+        note(f"note: no thought of {kb} has intents, so no demonstration is shown; distil again")
     if manifest and manifest.policy and (knowledge := found.about["teacher"]) != manifest.teacher:
         note(f"note: tuned with the knowledge of {manifest.teacher}, {kb} holds that of {knowledge}")
     return found

@@ -11,7 +11,7 @@ from bundlewise.extras import require
 from bundlewise.settings import quiet_libraries
 
 if TYPE_CHECKING:
-    from bundlewise.agents.student.dials import AnswerDials
+    from bundlewise.agents.student.dials import AnswerDials, Form
     from bundlewise.agents.student.reading import Reading
     from bundlewise.knowledge_base.policy import Policy
 
@@ -65,9 +65,11 @@ def _failure(error: Exception) -> BundlewiseError:
 class Students:
     """Students on the workers, each opened once, that answer batches of sessions."""
 
-    def __init__(self, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None") -> None:
+    def __init__(
+        self, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None", form: "Form" = "pairs"
+    ) -> None:
         """Set what each worker opens for itself; relative paths start from the present working folder."""
-        self.opened = (os.getcwd(), student, adapter, kb, policy)
+        self.opened = (os.getcwd(), student, adapter, kb, policy, form)
 
     def answer(
         self, batches: Sequence[Sequence[Session]], reading: "Reading", dials: "AnswerDials"
@@ -99,13 +101,14 @@ class Students:
 class _Worker:
     """The student of one worker."""
 
-    def __init__(self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None"):
+    def __init__(
+        self, folder: str, student: str, adapter: Path | None, kb: str | None, policy: "Policy | None", form: "Form"
+    ):
         quiet_libraries()
         os.chdir(folder)
         from bundlewise.pipeline.student import Student
 
-        dials = policy.model_dump() if policy else None
-        self.student = Student.open(kb=kb, adapter=adapter, student=student, dials=dials)
+        self.student = Student.open(kb=kb, adapter=adapter, student=student, dials=policy, answering={"form": form})
 
     def answer(self, sessions: Sequence[Session], reading: "Reading", dials: "AnswerDials") -> list[Prediction]:
         self.student.reading, self.student.dials = reading, dials

@@ -38,6 +38,7 @@ from bundlewise.source import code_fingerprint
 
 if TYPE_CHECKING:
     from bundlewise.graphs.student import StudentContext
+    from bundlewise.knowledge_base.policy import Policy
     from bundlewise.knowledge_base.retrieval import Retriever
     from bundlewise.langchain.chat_model import ChatBundlewise
     from bundlewise.langchain.runnable import StudentRunnable
@@ -70,7 +71,7 @@ class Student:
         kb: str | PathLike[str] | None = None,
         adapter: str | PathLike[str] | None = None,
         student: str = DEFAULT,
-        dials: Mapping[str, Any] | None = None,
+        dials: "Mapping[str, Any] | Policy | None" = None,
         answering: Mapping[str, Any] | None = None,
         mode: str | None = None,
         calibrate: str | None = None,
@@ -83,7 +84,7 @@ class Student:
             kb: a knowledge base, or its place: a folder or a server's URL.
             adapter: the adapter of a tuned student, or its folder.
             student: the base by name, hub id, folder, GGUF file, or `openai:MODEL@URL`.
-            dials: dials of retrieval, in place of the adapter's own.
+            dials: dials of retrieval, or a whole policy, in place of the adapter's own.
             answering: dials of answering, as `AnswerDials` names them; a base that can read writes whole answers.
             mode: the mode that `kb` and `adapter` must make: plain, icl, sft or icl+sft.
             calibrate: data to calibrate an untuned student on; without data it is not calibrated.
@@ -99,7 +100,7 @@ class Student:
         sessions = sessions_of(calibrate) if calibrate is not None else []
         manifest = manifest_for(student, folder, any_prompts=any_prompts)
         how = answer_dials(student, manifest, dict(answering or {}))
-        retriever = own_retriever(kb, dict(dials or {}), manifest, student, folder, note, how.form)
+        retriever = own_retriever(kb, dials or {}, manifest, student, folder, note, how.form)
         require_utilisation(mode, knowledge=retriever is not None, tuned=manifest is not None)
         found = cls(open_model(student, folder, manifest), retriever, dials=how)
         if sessions:
@@ -242,7 +243,7 @@ class Student:
         seen = session.blind()
         with self._lock:
             given = self.retriever.retrieve([seen])[0]
-            used = [(*given.records, *self.retriever.witnesses(seen, group)) for group in groups]
+            used = [(*given.records, *given.demonstrations, *self.retriever.witnesses(seen, group)) for group in groups]
             gone = list({record.id: record for group in used for record, _ in group})
             variants = [given, *(self.retriever.leaving_out(seen, given, key) for key in gone)]
             judged = self._probabilities([seen] * len(variants), variants)
