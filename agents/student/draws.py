@@ -39,12 +39,15 @@ class GrammarMask:
             if matcher.is_error():
                 raise RuntimeError(f"llguidance: {matcher.get_error()}")
             if matcher.is_stopped():
-                self._bits[row] = 0
-                self._bits.view(np.uint32)[row, self._end // 32] = 1 << (self._end % 32)
+                self._admit_only_the_end(row)
             else:
                 fill_next_token_bitmask(matcher, self._bits, row)
         # llguidance's function for torch needs seconds and a C++ compiler at its first use.
         return np.unpackbits(self._bits.view(np.uint8), axis=1, bitorder="little").astype(bool)
+
+    def _admit_only_the_end(self, row: int) -> None:
+        self._bits[row] = 0
+        self._bits.view(np.uint32)[row, self._end // 32] = 1 << (self._end % 32)
 
 
 def seeded(seed: Sequence[int]) -> np.random.Generator:
@@ -52,9 +55,7 @@ def seeded(seed: Sequence[int]) -> np.random.Generator:
     return np.random.default_rng(crc32(np.array(seed, np.int64).tobytes()))
 
 
-def chosen(
-    scores: npt.NDArray[np.float32], admitted: npt.NDArray[np.bool_], random: np.random.Generator | None
-) -> int:
+def chosen(scores: npt.NDArray[np.float32], admitted: npt.NDArray[np.bool_], random: np.random.Generator | None) -> int:
     """Return one of the admitted tokens: the likeliest, or one drawn from their probabilities."""
     tokens = np.flatnonzero(admitted[: len(scores)])
     own = np.nan_to_num(scores[tokens], nan=LEAST, neginf=LEAST)

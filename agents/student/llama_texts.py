@@ -125,7 +125,8 @@ def _tree(rows: dict[int, Sequence[int]]) -> list[list[_Node]]:
     """Return the nodes of the tree of tokens by their depth; the root stands for the prompt."""
     levels = [[_Node(-1, 0, list(rows))]]
     while True:
-        depth, below = len(levels), []
+        depth = len(levels)
+        below: list[_Node] = []
         for node in levels[-1]:
             for n in node.owners:
                 if len(rows[n]) >= depth:
