@@ -16,8 +16,8 @@ from bundlewise.agents.student import intent_form, load, writer
 from bundlewise.agents.student.answer_text import answer_grammar
 from bundlewise.agents.student.answers import intent_grammar
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
-from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.draws import GrammarMask
+from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.grammar import GrammarProcessor
 from bundlewise.agents.student.tokens import Written, answer_ids, by_length, encode_judge, start_ids, token_ids
 from bundlewise.domain import Retrieved
@@ -180,7 +180,7 @@ def test_a_finished_row_may_only_end_wherever_the_end_stands_in_the_vocabulary(
     student: StudentEngine, end: int
 ) -> None:
     mask = GrammarMask(student.writer._tokens(), [intent_grammar()])
-    mask._end = end
+    mask.end = end
     mask._admit_only_the_end(0)
     bits = np.unpackbits(mask._bits.view(np.uint8), axis=1, bitorder="little")[0]
     assert np.flatnonzero(bits).tolist() == [end]

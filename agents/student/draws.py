@@ -21,7 +21,7 @@ class GrammarMask:
         compiled = {grammar: LLMatcher.grammar_from_lark(grammar) for grammar in dict.fromkeys(grammars)}
         self._matchers = [LLMatcher(tokenizer, compiled[grammar]) for grammar in grammars]
         self._bits = allocate_token_bitmask(len(grammars), tokenizer.vocab_size)
-        self._end = tokenizer.eos_token
+        self.end = tokenizer.eos_token
 
     def take(self, tokens: Sequence[int]) -> None:
         """Continue each text by its token; a text that has ended stays as it is."""
@@ -47,7 +47,7 @@ class GrammarMask:
 
     def _admit_only_the_end(self, row: int) -> None:
         self._bits[row] = 0
-        self._bits.view(np.uint32)[row, self._end // 32] = 1 << (self._end % 32)
+        self._bits.view(np.uint32)[row, self.end // 32] = 1 << (self.end % 32)
 
 
 def seeded(seed: Sequence[int]) -> np.random.Generator:

@@ -48,7 +48,7 @@ def batches(asked: Sequence[Asked], cells: int, rows: int) -> Iterator[list[Aske
 
 
 def write_batch(context: LlamaContext, tokens: Any, batch: Sequence[Asked]) -> list[list[int]]:
-    """Write texts side by side under their grammars; return the new tokens of each.
+    """Write texts side by side under their grammars; return the new tokens of each, a whole text with the end token.
 
     The texts of one prompt stand together.
     """
@@ -68,7 +68,7 @@ def write_batch(context: LlamaContext, tokens: Any, batch: Sequence[Asked]) -> l
             new[n].append(chosen(logits, admitted[n], random[n]))
         mask.take([row[-1] for row in new])
     context.drop(range(1, len(batch) + 1))
-    return new
+    return [[*row, mask.end] if len(row) < MAX_NEW_TOKENS and mask.has_ended(n) else row for n, row in enumerate(new)]
 
 
 def _begun(context: LlamaContext, batch: Sequence[Asked]) -> Iterator[Logits]:
