@@ -62,8 +62,8 @@ def knowledge(number: int, count: Callable[[str], int]) -> Retrieved:
 
 def candidates() -> list[str]:
     """Return groupings of ten products into two bundles, as a chooser ranks them: most begin alike."""
-    firsts = list(combinations(range(6), 4))[: CANDIDATES // 2]
-    return [grouping_text((first, tuple(range(6, end)))) for first in firsts for end in (8, 9)]
+    firsts = list(combinations(range(7), 4))[: CANDIDATES // 2]
+    return [grouping_text((first, tuple(range(7, end)))) for first in firsts for end in (9, 10)]
 
 
 def measured(name: str, student: str, threads: int, count: int) -> Numbers:

@@ -179,16 +179,18 @@ def both(smollm2: Path) -> list[Any]:
     return [LlamaEngine.load(weights, smollm2), StudentEngine.load(smollm2, exact=True)]
 
 
+def grouping_grammar(products: int) -> str:
+    """Return the grammar of an answer's first line; the untuned student's intents are chance."""
+    rules = [line for line in answer_grammar(products).splitlines() if line.startswith(("bundle", "after"))]
+    return "\n".join(['start: list "\\n"', 'list: bundle | bundle "; " list', *rules]) + "\n"
+
+
 @pytest.mark.slow
 def test_the_default_student_answers_mostly_alike_in_both_engines(both: list[Any]) -> None:
     sessions = [s.blind() for s in load("electronics", "validation") if len(s.items) <= 6][:PROBES]
     prompts = [write_prompt(each, Retrieved()) for each in sessions]
-    asked = [prompt.opened("") for prompt in prompts]
-    ours, theirs = (engine.write(asked, [answer_grammar(len(s.items)) for s in sessions]) for engine in both)
-    lines = [
-        (one.text.partition("\n")[0], other.text.partition("\n")[0]) for one, other in zip(ours, theirs, strict=True)
-    ]
-    assert sum(one == other for one, other in lines) > PROBES // 2
+    ours, theirs = (engine.write(prompts, [grouping_grammar(len(s.items)) for s in sessions]) for engine in both)
+    assert sum(one == other for one, other in zip(ours, theirs, strict=True)) > PROBES // 2
     texts = [[grouping_text(((0, 1),)), grouping_text(((0, 2),)), grouping_text(((0, 1, 2),))]] * len(prompts)
     differences = np.abs(np.array(both[0].score(prompts, texts)) - np.array(both[1].score(prompts, texts)))
     assert differences.mean() < 0.3
