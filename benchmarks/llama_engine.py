@@ -76,7 +76,7 @@ def measured(name: str, student: str, threads: int, count: int) -> Numbers:
         found = [knowledge(n, counted) if case == "knowledge" else Retrieved() for n in range(len(sessions))]
         prompts = [write_prompt(session, known) for session, known in zip(sessions, found, strict=True)]
         read = engine.write(prompts[-1:], [ANSWER])[0]  # The first call of each sort builds what later ones reuse.
-        numbers[f"{case} tokens"] = [read.tokens_in, read.tokens_out]
+        numbers |= {f"{case} tokens read": read.tokens_in, f"{case} tokens written": read.tokens_out}
         for how, ask in asks(engine).items():
             start, spent = perf_counter(), process_time()
             for prompt in prompts[:-1]:
@@ -135,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "load": [round(before, 1), round(os.getloadavg()[0], 1)],
     }
     result |= {"engines": found} | ({"ratios": ratios(found)} if "llama" in found else {})
+    print(json.dumps(result), flush=True)
     show(result)
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":
