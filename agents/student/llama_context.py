@@ -19,7 +19,6 @@ TEXTS = 65
 """The most texts that are held at once; text 0 is the last prompt."""
 CHUNK = 128
 """The most tokens in one pass, about a second of work; between two passes the work can be stopped."""
-WAITING = "OMP_WAIT_POLICY"
 THREADS = "OMP_NUM_THREADS"
 ERROR = 4
 """The level of llama.cpp's log at which it says why something failed."""
@@ -168,17 +167,11 @@ def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
 def _library() -> tuple[Any, list[str]]:
     """Return llama.cpp and the list to which it says what fails."""
     require("llama", "a student named llama:...")
-    known = os.environ.get(WAITING)
-    # By default threads wait in a loop; where other programs need the cores too, an answer then takes ten times longer.
-    os.environ.setdefault(WAITING, "passive")
     try:
         import llama_cpp
     except (OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(f"llama.cpp cannot be loaded: {reason}; install llama-cpp-python again") from error
-    finally:
-        if known is None:
-            del os.environ[WAITING]
     faults: list[str] = []
 
     def note(level: int, text: bytes, _: Any) -> None:
