@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "mlflow": ("mlflow",),
     "postgres": ("langgraph.checkpoint.postgres", "psycopg", "psycopg_pool"),
     "four-bit": ("bitsandbytes",),
+    "llama": ("llama_cpp",),
 }
 """The packages of each extra, by their import names."""
 

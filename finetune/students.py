@@ -8,10 +8,13 @@ from bundlewise.agents.student.dials import AnswerDials, Form, form_for
 from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import AdapterError, BundlewiseError, ModelError, UsageError
+from bundlewise.extras import require
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
+from bundlewise.models.gguf import LLAMA
+from bundlewise.models.llama import is_llama, weights_of
 from bundlewise.models.memory import ModelShape
 
 
@@ -45,8 +48,13 @@ def manifest_for(name: str, adapter: Path | None, *, any_prompts: bool = False) 
     `any_prompts` the prompts may have changed since the tuning; see `changed_prompts`.
 
     Raises:
-        AdapterError: the adapter does not fit the base, or the prompts have changed since.
+        AdapterError: the adapter does not fit the base or its engine, or the prompts have changed since.
     """
+    if is_llama(name) and adapter is not None:
+        raise AdapterError(
+            f"{name} runs the weights in its file, to which the adapter {adapter} cannot be added; "
+            f"leave out {LLAMA} or --adapter"
+        )
     if is_served(name):
         folder = adapter
     else:
@@ -69,10 +77,21 @@ def open_model(name: str, adapter: Path | None, manifest: Manifest | None) -> St
 
         opening = opening_of(adapter, manifest) if adapter and manifest else ""
         return StudentModel(RemoteStudent.named(name, opening), manifest, None, name)
+    if is_llama(name):
+        return _in_llama(name)
     base = resolve(name)
     # The manifest of a fitting adapter has the base's fingerprint, which saves reading the weights once more.
     known = manifest.base_fingerprint if manifest and adapter else fingerprint_of(base)
     return StudentModel(StudentEngine.load(base, adapter), manifest, base, known)
+
+
+def _in_llama(name: str) -> StudentModel:
+    from bundlewise.agents.student.llama_engine import LlamaEngine
+
+    require("llama", f"the student {name}")
+    weights, base = weights_of(name), resolve(name)
+    # Its answers differ from those of the converted weights, so what is kept of these is not taken for them.
+    return StudentModel(LlamaEngine.load(weights, base), None, base, f"{LLAMA}{fingerprint_of(base)}")
 
 
 def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) -> AnswerDials:

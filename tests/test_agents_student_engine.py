@@ -16,6 +16,7 @@ from bundlewise.agents.student import intent_form, load, writer
 from bundlewise.agents.student.answer_text import answer_grammar
 from bundlewise.agents.student.answers import intent_grammar
 from bundlewise.agents.student.compose import JudgePrompt, judge_prompt
+from bundlewise.agents.student.draws import GrammarMask
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.grammar import GrammarProcessor
 from bundlewise.agents.student.tokens import Written, answer_ids, by_length, encode_judge, start_ids, token_ids
@@ -178,10 +179,10 @@ def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: St
 def test_a_finished_row_may_only_end_wherever_the_end_stands_in_the_vocabulary(
     student: StudentEngine, end: int
 ) -> None:
-    processor = GrammarProcessor(student.writer._tokens(), [intent_grammar()])
-    processor._end = end
-    processor._admit_only_the_end(0)
-    bits = np.unpackbits(processor._mask.view(np.uint8), axis=1, bitorder="little")[0]
+    mask = GrammarMask(student.writer._tokens(), [intent_grammar()])
+    mask.end = end
+    mask._admit_only_the_end(0)
+    bits = np.unpackbits(mask._bits.view(np.uint8), axis=1, bitorder="little")[0]
     assert np.flatnonzero(bits).tolist() == [end]
 
 

@@ -22,11 +22,23 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 GROUPS = ("all", "test", "bench")
 HIDDEN = (
-    *("bitsandbytes", "fastapi", "langchain", "langchain_openai", "matplotlib", "mcp", "mlflow", "openai", "pandas"),
+    *(
+        "bitsandbytes",
+        "fastapi",
+        "langchain",
+        "langchain_openai",
+        "llama_cpp",
+        "matplotlib",
+        "mcp",
+        "mlflow",
+        "openai",
+        "pandas",
+    ),
     *("prometheus_client", "psycopg", "psycopg_pool", "pyarrow", "ray", "starlette"),
 )
 """The packages of extras that no package of the base depends on; it brings accelerate, anyio, httpx2 and uvicorn."""
 DISTRIBUTIONS = {
+    "llama_cpp": "llama-cpp-python",
     "langgraph.checkpoint": "langgraph-checkpoint",
     "langgraph.checkpoint.postgres": "langgraph-checkpoint-postgres",
     "langgraph.checkpoint.sqlite": "langgraph-checkpoint-sqlite",

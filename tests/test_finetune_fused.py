@@ -12,9 +12,9 @@ from torch import nn
 from bundlewise.agents.student import load
 from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.finetune import fused
-from bundlewise.finetune.config import TrainingConfig
+from bundlewise.finetune.config import TARGETS, TrainingConfig
 from bundlewise.finetune.fused import FusedLinear
-from bundlewise.finetune.lora import TARGETS, lora_settings, with_lora
+from bundlewise.finetune.lora import lora_settings, with_lora
 
 SHAPE = (2, 5, 6)
 

@@ -292,7 +292,7 @@ def compare(spec: str, place: Path, student: Path) -> str:
     own = place / "mine" / "judge.jinja"
     own.parent.mkdir()
     own.write_text(shipped("judge").text.replace("Which go together?", "Which are for one use?"), encoding="utf-8")
-    asked = ("--data", place / "data.jsonl", "--student", spec, "--cache", place / "kept.sqlite")
+    asked = ("--data", place / "data.jsonl", "--student", spec, "--form", "pairs", "--cache", place / "kept.sqlite")
     return said_by_command("--prompts", own.parent, "prompts", "compare", "shipped", "current", *asked)
 
 

@@ -14,7 +14,8 @@ from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved
 from bundlewise.errors import UsageError
 from bundlewise.prompts.library import TEMPLATES, Library, shipped, using
-from bundlewise.workbench.preview import Reader, Rendered, World, added, rendered
+from bundlewise.workbench.preview import Rendered, World, added, rendered
+from bundlewise.workbench.reader import Reader
 
 TITLES = ["Wireless mouse, black", "Mechanical keyboard", "Foam roller"]
 ASKED = session("s", TITLES, ((0, 1),))

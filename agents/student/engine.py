@@ -146,7 +146,7 @@ class StudentEngine:
             start = 0
             for index in batch:
                 count = len(encoded[index].places)
-                results[index] = _judgement(prompts[index], odds[start : start + count], len(encoded[index].ids))
+                results[index] = judgement_of(prompts[index], odds[start : start + count], len(encoded[index].ids))
                 start += count
             if progress:
                 progress(len(batch))
@@ -180,7 +180,8 @@ class StudentEngine:
         return self.writer.score(prompts, answers, progress)
 
 
-def _judgement(prompt: JudgePrompt, odds: Any, tokens: int) -> Judgement:
+def judgement_of(prompt: JudgePrompt, odds: Any, tokens: int) -> Judgement:
+    """Return the log-odds of a prompt's questions as a judgement of its products."""
     matrix = np.zeros((prompt.products, prompt.products))
     for (a, b), value in zip(prompt.pairs, odds, strict=True):
         matrix[a, b] = matrix[b, a] = value

@@ -36,6 +36,17 @@ class Encoded:
     places: tuple[int, ...]
 
 
+def written(tokenizer: Any, read: int, new: list[int]) -> Written:
+    """Return the text of written tokens, up to the end token; without one the last line is not whole, and left out."""
+    end = tokenizer.eos_token_id
+    whole, new = end in new, new[: new.index(end)] if end in new else new
+    text = tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    if not whole:  # The reader of the answer would take half a line for a whole one.
+        text = text[: text.rfind("\n") + 1]
+    text = text.replace("\ufffd", "")  # The tokens ended in the middle of a letter.
+    return Written(text, read, len(new))
+
+
 def token_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the token ids of plain text; the name of a special token is encoded as text."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, Progress, Prompt, Written, by_length, prompt_ids, token_ids
+from bundlewise.agents.student.tokens import (
+    MAX_NEW_TOKENS,
+    Progress,
+    Prompt,
+    Written,
+    by_length,
+    prompt_ids,
+    token_ids,
+    written,
+)
 from bundlewise.errors import PromptError
 from bundlewise.models.memory import give_back_memory
 from bundlewise.progress import go_on, stopping
@@ -146,7 +155,7 @@ class Writer:
         new = found[:, longest:].tolist()
         return [
             # A prompt is computed once for all its texts, so its tokens count for the first one.
-            [self._written(0 if copy else len(row), new[place * copies + copy]) for copy in range(copies)]
+            [written(self._tokenizer, 0 if copy else len(row), new[place * copies + copy]) for copy in range(copies)]
             for place, row in enumerate(ids)
         ]
 
@@ -163,15 +172,6 @@ class Writer:
         ).past_key_values
         cache.batch_repeat_interleave(copies)
         return cache
-
-    def _written(self, read: int, new: list[int]) -> Written:
-        end = self._tokenizer.eos_token_id
-        whole, new = end in new, new[: new.index(end)] if end in new else new
-        text = self._tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if not whole:  # The reader of the answer would take half a line for a whole one.
-            text = text[: text.rfind("\n") + 1]
-        text = text.replace("\ufffd", "")  # The tokens ended in the middle of a letter.
-        return Written(text, read, len(new))
 
     def _refuse_too_long(self, lengths: Sequence[int]) -> None:
         limit = getattr(self._model.config, "max_position_embeddings", None)

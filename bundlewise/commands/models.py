@@ -12,6 +12,7 @@ from bundlewise.models.cache import folder_bytes, read_manifest
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import KNOWN, KnownModel, is_cached, resolve
 from bundlewise.models.gguf import conversions
+from bundlewise.models.llama import is_llama, weights_of
 
 
 @click.group()
@@ -72,8 +73,13 @@ def converted_row(folder: Path) -> dict[str, str | int | bool | None]:
 @command.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def fetch_models(names: tuple[str, ...]) -> None:
-    """Fetch models or convert GGUF files once, and print each with its folder."""
+    """Fetch models or convert GGUF files once, and print each with its folder.
+
+    For llama:smollm2-135m, its GGUF file is fetched too.
+    """
     for name in names:
+        if is_llama(name):
+            weights_of(name)
         click.echo(f"{name}\t{resolve(name)}")
 
 

@@ -83,7 +83,10 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
 student_option = click.option(
-    "--student", default="smollm2-135m", show_default=True, help="Student model: name, hub id, folder or GGUF file."
+    "--student",
+    default="smollm2-135m",
+    show_default=True,
+    help="Student model: name, hub id, folder or GGUF file; llama:FILE.gguf runs in llama.cpp.",
 )
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 

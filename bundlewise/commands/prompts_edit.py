@@ -76,7 +76,8 @@ def test(names: tuple[str, ...], with_model: bool, student: str, adapter: Path |
     from bundlewise.models.folders import resolve
     from bundlewise.settings import quiet_libraries
     from bundlewise.workbench.cases import cases_of, run
-    from bundlewise.workbench.preview import Reader, World
+    from bundlewise.workbench.preview import World
+    from bundlewise.workbench.reader import Reader
 
     quiet_libraries()
     answers = _answers(student, adapter) if with_model or adapter else None

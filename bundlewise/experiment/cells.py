@@ -14,6 +14,7 @@ from bundlewise.files import fingerprint
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.endpoints import Endpoint, is_served
+from bundlewise.models.llama import is_llama
 
 Format = Literal["patterns", "rules", "thoughts"]
 FORMATS: tuple[Format, ...] = ("patterns", "rules", "thoughts")
@@ -90,8 +91,9 @@ class Cell(Record):
             raise ValueError("demonstrations are shown to a student that writes; set form: write, or leave them out")
         if self.teach and not (self.formats and self.is_tuned):
             raise ValueError("teach needs formats and a tuned student; add formats and choose sft, or leave it out")
-        if self.is_tuned and is_served(self.student):
-            raise ValueError(f"{self.student} is on a server and cannot be tuned here; choose plain or icl for it")
+        if self.is_tuned and (is_served(self.student) or is_llama(self.student)):
+            where = "on a server" if is_served(self.student) else "in llama.cpp"
+            raise ValueError(f"{self.student} is {where} and cannot be tuned here; choose plain or icl for it")
         _known(Policy, self.retrieval, "retrieval")
         _known(TrainingConfig, self.training, "training")
         _known(AnswerDials, self.answering, "answering")

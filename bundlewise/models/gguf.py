@@ -21,6 +21,8 @@ from bundlewise.models.memory import PROGRAM, free_bytes
 from bundlewise.progress import progress
 
 ENDING = ".gguf"
+LLAMA = "llama:"
+"""The prefix of names of GGUF files whose own weights llama.cpp runs, without a conversion of these."""
 FOLDER = "gguf-"
 """How the name of a conversion in the cache begins; the SHA-256 of the file follows."""
 PART = re.compile(r"-\d{5}-of-(?P<count>\d{5})$")

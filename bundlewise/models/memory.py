@@ -74,6 +74,10 @@ class ModelShape:
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return embeddings + self.layers * self.layer_parameters + self.hidden
 
+    def cache_bytes(self, tokens: int) -> int:
+        """Return the bytes of the keys and values of so many tokens in 16 bits."""
+        return 4 * tokens * self.layers * self._keys
+
     def lora_parameters(self, rank: int, layers: int) -> int:
         """Return the number of LoRA weights on all seven projections of the top layers; 0 means all layers."""
         ends = 7 * self.hidden + 2 * self._queries + 2 * self._keys + 3 * self.feed_forward
@@ -121,6 +125,24 @@ def require_memory(folder: Path, weights: Format, device: str = "cpu") -> None:
         raise ModelError(
             f"{folder.name} takes {needed / 1e9:.1f} GB in {weights}, {free / 1e9:.1f} GB are free; "
             "choose a smaller student (`bundlewise doctor` says which preset fits), or close other programs"
+        )
+
+
+def require_reading(weights: Path, folder: Path, tokens: int) -> None:
+    """Check that the weights in a GGUF file and what is kept of `tokens` tokens fit into the free memory.
+
+    `folder` has the configuration; a model of unknown shape is accepted.
+
+    Raises:
+        ModelError: more memory is needed than is free.
+    """
+    shape = ModelShape.of(folder)
+    kept = shape.cache_bytes(tokens) if shape else 0
+    needed, free = weights.stat().st_size + kept, free_bytes()
+    if needed > free:
+        raise ModelError(
+            f"{weights.name} takes {needed / 1e9:.1f} GB to read {tokens:,} tokens, {free / 1e9:.1f} GB are free; "
+            "choose a smaller student, or close other programs"
         )
 
 

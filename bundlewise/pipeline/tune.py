@@ -14,6 +14,8 @@ from bundlewise.finetune.adapters import Adapter
 from bundlewise.finetune.config import TrainingConfig, preset_named
 from bundlewise.knowledge_base.policy import Policy
 from bundlewise.models.folders import resolve
+from bundlewise.models.gguf import LLAMA
+from bundlewise.models.llama import is_llama
 from bundlewise.pipeline.distil import formats_named
 from bundlewise.pipeline.knowledge import lessons, open_retriever
 
@@ -71,6 +73,8 @@ def finetune(
 
     chosen, folder = preset_named(preset), Path(path)
     student = student or chosen.student
+    if is_llama(student):
+        raise UsageError(f"{student} runs the weights in its file and cannot be tuned; leave out {LLAMA}")
     how = answer_dials(student, None, dict(answering or {}))
     policy = Policy.for_form(how.form, dict(dials or {}))
     given = {name: value for name, value in training.items() if value is not None}

@@ -19,7 +19,8 @@ from bundlewise.prompts.library import using
 from bundlewise.settings import quiet_libraries
 from bundlewise.workbench.answer_cache import AnswerCache, Bench, default_cache
 from bundlewise.workbench.compare import sample
-from bundlewise.workbench.preview import Reader, World
+from bundlewise.workbench.preview import World
+from bundlewise.workbench.reader import Reader
 from bundlewise.workbench.variants import Variant
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from bundlewise.prompts.library import TEMPLATES, Library, check_name, current, 
 from bundlewise.prompts.outside import rendering_outside
 from bundlewise.prompts.render import STUDENT_TEMPLATES
 from bundlewise.workbench.answer_cache import READ
-from bundlewise.workbench.preview import Reader, Rendered, World, rehearse, rendered
+from bundlewise.workbench.preview import Rendered, World, rehearse, rendered
+from bundlewise.workbench.reader import Reader
 from bundlewise.workbench.variants import library_with, save_template
 
 PASTED = "pasted"

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bundlewise.agents.student.chat import ChatPrompt
@@ -15,13 +13,13 @@ from bundlewise.errors import DataError
 from bundlewise.prompts.library import current
 from bundlewise.prompts.outside import charged
 from bundlewise.workbench.questions import Question, questions
+from bundlewise.workbench.reader import AnyPrompt, Reader
 
-KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "hint": ""}
+KNOWLEDGE: dict[str, Any] = {"records": [], "patterns": [], "rules": [], "demonstrations": [], "hint": ""}
 """The variables that hold knowledge, and their values without knowledge."""
 MOST_COMPARED = 250_000
 """Most pairs of lines for a comparison line by line, since its cost is the square of the number of equal lines."""
 Span = tuple[int, int]
-AnyPrompt = JudgePrompt | ChatPrompt | str
 Prompt = TypeVar("Prompt", JudgePrompt, ChatPrompt, str)
 
 
@@ -61,57 +59,6 @@ class Rendered(Record):
         """The tokens of all parts, and those that open the document."""
         counts = [part.tokens for part in self.parts]
         return None if None in counts else self.opening + sum(count or 0 for count in counts)
-
-
-@dataclass(frozen=True)
-class Reader:
-    """The tokenizer and the configuration of a student, without its weights."""
-
-    folder: Path
-
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a text."""
-        from bundlewise.agents.student.tokens import token_ids
-
-        return len(token_ids(self._tokenizer, text))
-
-    @property
-    def opening(self) -> int:
-        """The number of tokens that open a document."""
-        from bundlewise.agents.student.tokens import start_ids
-
-        return len(start_ids(self._tokenizer))
-
-    def around(self, prompt: ChatPrompt) -> int:
-        """Return the number of tokens that the chat template adds to the texts of a prompt."""
-        from bundlewise.agents.student.chat import chat_ids
-
-        return len(chat_ids(self._tokenizer, prompt)) - sum(map(self.count, prompt.texts))
-
-    def fits(self, prompt: AnyPrompt) -> bool:
-        """Say whether a prompt fits the student."""
-        from bundlewise.agents.student.tokens import fits
-
-        return fits(self._tokenizer, self._config, prompt)
-
-    @property
-    def most_bytes(self) -> float:
-        """The bytes of a prompt above which its tokens are not counted, since it is far too long for the student."""
-        from bundlewise.agents.student.tokens import most_bytes
-
-        return most_bytes(self._config)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.folder)
-
-    @cached_property
-    def _config(self) -> Any:
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(self.folder)
 
 
 @dataclass(frozen=True)
