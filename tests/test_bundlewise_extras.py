@@ -101,7 +101,8 @@ def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None
 
 def test_all_and_the_tests_name_extras_that_there_are() -> None:
     groups = PROJECT["optional-dependencies"]
-    assert re.findall(r"[\w-]+", groups["all"][0])[1:] == list(OPTIONAL)
+    # llama is compiled on installing, which needs a C++ compiler.
+    assert re.findall(r"[\w-]+", groups["all"][0])[1:] == [name for name in OPTIONAL if name != "llama"]
     for name in ("test", "bench"):
         assert set(re.findall(r"[\w-]+", groups[name][0])[1:]) <= OPTIONAL.keys()
 
