@@ -20,6 +20,7 @@ from bundlewise.agents.student.tokens import Written
 from bundlewise.agents.student.whole_replies import (
     decided,
     grouping_scores,
+    likely_pairs,
     reply_by_writing,
     shares,
     whole_prompt,
@@ -236,3 +237,26 @@ def test_a_prompt_of_feedback_or_reasoning_is_cut_to_what_the_student_reads() ->
     cut, note = whole_prompt(SESSION, known, ScriptedWriter(most=len(whole.user) - 1), dials, "a bundle has no intent")
     assert note == "1 of 1 knowledge records left out" and "a bundle has no intent" in cut.user
     assert grouping_text(((0, 1),)) not in cut.user
+
+
+def test_probabilities_of_one_session_under_other_knowledge_come_from_the_same_drawn_answers() -> None:
+    def opinion(titles: list[str], bundles: list[list[int]]) -> float:
+        return 0.0 if bundles == [[1, 2]] else -float(np.log(3))
+
+    said = ["1 2\nDesk\n"] * 2 + ["3 4\nGym\n"] * 6
+    engine, variants = ScriptedWriter(said, opinion), [retrieved(), Retrieved(), Retrieved()]
+    found = likely_pairs(engine, [SESSION] * 3, variants, Reading(), DIALS)
+    assert len(engine.prompts) == 1 and len(engine.scored) == 3
+    for likely in found:
+        assert likely[0, 1] == pytest.approx(0.75) and likely[2, 3] == pytest.approx(0.25) and likely[0, 2] == 0
+    other = session("t", TITLES).blind()
+    engine = ScriptedWriter(said + said, opinion)
+    found = likely_pairs(engine, [SESSION, other], variants[:2], Reading(), DIALS)
+    assert len(engine.prompts) == 2 and not engine.scored
+    assert [likely[2, 3] for likely in found] == [0.75, 0.75]
+
+
+def test_without_likelihoods_all_variants_have_the_shares_of_the_drawn_answers() -> None:
+    engine = ScriptedWriter(["1 2\nDesk\n"] * 6 + ["3 4\nGym\n"] * 2)
+    found = likely_pairs(engine, [SESSION] * 2, [Retrieved()] * 2, Reading(), DIALS)
+    assert len(engine.prompts) == 1 and [likely[0, 1] for likely in found] == [0.75, 0.75]

@@ -127,7 +127,11 @@ def likely_pairs(
     reading: Reading,
     dials: AnswerDials,
 ) -> list[Matrix]:
-    """Return the probabilities that two products go together, by the evidence or as shares of drawn answers."""
+    """Return the probabilities that two products go together, by the evidence or as shares of drawn answers.
+
+    Where one session is given several times with other knowledge, answers are drawn for the first time only. The
+    probabilities then come from the likelihoods of these answers, so that they can be compared.
+    """
     drawing = dials.model_copy(update={"samples": max(dials.samples, DRAWN)})
     found: dict[int, Matrix] = {}
     asked: list[tuple[int, ChatPrompt]] = []
@@ -138,12 +142,41 @@ def likely_pairs(
             found[place] = reading.likely(found[place], affinity_of(known, size))
         elif engine.fits(prompt := whole_prompt(session, known, engine, drawing)[0]):
             asked.append((place, prompt))
-    grammars = [answer_grammar(len(sessions[place].items), drawing.thinks) for place, _ in asked]
-    drawn = engine.sample([prompt for _, prompt in asked], grammars, drawing.samples) if asked else []
-    for (place, _), texts in zip(asked, drawn, strict=True):
-        size = len(sessions[place].items)
-        found[place] = shares([read_answer(text.text, size).groups for text in texts], size)
+    known_answers = _drawn(engine, [(sessions[place], prompt) for place, prompt in asked], drawing)
+    for place, prompt in asked:
+        session = sessions[place]
+        groupings, size = known_answers[id(session)], len(session.items)
+        again = sum(sessions[other] is session for other, _ in asked) > 1
+        found[place] = _likelihood_shares(engine, prompt, groupings, size) if again else shares(groupings, size)
     return [found[place] for place in range(len(sessions))]
+
+
+def _drawn(
+    engine: Engine, rows: Sequence[tuple[BlindSession, ChatPrompt]], dials: AnswerDials
+) -> dict[int, list[Grouping]]:
+    """Return the groupings of drawn answers by the identity of the session; each session is drawn for once."""
+    first: dict[int, tuple[BlindSession, ChatPrompt]] = {}
+    for session, prompt in rows:
+        first.setdefault(id(session), (session, prompt))
+    sizes = [len(session.items) for session, _ in first.values()]
+    prompts = [prompt for _, prompt in first.values()]
+    grammars = [answer_grammar(size, dials.thinks) for size in sizes]
+    texts = engine.sample(prompts, grammars, dials.samples) if prompts else []
+    return {
+        key: [read_answer(text.text, size).groups for text in mine]
+        for key, mine, size in zip(first, texts, sizes, strict=True)
+    }
+
+
+def _likelihood_shares(engine: Engine, prompt: ChatPrompt, groupings: Sequence[Grouping], size: int) -> Matrix:
+    """Return `shares` weighted by the likelihood of each grouping after a prompt; unweighted if there is none."""
+    known = [groups for groups in dict.fromkeys(groupings) if groups]
+    scores = engine.score([prompt], [[grouping_text(groups) for groups in known]]) if known else None
+    if not scores:
+        return shares(groupings, size)
+    weights = np.exp(np.array(scores[0]) - max(scores[0]))
+    parts = [weight * shares([groups], size) for groups, weight in zip(known, weights / weights.sum(), strict=True)]
+    return np.sum(parts, axis=0)  # type: ignore[no-any-return]
 
 
 def _log_odds(likely: Matrix, count: int) -> Matrix:
