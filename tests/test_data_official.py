@@ -153,11 +153,12 @@ def shop(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         def do_GET(self) -> None:
             name = Path(self.path).name
             content = (shop.folder / name).read_bytes()
+            # Noted before it is sent: the client may go on before this thread does.
+            shop.served.append(name)
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if name in shop.breaking else content)
-            shop.served.append(name)
 
         def log_message(self, *_: object) -> None:
             """Keep stderr for what the tests look at."""
