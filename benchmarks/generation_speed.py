@@ -127,7 +127,7 @@ def _grammar_cost(engine: StudentEngine, prompts: list[str]) -> Numbers:
     for turn in range(2):  # The first round warms up.
         for name in ("free", "grammar"):
             grammars = ["start: /[a-z ,]*/"] * len(prompts)
-            processors = [GrammarProcessor(engine._tokens(), grammars)] if name == "grammar" else []
+            processors = [GrammarProcessor(engine.writer._tokens, grammars)] if name == "grammar" else []
             start = perf_counter()
             with torch.inference_mode():
                 found = engine.model.generate(

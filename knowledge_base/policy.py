@@ -1,10 +1,12 @@
 """The dials of retrieval: which knowledge reaches a prompt, and how much of it."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bundlewise.domain import KnowledgeKind, Record
+from bundlewise.dials import DialSet
+from bundlewise.domain import KnowledgeKind
 from bundlewise.errors import UsageError
 from bundlewise.prompts.field_wording import Wording
 
@@ -13,13 +15,24 @@ WRITING: dict[str, Any] = {"patterns": 2, "rules": 3, "thoughts": 2, "demonstrat
 Search = Literal["dense", "lexical", "hybrid"]
 
 
-class Policy(Record):
+class Policy(DialSet):
     """The knowledge that a prompt may hold.
 
     `hints` is the number of observed pairs, from thoughts, behind each question's hint word. The default is the
     best policy on validation with the smallest student (docs/log.md): texts of records lengthen every prompt
     by a third, and this student does not use them.
     """
+
+    allowed: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("patterns", "rules", "thoughts", "demonstrations", "hints"), "at least 0"),
+        "min_score": "between -1 and 1",
+        "budget": "at least 0",
+        "search": "dense, lexical or hybrid",
+        "domain": "any, own or the name of a domain",
+        "diversity": "between 0 and 1",
+        "rerank": "between 0 and 1",
+        "wording": "told or fields",
+    }
 
     patterns: int = Field(default=0, ge=0, description="patterns in a prompt")
     rules: int = Field(default=0, ge=0, description="rules in a prompt")
@@ -34,22 +47,6 @@ class Policy(Record):
     rerank: float = Field(default=0.0, ge=0, le=1, description="weight of held-out gain and support")
 
     wording: Wording = Field(default="told", description="thoughts as told by the teacher, or from their fields alone")
-
-    @classmethod
-    def of(cls, **dials: Any) -> "Policy":
-        """Build a policy from options; None keeps the default.
-
-        Raises:
-            UsageError: a dial has a value that is not allowed.
-        """
-        try:
-            return cls.model_validate({key: value for key, value in dials.items() if value is not None})
-        except ValidationError as error:
-            fault = error.errors()[0]
-            name = str(fault["loc"][0])
-            if name not in cls.model_fields:
-                raise UsageError(f"no dial named {name!r}; choose {', '.join(cls.model_fields)}") from error
-            raise UsageError(f"{name} must be {_allowed(name)}, got {fault['input']}") from error
 
     @classmethod
     def for_form(cls, form: str, dials: dict[str, Any], *, counts: bool = True) -> "Policy":
@@ -86,15 +83,3 @@ class Policy(Record):
         if self.domain == "any":
             return None
         return (session_domain or None) if self.domain == "own" else self.domain
-
-
-def _allowed(name: str) -> str:
-    if name == "search":
-        return "dense, lexical or hybrid"
-    if name == "wording":
-        return "told or fields"
-    if name == "domain":
-        return "any, own or the name of a domain"
-    if name == "min_score":
-        return "between -1 and 1"
-    return "between 0 and 1" if name in ("diversity", "rerank") else "at least 0"

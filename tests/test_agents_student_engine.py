@@ -47,7 +47,7 @@ def admitted(student: StudentEngine, grammar: str, written: Written) -> bool:
     """Say whether a text follows a grammar, to its end unless the limit of tokens cut it."""
     from llguidance import LLMatcher
 
-    tokens = student.writer._tokens()
+    tokens = student.writer._tokens
     matcher = LLMatcher(tokens, LLMatcher.grammar_from_lark(grammar))
     cut = written.tokens_out == writer.MAX_NEW_TOKENS
     return matcher.consume_tokens(tokens.tokenize_str(written.text)) and (cut or matcher.is_accepting())
@@ -167,7 +167,7 @@ def test_writing_together_is_writing_one_by_one_and_again_the_same(
 
 @pytest.mark.parametrize("logit", [float("nan"), float("-inf"), float("inf")])
 def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: StudentEngine, logit: float) -> None:
-    processor = GrammarProcessor(student.writer._tokens(), [intent_grammar()])
+    processor = GrammarProcessor(student.writer._tokens, [intent_grammar()])
     ids = torch.zeros((1, 1), dtype=torch.long)
     for _ in range(6):
         scores = processor(ids, torch.full((1, student.model.config.vocab_size), logit))
@@ -179,7 +179,7 @@ def test_logits_that_are_no_numbers_still_give_a_text_of_the_grammar(student: St
 def test_a_finished_row_may_only_end_wherever_the_end_stands_in_the_vocabulary(
     student: StudentEngine, end: int
 ) -> None:
-    mask = GrammarMask(student.writer._tokens(), [intent_grammar()])
+    mask = GrammarMask(student.writer._tokens, [intent_grammar()])
     mask.end = end
     mask._admit_only_the_end(0)
     bits = np.unpackbits(mask._bits.view(np.uint8), axis=1, bitorder="little")[0]

@@ -195,17 +195,8 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on(tiny_student: Path,
     write_sessions(tmp_path / "data.jsonl", [s for s in load("electronics") if len(s.items) <= 6])
     output, partial = tmp_path / "p.jsonl", tmp_path / ".p.jsonl.partial"
     arguments = ["--data", tmp_path / "data.jsonl", "--split", "train", "--student", tiny_student, "-o", output]
-    command = [
-        sys.executable,
-        "-m",
-        "bundlewise",
-        "generate",
-        "--form",
-        "write",
-        "--samples",
-        "1",
-        *map(str, arguments),
-    ]
+    slowly = ("--form", "write", "--samples", "1")
+    command = [sys.executable, "-m", "bundlewise", "generate", *slowly, *map(str, arguments)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     # Until the first batch is written: Python itself loses an interrupt that comes while it imports.

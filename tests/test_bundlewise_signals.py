@@ -82,17 +82,8 @@ def test_a_command_keeps_what_is_done_and_leaves_nothing_else(tiny_student: Path
     write_sessions(tmp_path / "data.jsonl", [s for s in load("electronics") if len(s.items) <= 6])
     output, partial = tmp_path / "p.jsonl", tmp_path / ".p.jsonl.partial"
     arguments = ["--data", tmp_path / "data.jsonl", "--split", "train", "--student", tiny_student, "-o", output]
-    command = [
-        sys.executable,
-        "-m",
-        "bundlewise",
-        "generate",
-        "--form",
-        "write",
-        "--samples",
-        "1",
-        *map(str, arguments),
-    ]
+    slowly = ("--form", "write", "--samples", "1")
+    command = [sys.executable, "-m", "bundlewise", "generate", *slowly, *map(str, arguments)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while not (partial.exists() and len(partial.read_bytes().splitlines()) > 1) and time.monotonic() < deadline:

@@ -30,7 +30,7 @@ from bundlewise.errors import AdapterError, ModelError, UsageError
 from bundlewise.finetune import publish as publishing
 from bundlewise.finetune.adapters import read_manifest
 from bundlewise.finetune.config import TrainingConfig
-from bundlewise.finetune.parity import compare, probe
+from bundlewise.finetune.parity import Probed, Weights, compare, probe
 from bundlewise.finetune.publish import publish
 from bundlewise.finetune.students import opening_of
 from bundlewise.finetune.tuning import Tuning
@@ -70,7 +70,7 @@ class Server(ThreadingHTTPServer):
         tokenizer, written, first = self.engine.tokenizer, "", {}
         ids = tokenizer.encode(text)  # What opens a document is the client's matter, unless the tokenizer adds it.
         begun = len(ids)
-        admit = GrammarProcessor(self.engine._tokens(), [any_to_lark(grammar)]) if grammar else None
+        admit = GrammarProcessor(self.engine.writer._tokens, [any_to_lark(grammar)]) if grammar else None
         for _ in range(count):
             with torch.inference_mode():
                 odds = torch.log_softmax(self.engine.model(torch.tensor([ids])).logits[0, -1].float(), -1)
@@ -209,7 +209,7 @@ def test_a_merge_that_answers_otherwise_is_not_published(
 ) -> None:
     merge = publishing._merge
 
-    def spoiled(adapter: Path, base: Path, folder: Path, weights: publishing.Weights) -> None:
+    def spoiled(adapter: Path, base: Path, folder: Path, weights: Weights) -> None:
         merge(adapter, base, folder, weights)
         model, _ = load_causal_lm(folder)
         with torch.no_grad():
@@ -225,10 +225,10 @@ def test_a_merge_that_answers_otherwise_is_not_published(
 def test_weights_in_bfloat16_may_shift_log_odds_a_little_but_no_bundle(published: Path) -> None:
     manifest = read_manifest(published)
     one = probe(StudentEngine.load(published, exact=True), manifest)
-    shifted = publishing.Probed([m + 0.1 for m in one.log_odds], one.bundles, ["other" for _ in one.intents])
+    shifted = Probed([m + 0.1 for m in one.log_odds], one.bundles, ["other" for _ in one.intents])
     assert compare(one, shifted).fault("bfloat16") == ""
     assert "log-odds differ by 0.1" in compare(one, shifted).fault("float32")
-    moved = publishing.Probed(one.log_odds, [((0, 1),), *one.bundles[1:]], one.intents)
+    moved = Probed(one.log_odds, [((0, 1),), *one.bundles[1:]], one.intents)
     moved.bundles[0] = () if one.bundles[0] == ((0, 1),) else ((0, 1),)
     assert compare(one, moved).fault("bfloat16") == "bundles of probes 1 differ"
 

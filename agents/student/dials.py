@@ -1,11 +1,11 @@
 """The dials of answering: the form of the student's answers, and how they are written and repaired."""
 
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from typing import ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bundlewise.domain import Record
-from bundlewise.errors import UsageError
+from bundlewise.dials import DialSet
 
 Form = Literal["pairs", "write"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -15,19 +15,20 @@ RANGES = {"samples": (1, 64), "repairs": (0, 3)}
 """The least and the largest number of the dials that are numbers."""
 SMALLEST_WRITER = 400_000_000
 """The fewest weights of a base that reads prompts well enough to write whole answers by default."""
-ALLOWED = {
-    "form": " or ".join(FORMS),
-    "reasoning": " or ".join(REASONINGS),
-    **{name: f"from {least} to {most}" for name, (least, most) in RANGES.items()},
-}
 
 
-class AnswerDials(Record):
-    """How a student answers.
+class AnswerDials(DialSet):
+    """The dials of a student's answers.
 
     In the form `pairs` it judges pairs of products, and bundles are computed from the judgements. In the form `write`
     it writes whole answers, and the other dials apply; a repair is always written.
     """
+
+    allowed: ClassVar[Mapping[str, str]] = {
+        "form": " or ".join(FORMS),
+        "reasoning": " or ".join(REASONINGS),
+        **{name: f"from {least} to {most}" for name, (least, most) in RANGES.items()},
+    }
 
     form: Form = Field(default="pairs", description="pairs: judge pairs; write: write whole answers")
     samples: int = Field(
@@ -40,22 +41,6 @@ class AnswerDials(Record):
     repairs: int = Field(
         default=1, ge=RANGES["repairs"][0], le=RANGES["repairs"][1], description="most retries after a faulty answer"
     )
-
-    @classmethod
-    def of(cls, **dials: Any) -> "AnswerDials":
-        """Build dials from options; None keeps the default.
-
-        Raises:
-            UsageError: a dial has a value that is not allowed.
-        """
-        try:
-            return cls.model_validate({key: value for key, value in dials.items() if value is not None})
-        except ValidationError as error:
-            fault = error.errors()[0]
-            name = str(fault["loc"][0])
-            if name not in ALLOWED:
-                raise UsageError(f"no dial named {name!r}; choose {', '.join(ALLOWED)}") from error
-            raise UsageError(f"{name} must be {ALLOWED[name]}, got {fault['input']}") from error
 
     @property
     def thinks(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a text may go on with, and which of it is taken: grammars by llguidance, and reproducible random draws."""
+"""Masks of the tokens that a grammar admits, by llguidance, and reproducible random draws among them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,13 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 LEAST = -1e30
 """The score of an admitted token to which the model gives NaN or minus infinity."""
+
+
+def grammar_tokenizer(tokenizer: Any, vocabulary: int) -> Any:
+    """Return a tokenizer of transformers as llguidance's, for a model with `vocabulary` tokens."""
+    from llguidance.hf import from_tokenizer
+
+    return from_tokenizer(tokenizer, n_vocab=vocabulary)
 
 
 class GrammarMask:

@@ -22,9 +22,10 @@ from bundlewise.agents.student.tokens import (
     by_length,
     encode_judge,
     fits,
+    refuse_too_long,
 )
 from bundlewise.agents.student.writer import Writer
-from bundlewise.errors import AdapterError, PromptError
+from bundlewise.errors import AdapterError
 from bundlewise.models.memory import give_back_memory
 from bundlewise.progress import go_on, stopping
 
@@ -135,7 +136,7 @@ class StudentEngine:
         for prompt in prompts:
             go_on()
             encoded.append(encode_judge(self.tokenizer, prompt))
-        self._refuse_too_long([len(e.ids) for e in encoded])
+        refuse_too_long(self.model.config, (len(e.ids) for e in encoded))
         results: dict[int, Judgement] = {}
         give_back_memory()
         for batch in by_length([len(e.ids) for e in encoded]):
@@ -155,11 +156,6 @@ class StudentEngine:
     def fits(self, prompt: JudgePrompt | Prompt) -> bool:
         """Say whether the student can read the whole prompt and answer it."""
         return fits(self.tokenizer, self.model.config, prompt)
-
-    def _refuse_too_long(self, lengths: Sequence[int]) -> None:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit and lengths and max(lengths) > limit:
-            raise PromptError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
 
     def write(
         self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Progress | None = None

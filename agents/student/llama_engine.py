@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from bundlewise.agents.student.tokens import (
     encode_judge,
     fits,
     prompt_ids,
+    refuse_too_long,
     token_ids,
     written,
 )
-from bundlewise.errors import ModelError, PromptError
+from bundlewise.errors import ModelError
 from bundlewise.models.memory import require_reading
 from bundlewise.progress import go_on
 
@@ -51,7 +53,6 @@ class LlamaEngine:
         self._context = context
         self._tokenizer = tokenizer
         self._shape = _Shape(context.cells, vocabulary)
-        self._grammar_tokenizer: Any = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -87,7 +88,7 @@ class LlamaEngine:
             for prompt in prompts:
                 go_on()
                 encoded = encode_judge(self._tokenizer, prompt)
-                self._refuse_too_long(len(encoded.ids))
+                refuse_too_long(self._shape, [len(encoded.ids)])
                 # An answer is read at the last token of its question; no token after the last question is needed.
                 ids = encoded.ids[: encoded.places[-1] + 1]
                 odds = [float(row[yes]) - float(row[no]) for _, row in self._context.read(ids, encoded.places)]
@@ -130,7 +131,7 @@ class LlamaEngine:
                 go_on()
                 ids = prompt_ids(self._tokenizer, prompt)
                 rows = [token_ids(self._tokenizer, text) for text in texts]
-                self._refuse_too_long(len(ids) + max(map(len, rows), default=0))
+                refuse_too_long(self._shape, [len(ids) + max(map(len, rows), default=0)])
                 found.append(likelihoods(self._context, ids, rows))
                 if progress:
                     progress(1)
@@ -145,7 +146,7 @@ class LlamaEngine:
     ) -> list[list[Written]]:
         """Return the texts of each prompt: `count` random ones, or the greedy one if `count` is 0."""
         ids = [prompt_ids(self._tokenizer, prompt) for prompt in prompts]
-        self._refuse_too_long(max((len(row) + MAX_NEW_TOKENS for row in ids), default=0))
+        refuse_too_long(self._shape, (len(row) + MAX_NEW_TOKENS for row in ids))
         asked = [
             Asked(place, row, grammar, copy if count else None)
             for place, (row, grammar) in enumerate(zip(ids, grammars, strict=True))
@@ -154,7 +155,7 @@ class LlamaEngine:
         results: list[list[Written]] = [[] for _ in ids]
         with self._alone():
             for batch in batches(asked, self._context.cells, TEXTS - 1):
-                new = write_batch(self._context, self._tokens(), batch)
+                new = write_batch(self._context, self._tokens, batch)
                 for one, tokens in zip(batch, new, strict=True):
                     results[one.prompt].append(written(self._tokenizer, 0 if one.copy else len(one.ids), tokens))
                 if progress:
@@ -171,14 +172,8 @@ class LlamaEngine:
                 self._context.forget()
                 raise
 
-    def _refuse_too_long(self, length: int) -> None:
-        limit = self._shape.max_position_embeddings
-        if length > limit:
-            raise PromptError(f"a prompt has {length} tokens, the student reads {limit}; leave products out")
-
+    @cached_property
     def _tokens(self) -> Any:
-        if self._grammar_tokenizer is None:
-            from llguidance.hf import from_tokenizer
+        from bundlewise.agents.student.draws import grammar_tokenizer
 
-            self._grammar_tokenizer = from_tokenizer(self._tokenizer, n_vocab=self._shape.vocab_size)
-        return self._grammar_tokenizer
+        return grammar_tokenizer(self._tokenizer, self._shape.vocab_size)

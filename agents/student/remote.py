@@ -17,13 +17,13 @@ from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.compose import JudgePrompt
 from bundlewise.agents.student.engine import Judgement
 from bundlewise.agents.student.remote_chat import RemoteWriter
+from bundlewise.agents.student.server_requests import answered, unless_refused
 from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, NO, YES, Progress, Prompt, Written
 from bundlewise.errors import ModelError
-from bundlewise.models.endpoints import REMEDIES, Endpoint, in_short
+from bundlewise.models.endpoints import Endpoint
 from bundlewise.progress import go_on
 
 RETRIES = 3
-LOOK = "check its address and log"
 TOP = 20
 """The number of alternatives to ask for at each place; servers allow no more."""
 UNSEEN = -1.0
@@ -123,27 +123,17 @@ class RemoteStudent:
 
     def _constrained(self, grammar: str, prompts: list[str], **options: Any) -> Any:
         """Complete under a grammar, or without one after the server has refused a grammar."""
-        if self._takes_grammars:
-            try:
-                return self._complete(
-                    prompts, extra_body={"grammar": grammar, "structured_outputs": {"grammar": grammar}}, **options
-                )
-            except ModelError as error:
-                from openai import BadRequestError
-
-                if not isinstance(error.__cause__, BadRequestError):
-                    raise
-                self._takes_grammars = False
-        return self._complete(prompts, **options)
+        if not self._takes_grammars:
+            return self._complete(prompts, **options)
+        body = {"grammar": grammar, "structured_outputs": {"grammar": grammar}}
+        reply, self._takes_grammars = unless_refused(
+            lambda: self._complete(prompts, extra_body=body, **options), lambda: self._complete(prompts, **options)
+        )
+        return reply
 
     def _complete(self, prompts: list[str], **options: Any) -> Any:
-        from openai import APIStatusError, OpenAIError
-
-        try:
-            return self._client.completions.create(model=self.model, prompt=prompts, temperature=0, **options)
-        except OpenAIError as error:
-            remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
-            raise ModelError(f"the server of {self.model} does not answer: {in_short(str(error))}; {remedy}") from error
+        asking = self._client.completions.create
+        return answered(self.model, lambda: asking(model=self.model, prompt=prompts, temperature=0, **options))
 
 
 def _log_odds(logprobs: Any) -> float:

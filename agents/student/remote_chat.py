@@ -6,14 +6,11 @@ from typing import Any
 
 from bundlewise.agents.student.answers import gbnf
 from bundlewise.agents.student.chat import ChatPrompt
+from bundlewise.agents.student.server_requests import LOOK, answered, refuses_several, unless_refused
 from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, Progress, Written
 from bundlewise.errors import ModelError
-from bundlewise.models.endpoints import REMEDIES, in_short
 from bundlewise.progress import go_on
 
-LOOK = "check its address and log"
-REFUSALS = {400, 422, 500, 501}
-"""The answers of servers that give one text a request when they are asked for several."""
 _MARKS = re.compile(r"<(?=[|\uff5c<])|(?<=[|\uff5c>])>|<(?=/?[A-Za-z_0-9]+>)|\[(?=/?[A-Za-z_0-9]+\])")
 """The beginnings and ends of special tokens in the chat templates of known families."""
 
@@ -72,11 +69,8 @@ class RemoteWriter:
             try:
                 return self._asked(prompt, grammar, n=wanted, **options)
             except ModelError as error:
-                from openai import APIStatusError
-
-                if not isinstance(error.__cause__, APIStatusError) or error.__cause__.status_code not in REFUSALS:
+                if not refuses_several(error):
                     raise
-                self._takes_grammars = True
                 found = self._asked(prompt, grammar, **options)
                 self._gives_several = False
                 return found
@@ -99,28 +93,17 @@ class RemoteWriter:
 
     def _constrained(self, grammar: str, messages: list[dict[str, str]], extra: dict[str, Any], **options: Any) -> Any:
         """Ask under a grammar; a server that refuses fields that OpenAI does not know is asked without them."""
-        if self._takes_grammars:
-            body = {"grammar": gbnf(grammar), "structured_outputs": {"grammar": gbnf(grammar)}, **extra}
-            try:
-                return self._chat(messages, extra_body=body, **options)
-            except ModelError as error:
-                from openai import BadRequestError
-
-                if not isinstance(error.__cause__, BadRequestError):
-                    raise
-                self._takes_grammars = False
-        return self._chat(messages, **options)
+        if not self._takes_grammars:
+            return self._chat(messages, **options)
+        body = {"grammar": gbnf(grammar), "structured_outputs": {"grammar": gbnf(grammar)}, **extra}
+        reply, self._takes_grammars = unless_refused(
+            lambda: self._chat(messages, extra_body=body, **options), lambda: self._chat(messages, **options)
+        )
+        return reply
 
     def _chat(self, messages: list[dict[str, str]], **options: Any) -> Any:
-        from openai import APIStatusError, OpenAIError
-
-        try:
-            return self._client.chat.completions.create(model=self._model, messages=messages, **options)
-        except OpenAIError as error:
-            remedy = REMEDIES.get(error.status_code, LOOK) if isinstance(error, APIStatusError) else LOOK
-            raise ModelError(
-                f"the server of {self._model} does not answer: {in_short(str(error))}; {remedy}"
-            ) from error
+        asking = self._client.chat.completions.create
+        return answered(self._model, lambda: asking(model=self._model, messages=messages, **options))
 
 
 def _whole_lines(choice: Any) -> str:

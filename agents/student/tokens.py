@@ -1,12 +1,12 @@
 """The texts of a student as token ids: prompts, questions and answers, their lengths, and batches of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bundlewise.agents.student.chat import ChatPrompt, chat_ids
 from bundlewise.agents.student.compose import JudgePrompt, size_of
-from bundlewise.errors import ModelError
+from bundlewise.errors import ModelError, PromptError
 
 YES, NO = " yes", " no"
 BATCH_TOKENS = 2048
@@ -98,6 +98,17 @@ def fits(tokenizer: Any, config: Any, prompt: JudgePrompt | Prompt) -> bool:
     else:
         length = len(prompt_ids(tokenizer, prompt)) + MAX_NEW_TOKENS
     return limit is None or length <= limit
+
+
+def refuse_too_long(config: Any, lengths: Iterable[int]) -> None:
+    """Refuse prompts that a model of this configuration cannot read.
+
+    Raises:
+        PromptError: a prompt has too many tokens.
+    """
+    limit, longest = getattr(config, "max_position_embeddings", None), max(lengths, default=0)
+    if limit and longest > limit:
+        raise PromptError(f"a prompt has {longest} tokens, the student reads {limit}; leave products out")
 
 
 def most_bytes(config: Any) -> float:

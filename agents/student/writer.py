@@ -1,6 +1,7 @@
 """The writing part of a local student: texts under a grammar, greedy or drawn, and the likelihood of given texts."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from bundlewise.agents.student.tokens import (
     Written,
     by_length,
     prompt_ids,
+    refuse_too_long,
     token_ids,
     written,
 )
-from bundlewise.errors import PromptError
 from bundlewise.models.memory import give_back_memory
 from bundlewise.progress import go_on, stopping
 
@@ -34,7 +35,6 @@ class Writer:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._grammar_tokenizer: Any = None
 
     def write(
         self, prompts: Sequence[Prompt], grammars: Sequence[str], progress: Progress | None = None
@@ -74,7 +74,7 @@ class Writer:
             go_on()
             ids = prompt_ids(self._tokenizer, prompt)
             rows = [token_ids(self._tokenizer, text) for text in texts]
-            self._refuse_too_long([len(ids) + max(map(len, rows), default=0)])
+            refuse_too_long(self._model.config, [len(ids) + max(map(len, rows), default=0)])
             with torch.inference_mode(), stopping(self._model):
                 found.append(self._likelihoods(ids, rows) if rows else [])
             if progress:
@@ -115,7 +115,7 @@ class Writer:
     ) -> list[list[Written]]:
         """Return the texts of each prompt: `count` random ones, or the greedy one if `count` is 0."""
         ids = [prompt_ids(self._tokenizer, prompt) for prompt in prompts]
-        self._refuse_too_long([len(row) + MAX_NEW_TOKENS for row in ids])
+        refuse_too_long(self._model.config, (len(row) + MAX_NEW_TOKENS for row in ids))
         copies = max(1, count)
         results: dict[int, list[Written]] = {}
         give_back_memory()
@@ -133,7 +133,7 @@ class Writer:
         from bundlewise.agents.student.grammar import DrawProcessor, GrammarProcessor
 
         copies = max(1, count)
-        processors = [GrammarProcessor(self._tokens(), [each for each in grammars for _ in range(copies)])]
+        processors = [GrammarProcessor(self._tokens, [each for each in grammars for _ in range(copies)])]
         if count:
             processors.append(DrawProcessor([(*row, copy) for row in ids for copy in range(copies)]))
         longest, end = max(map(len, ids)), self._tokenizer.eos_token_id
@@ -173,14 +173,8 @@ class Writer:
         cache.batch_repeat_interleave(copies)
         return cache
 
-    def _refuse_too_long(self, lengths: Sequence[int]) -> None:
-        limit = getattr(self._model.config, "max_position_embeddings", None)
-        if limit and lengths and max(lengths) > limit:
-            raise PromptError(f"a prompt has {max(lengths)} tokens, the student reads {limit}; leave products out")
-
+    @cached_property
     def _tokens(self) -> Any:
-        if self._grammar_tokenizer is None:
-            from llguidance.hf import from_tokenizer
+        from bundlewise.agents.student.draws import grammar_tokenizer
 
-            self._grammar_tokenizer = from_tokenizer(self._tokenizer, n_vocab=self._model.config.vocab_size)
-        return self._grammar_tokenizer
+        return grammar_tokenizer(self._tokenizer, self._model.config.vocab_size)

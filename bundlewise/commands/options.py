@@ -118,9 +118,8 @@ def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def answers_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Remove the dials of answering from a command's options, and return those that were given."""
-    values = {name: options.pop(name) for name in AnswerDials.model_fields}
-    return {name: value for name, value in values.items() if value is not None}
+    """Remove the dials of answering from a command's options, and return them; one that was not given is None."""
+    return {name: options.pop(name) for name in AnswerDials.model_fields}
 
 
 def dials_of(options: dict[str, Any], kb: str | None) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def opening_of(options: dict[str, Any]) -> "Opening":
         options["adapter"],
         kb,
         given,
-        {name: options[name] for name in AnswerDials.model_fields if options[name] is not None},
+        {name: options[name] for name in AnswerDials.model_fields},
         options["cache"],
         warn=lambda text: click.echo(f"warning: {text}", err=True),
     )

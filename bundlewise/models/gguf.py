@@ -24,7 +24,7 @@ ENDING = ".gguf"
 LLAMA = "llama:"
 """The prefix of names of GGUF files whose own weights llama.cpp runs, without a conversion of these."""
 FOLDER = "gguf-"
-"""How the name of a conversion in the cache begins; the SHA-256 of the file follows."""
+"""The beginning of a conversion's name in the cache; the SHA-256 of the file follows."""
 PART = re.compile(r"-\d{5}-of-(?P<count>\d{5})$")
 STEPS = 4
 """The steps of a conversion: the configuration, the weights, writing them, the tokenizer."""

@@ -10,7 +10,7 @@ from bundlewise.errors import ModelError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-"""What transformers reads; version 1 has been out of use since 2023."""
+"""The versions that transformers reads; version 1 has been out of use since 2023."""
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """The types of numbers by their code in the file, as `struct` names them."""
 TEXT, ARRAY = 8, 9
@@ -20,7 +20,7 @@ AGAIN = "fetch it again"
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """Where a tensor lies and how it is stored: its shape, the code of its quantisation, its offset in the data."""
+    """A tensor of the file: its shape, the code of its quantisation, and its offset in the data."""
 
     name: str
     shape: tuple[int, ...]

@@ -19,6 +19,7 @@ from bundlewise.agents.teacher.failures import Outcomes
 from bundlewise.agents.teacher.tally import Tally
 from bundlewise.data.sessions import load
 from bundlewise.domain import BlindSession, Knowledge, Prediction, Session
+from bundlewise.finetune.students import answer_dials
 from bundlewise.graphs.assistant import build_assistant_graph
 from bundlewise.graphs.student import build_student_graph
 from bundlewise.graphs.teacher import build_teacher_graph
@@ -82,8 +83,7 @@ class StudentForm(_Named):
     def dials(self) -> AnswerDials:
         """The dials of answering; those that the form leaves out are the student's own."""
         given = {name: getattr(self, name) for name in AnswerDials.model_fields}
-        own = self.student.dials.model_dump()
-        return AnswerDials.of(**own | {name: value for name, value in given.items() if value is not None})
+        return answer_dials(self.name, self.student.model.manifest, given)
 
     @property
     def engine(self) -> "Engine":
