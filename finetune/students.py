@@ -9,6 +9,7 @@ from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import AdapterError, BundlewiseError, ModelError, UsageError
 from bundlewise.extras import require
+from bundlewise.finetune.config import PRESETS
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
@@ -102,7 +103,7 @@ def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) ->
         AdapterError: the student was tuned in another form.
     """
     named = {key: value for key, value in given.items() if value is not None}
-    usual = manifest.answering if manifest else AnswerDials.of(form=named.get("form") or _own_form(name))
+    usual = manifest.answering if manifest else AnswerDials.of(form=named.get("form") or own_form(name))
     found = AnswerDials.of(**usual.model_dump() | named)
     if found.form == "pairs" and (idle := [key for key in ("samples", "reasoning") if key in named]):
         raise UsageError(f"{idle[0]} belongs to the form write, and this student judges pairs; leave it out")
@@ -113,7 +114,14 @@ def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) ->
     return found
 
 
-def _own_form(name: str) -> Form:
+def own_form(name: str) -> Form:
+    """Return the form of answers that suits a student's base; the bases of presets need not be on this machine.
+
+    Raises:
+        ModelError: there is no such base.
+    """
+    if name in (shapes := {preset.student: preset.shape for preset in PRESETS.values()}):
+        return form_for(shapes[name].parameters)
     return _form_of(None if is_served(name) else resolve(name))
 
 

@@ -29,7 +29,17 @@ def test_formats_are_given_as_words_or_lists_and_stand_in_one_order(given: Any, 
 @pytest.mark.parametrize(
     ("dials", "expected"),
     [
-        ({}, Policy(patterns=2, rules=2, thoughts=2, hints=HINTS)),
+        ({}, Policy(hints=HINTS)),
+        ({"k": 2}, Policy(patterns=2, rules=2, thoughts=2, hints=HINTS)),
+        ({"formats": "patterns+rules"}, Policy(patterns=2, rules=2, hints=0)),
+        ({"form": "write"}, Policy.for_form("write", {})),
+        ({"form": "write", "k": 0}, Policy(hints=HINTS, budget=1000)),
+        (
+            {"form": "write", "formats": "rules"},
+            Policy.for_form("write", {"patterns": 0, "thoughts": 0, "demonstrations": 0, "hints": 0}),
+        ),
+        ({"form": "write", "k": 1}, Policy(patterns=1, rules=1, thoughts=1, hints=HINTS, budget=1000)),
+        ({"form": "write", "student": "openai:small@http://localhost/v1"}, Policy.for_form("write", {}, counts=False)),
         ({"formats": "patterns", "k": 3}, Policy(patterns=3, hints=0)),
         ({"formats": "thoughts", "k": 0}, Policy(hints=HINTS)),
         ({"formats": "patterns+thoughts", "k": 1, "hints": 0}, Policy(patterns=1, thoughts=1, hints=0)),
@@ -168,4 +178,4 @@ def test_the_form_its_dials_and_demonstrations_reach_the_student() -> None:
     assert cell.dials == {"form": "write", "samples": 3}
     assert cell.policy.demonstrations == 2 and cell.canonical().demonstrations == 2
     plain = Cell(utilisation="plain", form="write", answering={"samples": 3}, demonstrations=2).canonical()
-    assert plain.demonstrations == 0 and plain.dials == cell.dials and plain.policy.is_plain
+    assert plain.demonstrations is None and plain.dials == cell.dials and plain.policy.is_plain

@@ -60,6 +60,24 @@ def test_the_shipped_utilisation_goes_from_no_record_to_eight() -> None:
     assert {cell.utilisation for cell in cells} == {"plain", "icl", "sft", "icl+sft"}
 
 
+@pytest.mark.parametrize("student", ["Qwen/Qwen2.5-0.5B-Instruct", "openai:small@http://localhost/v1"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_experiments_give_a_larger_base_texts_and_whole_answers(name: str, student: str) -> None:
+    experiment = read(find(name))
+    settings = {**experiment.settings, "student": student}
+    grid = [{**each, "utilisation": "icl"} for each in experiment.grid]
+    cells = [one.cell for one in cells_of(experiment.model_copy(update={"settings": settings, "grid": grid}))]
+    assert {cell.form for cell in cells} == {"write"}
+    policies = [cell.policy for cell in cells if cell.reads and cell.k != 0]
+    assert policies and all(policy.patterns or policy.rules or policy.thoughts for policy in policies)
+    assert {policy.budget for policy in policies} == {None if student.startswith("openai") else 1000}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_experiments_let_the_smallest_base_judge_pairs(name: str) -> None:
+    assert {one.cell.form for one in cells_of(read(find(name)))} == {"pairs"}
+
+
 def test_each_cell_stands_once_and_its_seeds_together(tmp_path: Path) -> None:
     grid = {"formats": ["none", "rules"], "utilisation": ["icl", "icl+sft"]}
     assert labels(tmp_path, grid, {"formats": "rules", "utilisation": "icl"}, seeds=[0, 1]) == [
@@ -78,7 +96,8 @@ def test_each_cell_stands_once_and_its_seeds_together(tmp_path: Path) -> None:
         ({"k": [2, 1], "utilisation": ["sft", "icl"]}, ["sft", "icl, k 2", "icl, k 1"]),
         ({"ratio": [0.5, 1], "sampler": ["random", "length"]}, ["ratio 0.5, random", "ratio 0.5, length", "ratio 1.0"]),
         ({"domains": [1, 2, "b"]}, ["a", "a+b", "b"]),
-        ({"formats": ["all", "patterns+rules"]}, ["all", "patterns+rules"]),
+        ({"formats": ["all", "patterns+rules"]}, ["thoughts", "patterns+rules"]),
+        ({"formats": ["all", "rules"], "k": 1}, ["all, k 1", "rules, k 1"]),
         (
             {"retrieval": [{"min_score": 0.2}, {"budget": 9, "diversity": 1}]},
             ["min_score 0.2", "budget 9, diversity 1"],

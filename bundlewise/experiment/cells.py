@@ -25,13 +25,16 @@ OWN_DIALS = {
     "answering": ("form",),
 }
 """Dials of retrieval, training and answering that are set by other fields of a cell."""
+WITHOUT_HINTS = 2
+"""Records of each format for a student that judges pairs, where no thought gives it hints."""
 
 
 class Cell(Record):
     """The settings of one cell; a prompt has `k` records of each format, and `hints` are read from thoughts.
 
     A field that has no effect in a cell gets its default, so that cells with the same effect are equal: the plain
-    student has no knowledge and no training, and a student tuned without knowledge has no `k`.
+    student has no knowledge and no training, and a student tuned without knowledge has no `k`. A cell without a form
+    is taken for one of the form `pairs`; planning gives each cell the form of its base.
     """
 
     utilisation: Utilisation = Field(default="icl", description="plain, icl, sft or icl+sft")
@@ -40,8 +43,12 @@ class Cell(Record):
     domains: tuple[str, ...] = Field(default=(), description="domains that teach; [] is the first one of the data")
     sampler: Sampler = Field(default="random", description="which training sessions teach")
     ratio: float = Field(default=1.0, gt=0, le=1, description="share of the training sessions that teach")
-    k: int = Field(default=2, ge=0, description="records of each format in a prompt")
-    demonstrations: int = Field(default=0, ge=0, description="solved training sessions in a prompt")
+    k: int | None = Field(
+        default=None, ge=0, description="records of each format in a prompt; null is what suits the form of the answers"
+    )
+    demonstrations: int | None = Field(
+        default=None, ge=0, description="solved training sessions in a prompt; null is what suits the form, or 0 with k"
+    )
     hints: int | None = Field(
         default=None, ge=0, description="observed pairs a hint word is read from; null is 30, or 0 without thoughts"
     )
@@ -110,10 +117,19 @@ class Cell(Record):
         """The retrieval policy; all quotas are zero for a student that reads no knowledge."""
         if "icl" not in self.utilisation:
             return Policy.none()
-        quotas: dict[str, Any] = {name: self.k if name in self.formats else 0 for name in FORMATS}
-        default = Policy().hints if "thoughts" in self.formats else 0
-        hints = default if self.hints is None else self.hints
-        return Policy.of(**{**quotas, "demonstrations": self.demonstrations, "hints": hints, **self.retrieval})
+        usual = Policy.for_form(self.form or "pairs", {}, counts=not is_served(self.student))
+        quotas = {name: getattr(usual, name) if self.k is None else self.k for name in FORMATS}
+        if self.k is None and not self._has_thoughts and not any(quotas.values()):
+            quotas = dict.fromkeys(FORMATS, WITHOUT_HINTS)
+        own = {"demonstrations": usual.demonstrations if self.k is None else 0, "hints": usual.hints}
+        from_thoughts = {name: own[name] if self._has_thoughts else 0 for name in own}
+        given = {name: value for name in own if (value := getattr(self, name)) is not None}
+        read: dict[str, Any] = {name: quotas[name] if name in self.formats else 0 for name in FORMATS}
+        return Policy.of(**{"budget": usual.budget, **read, **from_thoughts, **given, **self.retrieval})
+
+    @property
+    def _has_thoughts(self) -> bool:
+        return "thoughts" in self.formats
 
     @property
     def dials(self) -> dict[str, Any]:
@@ -159,7 +175,9 @@ class Cell(Record):
     @property
     def used(self) -> tuple[Format, ...]:
         """The formats that reach the student; if its prompt has hints but no records, these are thoughts alone."""
-        read: tuple[Format, ...] = () if not self.reads else self.formats if self.k else ("thoughts",)
+        policy = self.policy
+        shows = policy.patterns or policy.rules or policy.thoughts
+        read: tuple[Format, ...] = () if policy.is_plain else self.formats if shows else ("thoughts",)
         return tuple(name for name in FORMATS if name in (*read, *self.taught))
 
     @property
@@ -185,7 +203,12 @@ class Cell(Record):
     def canonical(self) -> "Cell":
         """Return the cell with the default for every field that has no effect."""
         mode = utilisation_of(knowledge=self.reads, tuned=self.is_tuned)
-        values = {name: getattr(self, name) for name in Cell.model_fields if name not in self.idle}
+        policy = self.policy
+        usual: dict[str, Any] = {"demonstrations": policy.demonstrations}
+        if self.form != "write" and self.k is None:
+            usual["k"] = max(policy.patterns, policy.rules, policy.thoughts)
+        values = {name: getattr(self, name) for name in Cell.model_fields}
+        values = {name: value for name, value in {**values, **usual}.items() if name not in self.idle}
         return Cell.model_validate({**values, "utilisation": mode, "formats": self.used})
 
     @property

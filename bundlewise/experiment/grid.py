@@ -7,11 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bundlewise.agents.student.dials import Form
 from bundlewise.data.sessions import STARTERS
 from bundlewise.domain import Record
-from bundlewise.errors import UsageError
+from bundlewise.errors import BundlewiseError, UsageError
 from bundlewise.experiment.cells import FORMATS, Cell
 from bundlewise.experiment.file import PLAIN, Experiment, explain
+from bundlewise.finetune.students import own_form
 
 GRID_LIMIT = 2_000
 """Most cells of a grid; a larger grid is taken for a mistake."""
@@ -41,11 +43,12 @@ def cells_of(experiment: Experiment) -> list[PlannedCell]:
     taken: dict[str, str] = {}
     for where, values, told in _combinations(experiment):
         for seed in experiment.seeds:
-            given = _cell(experiment, where, {**values, "seed": seed})
+            named = _cell(experiment, where, {**values, "seed": seed})
+            given = _with_form(named, f"{where} of {experiment.name}")
             cell = given.canonical()
             if cell.key not in found:
                 found[cell.key] = PlannedCell(
-                    label=_unused(_label(experiment, given, cell, told), cell, taken), cell=cell
+                    label=_unused(_label(experiment, given, cell, told, named.form), cell, taken), cell=cell
                 )
     if twice := [teacher.name for teacher in experiment.teachers if teacher.name in taken]:
         raise UsageError(f"a cell and a teacher would both be called {twice[0]!r}; give the teacher another name")
@@ -106,12 +109,27 @@ def _domains(experiment: Experiment, place: str, given: Any) -> tuple[str, ...]:
     return () if list(names) == data[:1] else tuple(names)
 
 
-def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str]) -> str:
-    """Return the name of a row: the dials in its label, without those that have no effect in it."""
+def _with_form(cell: Cell, place: str) -> Cell:
+    """Return a cell with the form that suits its base, if it names none; a base that is missing fails its cell later."""
+    try:
+        form = cell.form or own_form(cell.student)
+    except BundlewiseError:
+        return cell
+    try:
+        return Cell.model_validate({**cell.model_dump(exclude_unset=True), "form": form})
+    except ValidationError as error:
+        raise UsageError(f"{place}: {explain(error, Cell)}") from error
+
+
+def _label(experiment: Experiment, given: Cell, cell: Cell, told: Sequence[str], form: Form | None) -> str:
+    """Return the name of a row: the dials in its label, without those that have no effect in it.
+
+    `form` is the form that the experiment names; the form that follows from the base is no part of the label.
+    """
     parts = [PLAIN] if cell.utilisation == "plain" else []
     idle = given.idle | ({"formats", "utilisation"} if parts else set())
     for name in told:
-        value = getattr(cell, name)
+        value: Any = form if name == "form" else getattr(cell, name)
         if name in idle:
             continue
         if name == "formats":
