@@ -125,7 +125,7 @@ class Cell(Record):
         from_thoughts = {name: own[name] if self._has_thoughts else 0 for name in own}
         given = {name: value for name in own if (value := getattr(self, name)) is not None}
         read: dict[str, Any] = {name: quotas[name] if name in self.formats else 0 for name in FORMATS}
-        return Policy.of(**{"budget": usual.budget, **read, **from_thoughts, **given, **self.retrieval})
+        return Policy.of(**{**usual.model_dump(), **read, **from_thoughts, **given, **self.retrieval})
 
     @property
     def _has_thoughts(self) -> bool:
