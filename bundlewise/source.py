@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent
 ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
-    *("data/sessions.py", "models/folders.py"),
+    *("data/sessions.py", "models/folders.py", "models/known.py"),
     *(f"experiment/{name}.py" for name in ("inputs", "knowledge", "maker", "references")),
     *(f"pipeline/{name}.py" for name in ("calibration", "distil", "kind_readers")),
     *(f"pipeline/{name}.py" for name in ("knowledge", "predictions", "student")),

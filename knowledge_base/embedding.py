@@ -21,7 +21,8 @@ from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import Endpoint, is_served
 from bundlewise.models.fingerprints import content_of
-from bundlewise.models.folders import KNOWN, MINILM, MULTILINGUAL, is_gguf, resolve
+from bundlewise.models.folders import is_gguf, resolve
+from bundlewise.models.known import KNOWN, MINILM, MPNET, MULTILINGUAL
 from bundlewise.progress import Advance, go_on
 from bundlewise.text import is_foreign
 
@@ -29,7 +30,7 @@ Vectors = npt.NDArray[np.float32]
 
 REMEMBERED = 100_000
 CHOICES = (
-    "choose minilm, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
+    "choose minilm, mpnet, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
     "openai:MODEL or openai:MODEL@http://host:port/v1"
 )
 PROBES = [
@@ -39,7 +40,7 @@ PROBES = [
     "Someone who buys a tent and a stove goes camping.",
 ]
 BITS = 48
-ENGLISH = frozenset({MINILM.name, "sentence-transformers/all-MiniLM-L6-v2"})
+ENGLISH = frozenset({MINILM.name, MPNET.name, MPNET.hub, "sentence-transformers/all-MiniLM-L6-v2"})
 """Embedders that were trained on English only."""
 CHOOSE = f"choose an embedder of more languages: --embedder {MULTILINGUAL}"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -69,7 +70,7 @@ class Embedder(ABC):
 
     @staticmethod
     def named(spec: str = "minilm") -> "Embedder":
-        """Resolve a specification: `minilm`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
+        """Resolve a specification: `minilm`, `mpnet`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
 
         Raises:
             UsageError: it does not name an embedder.

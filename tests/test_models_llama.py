@@ -11,7 +11,8 @@ from bundlewise.errors import AdapterError, ModelError, UsageError
 from bundlewise.experiment.cells import Cell
 from bundlewise.finetune.students import manifest_for, open_model
 from bundlewise.models import llama
-from bundlewise.models.folders import MINILM, SMOLLM2, resolve
+from bundlewise.models.folders import resolve
+from bundlewise.models.known import MINILM, SMOLLM2
 from bundlewise.models.llama import fetched_weights, is_llama, weights_of
 
 

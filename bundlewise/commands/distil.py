@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import FILE
+from bundlewise.commands.options import EMBEDDERS, FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
@@ -32,7 +32,7 @@ SHOWN = 20
 )
 @click.option("--feedback", type=FILE, help="File of shoppers' ratings, used as further training sessions.")
 @click.option("--kb", help="Knowledge base to write to: a folder or a Chroma server's URL.")
-@click.option("--embedder", help="Embedder of a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
+@click.option("--embedder", help=f"Embedder of a new KB: {EMBEDDERS}.")
 @click.option(
     "--teacher", default="grounded", show_default=True, help="Teacher: grounded, recorded:FILE or openai:MODEL[@URL]."
 )

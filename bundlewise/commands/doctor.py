@@ -14,7 +14,8 @@ import click
 
 from bundlewise.extras import EXTRAS, missing_from
 from bundlewise.models.cache import OTHER_CACHE
-from bundlewise.models.folders import KNOWN, MULTILINGUAL, KnownModel, is_cached
+from bundlewise.models.folders import is_cached
+from bundlewise.models.known import MULTILINGUAL, USUAL, KnownModel
 from bundlewise.settings import cache_folder, quiet_libraries
 from bundlewise.terminal import styled
 
@@ -134,7 +135,7 @@ def check_disk() -> list[Check]:
     folder = cache_folder()
     there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(there).free
-    needed = sum(2 * model.size for model in KNOWN.values() if not is_cached(model.name))
+    needed = sum(2 * model.size for model in USUAL if not is_cached(model.name))
     found = f"{free / 1e9:.1f} GB free in {folder}"
     if not os.access(there, os.W_OK):
         return [Check("disk", "fail", f"{folder} cannot be written", OTHER_CACHE)]
@@ -144,8 +145,8 @@ def check_disk() -> list[Check]:
 
 
 def check_models() -> list[Check]:
-    """Report which of the known models are fetched."""
-    return [check_model(model) for model in KNOWN.values()]
+    """Report which of the usual models are fetched."""
+    return [check_model(model) for model in USUAL]
 
 
 def check_model(model: KnownModel) -> Check:

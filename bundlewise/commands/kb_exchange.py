@@ -17,7 +17,7 @@ from bundlewise.commands.kb_shared import (
     place_of,
     print_json,
 )
-from bundlewise.commands.options import FILE
+from bundlewise.commands.options import EMBEDDERS, FILE
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.domain import Knowledge
 from bundlewise.errors import DataError
@@ -54,7 +54,7 @@ def export(kb: str, output: Path, force: bool) -> None:
 @kb_argument
 @click.argument("file", type=FILE)
 @click.option("--salvage", is_flag=True, help="Import the good lines; write the others to FILE.refused.jsonl.")
-@click.option("--embedder", help="Embedder of a new KB: minilm, a sentence-transformers model, or openai:MODEL[@URL].")
+@click.option("--embedder", help=f"Embedder of a new KB: {EMBEDDERS}.")
 @force_option
 def import_(kb: str, file: Path, salvage: bool, embedder: str | None, force: bool) -> None:
     """Add the records of FILE, a pack, to KB; a missing KB is created.

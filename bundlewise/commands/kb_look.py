@@ -64,7 +64,7 @@ def _stats(store: "KnowledgeStore") -> dict[str, Any]:
     from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.knowledge_base.kind_reader import tuned_state
     from bundlewise.knowledge_base.search import counts_by_teacher
-    from bundlewise.models.folders import MULTILINGUAL
+    from bundlewise.models.known import MULTILINGUAL
 
     thoughts = store.thoughts()
     titles = [title for thought in thoughts for title in thought.titles]

@@ -34,7 +34,7 @@ def verify(ctx: click.Context, kb: str, as_json: bool) -> None:
 
 @click.command()
 @kb_argument
-@click.option("--embedder", help="minilm, a sentence-transformers model, or openai:MODEL[@URL].  [default: KB's]")
+@click.option("--embedder", help=f"The new embedder: {EMBEDDERS}.  [default: KB's]")
 @click.option("--roll-back", is_flag=True, help="Return to the vectors before the last reindexing.")
 def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
     """Compute the vectors of KB again from its texts.

@@ -10,8 +10,9 @@ from bundlewise.commands.options import student_option
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.models.cache import folder_bytes, read_manifest
 from bundlewise.models.endpoints import is_served
-from bundlewise.models.folders import KNOWN, KnownModel, is_cached, resolve
+from bundlewise.models.folders import is_cached, resolve
 from bundlewise.models.gguf import conversions
+from bundlewise.models.known import KNOWN, KnownModel
 from bundlewise.models.llama import is_llama, weights_of
 
 
@@ -33,7 +34,8 @@ def list_models(as_json: bool) -> None:
         return
     for model in KNOWN.values():
         state = "fetched" if is_cached(model.name) else "not fetched"
-        origin = f"{model.licence:<12}{model.package} {model.version}"
+        more = f" and {len(model.pieces)} more packages" if model.pieces else ""
+        origin = f"{model.licence:<12}{model.package} {model.version}{more}"
         click.echo(f"{model.name:<14}{model.role:<10}{state:<13}{model.size / 1e6:>4.0f} MB  {origin}")
     for folder in files:
         told = converted_row(folder)

