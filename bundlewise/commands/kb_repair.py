@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundlewise.commands.kb_shared import folded, json_option, kb_argument, opened, place_of, print_json
+from bundlewise.commands.options import EMBEDDERS
 from bundlewise.errors import UsageError
 
 if TYPE_CHECKING:
