@@ -60,7 +60,7 @@ def test_a_failure_exits_with_1_and_prints_its_remedy(
 ) -> None:
     huge = KnownModel("huge", "student", "huge", "1", "0" * 64, "MIT", 10**18, "huge/")
     monkeypatch.setitem(KNOWN, "huge", huge)
-    monkeypatch.setattr(doctor, "USUAL", (huge,))
+    monkeypatch.setattr(doctor, "USUAL", (*doctor.USUAL, huge))
     code, out = run(capsys)
     assert code == 1
     found = f"free in {tmp_path / 'cache'}, 2000000000.7 GB needed"
