@@ -9,12 +9,12 @@ from writing_samples import ScriptedWriter, likes, titles_of
 
 from bundlewise.agents.student.answer_text import grouping_text, read_answer
 from bundlewise.agents.student.chat import ChatPrompt
-from bundlewise.agents.student.chooser import Chooser, features_of
+from bundlewise.agents.student.chooser import FINALISTS, Chooser, features_of
 from bundlewise.agents.student.compose import write_prompt
 from bundlewise.agents.student.decoder import gain
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.limits import Bounds, Limits
-from bundlewise.agents.student.reading import Reading
+from bundlewise.agents.student.reading import Reading, affinity_of
 from bundlewise.agents.student.replies import StudentReply
 from bundlewise.agents.student.tokens import Written
 from bundlewise.agents.student.whole_replies import (
@@ -146,6 +146,19 @@ def test_by_evidence_the_sum_of_both_scores_wins(liked: tuple[set[str], ...]) ->
     scores = {g: score + 0.1 * engine.opinion(TITLES, [[p + 1 for p in b] for b in g]) for g, score in ranked}  # type: ignore[misc]
     assert found.answer.groups == max(scores, key=lambda g: scores[g])
     assert {frozenset(TITLES[p] for p in group) for group in found.answer.groups} == {frozenset(g) for g in liked}
+
+
+def test_the_student_scores_only_the_best_candidates_of_the_chooser() -> None:
+    many = session("s", [f"thing {number}" for number in range(8)]).blind()
+    affinity = {pair: 0.3 * (sum(pair) % 5) - 0.6 for pair in combinations(range(8), 2)}
+    known, reading = Retrieved(affinity=affinity), by_evidence()
+    assert reading.chooser is not None
+    ranked = reading.chooser.ranked(reading.log_odds(np.zeros((8, 8)), affinity_of(known, 8)))
+    engine = ScriptedWriter(opinion=lambda titles, groups: 0.0)
+    reply_by_writing(engine, [many], [known], [write_prompt(many, known)], reading, DIALS)
+    assert len(ranked) > FINALISTS and {len(texts) for _, texts in engine.scored} == {FINALISTS}
+    _, texts = engine.scored[0]
+    assert texts[0] == grouping_text(max(ranked, key=lambda pair: pair[1])[0])
 
 
 def test_the_student_names_the_bundles_that_the_evidence_chose() -> None:

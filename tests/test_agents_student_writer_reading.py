@@ -59,7 +59,7 @@ def fit(opinion: Opinion | None, clear: bool, chooser: Chooser | None = CHOOSER)
 def test_a_student_that_knows_more_than_the_evidence_has_a_weight() -> None:
     reading, score = fit(knows, clear=False)
     assert reading.grouping > 0 and reading.by_evidence
-    assert score == 1.0 and fit(None, clear=False)[1] < 0.9
+    assert score > 0.8 > fit(None, clear=False)[1]
 
 
 @pytest.mark.parametrize("opinion", [says_nothing, is_wrong])

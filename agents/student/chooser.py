@@ -31,6 +31,8 @@ SHARPNESS = 3.0
 RIDGE = 0.3
 FEWEST = 100
 """The smallest number of sessions for a fit."""
+FINALISTS = 10
+"""The candidates that a student scores; the likelihoods of all 30 to 60 would take most of its time."""
 NEVER = -5.0
 """The log-odds for a feature about links when the grouping has no such link."""
 
@@ -54,6 +56,11 @@ class Chooser(Record):
             return []
         scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
         return list(zip(candidates, scores.tolist(), strict=True))
+
+
+def finalists(ranked: Sequence[tuple[Grouping, float]]) -> list[tuple[Grouping, float]]:
+    """Return the candidates with the highest scores, best first; only these are worth a student's opinion."""
+    return sorted(ranked, key=lambda pair: -round(pair[1], 9))[:FINALISTS]
 
 
 def best(ranked: Sequence[tuple[Grouping, float]], more: Sequence[float] = ()) -> Grouping:

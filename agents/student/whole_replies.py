@@ -8,7 +8,7 @@ import numpy as np
 from bundlewise.agents.student.answer_text import answer_grammar, grouping_text, intents_grammar, read_answer
 from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.chat import ChatPrompt
-from bundlewise.agents.student.chooser import best
+from bundlewise.agents.student.chooser import best, finalists
 from bundlewise.agents.student.compose import fitting, together, write_prompt
 from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
 from bundlewise.agents.student.dials import AnswerDials
@@ -195,7 +195,7 @@ def _by_evidence(
         go_on()
         size = len(session.items)
         affinity, nothing = affinity_of(known, size), np.zeros((size, size))
-        ranked = reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds)
+        ranked = finalists(reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds))
         more = grouping_scores(engine, session, known, [g for g, _ in ranked]) if reading.grouping and ranked else []
         groups.append(best(ranked, [reading.grouping * score for score in more or []]) if ranked else ())
         likely.append(reading.likely(nothing, affinity))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundlewise.agents.student.chooser import Chooser, best
+from bundlewise.agents.student.chooser import Chooser, best, finalists
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.reading import Judged, Reading, affinity_of, fit_reading
@@ -68,7 +68,7 @@ def _weighed(
     with progress("calibrate", len(validation)) as advance:
         for session, found in zip(validation, retrieved, strict=True):
             known = _without_judgements(session, found)
-            candidates = reading.chooser.ranked(reading.log_odds(known.log_odds, known.affinity))
+            candidates = finalists(reading.chooser.ranked(reading.log_odds(known.log_odds, known.affinity)))
             groupings = [grouping for grouping, _ in candidates]
             scores = grouping_scores(engine, session.blind(), found, groupings) if groupings else []
             is_scored = is_scored and scores is not None
