@@ -137,11 +137,11 @@ class PairEvidence:
             return Fitted()
         known = []
         for i, thought in enumerate(self.thoughts):
-            rows, _ = self._features(thought.titles, frozenset({i}))
+            rows, _ = self.features(thought.titles, frozenset({i}))
             known.append(self._with_read(rows, thought.titles, frozenset({i}), int(self._half[i])))
         table = np.concatenate(known)
-        weights = tuple(_regression(table[half != h], self._bundled[half != h]) for h in range(HALVES))
-        scores = [_log_odds(rows, weights[h]) for rows, h in zip(known, self._half.tolist(), strict=True)]
+        weights = tuple(fit_regression(table[half != h], self._bundled[half != h]) for h in range(HALVES))
+        scores = [log_odds_of(rows, weights[h]) for rows, h in zip(known, self._half.tolist(), strict=True)]
         steps = np.linspace(0, 1, len(LEVELS) + 1)[1:-1]
         return Fitted(weights=weights, cuts=tuple(np.quantile(np.concatenate(scores), steps).tolist()))
 
@@ -157,10 +157,10 @@ class PairEvidence:
         """
         if not self._fitted.weights or len(titles) < 2 or len(own | gone) >= len(self.thoughts):
             return None
-        features, credit = self._features(titles, own | gone)
+        features, credit = self.features(titles, own | gone)
         halves = {int(self._half[index]) for index in own} or range(HALVES)
         rows = [(self._with_read(features, titles, own | gone, half), self._fitted.weights[half]) for half in halves]
-        score: Floats = np.mean([_log_odds(table, weights) for table, weights in rows], axis=0)
+        score: Floats = np.mean([log_odds_of(table, weights) for table, weights in rows], axis=0)
         return Affinity(score.astype(np.float32), credit)
 
     def witnesses(self, titles: Sequence[str], group: Sequence[int], own: frozenset[int]) -> dict[int, float]:
@@ -199,8 +199,11 @@ class PairEvidence:
         """Return the hint word for a score: each word stands for a fifth of the known sessions' pairs."""
         return LEVELS[int(np.searchsorted(self._fitted.cuts, score))]
 
-    def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
-        """Return a row for each pair: what the first eye sees, words and length, then what each other eye sees."""
+    def features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
+        """Return a row of features for each pair of titles, and the thoughts with the largest weight in them.
+
+        The columns are what the first embedder sees, words and length, then what each embedder beside it sees.
+        """
         a, b = (np.array(side, int) for side in zip(*combinations(range(len(titles)), 2), strict=True))
         (first, credit), *others = (self._seen(eye, titles, a, b, own) for eye in self._eyes)
         share, alike, kinds, crowd = first
@@ -272,13 +275,14 @@ def _rounded(columns: Sequence[Floats]) -> Floats:
     return np.stack(columns, axis=1).round(5).astype(np.float32)
 
 
-def _log_odds(features: Floats, weights: tuple[float, ...]) -> Floats:
+def log_odds_of(features: Floats, weights: tuple[float, ...]) -> Floats:
+    """Return the log-odds of each row of features by the weights of a regression."""
     found: Floats = features @ np.array(weights[:-1]) + weights[-1]
     return found
 
 
-def _regression(features: Floats, bundled: Floats) -> tuple[float, ...]:
-    """Return a weight for each feature and, last, the intercept."""
+def fit_regression(features: Floats, bundled: Floats) -> tuple[float, ...]:
+    """Fit a logistic regression of pairs; return a weight for each feature and, last, the intercept."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 

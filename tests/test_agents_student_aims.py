@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bundlewise.agents.student.aims import GJS, Aim, best_expected, exact_shares
-from bundlewise.agents.student.chooser import FEWEST, Chooser, candidates_of, fit_chooser
+from bundlewise.agents.student.candidates import Described, candidates_of
+from bundlewise.agents.student.chooser import FEWEST, Chooser, fit_chooser
 from bundlewise.agents.student.decoder import Matrix, best_grouping
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.limits import Limits
@@ -96,7 +97,7 @@ def test_the_chooser_is_fitted_for_each_aim() -> None:
 
 def test_a_bundle_alone_is_a_candidate_only_where_exact_bundles_count() -> None:
     matrix = odds(4, {(0, 1): 3.0, (2, 3): 2.0})
-    usual, more = candidates_of(matrix), candidates_of(matrix, for_exact=True)
+    usual, more = candidates_of(matrix), Described.of(matrix).candidates
     assert more[: len(usual)] == usual and len(set(more)) == len(more)
     assert {((0, 1),), ((2, 3),)} <= set(more)
 

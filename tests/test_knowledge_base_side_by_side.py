@@ -42,7 +42,7 @@ def test_each_embedder_adds_its_columns_to_the_evidence(folders: tuple[str, str]
     one, both = (PairEvidence(THOUGHTS, Embedder.named(name)) for name in (folders[0], "+".join(folders)))
     other = PairEvidence(THOUGHTS, Embedder.named(folders[1]))
     asked = ["red mouse aaa", "blue pad bbb", "green rug ccc"]
-    (alone, credit), (wide, same_credit), (second, _) = (e._features(asked, frozenset()) for e in (one, both, other))
+    (alone, credit), (wide, same_credit), (second, _) = (e.features(asked, frozenset()) for e in (one, both, other))
     assert wide.shape == (3, alone.shape[1] + 4) and credit == same_credit
     assert (wide[:, : alone.shape[1]] == alone).all() and (wide[:, -4:] == second[:, [0, 1, 2, 4]]).all()
     found = both.affinity(asked)

@@ -9,42 +9,25 @@ for a new session.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from bundlewise.agents.student.aims import GJS, Aim, exact_shares, gain
-from bundlewise.agents.student.decoder import Calibration, Matrix, likely_groupings, parts
+from bundlewise.agents.student.candidates import NARROW, READINGS, Described, Features
+from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.domain import Grouping, Record
 from bundlewise.errors import UsageError
 
-BIASES = (0.0, 0.5, 1.0, 1.5)
-"""Numbers added to the log-odds; each bias adds its likeliest groupings to the candidates."""
-READINGS = (Calibration(0.3, 1.0), Calibration(0.8, 0.6), Calibration(1.2, 1.0), Calibration(0.8, 1.5))
-"""Possible calibrations of the log-odds; the expected GJS under each is a feature."""
-BEAM = 64
-CANDIDATES = 15
-WORLDS = 30
-NEGLIGIBLE = 3e-3
 SHARPNESS = 3.0
 RIDGE = 0.3
-NARROW = 16
-"""Features of a grouping for GJS; those of exact bundles come after them."""
 RECALL_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 """The weights of recall beside precision, of which the first that reaches the floor of recall is taken."""
-TAKEN_APART = 5
-"""The likeliest groupings whose bundles are answers by themselves if exact bundles are wanted."""
 FEWEST = 100
 """The smallest number of sessions for a fit."""
 FINALISTS = 10
 """The candidates that a student scores; the likelihoods of all 30 to 60 would take most of its time."""
-NEVER = -5.0
-"""The log-odds for a feature about links when the grouping has no such link."""
-
-Features = npt.NDArray[np.float64]
 
 
 class Precise(Record):
@@ -76,12 +59,18 @@ class Chooser(Record):
         Raises:
             UsageError: the chooser was fitted before there were aims.
         """
-        weights, for_exact = np.array(self._weights(aim)), aim.name != "gjs"
-        candidates = candidates_of(log_odds, bounds, for_exact) if len(log_odds) > 1 else []
-        if not candidates:
+        if len(log_odds) < 2:
             return []
-        scores = features_of(log_odds, candidates, bounds, for_exact) @ weights
-        return list(zip(candidates, scores.tolist(), strict=True))
+        return self.score(Described.of(log_odds, bounds, for_exact=aim.name != "gjs"), aim)
+
+    def score(self, described: Described, aim: Aim = GJS) -> list[tuple[Grouping, float]]:
+        """Return the candidates for an aim with their scores.
+
+        Raises:
+            UsageError: the chooser was fitted before there were aims.
+        """
+        table = described.for_gjs if aim.name == "gjs" else described.for_exact
+        return list(zip(described.candidates, (table @ np.array(self._weights(aim))).tolist(), strict=False))
 
     def _weights(self, aim: Aim) -> tuple[float, ...]:
         if aim.name == "gjs":
@@ -112,20 +101,18 @@ def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Choos
         log_odds: the pairs' log-odds of each session, computed without the session's own annotation.
         truths: the annotated groupings.
     """
-    if len(truths) < FEWEST:
-        return None
-    listed = [candidates_of(matrix) for matrix in log_odds]
-    wide = [[*found, *_alone(matrix, found)] for matrix, found in zip(log_odds, listed, strict=True)]
-    columns = [_columns(matrix, found, None, True) for matrix, found in zip(log_odds, wide, strict=True)]
-    counts = Counter(map(len, log_odds))
-    share = np.array([1 / counts[len(matrix)] for matrix in log_odds])
+    return fit_described([Described.of(matrix) for matrix in log_odds], truths) if len(truths) >= FEWEST else None
+
+
+def fit_described(sessions: Sequence[Described], truths: Sequence[Grouping]) -> Chooser:
+    """Fit the weights on sessions that are described already."""
+    counts = Counter(session.products for session in sessions)
+    share = np.array([1 / counts[session.products] for session in sessions])
     share /= share.sum()
-    narrow = [
-        by_length(rows[: len(found), :NARROW], len(m)) for rows, found, m in zip(columns, listed, log_odds, strict=True)
-    ]
-    gains = [np.array([gain(c, truth) for c in found]) for found, truth in zip(listed, truths, strict=True)]
-    tables = [by_length(rows, len(matrix)) for rows, matrix in zip(columns, log_odds, strict=True)]
-    exact = [np.array([exact_shares(c, truth) for c in found]) for found, truth in zip(wide, truths, strict=True)]
+    known = list(zip(sessions, truths, strict=True))
+    gains = [np.array([gain(c, truth) for c in each.candidates[: each.usual]]) for each, truth in known]
+    exact = [np.array([exact_shares(c, truth) for c in each.candidates]) for each, truth in known]
+    narrow, tables = [each.for_gjs for each in sessions], [each.for_exact for each in sessions]
     return Chooser(
         weights=_fitted(narrow, gains, share),
         exact=_fitted(tables, [each.mean(1) for each in exact], share),
@@ -171,90 +158,3 @@ def _maximise(tables: list[Features], gains: list[Features], share: Features) ->
         start[NARROW : NARROW + len(READINGS)] = 0.5
     found: Features = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80}).x
     return found
-
-
-def candidates_of(log_odds: Matrix, bounds: Bounds | None = None, for_exact: bool = False) -> list[Grouping]:
-    """Return the distinct likeliest groupings at several biases, and all products as one bundle, within bounds.
-
-    With `for_exact`, the bundles of the likeliest groupings are candidates by themselves, too.
-    """
-    found: dict[Grouping, None] = {}
-    for bias in BIASES:
-        for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
-            found[grouping] = None
-    whole = (tuple(range(len(log_odds))),)
-    if bounds is None or bounds.admits(whole):
-        found[whole] = None
-    return [*found, *_alone(log_odds, found, bounds)] if for_exact else list(found)
-
-
-def _alone(log_odds: Matrix, known: Iterable[Grouping], bounds: Bounds | None = None) -> list[Grouping]:
-    """Return the bundles of the likeliest groupings, each as a grouping, without those that are known."""
-    likely = [grouping for grouping, _ in likely_groupings(log_odds, BEAM, bounds)[:TAKEN_APART]]
-    listed = set(known)
-    return [grouping for grouping in parts(likely, bounds) if grouping not in listed]
-
-
-def features_of(
-    log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None, for_exact: bool = False
-) -> Features:
-    """Return a row of features for each candidate: the features, then the same multiplied by the session's length.
-
-    With `for_exact`, expected exact precision plus recall under each reading is among them.
-    """
-    return by_length(_columns(log_odds, candidates, bounds, for_exact), len(log_odds))
-
-
-def by_length(table: Features, products: int) -> Features:
-    """Return a table beside itself multiplied by the session's length, which is scaled to about -1 to 1."""
-    return np.concatenate([table, table * (products - 6) / 3], axis=1)
-
-
-def _columns(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None, for_exact: bool) -> Features:
-    worlds = [_worlds(reading.apply(log_odds), bounds) for reading in READINGS]
-    expected = np.array([[sum(w * gain(a, world) for world, w in each) for each in worlds] for a in candidates])
-    table = np.concatenate([expected, np.array([_shape(log_odds, grouping) for grouping in candidates])], axis=1)
-    if not for_exact:
-        return table
-    exact = [[sum(w * sum(exact_shares(a, world)) for world, w in each) for each in worlds] for a in candidates]
-    return np.concatenate([table, np.array(exact)], axis=1)
-
-
-def _worlds(log_odds: Matrix, bounds: Bounds | None) -> list[tuple[Grouping, float]]:
-    likely = likely_groupings(log_odds, BEAM, bounds)[:WORLDS]
-    return [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
-
-
-def _shape(log_odds: Matrix, grouping: Grouping) -> list[float]:
-    """Return features of a grouping: its sizes, the links inside its bundles, and the links that it cuts."""
-    n = len(log_odds)
-    label = np.full(n, -1)
-    for number, group in enumerate(grouping):
-        label[list(group)] = number
-    inside, cohesion, holds = [], [], []
-    for group in grouping:
-        block = log_odds[np.ix_(group, group)]
-        links = block[np.triu_indices(len(group), 1)]
-        inside.append(links)
-        cohesion.append(links.mean())
-        holds.append(np.where(np.eye(len(group), dtype=bool), -np.inf, block).max(1).min())
-    links = np.concatenate(inside)
-    apart = [log_odds[a, b] for a, b in combinations(range(n), 2) if -1 != label[a] != label[b] != -1]
-    outside = np.flatnonzero(label < 0)
-    left_out = [log_odds[a, b] for a in outside for b in range(n) if a != b]
-    total = log_odds[np.triu_indices(n, 1)].sum()
-    bundled = int((label >= 0).sum())
-    return [
-        len(grouping),
-        bundled / n,
-        max(map(len, grouping)) / n,
-        float(len(grouping) == 1 and bundled == n),
-        links.mean(),
-        links.min(),
-        float(np.mean(cohesion)),
-        min(cohesion),
-        min(holds),
-        max(left_out, default=NEVER),
-        max(apart, default=NEVER),
-        links.sum() - total / 2,
-    ]
