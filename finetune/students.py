@@ -9,8 +9,8 @@ from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import AdapterError, BundlewiseError, ModelError, UsageError
 from bundlewise.extras import require
-from bundlewise.finetune.config import PRESETS
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+from bundlewise.finetune.config import PRESETS
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve

@@ -23,6 +23,7 @@ from bundlewise.errors import ModelError
 from bundlewise.finetune.config import PRESETS, TrainingConfig
 from bundlewise.models import folders as models
 from bundlewise.models.cache import MANIFEST
+from bundlewise.models.known import MINILM, SMOLLM2
 from bundlewise.settings import quiet_libraries
 
 quiet_libraries()
@@ -148,10 +149,10 @@ def few_sessions(name: str, counts: Mapping[str, int], products: int = 6) -> lis
 def make_small_world(folder: Path, student: Path, embedder: Path, patch: pytest.MonkeyPatch) -> None:
     """Let examples run as they stand in a folder: the default student is a tiny one, electronics has few sessions."""
     cache = folder / "cache" / "models"
-    place = cache / models.SMOLLM2.folder.name
+    place = cache / SMOLLM2.folder.name
     shutil.copytree(student, place)
     (place / MANIFEST).write_text('{"fingerprint": "tiny"}', encoding="utf-8")
-    (cache / models.MINILM.folder.name).symlink_to(embedder)
+    (cache / MINILM.folder.name).symlink_to(embedder)
     write_sessions(folder / "electronics.jsonl", few_sessions("electronics", {"train": 8, "validation": 2, "test": 2}))
     patch.setenv("BUNDLEWISE_CACHE", str(folder / "cache"))
     patch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], config=TrainingConfig(layers=1, rank=2)))
