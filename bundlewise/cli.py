@@ -18,7 +18,7 @@ from bundlewise.terminal import PrintableStream, one_line, printable_streams
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
     "data": "Validate, show, convert, list and fetch sessions.",
-    "models": "List, fetch and publish models, and print their folders.",
+    "models": "List, fetch, publish and push models, and print their folders.",
     "doctor": "Check this machine, and print a remedy for each fault.",
     "distil": "Distil knowledge from training sessions into a knowledge base.",
     "ledger": "Show paid calls, and move them to another machine.",

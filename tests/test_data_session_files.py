@@ -138,9 +138,7 @@ ORDERS = 'Order ID,Product,Stock\n17,"Mouse, red",3\n17,Pad,1\n18,Tent,2\n18,Peg
 
 def test_columns_of_a_file_are_found_by_usual_names_or_given(tmp_path: Path) -> None:
     path = saved(tmp_path / "orders.csv", ORDERS)
-    with pytest.raises(
-        UsageError, match=r"no column for the title among Order ID, .*: --columns title=COLUMN"
-    ):
+    with pytest.raises(UsageError, match=r"no column for the title among Order ID, .*: --columns title=COLUMN"):
         load(str(path))
     found = load_sessions(path, columns={"title": "Product"})
     assert [(each.session_id, each.titles) for each in found] == [
