@@ -320,3 +320,19 @@ def test_what_is_no_student_or_no_repository_is_refused(adapter: Path, tmp_path:
 def test_a_hub_that_is_not_there_is_an_error_that_says_so(adapter: Path, hub: Hub, tmp_path: Path) -> None:
     code, _, err = pushed(hub, tmp_path, str(adapter), "me/x", HF_ENDPOINT="http://127.0.0.1:9")
     assert code == 1 and "cannot push to me/x: " in err and "; check the network and HF_ENDPOINT" in err
+
+
+def test_the_card_of_a_converted_gguf_file_names_it_by_its_hash(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUNDLEWISE_CACHE", str(tmp_path))
+    folder = tmp_path / "models" / "gguf-0123"
+    folder.mkdir(parents=True)
+    facts = {"name": "own.gguf", "licence": "mit", "gguf_sha256": "0123", "fingerprint": "f"}
+    (folder / "bundlewise-model.json").write_text(json.dumps(facts))
+    origin = origin_of(folder)
+    assert origin == BaseOrigin(name="own.gguf", licence="mit", gguf="own.gguf", gguf_sha256="0123")
+    write_card(tmp_path, read_manifest(adapter).model_copy(update={"origin": origin}))
+    card = (tmp_path / CARD).read_text("utf-8")
+    assert "| SHA-256 of the file | `0123` |" in card and "ask for it, and compare the hash" in card
+    assert "other weights: with those, the adapter answers differently" in card and 'gguf_file="own.gguf"' in card

@@ -37,11 +37,11 @@ class BaseOrigin(Record):
 def origin_of(folder: Path) -> BaseOrigin:
     """Return the origin of the weights in a folder: one of the caches of bundlewise and the hub, or any other."""
     if folder.parent == models_folder() and is_complete(folder):
-        facts = read_manifest(folder)
-        if (model := KNOWN.get(facts["name"])) and model.folder == folder:
+        if model := next((each for each in KNOWN.values() if each.folder == folder), None):
             return _of_known(model)
-        gguf, licence = facts.get("gguf_sha256", ""), facts.get("licence", "")
-        return BaseOrigin(name=facts["name"], licence=licence, gguf=facts["name"] if gguf else "", gguf_sha256=gguf)
+        facts = read_manifest(folder)
+        seal, name = facts["gguf_sha256"], facts["name"]
+        return BaseOrigin(name=name, licence=facts["licence"], gguf=name, gguf_sha256=seal)
     if found := hub_id(folder):
         return BaseOrigin(name=found[0], hub=found[0], revision=found[1])
     return BaseOrigin(name=folder.resolve().name)
