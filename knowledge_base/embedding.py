@@ -30,7 +30,8 @@ Vectors = npt.NDArray[np.float32]
 
 REMEMBERED = 100_000
 CHOICES = (
-    "choose minilm, mpnet, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
+    "choose minilm, mpnet, a sentence-transformers model (hub id or folder), several of these with + between them, "
+    "or an OpenAI-compatible endpoint: "
     "openai:MODEL or openai:MODEL@http://host:port/v1"
 )
 PROBES = [
@@ -51,7 +52,7 @@ PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
 def language_note(embedder: str, titles: Sequence[str], remedy: str = CHOOSE) -> str:
     """Return a warning if an English embedder gets titles that are mostly in other scripts; else an empty text."""
     foreign = sum(map(is_foreign, titles))
-    if embedder not in ENGLISH or 2 * foreign <= len(titles):
+    if embedder.partition("+")[0] not in ENGLISH or 2 * foreign <= len(titles):
         return ""
     return (
         f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} knows only English: "
@@ -72,12 +73,18 @@ class Embedder(ABC):
     def named(spec: str = "minilm") -> "Embedder":
         """Resolve a specification: `minilm`, `mpnet`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
 
+        Names with `+` between them, such as `minilm+mpnet`, are embedders side by side.
+
         Raises:
             UsageError: it does not name an embedder.
             ModelError: the model cannot be fetched.
         """
         if is_served(spec):
             return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
+        if "+" in spec and not Path(spec).expanduser().exists():
+            from bundlewise.knowledge_base.side_by_side import SideBySide
+
+            return SideBySide([Embedder.named(name) for name in spec.split("+")])
         known = KNOWN.get(spec)
         if known and known.role != "embedder":
             raise UsageError(f"{spec} is a {known.role}, not an embedder; {CHOICES}")

@@ -45,7 +45,7 @@ def stats(kb: str, as_json: bool) -> None:
     click.echo(
         folded(f"{kb}: {sum(row['records'] for row in said['records']):,} records, {said['bytes'] / 1e6:.1f} MB")
     )
-    language = ", for English" if said["embedder"] in ENGLISH else ""
+    language = ", for English" if said["embedder"].partition("+")[0] in ENGLISH else ""
     vectors = f"vectors of {said['embedder']}{language} ({said['fingerprint']}), generation {said['generation']}"
     click.echo(folded(vectors))
     if note := said["language"]:

@@ -110,7 +110,10 @@ class Sections(click.Group):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
 
 
-EMBEDDERS = "minilm, mpnet (reads more, slower), a sentence-transformers model, or openai:MODEL[@URL]"
+EMBEDDERS = (
+    "minilm, mpnet (reads more, slower), minilm+mpnet (both read titles), a sentence-transformers model, or "
+    "openai:MODEL[@URL]"
+)
 FILE = click.Path(path_type=Path, dir_okay=False)
 """The type of an option or argument that names a file."""
 

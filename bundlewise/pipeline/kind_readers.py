@@ -31,8 +31,9 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
     """
     from bundlewise.knowledge_base.embedding import LocalEmbedder
     from bundlewise.knowledge_base.kind_reader import reader_folders, readers_of
+    from bundlewise.knowledge_base.side_by_side import parts_of
 
-    embedder = store.embedder
+    embedder = parts_of(store.embedder)[0]
     if not isinstance(embedder, LocalEmbedder):
         remedy = f"use a local one: bundlewise kb reindex {store.place} --embedder minilm"
         raise UsageError(f"{embedder.name} is on a server and cannot be tuned; {remedy}")
