@@ -83,6 +83,9 @@ def test_a_real_dataset_is_read() -> None:
     rows = [{name: None if row.get(name) is None else str(row[name]) for name in names} for row in ROWS]
     found = load_sessions(datasets.Dataset.from_list(rows))
     assert len(found) == 2
+    turned = [{"session_id": "a", "items": {"id": ["x", "y"], "title": ["A", "B"], "price": [None, 2.0]}}]
+    (whole,) = load_sessions(datasets.Dataset.from_list(turned))
+    assert [(item.id, item.title, item.price) for item in whole.items] == [("x", "A", None), ("y", "B", 2.0)]
     streamed = datasets.IterableDataset.from_generator(lambda: iter(rows))
     assert load_sessions(streamed) == found, "a dataset that is streamed names its columns only in its rows"
     parts = datasets.DatasetDict(validation=datasets.Dataset.from_list([r for r in rows if r["session"] == "b"]))

@@ -111,9 +111,21 @@ def has_titles(names: Iterable[str], columns: Mapping[str, str]) -> bool:
 def _nested(rows: Sequence[Row]) -> Iterator[tuple[str, Session] | DataError]:
     for where, row in rows:
         try:
-            yield where, Session.model_validate(without_missing(row))
+            yield where, Session.model_validate(without_missing(_with_lists(row)))
         except ValidationError as error:
             yield DataError(f"{where}: {explain(error)}")
+
+
+def _with_lists(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose items and bundles are lists; some datasets keep a list for each of their fields instead."""
+    return {name: _turned(value) if name in ("items", "bundles") else value for name, value in row.items()}
+
+
+def _turned(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(part, list) for part in value.values()):
+        return value
+    count = max(map(len, value.values()), default=0)
+    return [{name: part[place] for name, part in value.items() if place < len(part)} for place in range(count)]
 
 
 def without_missing(value: Any) -> Any:
