@@ -43,12 +43,12 @@ def prompts_option(command: Any) -> Any:
     if isinstance(command, click.Command) and any(option.name == "prompts" for option in command.params):
         return command
     kind = click.Path(file_okay=False)
+    # The library reads the variable itself, so click must not.
+    settings: dict[str, Any] = {"expose_value": False, "help": HELP, "allow_from_autoenv": False}
     if isinstance(command, click.Command):
-        command.params.append(
-            click.Option(["--prompts"], type=kind, callback=use_prompts, expose_value=False, help=HELP)
-        )
+        command.params.append(click.Option(["--prompts"], type=kind, callback=use_prompts, **settings))
         return command
-    return click.option("--prompts", type=kind, callback=use_prompts, expose_value=False, help=HELP)(command)
+    return click.option("--prompts", type=kind, callback=use_prompts, **settings)(command)
 
 
 def use_columns(context: click.Context, _: click.Parameter, text: str | None) -> None:
@@ -67,6 +67,7 @@ def columns_option(command: Any) -> Any:
         metavar="NAME=COLUMN,...",
         callback=use_columns,
         expose_value=False,
+        allow_from_autoenv=False,
         help=f"Columns of a table of sessions: {columns.FORM}.  [env: {columns.VARIABLE}]",
     )(command)
 
