@@ -18,8 +18,8 @@ from bundlewise.models.origin import origin_of
 from bundlewise.scratch import follow_umask, scratch_folder
 
 CARD = "README.md"
-SCORES = "scores.json"
-"""The scores of a student on annotated sessions, as rows of the card."""
+FACTS = "card.json"
+"""What a card says beside the manifest: the student's own licence, and its scores on annotated sessions."""
 EXAMPLE = Session.of(["Glide 11 Tablet", "Folio Case for Glide 11", "AA Batteries"])
 PLACES = {False: "adapter", True: "student"}
 """The folder that a card's examples name, for an adapter and for a published student."""
@@ -55,16 +55,18 @@ def write_card(
     """Write the model card of an adapter or a published student.
 
     Args:
-        folder: the folder of the student; its scores are read from `scores.json` if there are some.
+        folder: the folder of the student; its licence and scores are kept there in `card.json`.
         manifest: its manifest.
         published: whether adapter and base are merged.
-        licence: the student's licence; by default that of the base.
+        licence: the student's licence; by default the one that was given before, else that of the base.
         place: the name by which the examples load it, a hub id for example.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    origin = manifest.origin
-    held = licence or (origin.licence if origin else "")
+    if licence:
+        write_json(folder / FACTS, read_facts(folder) | {"licence": licence})
+    origin, own = manifest.origin, read_facts(folder)["licence"]
+    held = own or (origin.licence if origin else "")
     data = ModelCardData(
         license=held.lower() if _LICENCE.fullmatch(held.lower()) else None,
         base_model=(origin.hub or None) if origin else None,
@@ -78,7 +80,7 @@ def write_card(
         template_str=f"---\n{{{{ card_data }}}}\n---\n\n{template}",
         **_facts(folder, manifest, published, place),
         licence=held,
-        own_licence=bool(licence),
+        own_licence=bool(own),
     )
     write_text(folder / CARD, f"{str(card).rstrip()}\n")
 
@@ -104,7 +106,7 @@ def _facts(folder: Path, manifest: Manifest, published: bool, place: str) -> dic
         "question": json.dumps(f"{_opening(folder, manifest)}{asked.head}\n{asked.questions[0]}", ensure_ascii=False),
         "messages": json.dumps(written.messages, ensure_ascii=False),
         "knowledge": knowledge + (", and taught as text" if manifest.lessons else ""),
-        "scores": read_scores(folder),
+        "scores": read_facts(folder)["scores"],
     }
 
 
@@ -113,14 +115,16 @@ def _opening(folder: Path, manifest: Manifest) -> str:
     return opening_of(folder, manifest) if (folder / "tokenizer_config.json").is_file() else ""
 
 
-def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """Return the scores that are kept in a student's folder, the earliest first."""
-    path = folder / SCORES
-    return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what is kept for the card in a student's folder: its `licence`, and its `scores`, the earliest first."""
+    path = folder / FACTS
+    kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return {"licence": "", "scores": []} | kept
 
 
 def add_scores(folder: Path, data: str, split: str, found: Scores) -> None:
     """Keep the scores on a split of data in a student's folder; earlier ones on the same data are replaced."""
     row = {"data": Path(data).name, "split": split, **found.as_dict()}
-    others = [each for each in read_scores(folder) if (each["data"], each["split"]) != (row["data"], split)]
-    write_json(folder / SCORES, [*others, row])
+    facts = read_facts(folder)
+    others = [each for each in facts["scores"] if (each["data"], each["split"]) != (row["data"], split)]
+    write_json(folder / FACTS, facts | {"scores": [*others, row]})

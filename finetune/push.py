@@ -26,7 +26,7 @@ def push(folder: Path, repository: str, *, private: bool = False, licence: str =
         folder: a finished adapter or a published student.
         repository: its id, OWNER/NAME.
         private: whether a new repository can be seen only by its owner.
-        licence: the licence on the card; by default that of the base.
+        licence: the licence on the card; by default the one that was given before, else that of the base.
         revision: the branch to write to.
 
     Raises:

@@ -158,7 +158,8 @@ def test_the_command_adds_scores_with_their_intervals_and_publishing_keeps_them(
     check_fit(copy, tiny_student)
     monkeypatch.setattr("bundlewise.finetune.parity.PROBES", 1)
     publish(copy, tiny_student, tmp_path / "p")
-    assert "| grocery, test | 40 | 0.333 |" in (tmp_path / "p" / CARD).read_text("utf-8")
+    card = (tmp_path / "p" / CARD).read_text("utf-8")
+    assert "| grocery, test | 40 | 0.333 |" in card and "license: mit" in card
     capsys.readouterr()
     assert run("card", str(copy), "--data", "grocery") == 2
     assert "scores need both --data and --predictions" in capsys.readouterr().err
@@ -279,7 +280,7 @@ def test_an_adapter_that_is_pushed_names_nothing_of_this_machine_and_still_fits(
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == ""
     assert 'PeftModel.from_pretrained(base, "me/adapter")' in files[CARD].decode()
     assert pushed(hub, tmp_path, str(adapter), "me/adapter", "--revision", "next")[0] == 0
-    assert files.keys() == hub.repositories["me/adapter"]["next"].keys()
+    assert files.keys() - {"card.json"} == hub.repositories["me/adapter"]["next"].keys()
 
 
 def test_an_adapter_of_a_hub_model_is_pushed_with_its_name(adapter: Path, tmp_path: Path) -> None:

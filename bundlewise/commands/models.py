@@ -125,7 +125,7 @@ STUDENT = click.Path(path_type=Path, file_okay=False, exists=True)
 @reads_data(help="Annotated sessions, to add scores to the card: a file, or electronics, clothing, grocery.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to score.")
 @click.option("--predictions", type=FILE, help="The student's answers to these sessions.")
-@click.option("--licence", default="", help="The student's licence on the card.  [default: that of the base]")
+@click.option("--licence", default="", help="The student's licence on the card; kept.  [default: that of the base]")
 def write_model_card(folder: Path, data: str | None, split: Split, predictions: Path | None, licence: str) -> None:
     """Write the model card of an adapter or a published student, FOLDER/README.md, again.
 
@@ -150,7 +150,7 @@ def write_model_card(folder: Path, data: str | None, split: Split, predictions: 
 @click.argument("folder", type=STUDENT)
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, help="Make a new repository that only its owner can see.")
-@click.option("--licence", default="", help="The student's licence on the card.  [default: that of the base]")
+@click.option("--licence", default="", help="The student's licence on the card; kept.  [default: that of the base]")
 @click.option("--revision", default="main", show_default=True, help="Branch to write to.")
 def push_student(folder: Path, repository: str, private: bool, licence: str, revision: str) -> None:
     """Push an adapter or a published student to the model hub.

@@ -53,16 +53,9 @@ def product_rows(session: Session) -> Iterator[dict[str, Any]]:
     items = {item.id: item for item in session.items}
     for key, number in rows:
         item, intent = items[key], session.bundles[number - 1].intent if number else ""
-        yield dict(
-            zip(
-                COLUMNS,
-                (
-                    *(session.session_id, session.domain, session.split, key, item.title),
-                    *(" > ".join(item.category), item.price, number, intent),
-                ),
-                strict=True,
-            )
-        )
+        whole = {"session": session.session_id, "domain": session.domain, "split": session.split}
+        product = {"item": key, "title": item.title, "category": " > ".join(item.category), "price": item.price}
+        yield whole | product | {"bundle": number, "intent": intent}
 
 
 def _bundles_of(rows: Sequence[tuple[str, int | None]]) -> list[tuple[int, list[str]]]:
