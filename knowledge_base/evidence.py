@@ -26,9 +26,8 @@ from bundlewise.domain import Knowledge, Record
 from bundlewise.errors import BundlewiseError
 from bundlewise.evaluation.baselines import overlap
 from bundlewise.files import fingerprint, write_text
-from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.knowledge_base.embedding import Embedder, Vectors, parts_of
 from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed
-from bundlewise.knowledge_base.side_by_side import parts_of
 
 LEVELS = ("never", "rarely", "sometimes", "often", "usually")
 NEIGHBOURS = 30

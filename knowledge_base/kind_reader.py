@@ -17,8 +17,7 @@ import numpy.typing as npt
 from bundlewise.domain import Knowledge, item_set_of
 from bundlewise.errors import ModelError
 from bundlewise.files import fingerprint
-from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, unit
-from bundlewise.knowledge_base.side_by_side import parts_of
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, parts_of, unit
 from bundlewise.models.fingerprints import content_of
 
 HALVES = 2

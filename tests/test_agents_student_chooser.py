@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from bundlewise.agents.student.aims import gain
 from bundlewise.agents.student.chooser import FEWEST, Chooser, candidates_of, features_of, fit_chooser
-from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
+from bundlewise.agents.student.decoder import Matrix, best_grouping
 from bundlewise.domain import Grouping
 
 

@@ -14,7 +14,8 @@ from samples import BagOfWords
 
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.knowledge_base import embedding
-from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors, language_note
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors
+from bundlewise.knowledge_base.languages import language_note
 
 TITLES = ["Wireless mouse with USB receiver", "Mechanical keyboard, black", "Laptop sleeve, 15 in", "A B - C", "x"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(" ".join(TITLES).lower().split())), "find"]

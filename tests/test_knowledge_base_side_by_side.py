@@ -10,10 +10,9 @@ from samples import BagOfWords, session, thought
 
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base.database import Change, KnownSession
-from bundlewise.knowledge_base.embedding import Embedder
+from bundlewise.knowledge_base.embedding import Embedder, SideBySide, parts_of
 from bundlewise.knowledge_base.evidence import PairEvidence
 from bundlewise.knowledge_base.reindex import reindex
-from bundlewise.knowledge_base.side_by_side import SideBySide, parts_of
 from bundlewise.knowledge_base.store import KnowledgeStore
 
 TITLES = ["glide mouse", "foam pad", "wool rug", "oat milk"]

@@ -3,21 +3,23 @@
 Expected GJS treats pairs as independent, but they depend on each other: a bundle with one weak link, a
 product left out beside a strong link, or a session split in two is wrong more often than the log-odds
 predict. The chooser describes each candidate grouping by a few features, expected GJS among them, and
-scores it by a linear function of these. The fit maximises the GJS of a grouping drawn from the softmax of
-the scores on training sessions. Their log-odds must be computed without the session's own annotation, as
+scores it by a linear function of these. The fit maximises the GJS, or another aim, of a grouping drawn from
+the softmax of the scores on training sessions. Their log-odds must be computed without the session's own annotation, as
 for a new session.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from bundlewise.agents.student.decoder import Calibration, Matrix, gain, likely_groupings
+from bundlewise.agents.student.aims import GJS, Aim, exact_shares, gain
+from bundlewise.agents.student.decoder import Calibration, Matrix, likely_groupings, parts
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.domain import Grouping, Record
+from bundlewise.errors import UsageError
 
 BIASES = (0.0, 0.5, 1.0, 1.5)
 """Numbers added to the log-odds; each bias adds its likeliest groupings to the candidates."""
@@ -29,6 +31,12 @@ WORLDS = 30
 NEGLIGIBLE = 3e-3
 SHARPNESS = 3.0
 RIDGE = 0.3
+NARROW = 16
+"""Features of a grouping for GJS; those of exact bundles come after them."""
+RECALL_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+"""The weights of recall beside precision, of which the first that reaches the floor of recall is taken."""
+TAKEN_APART = 5
+"""The likeliest groupings whose bundles are answers by themselves if exact bundles are wanted."""
 FEWEST = 100
 """The smallest number of sessions for a fit."""
 FINALISTS = 10
@@ -39,23 +47,51 @@ NEVER = -5.0
 Features = npt.NDArray[np.float64]
 
 
-class Chooser(Record):
-    """The weight of each feature of a grouping, by itself and multiplied by the session's length."""
+class Precise(Record):
+    """Weights for precision, and the mean exact recall that they reach on the training sessions."""
 
     weights: tuple[float, ...]
+    recall: float
 
-    def choose(self, log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
+
+class Chooser(Record):
+    """The weight of each feature of a grouping, by itself and multiplied by the session's length.
+
+    `weights` are for GJS. `exact` are for exact bundles, and `precise` for precision, those with the least recall
+    first; both also weigh the features of exact bundles.
+    """
+
+    weights: tuple[float, ...]
+    exact: tuple[float, ...] = ()
+    precise: tuple[Precise, ...] = ()
+
+    def choose(self, log_odds: Matrix, bounds: Bounds | None = None, aim: Aim = GJS) -> Grouping:
         """Return the best grouping for n x n calibrated log-odds, within bounds; ties go to the first candidate."""
-        ranked = self.ranked(log_odds, bounds)
+        ranked = self.ranked(log_odds, bounds, aim)
         return best(ranked) if ranked else ()
 
-    def ranked(self, log_odds: Matrix, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
-        """Return the candidates within bounds with their scores."""
-        candidates = candidates_of(log_odds, bounds) if len(log_odds) > 1 else []
+    def ranked(self, log_odds: Matrix, bounds: Bounds | None = None, aim: Aim = GJS) -> list[tuple[Grouping, float]]:
+        """Return the candidates within bounds with their scores.
+
+        Raises:
+            UsageError: the chooser was fitted before there were aims.
+        """
+        weights, for_exact = np.array(self._weights(aim)), aim.name != "gjs"
+        candidates = candidates_of(log_odds, bounds, for_exact) if len(log_odds) > 1 else []
         if not candidates:
             return []
-        scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
+        scores = features_of(log_odds, candidates, bounds, for_exact) @ weights
         return list(zip(candidates, scores.tolist(), strict=True))
+
+    def _weights(self, aim: Aim) -> tuple[float, ...]:
+        if aim.name == "gjs":
+            return self.weights
+        if not self.exact or not self.precise:
+            raise UsageError(f"this student cannot aim at {aim.name}; calibrate it (--calibrate DATA) or tune it again")
+        if aim.name == "exact":
+            return self.exact
+        reached = (each.weights for each in self.precise if each.recall >= aim.recall)
+        return next(reached, self.precise[-1].weights)
 
 
 def finalists(ranked: Sequence[tuple[Grouping, float]]) -> list[tuple[Grouping, float]]:
@@ -79,13 +115,36 @@ def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Choos
     if len(truths) < FEWEST:
         return None
     listed = [candidates_of(matrix) for matrix in log_odds]
-    tables = [features_of(matrix, found) for matrix, found in zip(log_odds, listed, strict=True)]
-    gains = [np.array([gain(c, truth) for c in found]) for found, truth in zip(listed, truths, strict=True)]
+    wide = [[*found, *_alone(matrix, found)] for matrix, found in zip(log_odds, listed, strict=True)]
+    columns = [_columns(matrix, found, None, True) for matrix, found in zip(log_odds, wide, strict=True)]
     counts = Counter(map(len, log_odds))
     share = np.array([1 / counts[len(matrix)] for matrix in log_odds])
+    share /= share.sum()
+    narrow = [
+        by_length(rows[: len(found), :NARROW], len(m)) for rows, found, m in zip(columns, listed, log_odds, strict=True)
+    ]
+    gains = [np.array([gain(c, truth) for c in found]) for found, truth in zip(listed, truths, strict=True)]
+    tables = [by_length(rows, len(matrix)) for rows, matrix in zip(columns, log_odds, strict=True)]
+    exact = [np.array([exact_shares(c, truth) for c in found]) for found, truth in zip(wide, truths, strict=True)]
+    return Chooser(
+        weights=_fitted(narrow, gains, share),
+        exact=_fitted(tables, [each.mean(1) for each in exact], share),
+        precise=tuple(_precise(tables, exact, share, weight) for weight in RECALL_WEIGHTS),
+    )
+
+
+def _precise(tables: list[Features], exact: list[Features], share: Features, weight: float) -> Precise:
+    """Fit the weights for precision plus `weight` times recall."""
+    weights = _fitted(tables, [each[:, 0] + weight * each[:, 1] for each in exact], share)
+    chosen = (int(np.round(table @ np.array(weights), 9).argmax()) for table in tables)
+    recalls = [each[place, 1] for each, place in zip(exact, chosen, strict=True)]
+    return Precise(weights=weights, recall=round(float(np.mean(recalls)), 4))
+
+
+def _fitted(tables: list[Features], gains: list[Features], share: Features) -> tuple[float, ...]:
     spread = np.concatenate(tables).std(0) + 1e-6
-    weights = _maximise([table / spread for table in tables], gains, share / share.sum())
-    return Chooser(weights=tuple((weights / spread).round(6).tolist()))
+    weights = _maximise([table / spread for table in tables], gains, share)
+    return tuple((weights / spread).round(6).tolist())
 
 
 def _maximise(tables: list[Features], gains: list[Features], share: Features) -> Features:
@@ -108,12 +167,17 @@ def _maximise(tables: list[Features], gains: list[Features], share: Features) ->
 
     start = np.zeros(size)
     start[: len(READINGS)] = 0.5
+    if size > 2 * NARROW:
+        start[NARROW : NARROW + len(READINGS)] = 0.5
     found: Features = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80}).x
     return found
 
 
-def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Grouping]:
-    """Return the distinct likeliest groupings at several biases, and all products as one bundle, within bounds."""
+def candidates_of(log_odds: Matrix, bounds: Bounds | None = None, for_exact: bool = False) -> list[Grouping]:
+    """Return the distinct likeliest groupings at several biases, and all products as one bundle, within bounds.
+
+    With `for_exact`, the bundles of the likeliest groupings are candidates by themselves, too.
+    """
     found: dict[Grouping, None] = {}
     for bias in BIASES:
         for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
@@ -121,21 +185,44 @@ def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Groupi
     whole = (tuple(range(len(log_odds))),)
     if bounds is None or bounds.admits(whole):
         found[whole] = None
-    return list(found)
+    return [*found, *_alone(log_odds, found, bounds)] if for_exact else list(found)
 
 
-def features_of(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None) -> Features:
-    """Return a row of features for each candidate: the features, then the same multiplied by the session's length."""
-    expected = np.stack([_expected_gains(reading.apply(log_odds), candidates, bounds) for reading in READINGS], axis=1)
-    shape = np.array([_shape(log_odds, grouping) for grouping in candidates])
-    table = np.concatenate([expected, shape], axis=1)
-    return np.concatenate([table, table * (len(log_odds) - 6) / 3], axis=1)
+def _alone(log_odds: Matrix, known: Iterable[Grouping], bounds: Bounds | None = None) -> list[Grouping]:
+    """Return the bundles of the likeliest groupings, each as a grouping, without those that are known."""
+    likely = [grouping for grouping, _ in likely_groupings(log_odds, BEAM, bounds)[:TAKEN_APART]]
+    listed = set(known)
+    return [grouping for grouping in parts(likely, bounds) if grouping not in listed]
 
 
-def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None) -> Features:
+def features_of(
+    log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None, for_exact: bool = False
+) -> Features:
+    """Return a row of features for each candidate: the features, then the same multiplied by the session's length.
+
+    With `for_exact`, expected exact precision plus recall under each reading is among them.
+    """
+    return by_length(_columns(log_odds, candidates, bounds, for_exact), len(log_odds))
+
+
+def by_length(table: Features, products: int) -> Features:
+    """Return a table beside itself multiplied by the session's length, which is scaled to about -1 to 1."""
+    return np.concatenate([table, table * (products - 6) / 3], axis=1)
+
+
+def _columns(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None, for_exact: bool) -> Features:
+    worlds = [_worlds(reading.apply(log_odds), bounds) for reading in READINGS]
+    expected = np.array([[sum(w * gain(a, world) for world, w in each) for each in worlds] for a in candidates])
+    table = np.concatenate([expected, np.array([_shape(log_odds, grouping) for grouping in candidates])], axis=1)
+    if not for_exact:
+        return table
+    exact = [[sum(w * sum(exact_shares(a, world)) for world, w in each) for each in worlds] for a in candidates]
+    return np.concatenate([table, np.array(exact)], axis=1)
+
+
+def _worlds(log_odds: Matrix, bounds: Bounds | None) -> list[tuple[Grouping, float]]:
     likely = likely_groupings(log_odds, BEAM, bounds)[:WORLDS]
-    worlds = [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
-    return np.array([sum(weight * gain(grouping, world) for world, weight in worlds) for grouping in candidates])
+    return [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
 
 
 def _shape(log_odds: Matrix, grouping: Grouping) -> list[float]:

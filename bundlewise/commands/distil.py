@@ -112,7 +112,8 @@ def command(
     if kb is not None:
         guard_knowledge(kb, force)
     from bundlewise.data.sessions import load_all
-    from bundlewise.knowledge_base.embedding import Embedder, language_note
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.languages import language_note
     from bundlewise.pipeline.distil import Payment, dials_of, plan, run_teacher
     from bundlewise.pipeline.knowledge_base import distil
     from bundlewise.settings import quiet_libraries

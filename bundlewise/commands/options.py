@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from bundlewise.agents.student.dials import FORMS, RANGES, REASONINGS, AnswerDials
+from bundlewise.agents.student.dials import CHOICES, RANGES, AnswerDials
 from bundlewise.data import columns
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
@@ -146,11 +146,11 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of answering; a dial that is not given is the student's own."""
-    choices = {"form": FORMS, "reasoning": REASONINGS}
+    kinds: dict[str, click.ParamType[Any]] = {name: click.Choice(choices) for name, choices in CHOICES.items()}
+    kinds |= {name: click.IntRange(*ends) for name, ends in RANGES.items()} | {"recall": click.FloatRange(0, 1)}
     for name, field in reversed(AnswerDials.model_fields.items()):
-        kind: Any = click.Choice(choices[name]) if name in choices else click.IntRange(*RANGES[name])
         what = str(field.description)
-        command = click.option(f"--{name}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
+        command = click.option(f"--{name}", type=kinds[name], help=f"{what[0].upper()}{what[1:]}.")(command)
     return command
 
 

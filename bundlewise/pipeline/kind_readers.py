@@ -29,9 +29,8 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
         BundlewiseError: another process is tuning the readers.
         AdapterError: the loss is not a number.
     """
-    from bundlewise.knowledge_base.embedding import LocalEmbedder
+    from bundlewise.knowledge_base.embedding import LocalEmbedder, parts_of
     from bundlewise.knowledge_base.kind_reader import reader_folders, readers_of
-    from bundlewise.knowledge_base.side_by_side import parts_of
 
     embedder = parts_of(store.embedder)[0]
     if not isinstance(embedder, LocalEmbedder):
