@@ -42,7 +42,7 @@ LEAVE = frozenset({"quit", "exit", "bye", ":q"})
     "--catalogue",
     default="electronics",
     show_default=True,
-    help="Products: a CSV, Parquet or JSON lines file, or a starter domain.",
+    help="Products: a CSV (also of Shopify or WooCommerce), Parquet or JSON file, or a starter domain.",
 )
 @click.option("--threads", default=THREADS, show_default=True, help="File or Postgres URL that keeps conversations.")
 @click.option("--thread", default="main", show_default=True, help="Name of the conversation to continue or begin.")

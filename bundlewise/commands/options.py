@@ -8,9 +8,11 @@ from typing import Any, get_args
 import click
 
 from bundlewise.agents.student.dials import CHOICES, RANGES, AnswerDials
+from bundlewise.data import columns
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
+DATA = "Sessions: a file (JSON lines, JSON, CSV or Parquet), - for standard input, or electronics, clothing, grocery."
 HELP = "Folder of your own prompt templates; each replaces the built-in one of its name.  [env: BUNDLEWISE_PROMPTS]"
 
 
@@ -19,15 +21,19 @@ def use_prompts(context: click.Context, _: click.Parameter, folder: str | None) 
     from bundlewise.prompts import library
 
     library.forget()
-    if folder is None:
-        return
-    before = os.environ.get(library.VARIABLE)
-    os.environ[library.VARIABLE] = folder
+    if folder is not None:
+        _set_variable(context, library.VARIABLE, folder)
+
+
+def _set_variable(context: click.Context, name: str, value: str) -> None:
+    """Set an environment variable until the command ends."""
+    before = os.environ.get(name)
+    os.environ[name] = value
 
     def restore() -> None:
-        os.environ.pop(library.VARIABLE, None)
+        os.environ.pop(name, None)
         if before is not None:
-            os.environ[library.VARIABLE] = before
+            os.environ[name] = before
 
     context.call_on_close(restore)
 
@@ -37,12 +43,39 @@ def prompts_option(command: Any) -> Any:
     if isinstance(command, click.Command) and any(option.name == "prompts" for option in command.params):
         return command
     kind = click.Path(file_okay=False)
+    # The library reads the variable itself, so click must not.
+    settings: dict[str, Any] = {"expose_value": False, "help": HELP, "allow_from_autoenv": False}
     if isinstance(command, click.Command):
-        command.params.append(
-            click.Option(["--prompts"], type=kind, callback=use_prompts, expose_value=False, help=HELP)
-        )
+        command.params.append(click.Option(["--prompts"], type=kind, callback=use_prompts, **settings))
         return command
-    return click.option("--prompts", type=kind, callback=use_prompts, expose_value=False, help=HELP)(command)
+    return click.option("--prompts", type=kind, callback=use_prompts, **settings)(command)
+
+
+def use_columns(context: click.Context, _: click.Parameter, text: str | None) -> None:
+    """Read tables with these columns while the command runs, also in processes that it starts."""
+    if text is not None:
+        columns.parse_columns(text)
+        _set_variable(context, columns.VARIABLE, text)
+
+
+def columns_option(command: Any) -> Any:
+    """Add --columns once to a function that becomes a command and reads sessions."""
+    if any(option.name == "columns" for option in getattr(command, "__click_params__", ())):
+        return command
+    return click.option(
+        "--columns",
+        metavar="NAME=COLUMN,...",
+        callback=use_columns,
+        expose_value=False,
+        allow_from_autoenv=False,
+        help=f"Columns of a table of sessions: {columns.FORM}.  [env: {columns.VARIABLE}]",
+    )(command)
+
+
+def reads_data(name: str = "--data", **settings: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option for sessions, and --columns, to a command."""
+    settings.setdefault("help", DATA)
+    return lambda command: columns_option(click.option(name, **settings)(command))
 
 
 def own_folder(given: Path | None, what: str) -> Path:
@@ -85,7 +118,7 @@ EMBEDDERS = (
 FILE = click.Path(path_type=Path, dir_okay=False)
 """The type of an option or argument that names a file."""
 
-data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
+data_option = reads_data(required=True)
 student_option = click.option(
     "--student",
     default="smollm2-135m",
@@ -94,7 +127,7 @@ student_option = click.option(
 )
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
-calibrate_option = click.option(
+calibrate_option = reads_data(
     "--calibrate",
     metavar="DATA",
     help="Calibrate an untuned student on the validation split of DATA, and cache the result.",
