@@ -1,30 +1,33 @@
-"""The actions on the desk that need no student; a refused action gives the reason and changes nothing."""
+"""The actions on the cart that need no student; a refused action gives the reason and changes nothing."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundlewise.agents.assistant.conversation import Act, Action, Desk, Event, ProductsEvent
-from bundlewise.agents.assistant.mentions import ALL, at, bundles_in, called, called_each, is_amount
-from bundlewise.agents.assistant.wording import (
-    HELP,
-    UNKNOWN,
-    count_of,
-    in_words,
-    no_bundle,
-    no_place,
-    quoted,
-    titles_of,
-    within_prices,
+from bundlewise.agents.assistant.choosing import POINTING, Choice, in_bundles, in_cart, means_all
+from bundlewise.agents.assistant.conversation import (
+    MOST_PIECES,
+    Action,
+    ChipsEvent,
+    Desk,
+    Event,
+    ProductsEvent,
+    Question,
 )
+from bundlewise.agents.assistant.mentions import at, bundles_in, called, called_each, is_amount, ordered
+from bundlewise.agents.assistant.wording import count_of, in_words, no_place, quoted, titles_of
 from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.agents.student.limits import Limits
 from bundlewise.domain import Item
-from bundlewise.text import MOST_WORDS, line, normal, short, words
+from bundlewise.text import line, normal, short
 from bundlewise.titles import LONGEST, clean, title_fault
 
 SHOWN = 8
+ALIKE = 40
+"""The most products among which the cheapest or a replacement is looked for."""
+NEAR = 0.15
+"""The most by which the score of a product may be below the best one's to be of the kind that was asked for."""
 
 
 class Finder(Protocol):
@@ -42,6 +45,12 @@ class Finder(Protocol):
     def knows(self, word: str) -> bool:
         """Say whether a word is in the catalogue."""
 
+    def spelt(self, term: str) -> list[str]:
+        """Return the catalogue's words that differ from a term by one typing error."""
+
+    def titled(self, title: str) -> Item | None:
+        """Return the product with exactly this title."""
+
 
 @dataclass(frozen=True)
 class Deed:
@@ -54,137 +63,201 @@ class Deed:
     then: tuple[Action, ...] = ()
 
 
-def do(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Perform an action and return its result."""
-    return DEEDS[action.name](desk, action, finder)
-
-
-def search(desk: Desk, action: Action, finder: Finder) -> Deed:
-    """Show the products that match a text and a range of prices."""
-    query = line(action.text)[:LONGEST]
-    found = tuple(item for item, _ in finder.search(query, SHOWN, action.least_price, action.max_price))
-    what = f" for {query!r}" if query else ""
-    if len(set(words(query))) > MOST_WORDS:
-        what = f" for the first {MOST_WORDS} words of your text"
-    within = within_prices(action)
-    if not found:
-        return Deed(desk, f"I found nothing{what}{within} in the catalogue.")
-    after = desk.model_copy(update={"found": found, "query": query})
-    count = "one product" if len(found) == 1 else f"{len(found)} products"
-    said = f"I found {count}{what}{within}. Say add 1{', or add 1 and 2' if len(found) > 1 else ''}."
-    return Deed(after, said, (ProductsEvent(products=found, query=query),))
-
-
 def add(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put products into the cart: by id, by their numbers in the last list, or by words."""
+    count = action.count
     if action.ids:
         if unknown := [key for key in action.ids if key not in finder.by_id]:
-            return _refuse(desk, f"There is no product {quoted(unknown)} in the catalogue.")
-        return _put(desk, [finder.by_id[key] for key in action.ids])
+            return refused(desk, f"There is no product {quoted(unknown)} in the catalogue.")
+        return _put(desk, [finder.by_id[key] for key in action.ids], count)
     if action.numbers:
         chosen, missing = at(action.numbers, desk.found)
         if missing or not chosen:
-            return _refuse(desk, no_place(missing or action.numbers, len(desk.found), "in the list"))
-        return _put(desk, chosen)
+            return refused(desk, no_place(missing or action.numbers, len(desk.found), "in the list"))
+        return _put(desk, chosen, count)
+    if action.order:
+        return _add_ordered(desk, action, finder)
     if bundles_in(action.text):
-        products, fault = _in_bundles(desk, action.text)
-        return _refuse(desk, fault) if fault else _put(desk, products)
-    if is_amount(action.text):
-        return _refuse(desk, "Which ones? Say add and their numbers.")
-    if _means_all(action.text):
-        single = action.text.split()[0] in ("it", "this", "that") and len(desk.found) > 1
-        if single or not desk.found:
-            return _refuse(desk, "Which product? Say find and what you look for, then add and its number.")
-        return _put(desk, list(desk.found))
-    return _add_called(desk, action.text, finder)
+        products, fault = in_bundles(desk, action.text)
+        return refused(desk, fault) if fault else _put(desk, products)
+    if exact := finder.titled(line(action.text)):
+        return _put(desk, [exact], count)
+    if is_amount(action.text) or means_all(action.text):
+        return _add_pointed(desk, action)
+    return _add_called(desk, action, finder)
 
 
-def _add_called(desk: Desk, text: str, finder: Finder) -> Deed:
+def _add_ordered(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Put the cheapest or dearest of the last list into the cart, or of the catalogue if the list has no such."""
+    listed = called(action.text, desk.found) if action.text else list(desk.found)
+    found = ordered(listed or alike(finder, action.text), action.order)[: action.top]
+    if not found:
+        return refused(desk, "I know no price of such a product. Say find and what you look for.")
+    return _put(desk, found, action.count)
+
+
+def _add_pointed(desk: Desk, action: Action) -> Deed:
+    """Put what `it`, `both` or `all` points to into the cart; `both` only where there are two."""
+    parts, found = set(action.text.split()), desk.found
+    known = {item.id: item for item in (*desk.found, *desk.cart)}
+    focused = [known[key] for key in desk.focus if key in known]
+    if "both" in parts:
+        two = next((items for items in (focused, found) if len(items) == 2), None)
+        return _put(desk, two, action.count) if two else _which(desk, action, "Which two? Say add and their numbers.")
+    if (action.count or parts & POINTING) and len(focused) == 1:
+        return _put(desk, focused, action.count)
+    if is_amount(action.text) or (action.count and len(found) > 1):
+        return _which(desk, action, "Which ones? Say add and their numbers.")
+    if not found or (parts & POINTING and len(found) > 1):
+        said = "Which product? Say find and what you look for, then add and its number."
+        return _which(desk, action, said)
+    return _put(desk, list(found), action.count)
+
+
+def _which(desk: Desk, action: Action, said: str) -> Deed:
+    return refused(Choice(among=desk.found).asked(desk, action), said)
+
+
+def _add_called(desk: Desk, action: Action, finder: Finder) -> Deed:
+    text = action.text
     if several := called_each(text, desk.found):
-        return _put(desk, several)
+        return _put(desk, several, action.count)
     fitting = called(text, desk.found)
     if len(fitting) == 1:
-        return _put(desk, fitting)
+        return _put(desk, fitting, action.count)
     found = fitting or [item for item, _ in finder.search(text, SHOWN)]
     if not found:
-        return _refuse(desk, f"I found nothing for {line(text)!r} in the catalogue.")
+        return refused(desk, f"I found nothing for {line(text)!r} in the catalogue.")
     if len(found) == 1:
-        return _put(desk, found)
-    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": line(text)[:LONGEST]})
+        return _put(desk, found, action.count)
+    query = line(text)[:LONGEST]
+    asked = Action(name="search", text=query)
+    after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": query, "asked": asked, "passed": 0})
+    question = Question(action=action, among=tuple(item.id for item in after.found))
     said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
-    return Deed(after, said, (ProductsEvent(products=after.found, query=after.query),))
+    card = ProductsEvent(products=after.found, query=after.query)
+    return Deed(after.model_copy(update={"question": question}), said, (card,), refused=True)
+
+
+def alike(finder: Finder, text: str, least: float | None = None, most: float | None = None) -> list[Item]:
+    """Return the products that match a text about as well as the best one does."""
+    best = max((score for _, score in finder.search(text, 1)), default=0.0)
+    found = finder.search(text, ALIKE, least, most)
+    return [item for item, score in found if score >= best - NEAR or not text]
 
 
 def paste(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put a list of titles into the cart, as products of the catalogue if it has them, else as new products."""
     if not action.titles:
-        return _refuse(desk, "The list is empty; paste products, one per line.")
+        return refused(desk, "The list is empty; paste products, one per line.")
     if faults := [f"{short(title, 4)!r}: {title_fault(title)}." for title in action.titles if title_fault(title)]:
-        return _refuse(desk, faults[0])
+        return refused(desk, faults[0])
     return _put(desk, [_of_title(title, finder) for title in action.titles])
 
 
 def _of_title(title: str, finder: Finder) -> Item:
     title = clean(title)
-    wanted = _same(title)
-    for item, _ in finder.search(title, 3):
-        if _same(item.title) == wanted:
-            return item
+    if known := finder.titled(title):
+        return known
+    wanted = " ".join(normal(line(title)).split())
     return Item(id=f"own-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}", title=line(title))
 
 
-def _same(title: str) -> str:
-    """Return a title in a form that ignores case, white space and the encoding of accents."""
-    return " ".join(normal(line(title)).split())
-
-
-def _put(desk: Desk, products: Sequence[Item]) -> Deed:
+def _put(desk: Desk, products: Sequence[Item], count: int | None = None) -> Deed:
+    """Put products into the cart, each in so many pieces; a product that is there gets more only by a number."""
     there = {item.id for item in desk.cart}
-    new = list({item.id: item for item in products if item.id not in there}.values())
+    wanted = list({item.id: item for item in products}.values())
+    new = [item for item in wanted if item.id not in there]
     if len(desk.cart) + len(new) > MAX_PRODUCTS:
-        return _refuse(desk, f"The cart holds at most {MAX_PRODUCTS} products, as many as the student reads at once.")
+        return refused(desk, f"The cart holds at most {MAX_PRODUCTS} products, as many as the student reads at once.")
     kept = tuple(key for key in desk.excluded if key not in {item.id for item in products})
-    after = _changed(desk, cart=(*desk.cart, *new), excluded=kept) if new or kept != desk.excluded else desk
-    if not new:
+    focus = tuple(item.id for item in wanted)
+    if not new and count is None:
+        after = changed(desk, excluded=kept) if kept != desk.excluded else desk
+        after = after.model_copy(update={"focus": focus})
         return Deed(after, "That is in the cart already.", (after.card(),))
-    named = titles_of(new) if len(new) <= 3 else f"{len(new)} products"
-    return Deed(after, f"Added {named}. {count_of(after)}", (after.card(),))
+    pieces = {item.id: (count or 1) + (desk.pieces(item) if item.id in there else 0) for item in wanted}
+    if max(pieces.values(), default=0) > MOST_PIECES:
+        return refused(desk, f"The cart holds at most {MOST_PIECES} pieces of a product.")
+    kind_of = changed(desk, cart=(*desk.cart, *new), excluded=kept) if new or kept != desk.excluded else desk
+    after = kind_of.model_copy(update={"focus": focus, "quantities": pieces_of(desk, pieces)})
+    told = wanted if count else new
+    named = titles_of(told) if len(told) <= 3 else f"{len(told)} products"
+    times = f"{count} of " if count and count > 1 else ""
+    return Deed(after, f"Added {times}{named}. {count_of(after)}", (after.card(),))
+
+
+def pieces_of(desk: Desk, changed: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers of pieces; one piece needs no entry."""
+    return {key: number for key, number in {**desk.quantities, **changed}.items() if number > 1}
+
+
+def quantity(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Set how many pieces of a product of the cart are wanted; none takes it out."""
+    named = action.ids or action.numbers or action.text
+    last = Choice(desk.cart[-1:]) if desk.cart and not named else None
+    focused = tuple(item for item in desk.cart if item.id in desk.focus)
+    choice = Choice(focused) if focused and not named else last or in_cart(desk, action)
+    if choice.fault:
+        return refused(choice.asked(desk, action), choice.fault)
+    count = 1 if action.count is None else action.count
+    if count == 0:
+        return remove(desk, Action(name="remove", ids=tuple(item.id for item in choice.items)), finder)
+    after = desk.model_copy(
+        update={
+            "quantities": pieces_of(desk, {item.id: count for item in choice.items}),
+            "focus": tuple(item.id for item in choice.items),
+        }
+    )
+    return Deed(after, f"The cart has {count} of {titles_of(choice.items)} now. {count_of(after)}", (after.card(),))
 
 
 def remove(desk: Desk, action: Action, _: Finder) -> Deed:
-    """Take products out of the cart."""
-    chosen, fault = _in_cart(desk, action)
-    if fault:
-        return _refuse(desk, fault)
-    gone = {item.id for item in chosen}
-    cart = tuple(item for item in desk.cart if item.id not in gone)
-    after = _changed(desk, cart=cart, excluded=tuple(key for key in desk.excluded if key not in gone))
-    return Deed(after, f"Removed {titles_of(chosen)}. {count_of(after)}", (after.card(),))
+    """Take products out of the cart, or so many pieces of them."""
+    choice = in_cart(desk, action)
+    if choice.fault:
+        return refused(choice.asked(desk, action), choice.fault)
+    left = {item.id: desk.pieces(item) - action.count for item in choice.items} if action.count else {}
+    if left and min(left.values()) > 0:
+        after = desk.model_copy(update={"quantities": pieces_of(desk, left)})
+        return Deed(after, f"Removed {action.count} of {titles_of(choice.items)}. {count_of(after)}", (after.card(),))
+    gone = {item.id for item in choice.items}
+    after = changed(
+        desk,
+        cart=tuple(item for item in desk.cart if item.id not in gone),
+        excluded=tuple(key for key in desk.excluded if key not in gone),
+        removed=choice.items,
+        focus=(),
+    )
+    return Deed(after, f"Removed {titles_of(choice.items)}. {count_of(after)}", (after.card(),))
 
 
 def exclude(desk: Desk, action: Action, _: Finder) -> Deed:
     """Leave products out of bundles; they stay in the cart."""
-    chosen, fault = _in_cart(desk, action)
-    if fault:
-        return _refuse(desk, fault)
-    after = _changed(desk, excluded=tuple(dict.fromkeys((*desk.excluded, *(item.id for item in chosen)))))
-    return Deed(after, f"Leaving out {titles_of(chosen)}.", (after.card(),), then=_again(after))
+    choice = in_cart(desk, action)
+    if choice.fault:
+        return refused(choice.asked(desk, action), choice.fault)
+    after = changed(desk, excluded=tuple(dict.fromkeys((*desk.excluded, *(item.id for item in choice.items)))))
+    return Deed(after, f"Leaving out {titles_of(choice.items)}.", (after.card(),), then=_again(after))
 
 
-def include(desk: Desk, action: Action, _: Finder) -> Deed:
-    """Let products that were left out into bundles again."""
+def include(desk: Desk, action: Action, finder: Finder) -> Deed:
+    """Let products into bundles again that were left out; without such, put back what was taken out last."""
     out = desk.model_copy(update={"cart": tuple(item for item in desk.cart if item.id in desk.excluded)})
-    chosen, fault = _in_cart(out, action)
-    if fault:
-        return _refuse(desk, "No product with this name is left out." if out.cart else "No product is left out.")
-    back = {item.id for item in chosen}
-    after = _changed(desk, excluded=tuple(key for key in desk.excluded if key not in back))
-    return Deed(after, f"Taking {titles_of(chosen)} in again.", (after.card(),), then=_again(after))
+    choice = in_cart(out, action)
+    if choice.fault:
+        gone = desk.removed if not action.text or means_all(action.text) else called(action.text, desk.removed)
+        if gone and not action.ids and not action.numbers:
+            return _put(desk, gone)
+        return refused(desk, "No product with this name is left out." if out.cart else "No product is left out.")
+    back = {item.id for item in choice.items}
+    after = changed(desk, excluded=tuple(key for key in desk.excluded if key not in back))
+    return Deed(after, f"Taking {titles_of(choice.items)} in again.", (after.card(),), then=_again(after))
 
 
 def clear(desk: Desk, _: Action, __: Finder) -> Deed:
     """Clear the cart, the limits and everything else on the desk."""
-    after = Desk()
+    after = Desk(removed=desk.cart)
     return Deed(after, "The cart is empty now. Say undo to restore it.", (after.card(),))
 
 
@@ -196,7 +269,7 @@ def limit(desk: Desk, action: Action, _: Finder) -> Deed:
         merged["least"] = min(merged["least"], wanted.most)
     if wanted.least > 2 and wanted.most is None and merged["most"] is not None:
         merged["most"] = max(merged["most"], wanted.least)
-    after = _changed(desk, limits=Limits(**merged))
+    after = changed(desk, limits=Limits(**merged))
     return Deed(
         after, f"The limits for bundles are now: {in_words(after.limits)}.", (after.card(),), then=_again(after)
     )
@@ -211,7 +284,7 @@ def _named(wanted: Limits) -> dict[str, object]:
 
 def free(desk: Desk, _: Action, __: Finder) -> Deed:
     """Remove all limits, and let products that were left out into bundles again."""
-    after = _changed(desk, limits=Limits(), excluded=())
+    after = changed(desk, limits=Limits(), excluded=())
     return Deed(after, "There are no limits any more.", (after.card(),), then=_again(after))
 
 
@@ -220,69 +293,7 @@ def show(desk: Desk, _: Action, __: Finder) -> Deed:
     return Deed(desk, count_of(desk), (desk.card(),))
 
 
-def _saying(text: str, refused: bool = False) -> Callable[[Desk, Action, Finder], Deed]:
-    return lambda desk, action, finder: Deed(desk, text, refused=refused)
-
-
-DEEDS: Mapping[Act, Callable[[Desk, Action, Finder], Deed]] = {
-    "search": search,
-    "add": add,
-    "paste": paste,
-    "remove": remove,
-    "exclude": exclude,
-    "include": include,
-    "clear": clear,
-    "limit": limit,
-    "free": free,
-    "show": show,
-    "help": _saying(HELP),
-    "greet": _saying(f"Hello. {HELP}"),
-    "thanks": _saying("You are welcome."),
-    "unknown": _saying(UNKNOWN, refused=True),
-}
-
-
-def _in_cart(desk: Desk, action: Action) -> tuple[list[Item], str]:
-    """Return the products of the cart that an action names, or the reason why they are not clear."""
-    if not desk.cart:
-        return [], "The cart is empty."
-    if action.ids:
-        held = {item.id: item for item in desk.cart}
-        if missing := [key for key in action.ids if key not in held]:
-            return [], f"There is no product {quoted(missing)} in the cart."
-        return [held[key] for key in action.ids], ""
-    if action.numbers:
-        chosen, absent = at(action.numbers, desk.cart)
-        return ([], no_place(absent, len(desk.cart), "in the cart")) if absent else (chosen, "")
-    if bundles_in(action.text):
-        return _in_bundles(desk, action.text)
-    if _means_all(action.text):
-        return ([], "Which one? Say its number or words of its title.") if len(desk.cart) > 1 else (list(desk.cart), "")
-    if several := called_each(action.text, desk.cart):
-        return several, ""
-    fitting = called(action.text, desk.cart)
-    if len(fitting) == 1 or (fitting and action.text.rstrip().endswith("s") and len(fitting) < len(desk.cart)):
-        return fitting, ""
-    if fitting:
-        places = ", ".join(f"{desk.cart.index(item) + 1}. {item.title}" for item in fitting[:5])
-        return [], f"Several fit: {places}. Say its number."
-    return [], f"No product in the cart is called {line(action.text)!r}."
-
-
-def _in_bundles(desk: Desk, text: str) -> tuple[list[Item], str]:
-    """Return the products of the bundles that a text names, or a message about a missing bundle."""
-    chosen, absent = at(bundles_in(text), desk.bundles)
-    if absent:
-        return [], no_bundle(absent[0], len(desk.bundles))
-    return [item for offer in chosen for item in offer.items if item in desk.cart], ""
-
-
-def _means_all(text: str) -> bool:
-    parts = [word for word in text.lower().split() if word not in ("of", "the", "one", "ones", "products", "items")]
-    return bool(parts) and set(parts) <= ALL
-
-
-def _changed(desk: Desk, **changes: object) -> Desk:
+def changed(desk: Desk, **changes: object) -> Desk:
     """Return the changed desk without its bundles, which belong to the old cart."""
     return desk.model_copy(update={"bundles": (), **changes})
 
@@ -291,5 +302,6 @@ def _again(desk: Desk) -> tuple[Action, ...]:
     return (Action(name="bundle"),) if len(desk.cart) > 1 else ()
 
 
-def _refuse(desk: Desk, said: str) -> Deed:
-    return Deed(desk, said, refused=True)
+def refused(desk: Desk, said: str, chips: tuple[str, ...] = ()) -> Deed:
+    """Return a refusal with its reason, and what may be said next."""
+    return Deed(desk, said, (ChipsEvent(chips=chips),) if chips else (), refused=True)

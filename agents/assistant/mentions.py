@@ -1,7 +1,7 @@
 """The finder of the products that a shopper mentions: by numbers, ordinals, "all", or words of titles with typos."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from bundlewise.agents.assistant.title_words import title_words, words_of
@@ -163,3 +163,16 @@ def _scores(asked: Sequence[str], among: Sequence[Item]) -> list[float]:
         for place, score in held.meets(word).items():
             scores[place] += score
     return scores
+
+
+def ordered(among: Sequence[Item], order: str) -> list[Item]:
+    """Return the products with a known price, from the cheapest, or from the dearest if that is the order."""
+    priced = [item for item in among if item.price is not None]
+    return sorted(priced, key=lambda item: item.price or 0.0, reverse=order == "dearest")
+
+
+def is_exactly(text: str, item: Item, of_kind: Collection[str]) -> bool:
+    """Say whether a title has every word of a text, and one is of its kind or the text ends with `one`."""
+    asked, held = _asked(text), set(words_of(item.title))
+    described = text.rstrip().endswith(("one", "ones"))
+    return bool(asked) and held.issuperset(asked) and (described or bool(set(asked) & set(of_kind)))

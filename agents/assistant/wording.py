@@ -6,6 +6,7 @@ from bundlewise.agents.assistant.conversation import (
     Action,
     BundlesEvent,
     CartEvent,
+    ChipsEvent,
     Desk,
     DoneEvent,
     Event,
@@ -23,9 +24,20 @@ HELP = (
     "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
 )
 UNKNOWN = (
-    "I did not understand that. Without a chat model I understand commands and common phrasings, for example: "
+    "I did not understand that. I find products, keep your cart and bundle it, for example: "
     "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
 )
+
+
+def chips_of(desk: Desk) -> tuple[str, ...]:
+    """Return what a shopper may want to say next, from what is on the table."""
+    if desk.question is not None:
+        return ("yes", "no") if len(desk.question.among) == 1 else ("1", "2")
+    found = ("add 1", "tell me more about 1", "show more", "anything cheaper?") if desk.found else ()
+    cart = ("bundle this",) if len(desk.cart) > 1 else ()
+    cart += ("what goes with this?", "show cart") if desk.cart else ()
+    why = ("why?", "smaller bundles") if desk.bundles else ()
+    return (*why, *cart, *found)[:5] or ("help",)
 
 
 def in_words(limits: Limits) -> str:
@@ -47,6 +59,13 @@ def within_prices(action: Action) -> str:
     """Return the range of prices of a search in words."""
     low = "" if action.least_price is None else f" from {action.least_price:.2f}"
     return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
+
+
+def described(item: Item) -> str:
+    """Return what the catalogue says about a product."""
+    price = f"It costs {money(item.price)}" if item.price is not None else "I do not know its price"
+    place = f" and is listed under {line(' > '.join(item.category))}" if item.category else ""
+    return f"{line(item.title)}. {price}{place}."
 
 
 def titles_of(items: Sequence[Item]) -> str:
@@ -76,6 +95,8 @@ def count_of(desk: Desk) -> str:
     if not desk.cart:
         return "The cart is empty."
     number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
+    pieces = sum(desk.pieces(item) for item in desk.cart)
+    number += f" ({pieces} pieces)" if pieces > len(desk.cart) else ""
     card = desk.card()
     priced = card.unpriced < len(desk.cart)
     total = f", {card.total:.2f} together" if priced else ""
@@ -93,20 +114,25 @@ def lines_of(event: Event) -> Iterator[str]:
         case ProductsEvent():
             yield from _products(event)
         case CartEvent():
-            yield from _numbered(event.items, dict.fromkeys(event.excluded, "left out of bundles"))
+            notes = {key: f"{pieces} pieces" for key, pieces in event.quantities.items()}
+            for key in event.excluded:
+                notes[key] = ", ".join(filter(None, (notes.get(key), "left out of bundles")))
+            yield from _numbered(event.items, notes)
         case BundlesEvent():
             yield from _bundles(event)
         case WhyEvent():
             yield from _reasons(event)
+        case ChipsEvent():
+            yield f"You can say: {' · '.join(event.chips)}"
         case TextEvent() | DoneEvent():
             return
 
 
 def words_of(event: Event) -> str:
-    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
+    """Return an event in words; nothing for a cart or chips, of which the reply's text says enough."""
     if isinstance(event, TextEvent):
         return event.text
-    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
+    rows = [] if isinstance(event, CartEvent | ChipsEvent) else list(lines_of(event))
     return "\n" + "\n".join(rows) + "\n" if rows else ""
 
 

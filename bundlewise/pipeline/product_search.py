@@ -18,7 +18,7 @@ from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.progress import Advance
 from bundlewise.settings import cache_folder
-from bundlewise.text import MOST_WORDS, head, is_unspaced, kind, pairs_in, unaccented, words
+from bundlewise.text import MOST_WORDS, head, is_unspaced, kind, line, normal, pairs_in, unaccented, words
 from bundlewise.titles import MAX_TITLE
 
 Floats = npt.NDArray[np.float32]
@@ -56,6 +56,7 @@ class ProductFinder:
         self.products = tuple(products)
         self.by_id = {product.id: product for product in self.products}
         self._embedder = embedder
+        self._titles = {_same(product.title): product for product in reversed(self.products)}
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
         self._heads = _by_word(_key(head(kind(product.title).split())) for product in self.products)
         self._postings = self._invert()
@@ -135,6 +136,10 @@ class ProductFinder:
             yield
         finally:
             self._settled.set()
+
+    def titled(self, title: str) -> Item | None:
+        """Return the product with exactly this title; case, white space and the form of accents do not count."""
+        return self._titles.get(_same(title))
 
     def knows(self, word: str) -> bool:
         """Say whether the catalogue contains a word."""
@@ -253,6 +258,10 @@ def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = la
         # If the interpreter ended while the thread runs native code, the process would crash.
         stop.set()
         worker.join()
+
+
+def _same(title: str) -> str:
+    return " ".join(normal(line(title)).split())
 
 
 def _key(word: str) -> str:
