@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bundlewise.agents.assistant.conversation import MOST_PIECES, Act, Action
-from bundlewise.agents.assistant.mentions import ALL, bundles_in, called, called_wholly, is_amount, numbers_in
-from bundlewise.agents.assistant.normalise import Seen
+from bundlewise.agents.assistant.mentions import ALL, AND, bundles_in, called, called_each, called_wholly, is_amount, numbers_in
+from bundlewise.agents.assistant.normalise import WISHED, Seen
 from bundlewise.agents.assistant.pasted import QUESTIONS
 from bundlewise.agents.assistant.phrases import THESE, Phrase, Spoken, expanded
 from bundlewise.agents.assistant.slots import MEASURES, number_of, slots_in
@@ -43,6 +43,15 @@ class Heard:
     bundle: str = ""
 
 
+def numbered(said: str, seen: Seen) -> list[Action]:
+    """Return the action of a clause whose numbers are no prices: `the difference between 1 and 2`, `make it 3`."""
+    for phrase, groups in seen.meaning.phrases.matching(expanded(said)):
+        if phrase.act in ("compare", "swap", "quantity") and re.search(r"[0-9]", said):
+            if found := BUILT[phrase.act](Heard(phrase, expanded(said), seen, **groups)):
+                return found
+    return []
+
+
 def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
     """Return the actions of a clause without limits and prices; none if it is not clear.
 
@@ -61,7 +70,7 @@ def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
     if seen.desk.found and (found := _listed(said, seen)):
         return found
     if _is_a_name(said, seen):
-        return [Action(name="search", text=said)]
+        return _searching(said, seen)
     if searched and said.split(" ")[0] in ORDERS and not QUESTIONS.intersection(said.split()):
         return searched
     return [] if exact else _meant(said, seen)
@@ -69,20 +78,25 @@ def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
 
 def _meant(said: str, seen: Seen) -> list[Action]:
     """Return the actions of a clause by its meaning: a need that it describes, or the nearest phrase."""
-    if len(said.split()) > 3:
-        find, score = seen.meaning.need(said)
-        if score >= NEEDED and any(seen.knows(word) for word in words(find)[-1:]):
-            return [Action(name="search", text=find)]
+    if find := _needed(said, seen):
+        return [Action(name="search", text=find)]
     names = names_something(said, seen)
-    for phrase, score in seen.meaning.nearest(unnamed(said, seen))[:2]:
+    bare = unnamed(said, seen)
+    for phrase, score in seen.meaning.nearest(bare)[:2] if bare != "product" else ():
         least = CERTAIN if names and phrase.act in WHOLE else SURE.get(phrase.act, LIKELY)
-        if score < least:
+        if score < least + seen.meaning.caution:
             continue
         found = BUILT.get(phrase.act, _whole)(Heard(phrase, said, seen, _between(said, phrase.act, seen)))
         if found:
             return found
     text = _between(said, "search", seen)
     return [Action(name="search", text=text)] if names and len(said.split()) <= MOST_NAMED else []
+
+
+def _needed(said: str, seen: Seen) -> str:
+    """Return the words that find what a sentence describes without naming it; none if it describes no known need."""
+    find, score = seen.meaning.need(said) if len(said.split()) > 3 else ("", 0.0)
+    return find if score >= NEEDED + seen.meaning.caution and all(map(seen.knows, words(find)[-1:])) else ""
 
 
 def unnamed(said: str, seen: Seen) -> str:
@@ -113,15 +127,16 @@ def _is_pointing(parts: list[str]) -> bool:
 
 def names_something(what: str, seen: Seen) -> bool:
     """Say whether a text has a word of the catalogue that may name a product."""
-    skip = seen.meaning.phrases.filler | STOP_WORDS
+    skip = seen.meaning.phrases.nameless | STOP_WORDS
     return any(seen.knows(word) for word in words(what) if word not in skip and not word.isdigit())
 
 
 def _is_a_name(said: str, seen: Seen) -> bool:
     """Say whether a sentence is only words of the catalogue."""
-    parts = words(said)
-    named = [word for word in parts if not word.isdigit() and word not in UNITS | MEASURES]
-    asks = QUESTIONS.intersection(tokens(said)) or set(named) <= seen.meaning.phrases.lexicon
+    parts = words(slots_in(said, seen.meaning.phrases).text)
+    skip = UNITS | MEASURES | WISHED | seen.meaning.phrases.filler
+    named = [word for word in parts if not word.isdigit() and word not in skip]
+    asks = QUESTIONS.intersection(tokens(said)) or set(named) <= seen.meaning.phrases.nameless
     return len(parts) <= MOST_NAMED and bool(named) and not asks and all(seen.knows(word) for word in named)
 
 
@@ -148,6 +163,13 @@ def _on_products(heard: Heard) -> list[Action]:
         return []
     if name == "remove" and re.search(r"\bbundles?$", heard.x) and heard.phrase.text.startswith("i do not"):
         return []
+    desk = heard.seen.desk
+    if name == "remove" and not desk.cart and (desk.found or heard.phrase.text.startswith("i ")):
+        return []
+    parts = [part for part in AND.split(heard.x) if part.strip()]
+    if name == "add" and len(parts) > 1 and not numbers_in(heard.x) and not called_each(heard.x, desk.found):
+        if all(names_something(part, heard.seen) for part in parts):
+            return [Action(name="add", **slots_in(part, heard.seen.meaning.phrases).fields()) for part in parts]
     fields = slots_in(heard.x, heard.seen.meaning.phrases).fields()
     if name == "add" and "another" in heard.phrase.text.split():
         fields["count"] = 1
@@ -173,7 +195,7 @@ def _taken(heard: Heard) -> list[Action]:
 
 
 def _searched(heard: Heard) -> list[Action]:
-    what = f"{heard.y} for {heard.x}" if heard.phrase.text.startswith("i have X") else heard.x
+    what = f"{heard.y} for {re.sub('^an? ', '', heard.x)}" if heard.phrase.text.startswith("i have X") else heard.x
     what = f"{heard.x} for {heard.y}" if heard.phrase.text.endswith("X for Y") else what
     what = re.sub(r"^(?:some|any|an?|the|for) ", "", what)
     desk, slots = heard.seen.desk, slots_in(what, heard.seen.meaning.phrases)
@@ -192,13 +214,15 @@ def _searching(what: str, seen: Seen) -> list[Action]:
         return []
     slots = slots_in(what, seen.meaning.phrases)
     text = re.sub(r"^(?:some|any|an?|the) ", "", slots.text)
+    text = _needed(what, seen) or text
     return [Action(name="search", text=text, order=slots.order, count=slots.count)] if text else []
 
 
 def _completed(heard: Heard) -> list[Action]:
     pointed = not heard.x or _POINTED.fullmatch(heard.x)
     numbers = numbers_in(heard.x)
-    return [Action(name="complete", numbers=numbers, text="" if pointed else heard.x)]
+    what = re.sub(r"^an? ", "", heard.x) if heard.phrase.text.startswith("i ") else heard.x
+    return [Action(name="complete", numbers=numbers, text="" if pointed else what)]
 
 
 def _explained(heard: Heard) -> list[Action]:

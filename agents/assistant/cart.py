@@ -26,7 +26,7 @@ from bundlewise.titles import LONGEST, clean, title_fault
 SHOWN = 8
 ALIKE = 40
 """The most products among which the cheapest or a replacement is looked for."""
-NEAR = 0.15
+NEAR = 0.12
 """The most by which the score of a product may be below the best one's to be of the kind that was asked for."""
 
 

@@ -43,6 +43,11 @@ class Meaning:
     _vectors: dict[str, Vectors] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
 
+    @property
+    def caution(self) -> float:
+        """How much more than an embedder's cosine that of words and letters must be."""
+        return 0.0 if self.embed else 0.1
+
     def nearest(self, said: str) -> list[tuple[Phrase, float]]:
         """Return the nearest phrase of each act with its cosine, the best first."""
         found: dict[str, tuple[Phrase, float]] = {}

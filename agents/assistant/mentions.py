@@ -58,7 +58,7 @@ LONGEST_NOUN = 20
 """The number of characters at the end of a text to search for its last noun."""
 _AMOUNT = re.compile(rf"(?:{_COUNT}|a couple|a few|some|any|several)(?: (?:of )?(?:them|these|those|more))?")
 _BUNDLES = re.compile(r"(?:the )?bundles? (?:number |no |#)?(?P<after>.+)|(?P<before>.+) bundles?")
-_AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
+AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
@@ -139,7 +139,7 @@ def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
 
 def called_each(text: str, among: Sequence[Item]) -> list[Item]:
     """Return the products in a list such as `the tablet, the case and the pen`; none if a part is not clear."""
-    parts = [part for part in _AND.split(line(text)) if part.strip()]
+    parts = [part for part in AND.split(line(text)) if part.strip()]
     if len(parts) < 2:
         return []
     found: dict[str, Item] = {}

@@ -11,6 +11,7 @@ from bundlewise.agents.assistant.meaning import Meaning
 from bundlewise.agents.assistant.money import TENS
 from bundlewise.agents.assistant.phrases import Phrases, expanded
 from bundlewise.agents.assistant.title_words import shorter, slip
+from bundlewise.agents.assistant.wishes import BUDGET, FROM, OVER, THINGS, TOTAL, UNDER, UPTO
 from bundlewise.domain import Item
 from bundlewise.text import is_foreign, line, words
 from bundlewise.titles import LONGEST
@@ -18,7 +19,7 @@ from bundlewise.titles import LONGEST
 SHORTEST_SLIP = 4
 STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
 """The characters that may end a message, in any script."""
-WISHED = "under below cheaper less than most least only exactly items products pairs per each between smaller fewer total"
+WISHED = frozenset(re.findall(r"[a-z]{3,}", f"{UNDER} {OVER} {UPTO} {FROM} {BUDGET} {TOTAL} {THINGS} smaller fewer pairs"))
 """Words of limits and prices, which are read by patterns."""
 POLITE = re.compile(
     r"(?:(?:please|pls|plz|ok|okay|now|then|so|and|also|(?:hey|hi|hello)(?: there)?|good (?:morning|afternoon|evening)"
@@ -91,7 +92,7 @@ def corrected(said: str, seen: Seen) -> str:
 
     def mend(match: re.Match[str]) -> str:
         word = match[0]
-        if len(word) < SHORTEST_SLIP or word in phrases.lexicon or word in titles or seen.knows(word):
+        if len(word) < SHORTEST_SLIP or word in phrases.lexicon | WISHED or word in titles or seen.knows(word):
             return word
         close = [other for form in shorter(word) for other in near.get(form, ()) if _is_slip(word, other)]
         return min(close, default=word)
@@ -109,7 +110,7 @@ def _words_in(titles: tuple[str, ...]) -> frozenset[str]:
 def _near(phrases: Phrases) -> Mapping[str, Sequence[str]]:
     """Return the command words by the forms that `shorter` yields for them."""
     found: dict[str, list[str]] = defaultdict(list)
-    for word in phrases.commands | {*WISHED.split(), *TENS}:
+    for word in phrases.commands | WISHED | set(TENS):
         for form in shorter(word) if len(word) >= SHORTEST_SLIP else ():
             found[form].append(word)
     return dict(found)

@@ -83,7 +83,8 @@ class Phrase:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The expression that whole sentences of this phrase match."""
-        return re.compile(" ".join(_part(word) for word in self.text.split()))
+        text = re.sub(r"\b(?:my|the) (?=cart\b|basket\b)", "", self.text)
+        return re.compile("[,.;:]? ".join(_part(word) for word in text.split()))
 
     @property
     def weight(self) -> int:
@@ -107,11 +108,13 @@ class Phrases:
         self.needs = tuple(Phrase("need", text, find) for find, texts in file.needs.items() for text in texts)
         self.filler, self.spellings = file.filler, file.spellings
         self.superlatives = {text: order for order, texts in file.superlatives.items() for text in texts}
-        words = {word for phrase in self.all for word in phrase.text.split() if word not in PLACES}
-        self.commands = frozenset(words)
-        """The words of phrases, to which a typing slip may be corrected."""
-        self.lexicon = frozenset(words | file.filler | NUMBER_WORDS | set(ORDINALS) | set(COUNTS))
-        """The words that do not name a product."""
+        talk = ("answer", "thanks", "greet")
+        self.commands = frozenset(word for act, words in self.frames.items() if act not in talk for word in words)
+        """The words of commands, to which a typing slip may be corrected."""
+        self.nameless = frozenset(self.commands | file.filler | NUMBER_WORDS | set(ORDINALS) | set(COUNTS))
+        """The words that name no product."""
+        self.lexicon = self.nameless.union(*self.frames.values())
+        """All words of phrases."""
 
     @classmethod
     def read(cls, path: Path | None = None) -> "Phrases":
@@ -135,7 +138,7 @@ class Phrases:
         if len(said) > LONGEST_MATCHED:
             return []
         found = [(phrase, phrase.pattern.fullmatch(said)) for phrase in self.all]
-        return [(phrase, {k: v for k, v in match.groupdict().items() if v}) for phrase, match in found if match]
+        return [(phrase, {k: v.strip(" ,;:") for k, v in match.groupdict().items() if v}) for phrase, match in found if match]
 
 
 def expanded(said: str) -> str:
@@ -146,7 +149,7 @@ def expanded(said: str) -> str:
 
 
 def _part(word: str) -> str:
-    return PLACES.get(word) or ("(?:cart|basket|bag|trolley)" if word in ("cart", "basket") else re.escape(word))
+    return PLACES.get(word) or (r"(?:(?:the|my|this) )?(?:cart|basket|bag|trolley)" if word in ("cart", "basket") else re.escape(word))
 
 
 @cache

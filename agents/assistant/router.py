@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from bundlewise.agents.assistant import pasted
-from bundlewise.agents.assistant.acts import command
+from bundlewise.agents.assistant.acts import command, numbered
 from bundlewise.agents.assistant.conversation import Action
 from bundlewise.agents.assistant.mentions import at, called_wholly, ordered
 from bundlewise.agents.assistant.normalise import Seen, heard, is_courtesy, plain
@@ -35,7 +35,11 @@ BUNDLED = (
     r"(?:(?:all|each|every|the|keep|make|only|show|show me|find|find me|no|my)\s*)*bundles?(?: "
     r"(?:that|which|to be|must|should|are|be|cost|costs|is))*"
 )
-PRODUCTS = r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what) )*(?:products?|items?|things?)"
+_NUMBERED = re.compile(
+    r"^(find|show)(?: me)? (?:at least|at most|up to|exactly)? ?[0-9]{1,2} (items|products|things)(?= (?!in|per|each|a bundle))"
+)
+"""A search for some number of products, which is no limit of bundles."""
+PRODUCTS = r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what|at least|up to|[0-9]{1,2}) )*(?:products?|items?|things?)"
 
 
 def understand(text: str, seen: Seen) -> list[Action]:
@@ -70,9 +74,19 @@ def _said(row: str, seen: Seen, exact: bool = False) -> list[Action]:
         found = [_one(plain(part), seen, strict) for part in parts] if len(parts) > 1 else []
         if found and all(found):
             return _postponed(_once([action for actions in found for action in actions]), seen)
+        if not strict and (found := _spoken(said, seen)):
+            return _postponed(found, seen)
         if whole := _one(said, seen, strict) or (pasted.listed(row, seen) if strict else []):
             return _postponed(whole, seen)
     return []
+
+
+def _spoken(said: str, seen: Seen) -> list[Action]:
+    """Return the actions of the sentences of a message that are clear word by word; the others are talk."""
+    sentences = [plain(part) for part in re.split(r"[,.;!?]+\s+", said, maxsplit=MOST_ORDERS)]
+    found = [_one(part, seen, exact=True) for part in sentences if part] if len(sentences) > 1 else []
+    orders = [action for actions in found for action in actions]
+    return _once(orders) if any(action.name not in ("limit", "search") or action.text for action in orders) else []
 
 
 def _titled(row: str, seen: Seen) -> list[Action]:
@@ -140,9 +154,9 @@ def _without_courtesy(rows: list[str]) -> list[str]:
 
 def _one(said: str, seen: Seen, exact: bool = False) -> list[Action]:
     """Return the actions of one clause: its wishes first, then the rest; none if the clause is not clear."""
-    if found := compared(said, seen.desk):
+    if found := compared(said, seen.desk) or numbered(said, seen):
         return found
-    wish, rest = wish_in(said)
+    wish, rest = wish_in(_NUMBERED.sub(r"\1 \2", said))
     rest = plain(rest) if wish else rest
     if wish is None:
         return command(rest, seen, exact)

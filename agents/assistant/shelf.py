@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bundlewise.agents.assistant.cart import SHOWN, Deed, Finder, alike, changed, pieces_of, refused
+from bundlewise.agents.assistant.cart import NEAR, SHOWN, Deed, Finder, alike, changed, pieces_of, refused
 from bundlewise.agents.assistant.choosing import in_cart, in_list
 from bundlewise.agents.assistant.conversation import Action, ChipsEvent, Desk, ProductsEvent
 from bundlewise.agents.assistant.mentions import ordered
@@ -13,6 +13,8 @@ from bundlewise.titles import LONGEST
 
 MOST_LISTED = 200
 """The most products of a search that "show more" reaches."""
+FAR, FEW = 0.4, 3
+"""The most by which a score may be below the best one where only a few products match about as well as the best."""
 MOST_COMPARED = 4
 TOLD_WORDS = 8
 ORDINAL = ("first", "second", "third", "fourth")
@@ -47,7 +49,10 @@ def _matching(action: Action, finder: Finder) -> list[Item]:
     known = [word for word in words(query) if finder.knows(word) or finder.spelt(word)]
     if 3 < len(words(query)) <= MOST_WORDS and known:
         query = " ".join(known)
-    return [item for item, _ in finder.search(query, MOST_LISTED, action.least_price, action.max_price)]
+    found = finder.search(query, MOST_LISTED, action.least_price, action.max_price)
+    best = found[0][1] if found and query else float("-inf")
+    near = [item for item, score in found if score >= best - NEAR]
+    return near if len(near) >= FEW else [item for item, score in found if score >= best - FAR]
 
 
 def _beside(action: Action, finder: Finder) -> list[Item]:
@@ -148,8 +153,9 @@ def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
         return refused(choice.asked(desk, action), choice.fault or "Which one? Say swap and its number.")
     (old,) = choice.items
     sort, price, held = head_noun(kind(old.title)), old.price, {item.id for item in desk.cart}
-    others = [item for item in alike(finder, kind(old.title)) if head_noun(kind(item.title)) == sort]
-    others = [item for item in others if item.id not in held]
+    others = [item for item, _ in finder.search(kind(old.title), MOST_LISTED)]
+    others = [item for item in others if item.category == old.category and item.id not in held]
+    others = [item for item in others if head_noun(kind(item.title)) == sort] or others
     if not action.order:
         query = kind(old.title)
         asked = Action(name="search", text=query)

@@ -51,11 +51,14 @@ SAVED = 16
 class ProductFinder:
     """A catalogue's products, found by id, by words, and by meaning once `index` has run."""
 
-    def __init__(self, products: Sequence[Item], embedder: Embedder) -> None:
-        """Index the words of titles and categories; vectors take minutes, and are made by `index`."""
+    def __init__(self, products: Sequence[Item], embedder: Embedder | None) -> None:
+        """Index the words of titles and categories; vectors take minutes, and are made by `index`.
+
+        Without an embedder products are found by words alone.
+        """
         self.products = tuple(products)
         self.by_id = {product.id: product for product in self.products}
-        self._embedder = embedder
+        self.embedder = embedder
         self._titles = {_same(product.title): product for product in reversed(self.products)}
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
         self._heads = _by_word(_key(head(kind(product.title).split())) for product in self.products)
@@ -94,13 +97,15 @@ class ProductFinder:
             advance: called for every finished title.
             stop: an event that ends the work early; the next call continues from there.
         """
+        if self.embedder is None:
+            return self
         titles = [product.title for product in self.products]
-        path, parts = self._kept(titles)
+        path, parts = self._kept(titles, self.embedder)
         done = sum(map(len, parts))
         if advance and done:
             advance(done)
         for start in range(done, len(titles), CHUNK):
-            parts.append(self._embedder.embed(titles[start : start + CHUNK], advance))
+            parts.append(self.embedder.embed(titles[start : start + CHUNK], advance))
             stopped = stop is not None and stop.is_set()
             if stopped or start + CHUNK >= len(titles) or len(parts) % SAVED == 0:
                 _save(path, parts)
@@ -111,16 +116,17 @@ class ProductFinder:
                 self._vectors = np.concatenate(parts)
         return self
 
-    def _kept(self, titles: Sequence[str]) -> tuple[Path, list[Vectors]]:
+    def _kept(self, titles: Sequence[str], embedder: Embedder) -> tuple[Path, list[Vectors]]:
         """Return the file of the titles' vectors, and the vectors in it, which are those of the first titles."""
-        path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
+        path = cache_folder() / "catalogues" / f"{fingerprint([embedder.fingerprint, titles])}.npy"
         return path, [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
 
     def missing(self) -> int:
         """Return the number of titles without a vector, in memory or in the cache folder."""
-        if self._vectors is not None:
+        if self._vectors is not None or self.embedder is None:
             return 0
-        return len(self.products) - sum(map(len, self._kept([product.title for product in self.products])[1]))
+        titles = [product.title for product in self.products]
+        return len(titles) - sum(map(len, self._kept(titles, self.embedder)[1]))
 
     def keep_to_words(self) -> bool:
         """Search by words only from now on, even when vectors come; return False if vectors are in use already."""
@@ -168,8 +174,8 @@ class ProductFinder:
             covered = self._covered(terms)
             by_words = covered + self._headed(terms)
             scores, allowed = by_words, within & (covered >= COVERED)
-            if self._vectors is not None and self._embedder.reads(text):
-                meaning = self._vectors @ self._embedder.embed([text[:MAX_TITLE]])[0]
+            if self._vectors is not None and self.embedder is not None and self.embedder.reads(text):
+                meaning = self._vectors @ self.embedder.embed([text[:MAX_TITLE]])[0]
                 scores, allowed = by_words + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
         places = np.flatnonzero(allowed)
         best = places[np.argsort(-scores[places], kind="stable")[:limit]]
