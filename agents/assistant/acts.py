@@ -27,6 +27,7 @@ ORDERS = ("find", "search", "look", "show", "browse", "see", "list")
 WHOLE = frozenset({"help", "greet", "thanks", "undo", "dismiss", "clear", "show", "free", "checkout", "more"})
 """The acts that name no product."""
 _POINTED = re.compile(rf"{THESE}(?: one| ones| bundles?)?")
+_IN_CART = re.compile(r"\bin (?:my|the) (?:cart|basket|bag)$")
 _DESCENDING = re.compile(r"high(?:est)?\b.*\blow|^(?:most expensive|highest)|descending|from (?:most|high|expensive)")
 
 
@@ -87,10 +88,9 @@ def _meant(said: str, seen: Seen) -> list[Action]:
         if score < least + seen.meaning.caution:
             continue
         found = BUILT.get(phrase.act, _whole)(Heard(phrase, said, seen, _between(said, phrase.act, seen)))
-        if found:
+        if found and (found[0].name != "search" or not found[0].text or names_something(found[0].text, seen)):
             return found
-    text = _between(said, "search", seen)
-    return [Action(name="search", text=text)] if names and len(said.split()) <= MOST_NAMED else []
+    return _searching(_between(said, "search", seen), seen) if names and len(said.split()) <= MOST_NAMED else []
 
 
 def _needed(said: str, seen: Seen) -> str:
@@ -137,7 +137,7 @@ def _is_a_name(said: str, seen: Seen) -> bool:
     skip = UNITS | MEASURES | WISHED | seen.meaning.phrases.filler
     named = [word for word in parts if not word.isdigit() and word not in skip]
     asks = QUESTIONS.intersection(tokens(said)) or set(named) <= seen.meaning.phrases.nameless
-    return len(parts) <= MOST_NAMED and bool(named) and not asks and all(seen.knows(word) for word in named)
+    return len(parts) <= MOST_NAMED and bool(named) and not asks and all(seen.knows(word) or seen.spelt(word) for word in named)
 
 
 def _listed(said: str, seen: Seen) -> list[Action]:
@@ -264,7 +264,8 @@ def _detailed(heard: Heard) -> list[Action]:
     slots = slots_in(what, heard.seen.meaning.phrases)
     held = (*desk.found, *desk.cart)
     if not what or slots.numbers or slots.order or _POINTED.fullmatch(what) or called(slots.text, held):
-        return [Action(name="details", **slots.fields())] if held else []
+        fields = slots.fields() | ({"text": "cart"} if slots.order and _IN_CART.search(what) else {})
+        return [Action(name="details", **fields)] if held else []
     return [] if QUESTIONS.intersection(what.split()) else _searching(what, heard.seen)
 
 

@@ -15,7 +15,7 @@ from bundlewise.agents.assistant.conversation import (
     ProductsEvent,
     Question,
 )
-from bundlewise.agents.assistant.mentions import at, bundles_in, called, called_each, is_amount, ordered
+from bundlewise.agents.assistant.mentions import at, bundles_in, called, called_each, called_wholly, is_amount, ordered
 from bundlewise.agents.assistant.wording import count_of, in_words, no_place, quoted, titles_of
 from bundlewise.agents.student.compose import MAX_PRODUCTS
 from bundlewise.agents.student.limits import Limits
@@ -128,13 +128,16 @@ def _add_called(desk: Desk, action: Action, finder: Finder) -> Deed:
     found = fitting or [item for item, _ in finder.search(text, SHOWN)]
     if not found:
         return refused(desk, f"I found nothing for {line(text)!r} in the catalogue.")
-    if len(found) == 1:
+    wholly = called_wholly(text, found)
+    if len(found) == 1 and wholly:
         return _put(desk, found, action.count)
     query = line(text)[:LONGEST]
     asked = Action(name="search", text=query)
     after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": query, "asked": asked, "passed": 0})
     question = Question(action=action, among=tuple(item.id for item in after.found))
     said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
+    if not wholly:
+        said = f"I found nothing called {line(text)!r}. Do you mean one of these? Say add and its number."
     card = ProductsEvent(products=after.found, query=after.query)
     return Deed(after.model_copy(update={"question": question}), said, (card,), refused=True)
 

@@ -51,22 +51,24 @@ class Meaning:
     def nearest(self, said: str) -> list[tuple[Phrase, float]]:
         """Return the nearest phrase of each act with its cosine, the best first."""
         found: dict[str, tuple[Phrase, float]] = {}
-        for phrase, score in self._ranked(said, "phrases", self.phrases.all):
+        for phrase, score in self._ranked(said, self.phrases.all, lambda phrase: phrase.spoken):
             found.setdefault(phrase.act, (phrase, score))
         return list(found.values())
 
     def need(self, said: str) -> tuple[str, float]:
         """Return the words that find what a sentence describes, with the cosine of the nearest description."""
-        ranked = self._ranked(said, "needs", self.phrases.needs)
+        content = self.phrases.content
+        ranked = self._ranked(content(said), self.phrases.needs, lambda phrase: content(phrase.text))
         return (ranked[0][0].told, ranked[0][1]) if ranked else ("", 0.0)
 
-    def _ranked(self, said: str, name: str, phrases: Sequence[Phrase]) -> list[tuple[Phrase, float]]:
-        words = said.split()
-        if not phrases or not 0 < len(words) <= MOST_WORDS:
+    def _ranked(
+        self, said: str, phrases: Sequence[Phrase], text_of: Callable[[Phrase], str]
+    ) -> list[tuple[Phrase, float]]:
+        if not phrases or not 0 < len(said.split()) <= MOST_WORDS:
             return []
         embed = self.embed or by_letters
         with self._lock:
-            if name not in self._vectors:
-                self._vectors[name] = embed([phrase.spoken for phrase in phrases])
-        scores = self._vectors[name] @ embed([said])[0]
+            if phrases[0].act not in self._vectors:
+                self._vectors[phrases[0].act] = embed([text_of(phrase) for phrase in phrases])
+        scores = self._vectors[phrases[0].act] @ embed([said])[0]
         return [(phrases[place], float(scores[place])) for place in np.argsort(-scores, kind="stable")]

@@ -13,7 +13,7 @@ from bundlewise.agents.assistant.phrases import Phrases, expanded
 from bundlewise.agents.assistant.title_words import shorter, slip
 from bundlewise.agents.assistant.wishes import BUDGET, FROM, OVER, THINGS, TOTAL, UNDER, UPTO
 from bundlewise.domain import Item
-from bundlewise.text import is_foreign, line, words
+from bundlewise.text import MOST_WORDS, is_foreign, line, words
 from bundlewise.titles import LONGEST
 
 SHORTEST_SLIP = 4
@@ -32,6 +32,7 @@ POLITE = re.compile(
 LAST_POLITE = re.compile(r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again)$")
 LONGEST_COURTESY = 20
 """The number of characters at the end of a message to search for polite words."""
+_DRAWN_OUT = re.compile(r"([a-z])\1{2,}")
 _WORD = re.compile(r"(?<![^\x00-\x7f])[a-z]+(?:'[a-z]+)?(?![^\x00-\x7f])")
 
 
@@ -41,6 +42,7 @@ class Seen:
 
     desk: Desk = field(default_factory=Desk)
     knows: Callable[[str], bool] = lambda _: False
+    spelt: Callable[[str], Sequence[str]] = lambda _: ()
     titled: Callable[[str], Item | None] = lambda _: None
     meaning: Meaning = field(default_factory=Meaning)
 
@@ -81,7 +83,8 @@ def is_courtesy(said: str) -> bool:
 
 def spelt(said: str, phrases: Phrases) -> str:
     """Return a message with the spellings of chat replaced: `u` by `you`."""
-    return " ".join(filter(None, (phrases.spellings.get(word, word) for word in said.split(" "))))
+    whole = (phrases.spellings.get(word, word) for word in said.split(" "))
+    return " ".join(filter(None, (_DRAWN_OUT.sub(r"\1", word) if word else "" for word in whole)))
 
 
 def corrected(said: str, seen: Seen) -> str:
@@ -119,6 +122,13 @@ def _near(phrases: Phrases) -> Mapping[str, Sequence[str]]:
 def _is_slip(word: str, other: str) -> bool:
     """Say whether a word is another one mistyped; the first letter is rarely wrong, but it may be swapped."""
     return slip(word, other) and (word[0] == other[0] or sorted(word) == sorted(other))
+
+
+def named_in(said: str, seen: Seen) -> list[str]:
+    """Return the words of a sentence that may name a product of the catalogue, also mistyped ones."""
+    skip = seen.meaning.phrases.nameless | seen.meaning.phrases.lexicon
+    parts = [word for word in words(said)[:MOST_WORDS] if word not in skip and not word.isdigit()]
+    return [word for word in parts if seen.knows(word) or seen.spelt(word)]
 
 
 def is_other_language(said: str, seen: Seen) -> bool:

@@ -66,6 +66,7 @@ class _File(BaseModel):
 
     acts: dict[Spoken, tuple[str, ...]]
     answers: dict[str, _Question] = {}
+    language: str = ""
     needs: dict[str, tuple[str, ...]] = {}
     filler: frozenset[str] = frozenset()
     spellings: dict[str, str] = {}
@@ -106,7 +107,7 @@ class Phrases:
         said += [Phrase("answer", expanded(text), each.reply) for each in file.answers.values() for text in each.say]
         self.all = tuple(sorted(said, key=lambda phrase: -phrase.weight))
         self.needs = tuple(Phrase("need", text, find) for find, texts in file.needs.items() for text in texts)
-        self.filler, self.spellings = file.filler, file.spellings
+        self.filler, self.spellings, self.language = file.filler, file.spellings, file.language
         self.superlatives = {text: order for order, texts in file.superlatives.items() for text in texts}
         talk = ("answer", "thanks", "greet")
         self.commands = frozenset(word for act, words in self.frames.items() if act not in talk for word in words)
@@ -132,6 +133,15 @@ class Phrases:
         for phrase in self.all:
             found.setdefault(phrase.act, set()).update(w for w in phrase.text.split() if w not in PLACES)
         return {act: frozenset(words) for act, words in found.items()}
+
+    def content(self, said: str) -> str:
+        """Return a sentence without the words that say nothing about a product."""
+        return " ".join(word for word in said.split() if word.strip(".,!?") not in self.filler)
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts that sentences are compared with."""
+        return [*(phrase.spoken for phrase in self.all), *(self.content(phrase.text) for phrase in self.needs)]
 
     def matching(self, said: str) -> "list[tuple[Phrase, Mapping[str, str]]]":
         """Return the phrases that a sentence is word by word, with what stands in their places."""

@@ -7,7 +7,15 @@ from bundlewise.agents.assistant import pasted
 from bundlewise.agents.assistant.acts import command, numbered
 from bundlewise.agents.assistant.conversation import Action
 from bundlewise.agents.assistant.mentions import at, called_wholly, ordered
-from bundlewise.agents.assistant.normalise import Seen, heard, is_courtesy, plain
+from bundlewise.agents.assistant.normalise import (
+    Seen,
+    heard,
+    is_courtesy,
+    is_other_language,
+    named_in,
+    plain,
+    spelt,
+)
 from bundlewise.agents.assistant.phrases import THESE, expanded
 from bundlewise.agents.assistant.slots import slots_in
 from bundlewise.agents.assistant.wishes import Wish, compared, wish_in
@@ -50,7 +58,19 @@ def understand(text: str, seen: Seen) -> list[Action]:
         rows = [part.strip() for part in rows[0].split(";") if part.strip()] or rows
     rows = _without_courtesy(rows)
     found = _said(rows[0], seen) if len(rows) == 1 else _orders(rows, seen) or pasted.pasted(rows, seen, exactly)
-    return found if 0 < len(found) <= MOST_ORDERS else [Action(name="unknown", text=text)]
+    return found if 0 < len(found) <= MOST_ORDERS else _unclear(text, seen)
+
+
+def _unclear(text: str, seen: Seen) -> list[Action]:
+    """Return the actions of a message that is not clear: a search of what it names, or a word about the language."""
+    phrases, named = seen.meaning.phrases, " ".join(named_in(text, seen))
+    if phrases.language and is_other_language(text.lower(), seen):
+        search = [Action(name="search", text=named)] if named else []
+        return [Action(name="answer", text=phrases.language), *search]
+    first = spelt(line(text).lower(), phrases).split(" ")[0].strip(",.!?")
+    if not named and first in phrases.frames.get("greet", ()):
+        return [Action(name="greet")]
+    return [Action(name="unknown", text=named[:LONGEST])]
 
 
 def exactly(row: str, seen: Seen) -> list[Action]:

@@ -41,8 +41,8 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     return _shown(desk, action, found[:SHOWN], f"I found {count}{what}{within}{sort}. Say add {pieces}1{more}.")
 
 
-def _matching(action: Action, finder: Finder) -> list[Item]:
-    """Return the products of a search in its order."""
+def _matching(action: Action, finder: Finder, most: int = SHOWN) -> list[Item]:
+    """Return the products of a search in its order: those that match about as well as the best, or all near `most`."""
     query = line(action.text)[:LONGEST]
     if action.order:
         return ordered(alike(finder, query, action.least_price, action.max_price), action.order)
@@ -52,7 +52,7 @@ def _matching(action: Action, finder: Finder) -> list[Item]:
     found = finder.search(query, MOST_LISTED, action.least_price, action.max_price)
     best = found[0][1] if found and query else float("-inf")
     near = [item for item, score in found if score >= best - NEAR]
-    return near if len(near) >= FEW else [item for item, score in found if score >= best - FAR]
+    return near if len(near) >= (FEW if most <= SHOWN else most) else [item for item, score in found if score >= best - FAR]
 
 
 def _beside(action: Action, finder: Finder) -> list[Item]:
@@ -76,7 +76,7 @@ def more(desk: Desk, action: Action, finder: Finder) -> Deed:
         return refused(desk, "There is no list yet. Say find and what you look for.", chips_of(desk))
     passed = desk.passed + len(desk.found)
     known = {item.id for item in desk.found}
-    found = [item for item in _matching(desk.asked, finder)[passed:] if item.id not in known][:SHOWN]
+    found = [item for item in _matching(desk.asked, finder, passed + SHOWN)[passed:] if item.id not in known][:SHOWN]
     if not found:
         return Deed(desk, "That is all that I found. Say it in other words to see others.", (ChipsEvent(chips=chips_of(desk)),))
     what = f" for {desk.query!r}" if desk.query else ""
@@ -180,11 +180,10 @@ def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
 
 def unknown(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Look for what an unclear message names, and say so; without such words say what can be asked."""
-    known = [word for word in words(action.text)[:MOST_WORDS] if finder.knows(word)]
-    found = [item for item, _ in finder.search(" ".join(known), SHOWN)] if known else []
+    asked = Action(name="search", text=action.text)
+    found = _matching(asked, finder)[:SHOWN] if action.text.strip() else []
     if not found:
         return refused(desk, UNKNOWN, chips_of(desk))
-    asked = Action(name="search", text=" ".join(known))
     said = f"I am not sure what you mean, so I looked for {asked.text!r}."
     deed = _shown(desk, asked, found, said)
     return Deed(deed.desk, deed.said, (*deed.events, ChipsEvent(chips=chips_of(deed.desk))))

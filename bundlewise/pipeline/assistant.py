@@ -100,7 +100,7 @@ class Assistant:
         finder = ProductFinder(products, embedder or _usual_embedder())
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback, said)
-        found._open.enter_context(indexing(finder, wait, note))
+        found._open.enter_context(indexing(finder, wait, note, said.texts))
         return found
 
     def close(self) -> None:

@@ -236,11 +236,13 @@ class ProductFinder:
 
 
 @contextmanager
-def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def indexing(
+    finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None, texts: Sequence[str] = ()
+) -> Iterator[None]:
     """Embed a catalogue before the block or while it runs; vectors that are missing at its end are made next time.
 
     If many vectors have to be made while the block runs, they are used from the next start on, and `tell` is called
-    with a message: the results of a search do not change while the block runs.
+    with a message: the results of a search do not change while the block runs. Other `texts` are embedded first.
     """
     stop, begun = Event(), Event()
 
@@ -251,6 +253,7 @@ def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = la
                     tell(f"{many:,} titles are embedded for the first time; {BY_WORDS}")
             finally:
                 begun.set()
+            _embed(finder.embedder, texts, stop)
             finder.index(stop=stop)
 
     worker = Thread(target=work, name="catalogue", daemon=True)
@@ -264,6 +267,22 @@ def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = la
         # If the interpreter ended while the thread runs native code, the process would crash.
         stop.set()
         worker.join()
+
+
+def _embed(embedder: Embedder | None, texts: Sequence[str], stop: Event) -> None:
+    """Embed texts, which the embedder remembers, and keep their vectors in the cache folder."""
+    if embedder is None or not texts:
+        return
+    path = cache_folder() / "phrases" / f"{fingerprint([embedder.fingerprint, list(texts)])}.npz"
+    if path.exists():
+        embedder.load(path)
+    for start in range(0, len(texts), CHUNK):
+        if stop.is_set():
+            return
+        embedder.embed(texts[start : start + CHUNK])
+    if not path.exists():
+        with suppress(BundlewiseError):  # A cache that cannot be written only costs time.
+            embedder.save(path, texts)
 
 
 def _same(title: str) -> str:
