@@ -126,7 +126,11 @@ def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:
 
 def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, ...]:
     finder = context.finder
-    return tuple(router.understand(state.said, router.Seen(state.desk, finder.knows, finder.spelt, finder.titled, context.meaning)))
+    return tuple(
+        router.understand(
+            state.said, router.Seen(state.desk, finder.knows, finder.spelt, finder.titled, context.meaning)
+        )
+    )
 
 
 def change(state: AssistantState, runtime: Run) -> AssistantUpdate:

@@ -131,7 +131,7 @@ class CartEvent(Record):
     limits: Limits = Limits()
     total: float = 0.0
     unpriced: int = 0
-    quantities: dict[str, int] = {}
+    quantities: dict[str, int] = Field(default_factory=dict)
 
 
 class ChipsEvent(Record):
@@ -189,7 +189,7 @@ class Desk(Record):
     found: tuple[Item, ...] = ()
     query: str = ""
     bundles: tuple[Offer, ...] = ()
-    quantities: dict[str, int] = {}
+    quantities: dict[str, int] = Field(default_factory=dict)
     asked: Action | None = None
     passed: int = 0
     focus: tuple[str, ...] = ()

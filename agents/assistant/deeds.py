@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bundlewise.agents.assistant import cart, shelf
+from bundlewise.agents.assistant import adding, cart, shelf
 from bundlewise.agents.assistant.cart import Deed, Finder
 from bundlewise.agents.assistant.conversation import Act, Action, ChipsEvent, Desk
 from bundlewise.agents.assistant.wording import HELP, chips_of
@@ -27,12 +27,12 @@ DEEDS: Mapping[Act, Callable[[Desk, Action, Finder], Deed]] = {
     "checkout": shelf.checkout,
     "answer": shelf.answer,
     "unknown": shelf.unknown,
-    "add": cart.add,
-    "paste": cart.paste,
+    "add": adding.add,
+    "paste": adding.paste,
     "remove": cart.remove,
     "quantity": cart.quantity,
     "exclude": cart.exclude,
-    "include": cart.include,
+    "include": adding.include,
     "clear": cart.clear,
     "limit": cart.limit,
     "free": cart.free,

@@ -31,7 +31,8 @@ def by_letters(texts: Sequence[str]) -> Vectors:
             padded = f"<{word}>"
             for start in range(len(padded) - 2):
                 vectors[row, zlib.crc32(padded[start : start + 3].encode()) % PLACES] += LETTERS
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    norms: Vectors = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return np.asarray(vectors / norms, np.float32)
 
 
 @dataclass

@@ -19,14 +19,17 @@ from bundlewise.titles import LONGEST
 SHORTEST_SLIP = 4
 STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
 """The characters that may end a message, in any script."""
-WISHED = frozenset(re.findall(r"[a-z]{3,}", f"{UNDER} {OVER} {UPTO} {FROM} {BUDGET} {TOTAL} {THINGS} smaller fewer pairs"))
+WISHED = frozenset(
+    re.findall(r"[a-z]{3,}", f"{UNDER} {OVER} {UPTO} {FROM} {BUDGET} {TOTAL} {THINGS} smaller fewer pairs")
+)
 """Words of limits and prices, which are read by patterns."""
 POLITE = re.compile(
     r"(?:(?:please|pls|plz|ok|okay|now|then|so|and|also|(?:hey|hi|hello)(?: there)?|good (?:morning|afternoon|evening)"
     r"|well|yes|yeah|yep|sure|alright|no(?=,)|no (?=wait|actually)|wait|actually|great|nice|cool|perfect|awesome|lovely"
     r"|excellent|got it|thanks|thank you|thx|cheers|let's|lets|let me|can (?:you|u)|could (?:you|u)|would you|will you"
     r"|can i|could i|may i|i (?:want|need)(?: you)? to|i(?:'d| would) (?:like|love)(?: you)? to|go ahead and"
-    r"|just(?! [0-9]| one| two| three| four)|help me(?: to)?(?= \w)|kindly|maybe|h+m+|um+|uh+|oh|fine|ah)\b[,!.\u2026]*\s*)+"
+    r"|just(?! [0-9]| one| two| three| four)|help me(?: to)?(?= \w)|kindly|maybe|h+m+|um+|uh+|oh|fine|ah)\b"
+    r"[,!.\u2026]*\s*)+"
 )
 """Polite words before a request."""
 LAST_POLITE = re.compile(r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again)$")
@@ -74,6 +77,7 @@ def _without_last_courtesy(said: str) -> str:
         end = match.start()
 
 
+@lru_cache(4096)
 def is_courtesy(said: str) -> bool:
     """Say whether a message is only a greeting or thanks."""
     parts = re.split(r"[,.!\s]+", said.strip(STOPS), maxsplit=8) if len(said) <= 60 else []
@@ -83,8 +87,14 @@ def is_courtesy(said: str) -> bool:
 
 def spelt(said: str, phrases: Phrases) -> str:
     """Return a message with the spellings of chat replaced: `u` by `you`."""
-    whole = (phrases.spellings.get(word, word) for word in said.split(" "))
-    return " ".join(filter(None, (_DRAWN_OUT.sub(r"\1", word) if word else "" for word in whole)))
+    whole = (_drawn_in(phrases.spellings.get(word, word), phrases) for word in said.split(" "))
+    return " ".join(filter(None, whole))
+
+
+def _drawn_in(word: str, phrases: Phrases) -> str:
+    """Return the word that a drawn-out one means: `heyyy`."""
+    short = _DRAWN_OUT.sub(r"\1", word)
+    return short if short in phrases.lexicon else word
 
 
 def corrected(said: str, seen: Seen) -> str:
@@ -120,8 +130,9 @@ def _near(phrases: Phrases) -> Mapping[str, Sequence[str]]:
 
 
 def _is_slip(word: str, other: str) -> bool:
-    """Say whether a word is another one mistyped; the first letter is rarely wrong, but it may be swapped."""
-    return slip(word, other) and (word[0] == other[0] or sorted(word) == sorted(other))
+    """Say whether a word is another one mistyped; in a short word, and at the beginning, only by swapped letters."""
+    swapped = sorted(word) == sorted(other)
+    return slip(word, other) and (swapped or (word[0] == other[0] and len(word) > SHORTEST_SLIP))
 
 
 def named_in(said: str, seen: Seen) -> list[str]:
@@ -133,7 +144,7 @@ def named_in(said: str, seen: Seen) -> list[str]:
 
 def is_other_language(said: str, seen: Seen) -> bool:
     """Say whether a sentence is probably not English: no phrase and no title has most of its words."""
-    parts = re.findall(r"[^\W\d_]+", said)
+    parts = set(re.findall(r"[^\W\d_]+", said))
     known = seen.meaning.phrases.lexicon
     strange = [word for word in parts if word not in known and not seen.knows(word)]
     return is_foreign(said) or (len(parts) > 2 and 2 * len(strange) > len(parts))

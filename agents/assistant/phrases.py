@@ -16,9 +16,35 @@ from bundlewise.agents.assistant.money import NUMBER_WORDS
 from bundlewise.errors import DataError
 
 Spoken = Literal[
-    *("help", "greet", "thanks", "undo", "dismiss", "agree", "clear", "show", "free", "include", "bundle", "explain"),
-    *("complete", "exclude", "remove", "add", "take", "search", "more", "cheaper", "dearer", "sort", "compare"),
-    *("details", "swap", "quantity", "checkout", "answer", "need"),
+    "help",
+    "greet",
+    "thanks",
+    "undo",
+    "dismiss",
+    "agree",
+    "clear",
+    "show",
+    "free",
+    "include",
+    "bundle",
+    "explain",
+    "complete",
+    "exclude",
+    "remove",
+    "add",
+    "take",
+    "search",
+    "more",
+    "cheaper",
+    "dearer",
+    "sort",
+    "compare",
+    "details",
+    "swap",
+    "quantity",
+    "checkout",
+    "answer",
+    "need",
 ]
 """What a shopper may want; `answer` and `need` have parts of their own in the file."""
 LONGEST_MATCHED = 1000
@@ -148,7 +174,11 @@ class Phrases:
         if len(said) > LONGEST_MATCHED:
             return []
         found = [(phrase, phrase.pattern.fullmatch(said)) for phrase in self.all]
-        return [(phrase, {k: v.strip(" ,;:") for k, v in match.groupdict().items() if v}) for phrase, match in found if match]
+        return [
+            (phrase, {k: v.strip(" ,;:") for k, v in match.groupdict().items() if v})
+            for phrase, match in found
+            if match
+        ]
 
 
 def expanded(said: str) -> str:
@@ -159,7 +189,9 @@ def expanded(said: str) -> str:
 
 
 def _part(word: str) -> str:
-    return PLACES.get(word) or (r"(?:(?:the|my|this) )?(?:cart|basket|bag|trolley)" if word in ("cart", "basket") else re.escape(word))
+    return PLACES.get(word) or (
+        r"(?:(?:the|my|this) )?(?:cart|basket|bag|trolley)" if word in ("cart", "basket") else re.escape(word)
+    )
 
 
 @cache
@@ -177,7 +209,7 @@ def _own(path: Path) -> Phrases:
 def _phrases(text: str, name: str) -> Phrases:
     try:
         # The base loader reads every value as text, so that the words yes, no and on stay words.
-        return Phrases(_File.model_validate(yaml.load(text, Loader=yaml.BaseLoader)))  # noqa: S506
+        return Phrases(_File.model_validate(yaml.load(text, Loader=yaml.BaseLoader)))
     except yaml.YAMLError as error:
         raise DataError(f"{name}: not YAML ({' '.join(str(error).split())[:200]}); see docs/assistant.md") from error
     except ValidationError as error:

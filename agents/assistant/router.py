@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from bundlewise.agents.assistant import pasted
-from bundlewise.agents.assistant.acts import command, numbered
+from bundlewise.agents.assistant.clauses import command, numbered
 from bundlewise.agents.assistant.conversation import Action
 from bundlewise.agents.assistant.mentions import at, called_wholly, ordered
 from bundlewise.agents.assistant.normalise import (
@@ -44,10 +44,14 @@ BUNDLED = (
     r"(?:that|which|to be|must|should|are|be|cost|costs|is))*"
 )
 _NUMBERED = re.compile(
-    r"^(find|show)(?: me)? (?:at least|at most|up to|exactly)? ?[0-9]{1,2} (items|products|things)(?= (?!in|per|each|a bundle))"
+    r"^(find|show)(?: me)? (?:at least|at most|up to|exactly)? ?[0-9]{1,2} (items|products|things)"
+    r"(?= (?!in|per|each|a bundle))"
 )
 """A search for some number of products, which is no limit of bundles."""
-PRODUCTS = r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what|at least|up to|[0-9]{1,2}) )*(?:products?|items?|things?)"
+PRODUCTS = (
+    r"(?:(?:all|any|some|only|show|show me|find|find me|the|which|what|at least|up to|[0-9]{1,2}) )*"
+    r"(?:products?|items?|things?)"
+)
 
 
 def understand(text: str, seen: Seen) -> list[Action]:
@@ -104,8 +108,8 @@ def _said(row: str, seen: Seen, exact: bool = False) -> list[Action]:
 def _spoken(said: str, seen: Seen) -> list[Action]:
     """Return the actions of the sentences of a message that are clear word by word; the others are talk."""
     sentences = [plain(part) for part in re.split(r"[,.;!?]+\s+", said, maxsplit=MOST_ORDERS)]
-    found = [_one(part, seen, exact=True) for part in sentences if part] if len(sentences) > 1 else []
-    orders = [action for actions in found for action in actions]
+    clear = [_one(part, seen, exact=True) for part in sentences if part] if len(sentences) > 1 else []
+    orders = [action for actions in clear for action in actions]
     return _once(orders) if any(action.name not in ("limit", "search") or action.text for action in orders) else []
 
 

@@ -1,12 +1,13 @@
-"""The actions on what is shown: search, more of it, order, details, comparison, and a replacement from the catalogue."""
+"""The actions on what is shown: search, more of it, order, details, comparison, and replacements."""
 
 from collections.abc import Sequence
 
-from bundlewise.agents.assistant.cart import NEAR, SHOWN, Deed, Finder, alike, changed, pieces_of, refused
+from bundlewise.agents.assistant.adding import alike
+from bundlewise.agents.assistant.cart import NEAR, SHOWN, Deed, Finder, changed, pieces_of, refused
 from bundlewise.agents.assistant.choosing import in_cart, in_list
 from bundlewise.agents.assistant.conversation import Action, ChipsEvent, Desk, ProductsEvent
 from bundlewise.agents.assistant.mentions import ordered
-from bundlewise.agents.assistant.wording import UNKNOWN, chips_of, count_of, described, money, titles_of, within_prices
+from bundlewise.agents.assistant.wording import UNKNOWN, chips_of, count_of, described, money, within_prices
 from bundlewise.domain import Item
 from bundlewise.text import MOST_WORDS, head_noun, kind, line, words
 from bundlewise.titles import LONGEST
@@ -52,7 +53,11 @@ def _matching(action: Action, finder: Finder, most: int = SHOWN) -> list[Item]:
     found = finder.search(query, MOST_LISTED, action.least_price, action.max_price)
     best = found[0][1] if found and query else float("-inf")
     near = [item for item, score in found if score >= best - NEAR]
-    return near if len(near) >= (FEW if most <= SHOWN else most) else [item for item, score in found if score >= best - FAR]
+    return (
+        near
+        if len(near) >= (FEW if most <= SHOWN else most)
+        else [item for item, score in found if score >= best - FAR]
+    )
 
 
 def _beside(action: Action, finder: Finder) -> list[Item]:
@@ -78,7 +83,9 @@ def more(desk: Desk, action: Action, finder: Finder) -> Deed:
     known = {item.id for item in desk.found}
     found = [item for item in _matching(desk.asked, finder, passed + SHOWN)[passed:] if item.id not in known][:SHOWN]
     if not found:
-        return Deed(desk, "That is all that I found. Say it in other words to see others.", (ChipsEvent(chips=chips_of(desk)),))
+        return Deed(
+            desk, "That is all that I found. Say it in other words to see others.", (ChipsEvent(chips=chips_of(desk)),)
+        )
     what = f" for {desk.query!r}" if desk.query else ""
     return _shown(desk, desk.asked, found, f"Here are {len(found)} more{what}. Say add 1.", passed)
 
@@ -165,7 +172,9 @@ def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
     if price is None:
         return refused(desk, f"I do not know the price of {line(old.title)}.")
     cheaper = action.order == "cheapest"
-    fit = [item for item in others if item.price is not None and (item.price < price) is cheaper and item.price != price]
+    fit = [
+        item for item in others if item.price is not None and (item.price < price) is cheaper and item.price != price
+    ]
     if not fit:
         return refused(desk, f"I know no {'cheaper' if cheaper else 'dearer'} {sort} than {line(old.title)}.")
     new = fit[0]
@@ -175,7 +184,6 @@ def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
     changes = {"quantities": pieces_of(after.model_copy(update={"quantities": {}}), pieces)}
     after = after.model_copy(update={**changes, "focus": (new.id,), "removed": (old,)})
     return Deed(after, f"Swapped {line(old.title)} for {line(new.title)}. {count_of(after)}", (after.card(),))
-
 
 
 def unknown(desk: Desk, action: Action, finder: Finder) -> Deed:

@@ -17,7 +17,7 @@ _LEADING = re.compile(
     r"(?P<of> of)?(?: (?:the|these|those|number))?(?P<rest>(?: .*)?)"
 )
 _TRAILING = re.compile(rf"(?P<rest>.+?)[ ,]+(?:(?P<twice>twice)|x ?(?P<x>[0-9]{{1,3}})|(?P<n>{COUNT}) ?(?:x|times))")
-_NOT_COUNTED = frozenset({"and", "or", "to", "per", "in", "with", "for", "port", "way", "pack", "inch", "in", "star", "nd"})
+_NOT_COUNTED = frozenset({"and", "or", "to", "per", "in", "with", "for", "port", "way", "pack", "inch", "star", "nd"})
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def slots_in(what: str, phrases: Phrases) -> Slots:
         return Slots(what, numbers)
     count, rest = _counted(what)
     if match := _superlatives(phrases).search(rest):
-        order = phrases.superlatives[match["superlative"]]
+        order: Order = phrases.superlatives[match["superlative"]]
         left = re.sub(rf"^(?:the|of the|both of the)\b|\b{_NOUNS}(?=$| )", "", _cut(rest, match)).strip()
         beside = match["a"] or match["b"] or ("2" if "both" in what.split() else "")
         top = number_of(beside) if beside else 1
         if count and not beside and (left.endswith("s") or rest.endswith("ones")):
-            count, top = None, count
+            top, count = count, None
         left = re.sub(r"^(?:both|of|the|all)(?:\s+|$)", "", left).removeprefix("the ").strip()
-        return Slots(left, order=order, top=max(1, top), count=count)  # type: ignore[arg-type]
+        return Slots(left, order=order, top=max(1, top), count=count)
     return Slots(rest, numbers_in(rest) if count is not None else (), count=count)
 
 

@@ -34,7 +34,7 @@ def chips_of(desk: Desk) -> tuple[str, ...]:
     if desk.question is not None:
         return ("yes", "no") if len(desk.question.among) == 1 else ("1", "2")
     found = ("add 1", "tell me more about 1", "show more", "anything cheaper?") if desk.found else ()
-    cart = ("bundle this",) if len(desk.cart) > 1 else ()
+    cart: tuple[str, ...] = ("bundle this",) if len(desk.cart) > 1 else ()
     cart += ("what goes with this?", "show cart") if desk.cart else ()
     why = ("why?", "smaller bundles") if desk.bundles else ()
     return (*why, *cart, *found)[:5] or ("help",)

@@ -1,0 +1,93 @@
+"""The actions of a clause: by the phrase that it is word by word, by the products that it names, or by meaning."""
+
+import re
+from collections.abc import Mapping
+
+from bundlewise.agents.assistant.acts import BUILT, Heard, whole
+from bundlewise.agents.assistant.conversation import Action
+from bundlewise.agents.assistant.naming import (
+    MOST_NAMED,
+    between,
+    is_a_name,
+    names_something,
+    needed,
+    searching,
+    unnamed,
+)
+from bundlewise.agents.assistant.normalise import Seen
+from bundlewise.agents.assistant.pasted import QUESTIONS
+from bundlewise.agents.assistant.phrases import Spoken, expanded
+from bundlewise.agents.assistant.slots import slots_in
+
+SURE: Mapping[Spoken, float] = {"answer": 0.6, "clear": 0.85, "remove": 0.75, "exclude": 0.8, "undo": 0.78}
+"""The least cosine with a phrase at which its act is meant; acts that take something away need more."""
+LIKELY = 0.68
+CERTAIN = 0.86
+"""The least cosine for an act that names no product in a sentence that names one."""
+ORDERS = ("find", "search", "look", "show", "browse", "see", "list")
+"""The first words of a search for whatever follows."""
+WHOLE = frozenset({"help", "greet", "thanks", "undo", "dismiss", "clear", "show", "free", "checkout", "more"})
+"""The acts that name no product."""
+
+
+def numbered(said: str, seen: Seen) -> list[Action]:
+    """Return the action of a clause whose numbers are no prices: `the difference between 1 and 2`, `make it 3`."""
+    for phrase, groups in seen.meaning.phrases.matching(expanded(said)):
+        if phrase.act not in ("compare", "swap", "quantity") or not re.search(r"[0-9]", said):
+            continue
+        if found := BUILT[phrase.act](Heard(phrase, expanded(said), seen, **groups)):
+            return found
+    return []
+
+
+def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
+    """Return the actions of a clause without limits and prices; none if it is not clear.
+
+    Args:
+        said: the clause in its normal form.
+        seen: the desk, the catalogue and the phrases.
+        exact: whether meaning is left out of account.
+    """
+    said = expanded(said)
+    searched: list[Action] = []
+    for phrase, groups in seen.meaning.phrases.matching(said):
+        found = BUILT.get(phrase.act, whole)(Heard(phrase, said, seen, **groups))
+        if found and (found[0].name != "search" or found[0].order or names_something(found[0].text, seen)):
+            return found
+        searched = searched or found
+    if seen.desk.found and (found := _listed(said, seen)):
+        return found
+    if is_a_name(said, seen):
+        return searching(said, seen)
+    asks = QUESTIONS.intersection(said.split()) - {"do", "you", "i", "me"}
+    searched = [] if asks else searched
+    if exact or (searched and said.split(" ")[0] in ORDERS):
+        return searched
+    return _meant(said, seen) or searched
+
+
+def _meant(said: str, seen: Seen) -> list[Action]:
+    """Return the actions of a clause by its meaning: a need that it describes, or the nearest phrase."""
+    if find := needed(said, seen):
+        return [Action(name="search", text=find)]
+    names = names_something(said, seen)
+    bare = unnamed(said, seen)
+    for phrase, score in seen.meaning.nearest(bare)[:2] if bare != "product" else ():
+        least = CERTAIN if names and phrase.act in WHOLE else SURE.get(phrase.act, LIKELY)
+        if score < least + seen.meaning.caution:
+            continue
+        found = BUILT.get(phrase.act, whole)(Heard(phrase, said, seen, between(said, phrase.act, seen)))
+        if found and (found[0].name != "search" or not found[0].text or names_something(found[0].text, seen)):
+            return found
+    return searching(between(said, "search", seen), seen) if names and len(said.split()) <= MOST_NAMED else []
+
+
+def _listed(said: str, seen: Seen) -> list[Action]:
+    """Return the action of a sentence that only names entries of the last list, such as `2nd one`."""
+    slots = slots_in(re.sub(r"^(?:and|that|this) (?=\w+ one$)", "", said), seen.meaning.phrases)
+    if slots.numbers:
+        text = slots.text if slots.count else ""
+        return [Action(name="add", numbers=slots.numbers, count=slots.count, text=text)]
+    if slots.order and not slots.text and not said.endswith("first"):
+        return [Action(name="details", order=slots.order, top=slots.top)]
+    return []

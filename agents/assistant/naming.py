@@ -1,0 +1,78 @@
+"""What a sentence names: words of the catalogue, what stands between the words of an act, and needs."""
+
+import re
+
+from bundlewise.agents.assistant.conversation import Action
+from bundlewise.agents.assistant.mentions import ALL, numbers_in
+from bundlewise.agents.assistant.normalise import WISHED, Seen
+from bundlewise.agents.assistant.pasted import QUESTIONS
+from bundlewise.agents.assistant.phrases import Spoken
+from bundlewise.agents.assistant.slots import MEASURES, slots_in
+from bundlewise.text import STOP_WORDS, UNITS, tokens, words
+
+NEEDED = 0.55
+"""The least cosine with a description of a need."""
+MOST_NAMED = 8
+"""The most words of a sentence that is only the name of a product."""
+
+
+def needed(said: str, seen: Seen) -> str:
+    """Return the words that find what a sentence describes without naming it; none if it describes no known need."""
+    find, score = seen.meaning.need(said) if len(said.split()) > 3 else ("", 0.0)
+    return find if score >= NEEDED + seen.meaning.caution and all(map(seen.knows, words(find)[-1:])) else ""
+
+
+def unnamed(said: str, seen: Seen) -> str:
+    """Return a sentence with `product` in place of the words that no phrase has, as the phrases are compared."""
+    lexicon = seen.meaning.phrases.lexicon
+    found: list[str] = []
+    for word in said.split():
+        bare = word.strip(".,!?;:\"'()")
+        kept = bare if bare in lexicon or bare.isdigit() else "product"
+        found += [kept] if found[-1:] != ["product"] or kept != "product" else []
+    return " ".join(found)
+
+
+def between(said: str, act: Spoken, seen: Seen) -> str:
+    """Return a sentence without the words of an act's phrases, and words that say nothing, at both its ends."""
+    frame = seen.meaning.phrases.frames.get(act, frozenset()) | seen.meaning.phrases.filler
+    parts = said.split()
+    while parts and parts[0].strip(".,!?") in frame and not _is_pointing(parts):
+        parts = parts[1:]
+    while parts and parts[-1].strip(".,!?") in frame and not _is_pointing(parts[-1:]):
+        parts = parts[:-1]
+    return " ".join(parts).strip(" ,.!?")
+
+
+def _is_pointing(parts: list[str]) -> bool:
+    return bool(numbers_in(parts[0])) or " ".join(parts) in ALL or parts[0] in ("it", "them", "both")
+
+
+def names_something(what: str, seen: Seen) -> bool:
+    """Say whether a text has a word of the catalogue that may name a product."""
+    skip = seen.meaning.phrases.nameless | STOP_WORDS
+    return any(seen.knows(word) for word in words(what) if word not in skip and not word.isdigit())
+
+
+def is_a_name(said: str, seen: Seen) -> bool:
+    """Say whether a sentence is only words of the catalogue."""
+    parts = words(slots_in(said, seen.meaning.phrases).text)
+    skip = UNITS | MEASURES | (WISHED - seen.meaning.phrases.commands) | seen.meaning.phrases.filler
+    named = [word for word in parts if not word.isdigit() and word not in skip]
+    asks = QUESTIONS.intersection(tokens(said)) or set(named) <= seen.meaning.phrases.nameless
+    return (
+        len(parts) <= MOST_NAMED
+        and bool(named)
+        and not asks
+        and all(seen.knows(word) or seen.spelt(word) for word in named)
+    )
+
+
+def searching(what: str, seen: Seen) -> list[Action]:
+    """Return the search for what a shopper names, without its superlative and its number of pieces."""
+    if set(tokens(what)) <= seen.meaning.phrases.filler:
+        return []
+    slots = slots_in(what, seen.meaning.phrases)
+    text = re.sub(r"^(?:some|any|an?|the) ", "", slots.text)
+    text = needed(what, seen) or text
+    return [Action(name="search", text=text, order=slots.order, count=slots.count)] if text else []
