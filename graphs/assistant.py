@@ -98,14 +98,15 @@ def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
     return {"said": said, "todo": todo, "open": True}
 
 
-def listen(state: AssistantState) -> AssistantUpdate:
+def listen(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Begin a turn: keep the message and the current desk; a desk equal to the last one replaces it in the history."""
     said = (Message(role="user", text=state.said),) if state.said else ()
     same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
     past = (*(state.past[:-1] if same else state.past), state.desk)[-UNDOABLE - 1 :]
     messages = (*state.messages, *said)[-REMEMBERED:]
     rounds = 0 if state.said else ROUNDS
-    return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
+    desk = state.desk.model_copy(update={"currency": runtime.context.finder.currency})
+    return {"desk": desk, "messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
 
 
 def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:

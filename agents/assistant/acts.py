@@ -29,7 +29,7 @@ _DESCENDING = re.compile(r"high(?:est)?\b.*\blow|^(?:most expensive|highest)|des
 
 
 @dataclass(frozen=True)
-class Heard:
+class SaidPhrase:
     """A phrase that was said: what stands in its places, the sentence, and what the router sees."""
 
     phrase: Phrase
@@ -41,13 +41,13 @@ class Heard:
     bundle: str = ""
 
 
-def whole(heard: Heard) -> list[Action]:
+def whole(heard: SaidPhrase) -> list[Action]:
     """Return the action of an act that names no product; agreement without a question asks for nothing."""
     name: Any = heard.phrase.act
     return [Action(name=name)] if name != "agree" else []
 
 
-def _on_products(heard: Heard) -> list[Action]:
+def _on_products(heard: SaidPhrase) -> list[Action]:
     """Return the action of an act on the products that the sentence names."""
     name: Act = heard.phrase.act  # type: ignore[assignment]
     if not heard.x or {"instructions", "prompt"} & set(heard.x.split()) or heard.x.startswith("to "):
@@ -71,7 +71,7 @@ def _on_products(heard: Heard) -> list[Action]:
     return [Action(name=name, **fields)]
 
 
-def _taken(heard: Heard) -> list[Action]:
+def _taken(heard: SaidPhrase) -> list[Action]:
     """Return the action of a wish for products: add products of the last list, or else search for new ones."""
     what = re.sub(r"^(?:some|any|an?(?! (?:couple|pair)\b)) ", "", heard.x)
     if not what or what.startswith("to ") or QUESTIONS.intersection(what.split()) - {"me", "my"} or heard.n:
@@ -85,7 +85,7 @@ def _taken(heard: Heard) -> list[Action]:
     return searching(what, heard.seen)
 
 
-def _searched(heard: Heard) -> list[Action]:
+def _searched(heard: SaidPhrase) -> list[Action]:
     what = f"{heard.y} for {re.sub('^an? ', '', heard.x)}" if heard.phrase.text.startswith("i have X") else heard.x
     what = f"{heard.x} for {heard.y}" if heard.phrase.text.endswith("X for Y") else what
     what = re.sub(r"^(?:some|any|an?|the|for) ", "", what)
@@ -99,32 +99,32 @@ def _searched(heard: Heard) -> list[Action]:
     return searching(what, heard.seen)
 
 
-def _completed(heard: Heard) -> list[Action]:
+def _completed(heard: SaidPhrase) -> list[Action]:
     pointed = not heard.x or _POINTED.fullmatch(heard.x)
     numbers = numbers_in(heard.x)
     what = re.sub(r"^an? ", "", heard.x) if heard.phrase.text.startswith("i ") else heard.x
     return [Action(name="complete", numbers=numbers, text="" if pointed else what)]
 
 
-def _explained(heard: Heard) -> list[Action]:
+def _explained(heard: SaidPhrase) -> list[Action]:
     what = heard.bundle or heard.x
     if what and not re.match(r"(?:is|are|do|did|does|this|that|these|the|bundle|number|would|have|it|[0-9])", what):
         return []
     return [Action(name="explain", numbers=numbers_in(what) or bundles_in(what), text=what)]
 
 
-def _cheaper(heard: Heard) -> list[Action]:
+def _cheaper(heard: SaidPhrase) -> list[Action]:
     if heard.phrase.act == "dearer":
         return dearer(heard.seen.desk)
     return cheaper(heard.seen.desk)
 
 
-def _sorted(heard: Heard) -> list[Action]:
+def _sorted(heard: SaidPhrase) -> list[Action]:
     order = "dearest" if _DESCENDING.search(heard.said) else "cheapest"
     return [Action(name="sort", order=order, text="cart" if "cart" in heard.said.split() else "")]
 
 
-def _compared(heard: Heard) -> list[Action]:
+def _compared(heard: SaidPhrase) -> list[Action]:
     if heard.y:
         numbers = (*numbers_in(heard.x), *numbers_in(heard.y))
         text = f"{heard.x} and {heard.y}"
@@ -138,7 +138,7 @@ def _compared(heard: Heard) -> list[Action]:
     return [Action(name="compare", numbers=numbers, text="" if _POINTED.fullmatch(text) else text)]
 
 
-def _detailed(heard: Heard) -> list[Action]:
+def _detailed(heard: SaidPhrase) -> list[Action]:
     desk, what = heard.seen.desk, heard.x
     if bundles_in(what):
         return [Action(name="explain", numbers=bundles_in(what), text=what)]
@@ -150,7 +150,7 @@ def _detailed(heard: Heard) -> list[Action]:
     return [] if QUESTIONS.intersection(what.split()) else searching(what, heard.seen)
 
 
-def _swapped(heard: Heard) -> list[Action]:
+def _swapped(heard: SaidPhrase) -> list[Action]:
     """Return the actions that put one product in the place of another."""
     phrases, y = heard.seen.meaning.phrases, heard.y
     if re.search(r"\b(?:cheaper|less expensive|more affordable)\b", y):
@@ -166,7 +166,7 @@ def _swapped(heard: Heard) -> list[Action]:
     return [Action(name="remove", text=heard.x), *searching(y, heard.seen)] if heard.x else []
 
 
-def _counted(heard: Heard) -> list[Action]:
+def _counted(heard: SaidPhrase) -> list[Action]:
     said = heard.n or next((word for word in heard.said.split() if word.isdigit()), "2")
     if not heard.n and re.search(r"\b(?:and|or)\b", heard.said):
         return []
@@ -181,11 +181,11 @@ def _counted(heard: Heard) -> list[Action]:
     return [Action(name="quantity", count=count, numbers=slots.numbers, text="" if pointed else slots.text)]
 
 
-def _told(heard: Heard) -> list[Action]:
+def _told(heard: SaidPhrase) -> list[Action]:
     return [Action(name="answer", text=heard.phrase.told)]
 
 
-BUILT: Mapping[Spoken, Callable[[Heard], list[Action]]] = {
+BUILT: Mapping[Spoken, Callable[[SaidPhrase], list[Action]]] = {
     **dict.fromkeys(("add", "remove", "exclude", "include"), _on_products),
     **dict.fromkeys(("cheaper", "dearer"), _cheaper),
     "take": _taken,

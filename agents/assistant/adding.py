@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 
 from bundlewise.agents.assistant.cart import ALIKE, NEAR, SHOWN, Deed, Finder, again, changed, pieces_of, refused
-from bundlewise.agents.assistant.choosing import POINTING, Choice, in_bundles, in_cart, means_all
-from bundlewise.agents.assistant.conversation import MOST_PIECES, Action, Desk, ProductsEvent, Question
+from bundlewise.agents.assistant.choosing import POINTING, Chosen, in_bundles, in_cart, means_all
+from bundlewise.agents.assistant.conversation import MOST_PIECES, Action, Desk, OpenQuestion, ProductsEvent
 from bundlewise.agents.assistant.mentions import (
     at,
     bundles_in,
@@ -74,7 +74,7 @@ def _add_pointed(desk: Desk, action: Action) -> Deed:
 
 
 def _which(desk: Desk, action: Action, said: str) -> Deed:
-    return refused(Choice(among=desk.found).asked(desk, action), said)
+    return refused(Chosen(among=desk.found).asked(desk, action), said)
 
 
 def _add_called(desk: Desk, action: Action, finder: Finder) -> Deed:
@@ -93,11 +93,11 @@ def _add_called(desk: Desk, action: Action, finder: Finder) -> Deed:
     query = line(text)[:LONGEST]
     asked = Action(name="search", text=query)
     after = desk.model_copy(update={"found": tuple(found[:SHOWN]), "query": query, "asked": asked, "passed": 0})
-    question = Question(action=action, among=tuple(item.id for item in after.found))
+    question = OpenQuestion(action=action, among=tuple(item.id for item in after.found))
     said = f"Several products fit {line(text)!r}. Which one? Say add and its number."
     if not wholly:
         said = f"I found nothing called {line(text)!r}. Do you mean one of these? Say add and its number."
-    card = ProductsEvent(products=after.found, query=after.query)
+    card = ProductsEvent(products=after.found, query=after.query, currency=desk.currency)
     return Deed(after.model_copy(update={"question": question}), said, (card,), refused=True)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundlewise.agents.assistant.choosing import Choice, in_cart
+from bundlewise.agents.assistant.choosing import Chosen, in_cart
 from bundlewise.agents.assistant.conversation import Action, ChipsEvent, Desk, Event
 from bundlewise.agents.assistant.wording import count_of, in_words, titles_of
 from bundlewise.agents.student.limits import Limits
@@ -19,6 +19,10 @@ NEAR = 0.12
 
 class Finder(Protocol):
     """The functions of a catalogue that actions need."""
+
+    @property
+    def currency(self) -> str:
+        """Return the currency of all prices; empty if it is not known."""
 
     @property
     def by_id(self) -> Mapping[str, Item]:
@@ -58,9 +62,9 @@ def pieces_of(desk: Desk, changed: Mapping[str, int]) -> dict[str, int]:
 def quantity(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Set how many pieces of a product of the cart are wanted; none takes it out."""
     named = action.ids or action.numbers or action.text
-    last = Choice(desk.cart[-1:]) if desk.cart and not named else None
+    last = Chosen(desk.cart[-1:]) if desk.cart and not named else None
     focused = tuple(item for item in desk.cart if item.id in desk.focus)
-    choice = Choice(focused) if focused and not named else last or in_cart(desk, action)
+    choice = Chosen(focused) if focused and not named else last or in_cart(desk, action)
     if choice.fault:
         return refused(choice.asked(desk, action), choice.fault)
     count = 1 if action.count is None else action.count
@@ -106,7 +110,7 @@ def exclude(desk: Desk, action: Action, _: Finder) -> Deed:
 
 def clear(desk: Desk, _: Action, __: Finder) -> Deed:
     """Clear the cart, the limits and everything else on the desk."""
-    after = Desk(removed=desk.cart)
+    after = Desk(removed=desk.cart, currency=desk.currency)
     return Deed(after, "The cart is empty now. Say undo to restore it.", (after.card(),))
 
 
@@ -119,7 +123,12 @@ def limit(desk: Desk, action: Action, _: Finder) -> Deed:
     if wanted.least > 2 and wanted.most is None and merged["most"] is not None:
         merged["most"] = max(merged["most"], wanted.least)
     after = changed(desk, limits=Limits(**merged))
-    return Deed(after, f"The limits for bundles are now: {in_words(after.limits)}.", (after.card(),), then=again(after))
+    return Deed(
+        after,
+        f"The limits for bundles are now: {in_words(after.limits, after.currency)}.",
+        (after.card(),),
+        then=again(after),
+    )
 
 
 def _named(wanted: Limits) -> dict[str, object]:

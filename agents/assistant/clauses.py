@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from bundlewise.agents.assistant.acts import BUILT, Heard, whole
+from bundlewise.agents.assistant.acts import BUILT, SaidPhrase, whole
 from bundlewise.agents.assistant.conversation import Action
 from bundlewise.agents.assistant.naming import (
     MOST_NAMED,
@@ -35,7 +35,7 @@ def numbered(said: str, seen: Seen) -> list[Action]:
     for phrase, groups in seen.meaning.phrases.matching(expanded(said)):
         if phrase.act not in ("compare", "swap", "quantity") or not re.search(r"[0-9]", said):
             continue
-        if found := BUILT[phrase.act](Heard(phrase, expanded(said), seen, **groups)):
+        if found := BUILT[phrase.act](SaidPhrase(phrase, expanded(said), seen, **groups)):
             return found
     return []
 
@@ -51,7 +51,7 @@ def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
     said = expanded(said)
     searched: list[Action] = []
     for phrase, groups in seen.meaning.phrases.matching(said):
-        found = BUILT.get(phrase.act, whole)(Heard(phrase, said, seen, **groups))
+        found = BUILT.get(phrase.act, whole)(SaidPhrase(phrase, said, seen, **groups))
         if found and (found[0].name != "search" or found[0].order or names_something(found[0].text, seen)):
             return found
         searched = searched or found
@@ -76,7 +76,7 @@ def _meant(said: str, seen: Seen) -> list[Action]:
         least = CERTAIN if names and phrase.act in WHOLE else SURE.get(phrase.act, LIKELY)
         if score < least + seen.meaning.caution:
             continue
-        found = BUILT.get(phrase.act, whole)(Heard(phrase, said, seen, between(said, phrase.act, seen)))
+        found = BUILT.get(phrase.act, whole)(SaidPhrase(phrase, said, seen, between(said, phrase.act, seen)))
         if found and (found[0].name != "search" or not found[0].text or names_something(found[0].text, seen)):
             return found
     return searching(between(said, "search", seen), seen) if names and len(said.split()) <= MOST_NAMED else []

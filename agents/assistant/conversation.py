@@ -69,7 +69,7 @@ class Action(Record):
     top: Annotated[int, Field(ge=1, le=100)] = 1
 
 
-class Question(Record):
+class OpenQuestion(Record):
     """A question to the shopper: the action that waits for the choice among products, and the actions after it."""
 
     action: Action
@@ -117,6 +117,7 @@ class ProductsEvent(Record):
     products: tuple[Item, ...]
     query: str = ""
     companions: tuple[Companion, ...] = ()
+    currency: str = ""
 
 
 class CartEvent(Record):
@@ -131,6 +132,7 @@ class CartEvent(Record):
     limits: Limits = Limits()
     total: float = 0.0
     unpriced: int = 0
+    currency: str = ""
     quantities: dict[str, int] = Field(default_factory=dict)
 
 
@@ -146,6 +148,7 @@ class BundlesEvent(Record):
 
     type: Literal["bundles"] = "bundles"
     bundles: tuple[Offer, ...]
+    currency: str = ""
 
 
 class WhyEvent(Record):
@@ -181,6 +184,7 @@ class Desk(Record):
 
     `asked` is the search behind the last list and `passed` the number of products before it; `focus` has the products
     that were talked about last, `removed` those that were taken out last, and `question` waits for an answer.
+    `currency` is that of the catalogue.
     """
 
     cart: tuple[Item, ...] = ()
@@ -194,7 +198,8 @@ class Desk(Record):
     passed: int = 0
     focus: tuple[str, ...] = ()
     removed: tuple[Item, ...] = ()
-    question: Question | None = None
+    question: OpenQuestion | None = None
+    currency: str = ""
 
     def pieces(self, item: Item) -> int:
         """Return how many pieces of a product are in the cart."""
@@ -211,6 +216,7 @@ class Desk(Record):
             limits=self.limits,
             total=round(sum(known), 2),
             unpriced=prices.count(None),
+            currency=self.currency,
             quantities={key: pieces for key, pieces in self.quantities.items() if key in held},
         )
 

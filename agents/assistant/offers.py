@@ -58,7 +58,7 @@ def offered(desk: Desk, student: Bundler) -> Deed:
     limits = {} if desk.limits.is_none else {SESSION: desk.limits}
     (found,) = student.answer([session], limits)
     if not found.bundles:
-        fits = f"No bundle fits the limits ({in_words(desk.limits)}); say no limits to drop them."
+        fits = f"No bundle fits the limits ({in_words(desk.limits, desk.currency)}); say no limits to drop them."
         why = (fits if limits else _why_none(found)) + _unpriced(desk, session)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
     offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
@@ -66,9 +66,9 @@ def offered(desk: Desk, student: Bundler) -> Deed:
     count = "one bundle" if len(offers) == 1 else f"{len(offers)} bundles"
     left = len(session.items) - len({key for offer in offers for key in offer.ids})
     alone = f", {left} left on {'its' if left == 1 else 'their'} own" if left else ""
-    within = f", keeping to {in_words(desk.limits)}" if limits else ""
+    within = f", keeping to {in_words(desk.limits, desk.currency)}" if limits else ""
     said = f"I see {count} among {len(session.items)} products{alone}{within}.{_unpriced(desk, session)}"
-    return Deed(after, said, (BundlesEvent(bundles=offers),))
+    return Deed(after, said, (BundlesEvent(bundles=offers, currency=desk.currency),))
 
 
 def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> Deed:
@@ -93,7 +93,7 @@ def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> D
         said = f"Nothing in the catalogue clearly goes with {named}; the likeliest:"
     else:
         said = f"These go with {named}, the likeliest first. Say add and a number."
-    return Deed(after, said, (ProductsEvent(products=products, companions=companions),))
+    return Deed(after, said, (ProductsEvent(products=products, companions=companions, currency=desk.currency),))
 
 
 def explained(desk: Desk, action: Action, student: Bundler) -> Deed:

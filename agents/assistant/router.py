@@ -95,9 +95,9 @@ def _said(row: str, seen: Seen, exact: bool = False) -> list[Action]:
     if len(parts) > MOST_ORDERS:
         return []
     for strict in (True,) if exact else (True, False):
-        found = [_one(plain(part), seen, strict) for part in parts] if len(parts) > 1 else []
-        if found and all(found):
-            return _postponed(_once([action for actions in found for action in actions]), seen)
+        each = [_one(plain(part), seen, strict) for part in parts] if len(parts) > 1 else []
+        if each and all(each):
+            return _postponed(_once([action for actions in each for action in actions]), seen)
         if not strict and (found := _spoken(said, seen)):
             return _postponed(found, seen)
         if whole := _one(said, seen, strict) or (pasted.listed(row, seen) if strict else []):

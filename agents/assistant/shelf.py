@@ -28,7 +28,7 @@ def search(desk: Desk, action: Action, finder: Finder) -> Deed:
     what = f" for {query!r}" if query else ""
     if len(set(words(query))) > MOST_WORDS:
         what = f" for the first {MOST_WORDS} words of your text"
-    within = within_prices(action)
+    within = within_prices(action, desk.currency)
     if not found:
         beside = _beside(action, finder) if within else []
         said = f"I found nothing{what}{within} in the catalogue."
@@ -72,7 +72,7 @@ def _shown(desk: Desk, action: Action, found: Sequence[Item], said: str, passed:
     after = desk.model_copy(
         update={"found": tuple(found), "query": query, "asked": asked, "passed": passed, "focus": ()}
     )
-    return Deed(after, said, (ProductsEvent(products=after.found, query=query),))
+    return Deed(after, said, (ProductsEvent(products=after.found, query=query, currency=desk.currency),))
 
 
 def more(desk: Desk, action: Action, finder: Finder) -> Deed:
@@ -97,7 +97,7 @@ def sort(desk: Desk, action: Action, finder: Finder) -> Deed:
         listed = [*ordered(desk.found, order), *(item for item in desk.found if item.price is None)]
         after = desk.model_copy(update={"found": tuple(listed)})
         said = f"Here they are, the {order} first."
-        return Deed(after, said, (ProductsEvent(products=after.found, query=after.query),))
+        return Deed(after, said, (ProductsEvent(products=after.found, query=after.query, currency=desk.currency),))
     if not desk.cart:
         return refused(desk, "There is nothing to sort yet. Say find and what you look for.", chips_of(desk))
     listed = [*ordered(desk.cart, action.order), *(item for item in desk.cart if item.price is None)]
@@ -111,7 +111,7 @@ def details(desk: Desk, action: Action, finder: Finder) -> Deed:
     if choice.fault or not choice.items:
         return refused(choice.asked(desk, action), choice.fault or "Which one? Say its number.", chips_of(desk))
     after = desk.model_copy(update={"focus": tuple(item.id for item in choice.items)})
-    said = " ".join(described(item) for item in choice.items[:MOST_COMPARED])
+    said = " ".join(described(item, desk.currency) for item in choice.items[:MOST_COMPARED])
     held = {item.id for item in desk.cart}
     offer = "" if all(item.id in held for item in choice.items) else " Say add it to put it into your cart."
     more_ = " I know no more than this."
@@ -125,16 +125,16 @@ def compare(desk: Desk, action: Action, finder: Finder) -> Deed:
     if choice.fault or len(items) < 2:
         return refused(desk, choice.fault or "Which two? Say compare 1 and 2.", chips_of(desk))
     after = desk.model_copy(update={"focus": tuple(item.id for item in items)})
-    return Deed(after, f"{_price_difference(items)} {_word_difference(items)}")
+    return Deed(after, f"{_price_difference(items, desk.currency)} {_word_difference(items)}")
 
 
-def _price_difference(items: Sequence[Item]) -> str:
+def _price_difference(items: Sequence[Item], currency: str) -> str:
     cheap, *_, dear = by_price if len(by_price := ordered(items, "cheapest")) > 1 else (items[0], items[-1])
-    listed = "; ".join(f"{line(item.title)} ({money(item.price)})" for item in items)
+    listed = "; ".join(f"{line(item.title)} ({money(item.price, currency)})" for item in items)
     if cheap.price is None or dear.price is None:
         return f"I compare {listed}."
     gap = dear.price - cheap.price
-    told = f"{_name(cheap)} is cheaper by {gap:,.2f}" if gap else "They cost the same"
+    told = f"{_name(cheap)} is cheaper by {money(gap, currency)}" if gap else "They cost the same"
     return f"I compare {listed}. {told}."
 
 
@@ -168,7 +168,7 @@ def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
         asked = Action(name="search", text=query)
         after = desk.model_copy(update={"found": tuple(others[:SHOWN]), "query": query, "asked": asked, "passed": 0})
         said = f"Which one instead of {line(old.title)}? Say swap {desk.cart.index(old) + 1} for and its number."
-        return Deed(after, said, (ProductsEvent(products=after.found, query=query),))
+        return Deed(after, said, (ProductsEvent(products=after.found, query=query, currency=desk.currency),))
     if price is None:
         return refused(desk, f"I do not know the price of {line(old.title)}.")
     cheaper = action.order == "cheapest"

@@ -40,7 +40,7 @@ def chips_of(desk: Desk) -> tuple[str, ...]:
     return (*why, *cart, *found)[:5] or ("help",)
 
 
-def in_words(limits: Limits) -> str:
+def in_words(limits: Limits, currency: str = "") -> str:
     """Return limits in a shopper's words."""
     parts = []
     if limits.most == limits.least:
@@ -49,21 +49,21 @@ def in_words(limits: Limits) -> str:
         parts += [f"at least {limits.least} products"] * (limits.least > 2)
         parts += [f"at most {limits.most} products"] * (limits.most is not None)
     if limits.total is not None:
-        parts.append(f"a total of at most {limits.total:.2f}")
+        parts.append(f"a total of at most {limits.total:.2f} {currency}".rstrip())
     if limits.bundles is not None:
         parts.append("at most one bundle" if limits.bundles == 1 else f"at most {limits.bundles} bundles")
     return " and ".join(parts) or "no limits"
 
 
-def within_prices(action: Action) -> str:
+def within_prices(action: Action, currency: str) -> str:
     """Return the range of prices of a search in words."""
-    low = "" if action.least_price is None else f" from {action.least_price:.2f}"
-    return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
+    low = "" if action.least_price is None else f" from {money(action.least_price, currency)}"
+    return low if action.max_price is None else f"{low} up to {money(action.max_price, currency)}"
 
 
-def described(item: Item) -> str:
+def described(item: Item, currency: str) -> str:
     """Return what the catalogue says about a product."""
-    price = f"It costs {money(item.price)}" if item.price is not None else "I do not know its price"
+    price = f"It costs {money(item.price, currency)}" if item.price is not None else "I do not know its price"
     place = f" and is listed under {line(' > '.join(item.category))}" if item.category else ""
     return f"{line(item.title)}. {price}{place}."
 
@@ -99,7 +99,7 @@ def count_of(desk: Desk) -> str:
     number += f" ({pieces} pieces)" if pieces > len(desk.cart) else ""
     card = desk.card()
     priced = card.unpriced < len(desk.cart)
-    total = f", {card.total:.2f} together" if priced else ""
+    total = f", {money(card.total, desk.currency)} together" if priced else ""
     without = f" ({card.unpriced} without a price)" if priced and card.unpriced else ""
     return f"The cart holds {number}{total}{without}."
 
@@ -117,7 +117,7 @@ def lines_of(event: Event) -> Iterator[str]:
             notes = {key: f"{pieces} pieces" for key, pieces in event.quantities.items()}
             for key in event.excluded:
                 notes[key] = ", ".join(filter(None, (notes.get(key), "left out of bundles")))
-            yield from _numbered(event.items, notes)
+            yield from _numbered(event.items, notes, event.currency)
         case BundlesEvent():
             yield from _bundles(event)
         case WhyEvent():
@@ -136,28 +136,28 @@ def words_of(event: Event) -> str:
     return "\n" + "\n".join(rows) + "\n" if rows else ""
 
 
-def money(price: float | None) -> str:
-    """Return a price in words, or "no price"."""
-    return "no price" if price is None else f"{price:,.2f}"
+def money(price: float | None, currency: str = "") -> str:
+    """Return a price in words, with the currency if it is known, or "no price"."""
+    return "no price" if price is None else f"{price:,.2f} {currency}".rstrip()
 
 
-def _numbered(items: Sequence[Item], notes: dict[str, str]) -> Iterator[str]:
+def _numbered(items: Sequence[Item], notes: dict[str, str], currency: str) -> Iterator[str]:
     for number, item in enumerate(items, 1):
         note = f" ({notes[item.id]})" if item.id in notes else ""
-        yield f"{number}. {line(item.title)} · {money(item.price)}{note}"
+        yield f"{number}. {line(item.title)} · {money(item.price, currency)}{note}"
 
 
 def _products(event: ProductsEvent) -> Iterator[str]:
     notes = {companion.item.id: f"{companion.score:.0%}" for companion in event.companions}
-    yield from _numbered(event.products, notes)
+    yield from _numbered(event.products, notes, event.currency)
 
 
 def _bundles(event: BundlesEvent) -> Iterator[str]:
     for number, offer in enumerate(event.bundles, 1):
-        total = f"{money(offer.total)} together" if offer.total is not None else "total not known"
+        total = f"{money(offer.total, event.currency)} together" if offer.total is not None else "total not known"
         yield f"Bundle {number}: {line(offer.intent)} · {total} · {offer.confidence:.0%} sure"
         for item in offer.items:
-            yield f"  - {line(item.title)} · {money(item.price)}"
+            yield f"  - {line(item.title)} · {money(item.price, event.currency)}"
 
 
 def _reasons(event: WhyEvent) -> Iterator[str]:

@@ -20,7 +20,7 @@ from bundlewise.agents.assistant.meaning import Meaning
 from bundlewise.agents.assistant.offers import Bundler
 from bundlewise.agents.assistant.phrases import Phrases
 from bundlewise.agents.assistant.wording import words_of
-from bundlewise.data.catalogue import read_products, whole
+from bundlewise.data.catalogue import read_catalogue, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
 from bundlewise.errors import BundlewiseError, UsageError
@@ -28,7 +28,8 @@ from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot,
 from bundlewise.graphs.replay import Replay
 from bundlewise.graphs.threads import config_for, forget_steps, mark_of, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.pipeline.product_search import ProductFinder, indexing
+from bundlewise.pipeline.indexing import indexing
+from bundlewise.pipeline.product_search import ProductFinder
 from bundlewise.terminal import note
 from bundlewise.titles import LONGEST
 
@@ -74,6 +75,7 @@ class Assistant:
         embedder: Embedder | None = None,
         wait: bool = False,
         phrases: Path | None = None,
+        currency: str = "",
     ) -> "Assistant":
         """Open an assistant.
 
@@ -87,6 +89,7 @@ class Assistant:
             wait: whether to embed the catalogue now, or during the conversation. In the second case a search waits
                 for the vectors if few are missing; if many are, search uses words until the next start.
             phrases: a YAML file of what shoppers say; the packaged one by default.
+            currency: what is written behind prices, such as EUR; by default the one currency that the catalogue names.
 
         Raises:
             UsageError: there is no such catalogue, chat model or file for threads.
@@ -96,8 +99,8 @@ class Assistant:
 
         said = Phrases.read(phrases)
 
-        products = read_products(catalogue) if isinstance(catalogue, str) else list(catalogue)
-        finder = ProductFinder(products, embedder or _usual_embedder())
+        products, known = read_catalogue(catalogue) if isinstance(catalogue, str) else (list(catalogue), "")
+        finder = ProductFinder(products, embedder or _usual_embedder(), currency or known)
         pilot = ChatPilot.named(chat_model) if chat_model else None
         found = cls(student, finder, threads, pilot, feedback, said)
         found._open.enter_context(indexing(finder, wait, note, said.texts))

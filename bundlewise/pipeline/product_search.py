@@ -3,11 +3,11 @@
 import io
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,8 @@ HEAD = 0.2
 MEANING = 0.5
 CHUNK = 64
 """Titles embedded in one batch; a stop waits for the end of the batch."""
-FEW = 512
-"""Most missing vectors that a search waits for; if more are missing, they are made for the next start."""
 PATIENCE = 30.0
 """Most seconds that a search waits for vectors; later vectors are used from the next start on."""
-BY_WORDS = "products are found by their words until the next start, and then by their meaning too"
 SAVED = 16
 """Batches between two writes of the vectors."""
 
@@ -51,14 +48,14 @@ SAVED = 16
 class ProductFinder:
     """A catalogue's products, found by id, by words, and by meaning once `index` has run."""
 
-    def __init__(self, products: Sequence[Item], embedder: Embedder | None) -> None:
+    def __init__(self, products: Sequence[Item], embedder: Embedder | None, currency: str = "") -> None:
         """Index the words of titles and categories; vectors take minutes, and are made by `index`.
 
         Without an embedder products are found by words alone.
         """
         self.products = tuple(products)
         self.by_id = {product.id: product for product in self.products}
-        self.embedder = embedder
+        self.embedder, self.currency = embedder, currency
         self._titles = {_same(product.title): product for product in reversed(self.products)}
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
         self._heads = _by_word(_key(head(kind(product.title).split())) for product in self.products)
@@ -233,56 +230,6 @@ class ProductFinder:
             return []
         near = dict.fromkeys(word for form in _shorter(term) for word in self._near.get(form, ())[:MOST_NEAR])
         return list(near)[:MOST_NEAR]
-
-
-@contextmanager
-def indexing(
-    finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None, texts: Sequence[str] = ()
-) -> Iterator[None]:
-    """Embed a catalogue before the block or while it runs; vectors that are missing at its end are made next time.
-
-    If many vectors have to be made while the block runs, they are used from the next start on, and `tell` is called
-    with a message: the results of a search do not change while the block runs. Other `texts` are embedded first.
-    """
-    stop, begun = Event(), Event()
-
-    def work() -> None:
-        with finder.awaited():
-            try:
-                if not wait and (many := finder.missing()) > FEW and finder.keep_to_words():
-                    tell(f"{many:,} titles are embedded for the first time; {BY_WORDS}")
-            finally:
-                begun.set()
-            _embed(finder.embedder, texts, stop)
-            finder.index(stop=stop)
-
-    worker = Thread(target=work, name="catalogue", daemon=True)
-    worker.start()
-    begun.wait()
-    if wait:
-        worker.join()
-    try:
-        yield
-    finally:
-        # If the interpreter ended while the thread runs native code, the process would crash.
-        stop.set()
-        worker.join()
-
-
-def _embed(embedder: Embedder | None, texts: Sequence[str], stop: Event) -> None:
-    """Embed texts, which the embedder remembers, and keep their vectors in the cache folder."""
-    if embedder is None or not texts:
-        return
-    path = cache_folder() / "phrases" / f"{fingerprint([embedder.fingerprint, list(texts)])}.npz"
-    if path.exists():
-        embedder.load(path)
-    for start in range(0, len(texts), CHUNK):
-        if stop.is_set():
-            return
-        embedder.embed(texts[start : start + CHUNK])
-    if not path.exists():
-        with suppress(BundlewiseError):  # A cache that cannot be written only costs time.
-            embedder.save(path, texts)
 
 
 def _same(title: str) -> str:
