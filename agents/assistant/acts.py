@@ -24,6 +24,8 @@ from bundlewise.agents.assistant.slots import number_of, slots_in
 from bundlewise.agents.assistant.wishes import cheaper, dearer
 
 _POINTED = re.compile(rf"{THESE}(?: one| ones| bundles?)?")
+_ASKING = QUESTIONS - {"me", "my", "i", "who", "is", "are", "can", "do", "does", "when", "how"}
+"""The words that a wish for a product does not have."""
 _IN_CART = re.compile(r"\bin (?:my|the) (?:cart|basket|bag)$")
 _DESCENDING = re.compile(r"high(?:est)?\b.*\blow|^(?:most expensive|highest)|descending|from (?:most|high|expensive)")
 
@@ -62,7 +64,7 @@ def _on_products(heard: SaidPhrase) -> list[Action]:
     if is_several and all(names_something(part, heard.seen) for part in parts):
         return [Action(name="add", **slots_in(part, heard.seen.meaning.phrases).fields()) for part in parts]
     fields = slots_in(heard.x, heard.seen.meaning.phrases).fields()
-    if name == "add" and "another" in heard.phrase.text.split():
+    if name == "add" and {"another", "more"} & set(heard.phrase.text.split()):
         fields["count"] = 1
     if name == "include" and heard.phrase.text.startswith("with ") and not heard.said.endswith("again"):
         return []
@@ -74,7 +76,7 @@ def _on_products(heard: SaidPhrase) -> list[Action]:
 def _taken(heard: SaidPhrase) -> list[Action]:
     """Return the action of a wish for products: add products of the last list, or else search for new ones."""
     what = re.sub(r"^(?:some|any|an?(?! (?:couple|pair)\b)) ", "", heard.x)
-    if not what or what.startswith("to ") or QUESTIONS.intersection(what.split()) - {"me", "my"} or heard.n:
+    if not what or what.startswith("to ") or _ASKING & set(what.split()) or heard.n:
         return []
     shown, slots = heard.seen.desk.found, slots_in(what, heard.seen.meaning.phrases)
     pointed = is_amount(what) or set(what.split()) <= ALL | {"of", "the"} or called_wholly(slots.text, shown)
@@ -125,7 +127,10 @@ def _sorted(heard: SaidPhrase) -> list[Action]:
 
 
 def _compared(heard: SaidPhrase) -> list[Action]:
-    if heard.y:
+    numbers: tuple[int, ...] = ()
+    if heard.phrase.text.endswith("for X"):
+        text = ""
+    elif heard.y:
         numbers = (*numbers_in(heard.x), *numbers_in(heard.y))
         text = f"{heard.x} and {heard.y}"
     else:
@@ -159,11 +164,11 @@ def _swapped(heard: SaidPhrase) -> list[Action]:
         return [Action(name="swap", text=heard.x, order="dearest")]
     if not y:
         return [Action(name="swap", text=heard.x)]
-    slots = slots_in(y, phrases)
+    slots, out = slots_in(y, phrases), slots_in(heard.x, phrases)
     if heard.seen.desk.found and (slots.numbers or (slots.order and not slots.text)):
-        out = [Action(name="remove", **slots_in(heard.x, phrases).fields())] if heard.x else []
-        return [Action(name="add", **slots.fields()), *out]
-    return [Action(name="remove", text=heard.x), *searching(y, heard.seen)] if heard.x else []
+        taken = Action(name="remove", **out.fields())
+        return [*([taken] if heard.seen.desk.cart else []), Action(name="add", **slots.fields())]
+    return [Action(name="remove", **out.fields()), *searching(y, heard.seen)]
 
 
 def _counted(heard: SaidPhrase) -> list[Action]:

@@ -11,6 +11,8 @@ from bundlewise.text import head_noun, kind, line, tokens
 
 POINTING = frozenset({"it", "this", "that"})
 MOST_TOLD = 5
+MOST_COMPARED = 3
+"""The first products of a list that are compared if none is named."""
 
 
 @dataclass(frozen=True)
@@ -128,4 +130,4 @@ def in_list(desk: Desk, action: Action) -> Chosen:
     size = 2 if "both" in text.split() else 1
     if len(focused) >= size or (focused and size == 1):
         return Chosen(focused)
-    return Chosen(tuple(listed) if len(listed) <= 2 else ())
+    return Chosen(tuple(listed[:MOST_COMPARED]) if action.name == "compare" or len(listed) <= 2 else ())

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 
 from bundlewise.agents.assistant.acts import BUILT, SaidPhrase, whole
+from bundlewise.agents.assistant.choosing import in_cart
 from bundlewise.agents.assistant.conversation import Action
+from bundlewise.agents.assistant.mentions import AND
 from bundlewise.agents.assistant.naming import (
     MOST_NAMED,
     between,
@@ -19,9 +21,11 @@ from bundlewise.agents.assistant.pasted import QUESTIONS
 from bundlewise.agents.assistant.phrases import Spoken, expanded
 from bundlewise.agents.assistant.slots import slots_in
 
-SURE: Mapping[Spoken, float] = {"answer": 0.6, "clear": 0.85, "remove": 0.75, "exclude": 0.8, "undo": 0.78}
+SURE: Mapping[Spoken, float] = {"answer": 0.66, "complete": 0.75, "clear": 0.85, "remove": 0.75, "exclude": 0.8}
 """The least cosine with a phrase at which its act is meant; acts that take something away need more."""
 LIKELY = 0.68
+ON_CART = frozenset({"remove", "exclude", "swap", "quantity"})
+"""The acts that are meant only if they are about a product of the cart."""
 CERTAIN = 0.86
 """The least cosine for an act that names no product in a sentence that names one."""
 ORDERS = ("find", "search", "look", "show", "browse", "see", "list")
@@ -59,10 +63,10 @@ def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
         return found
     if is_a_name(said, seen):
         return searching(said, seen)
-    asks = QUESTIONS.intersection(said.split()) - {"do", "you", "i", "me"}
+    asks = QUESTIONS.intersection(said.split()) - {"do", "you", "i", "me", "my", "who", "how", "is", "are"}
     searched = [] if asks else searched
-    if exact or (searched and said.split(" ")[0] in ORDERS):
-        return searched
+    if exact:
+        return searched if said.split(" ")[0] in ORDERS else []
     return _meant(said, seen) or searched
 
 
@@ -77,14 +81,20 @@ def _meant(said: str, seen: Seen) -> list[Action]:
         if score < least + seen.meaning.caution:
             continue
         found = BUILT.get(phrase.act, whole)(SaidPhrase(phrase, said, seen, between(said, phrase.act, seen)))
+        if phrase.act in ON_CART and not in_cart(seen.desk, found[0] if found else Action(name="show")).items:
+            continue
         if found and (found[0].name != "search" or not found[0].text or names_something(found[0].text, seen)):
             return found
-    return searching(between(said, "search", seen), seen) if names and len(said.split()) <= MOST_NAMED else []
+    is_short = len(said.split()) <= MOST_NAMED or re.match(r"(?:an?|some|the|any) ", said)
+    return searching(between(said, "search", seen), seen) if names and is_short else []
 
 
 def _listed(said: str, seen: Seen) -> list[Action]:
     """Return the action of a sentence that only names entries of the last list, such as `2nd one`."""
     slots = slots_in(re.sub(r"^(?:and|that|this) (?=\w+ one$)", "", said), seen.meaning.phrases)
+    each = [slots_in(part, seen.meaning.phrases) for part in AND.split(said)]
+    if len(each) > 1 and all(part.numbers for part in each) and any(part.count for part in each):
+        return [Action(name="add", **part.fields()) for part in each]
     if slots.numbers:
         text = slots.text if slots.count else ""
         return [Action(name="add", numbers=slots.numbers, count=slots.count, text=text)]

@@ -10,16 +10,34 @@ from bundlewise.agents.assistant.phrases import Spoken
 from bundlewise.agents.assistant.slots import MEASURES, slots_in
 from bundlewise.text import STOP_WORDS, UNITS, tokens, words
 
-NEEDED = 0.55
+FEWEST = 3
+"""The fewest words of a description that are all in the catalogue; fewer words name a product."""
+NEEDED = 0.5
 """The least cosine with a description of a need."""
+NEEDED_AT_ALL = 0.62
+"""The least cosine in a sentence that is about nobody."""
+_PEOPLE = frozenset({"i", "my", "me", "we", "our", "he", "she", "his", "her", "him", "they", "their"})
+_ONES = re.compile(
+    r"(?:only |just )?(?:the |a |an |some )?(?P<what>.+?) ones?|(?:it|this|that|them|these) in (?P<in>.+)"
+)
+"""A narrower form of the last search: `the wireless ones`."""
 MOST_NAMED = 8
 """The most words of a sentence that is only the name of a product."""
 
 
 def needed(said: str, seen: Seen) -> str:
     """Return the words that find what a sentence describes without naming it; none if it describes no known need."""
-    find, score = seen.meaning.need(said) if len(said.split()) > 3 else ("", 0.0)
-    return find if score >= NEEDED + seen.meaning.caution and all(map(seen.knows, words(find)[-1:])) else ""
+    phrases = seen.meaning.phrases
+    named = re.match(r"(?:an? |some |the )?(?P<name>[\w-]+) (?:for|with|that|which|to|in)\b", said)
+    if len(said.split()) <= 3 or (named and named["name"] not in phrases.nameless and seen.knows(named["name"])):
+        return ""
+    ranked = {word for text in phrases.superlatives for word in text.split()}
+    content = [word for word in tokens(said) if word not in phrases.filler | ranked]
+    if len(content) < FEWEST and all(map(seen.knows, content)):
+        return ""
+    least = (NEEDED if _PEOPLE & set(tokens(said)) else NEEDED_AT_ALL) + seen.meaning.caution
+    find, score = seen.meaning.need(said)
+    return find if score >= least and all(map(seen.knows, words(find)[-1:])) else ""
 
 
 def unnamed(said: str, seen: Seen) -> str:
@@ -59,7 +77,8 @@ def is_a_name(said: str, seen: Seen) -> bool:
     parts = words(slots_in(said, seen.meaning.phrases).text)
     skip = UNITS | MEASURES | (WISHED - seen.meaning.phrases.commands) | seen.meaning.phrases.filler
     named = [word for word in parts if not word.isdigit() and word not in skip]
-    asks = QUESTIONS.intersection(tokens(said)) or set(named) <= seen.meaning.phrases.nameless
+    asks = (QUESTIONS | {"which", "what", "why"}).intersection(tokens(said))
+    asks = asks or set(named) <= seen.meaning.phrases.nameless
     return (
         len(parts) <= MOST_NAMED
         and bool(named)
@@ -73,6 +92,9 @@ def searching(what: str, seen: Seen) -> list[Action]:
     if set(tokens(what)) <= seen.meaning.phrases.filler:
         return []
     slots = slots_in(what, seen.meaning.phrases)
-    text = re.sub(r"^(?:some|any|an?|the) ", "", slots.text)
+    text = re.sub(r"^(?:some|any|all|an?|the|your|all the) ", "", slots.text)
     text = needed(what, seen) or text
+    if seen.desk.query and (narrower := _ONES.fullmatch(text)):
+        about = narrower["what"] or narrower["in"]
+        text = f"{about} {seen.desk.query}" if names_something(about, seen) else text
     return [Action(name="search", text=text, order=slots.order, count=slots.count)] if text else []

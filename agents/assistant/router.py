@@ -36,7 +36,8 @@ NEXT = re.compile(
     r"|without|only|exclude|suggest|complete|recommend|start|at most|under|take|sort|compare|swap|replace)\b)"
 )
 ANYTHING = (
-    r"(?:(?:show me|give me|find me|find|i want|i need|make it|keep it|keep them|it should be|make them|but|only)\s*)*"
+    r"(?:(?:show me|show|give me|find me|find|i want|i need|make it|keep it|keep them|it should be"
+    r"|make them|but|only)\s*)*"
     r"(?:something|anything|everything|some|it|them|ones?|things?|stuff|all)?(?: else)?"
 )
 BUNDLED = (
@@ -72,7 +73,7 @@ def _unclear(text: str, seen: Seen) -> list[Action]:
         search = [Action(name="search", text=named)] if named else []
         return [Action(name="answer", text=phrases.language), *search]
     first = spelt(line(text).lower(), phrases).split(" ")[0].strip(",.!?")
-    if not named and first in phrases.frames.get("greet", ()):
+    if not named and any(phrase.act == "greet" for phrase, _ in phrases.matching(first)):
         return [Action(name="greet")]
     return [Action(name="unknown", text=named[:LONGEST])]
 
@@ -94,15 +95,13 @@ def _said(row: str, seen: Seen, exact: bool = False) -> list[Action]:
     parts = [part for part in NEXT.split(said, maxsplit=MOST_ORDERS + 1) if part.strip()]
     if len(parts) > MOST_ORDERS:
         return []
-    for strict in (True,) if exact else (True, False):
-        each = [_one(plain(part), seen, strict) for part in parts] if len(parts) > 1 else []
-        if each and all(each):
-            return _postponed(_once([action for actions in each for action in actions]), seen)
-        if not strict and (found := _spoken(said, seen)):
-            return _postponed(found, seen)
-        if whole := _one(said, seen, strict) or (pasted.listed(row, seen) if strict else []):
-            return _postponed(whole, seen)
-    return []
+    each = [_one(plain(part), seen, exact=True) for part in parts] if len(parts) > 1 else []
+    if each and all(each):
+        return _postponed(_once([action for actions in each for action in actions]), seen)
+    found = _one(said, seen, exact=True) or pasted.listed(row, seen)
+    if exact or found:
+        return _postponed(found, seen)
+    return _postponed(_spoken(said, seen) or _one(said, seen), seen)
 
 
 def _spoken(said: str, seen: Seen) -> list[Action]:

@@ -43,6 +43,7 @@ class Slots:
 
 def slots_in(what: str, phrases: Phrases) -> Slots:
     """Return the slots of what a shopper names; quantities are read before places: `2 of the first`."""
+    what = what.removeprefix("of ")
     if numbers := numbers_in(what):
         return Slots(what, numbers)
     count, rest = _counted(what)
