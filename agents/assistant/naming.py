@@ -77,7 +77,7 @@ def is_a_name(said: str, seen: Seen) -> bool:
     parts = words(slots_in(said, seen.meaning.phrases).text)
     skip = UNITS | MEASURES | (WISHED - seen.meaning.phrases.commands) | seen.meaning.phrases.filler
     named = [word for word in parts if not word.isdigit() and word not in skip]
-    asks = (QUESTIONS | {"which", "what", "why"}).intersection(tokens(said))
+    asks = bool((QUESTIONS | {"which", "what", "why"}).intersection(tokens(said)))
     asks = asks or set(named) <= seen.meaning.phrases.nameless
     return (
         len(parts) <= MOST_NAMED

@@ -7,6 +7,7 @@ from bundlewise.agents.assistant import pasted
 from bundlewise.agents.assistant.clauses import command, numbered
 from bundlewise.agents.assistant.conversation import Action
 from bundlewise.agents.assistant.mentions import at, called_wholly, ordered
+from bundlewise.agents.assistant.naming import names_something
 from bundlewise.agents.assistant.normalise import (
     Seen,
     heard,
@@ -99,9 +100,9 @@ def _said(row: str, seen: Seen, exact: bool = False) -> list[Action]:
     if each and all(each):
         return _postponed(_once([action for actions in each for action in actions]), seen)
     found = _one(said, seen, exact=True) or pasted.listed(row, seen)
-    if exact or found:
+    if exact or (found and not (found[0].name == "search" and not names_something(found[0].text, seen))):
         return _postponed(found, seen)
-    return _postponed(_spoken(said, seen) or _one(said, seen), seen)
+    return _postponed(found if found and found[0].order else _spoken(said, seen) or _one(said, seen) or found, seen)
 
 
 def _spoken(said: str, seen: Seen) -> list[Action]:
