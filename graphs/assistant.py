@@ -207,14 +207,14 @@ def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
 
 def _done(state: AssistantState, deed: Deed, runtime: Run) -> AssistantUpdate:
     """Stream the result of an action and go on to the next; a refusal ends the turn, or returns to the pilot."""
-    again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
-    told = state.told if again else _say(state, deed.said, runtime)
-    for event in deed.events:
-        runtime.stream_writer(event)
     question, rest = deed.desk.question, () if deed.refused else state.todo[1:]
     if deed.refused and question is not None and state.todo[1:]:
         waiting = question.model_copy(update={"then": (*question.then, *state.todo[1:])})
         deed = replace(deed, desk=deed.desk.model_copy(update={"question": waiting}), said=f"{deed.said} {WAITING}")
+    again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
+    told = state.told if again else _say(state, deed.said, runtime)
+    for event in deed.events:
+        runtime.stream_writer(event)
     follow = tuple(action for action in deed.then if action not in rest)
     heard = {"role": "result", "content": deed.said}
     return {

@@ -64,7 +64,7 @@ def _on_products(heard: SaidPhrase) -> list[Action]:
     if is_several and all(names_something(part, heard.seen) for part in parts):
         return [Action(name="add", **slots_in(part, heard.seen.meaning.phrases).fields()) for part in parts]
     fields = slots_in(heard.x, heard.seen.meaning.phrases).fields()
-    if name == "add" and {"another", "more"} & set(heard.phrase.text.split()):
+    if re.search(r"\b(?:another|more|one of) X", heard.phrase.text):
         fields["count"] = 1
     if name == "include" and heard.phrase.text.startswith("with ") and not heard.said.endswith("again"):
         return []

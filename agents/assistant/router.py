@@ -219,6 +219,8 @@ def _priced(wish: Wish, rest: str, seen: Seen, exact: bool) -> list[Action]:
         return []
     if found[0].name == "bundle" and wish.max_price:
         return [_total(wish.max_price)]
+    if found[0].name == "clear":
+        return [Action(name="remove", **prices)]
     if found[0].name in ("remove", "exclude") and re.fullmatch(rf"{ANYTHING}|{THESE}|{PRODUCTS}", found[0].text):
         return [found[0].model_copy(update=prices | {"text": ""})]
     return [found[0].model_copy(update=prices)] if found[0].name in ("search", "complete") else []

@@ -155,7 +155,7 @@ def _name(item: Item) -> str:
 
 def swap(desk: Desk, action: Action, finder: Finder) -> Deed:
     """Put a cheaper or dearer product of its kind in the place of one of the cart; without a wish show others."""
-    choice = in_cart(desk, action)
+    choice = in_cart(desk, action.model_copy(update={"order": ""}))
     if choice.fault or len(choice.items) != 1:
         return refused(choice.asked(desk, action), choice.fault or "Which one? Say swap and its number.")
     (old,) = choice.items
