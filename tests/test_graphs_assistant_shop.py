@@ -133,6 +133,18 @@ def test_a_product_is_swapped_for_a_cheaper_one_or_for_one_that_is_shown(say: Sa
     assert cart(assistant) == ["p1"]
 
 
+def test_which_one_to_swap_is_asked_back(say: Say, assistant: Assistant) -> None:
+    say("find folio case", "add 1", "find pen", "add 1")
+    assert "Several fit" in said(say("swap the glide 11 for a cheaper one"))
+    say("the red one")
+    assert cart(assistant) == ["c2", "p1"]
+
+
+@pytest.mark.parametrize("message", ["add the 500 cheapest", "add 999999 of the first", "the 0 cheapest", "add 0 of 1"])
+def test_any_number_gets_an_answer(say: Say, message: str) -> None:
+    assert said(say("find glide 11", message))
+
+
 def test_what_was_taken_out_is_put_back(say: Say, assistant: Assistant) -> None:
     say("find mouse", "add 1", "remove it", "hmm put it back")
     assert cart(assistant) == ["m1"]

@@ -9,6 +9,7 @@ from bundlewise.agents.assistant.pasted import QUESTIONS
 from bundlewise.agents.assistant.phrases import Spoken
 from bundlewise.agents.assistant.slots import MEASURES, slots_in
 from bundlewise.text import STOP_WORDS, UNITS, tokens, words
+from bundlewise.titles import LONGEST
 
 FEWEST = 3
 """The fewest words of a description that are all in the catalogue; fewer words name a product."""
@@ -97,4 +98,4 @@ def searching(what: str, seen: Seen) -> list[Action]:
     if seen.desk.query and (narrower := _ONES.fullmatch(text)):
         about = narrower["what"] or narrower["in"]
         text = f"{about} {seen.desk.query}" if names_something(about, seen) else text
-    return [Action(name="search", text=text, order=slots.order, count=slots.count)] if text else []
+    return [Action(name="search", text=text[:LONGEST], order=slots.order, count=slots.count)] if text else []

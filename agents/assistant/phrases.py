@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from bundlewise.agents.assistant.mentions import COUNTS, ORDINALS
 from bundlewise.agents.assistant.money import NUMBER_WORDS
@@ -83,7 +83,7 @@ CONTRACTED = (
 class _Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    reply: str
+    reply: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     say: tuple[str, ...]
 
 
@@ -92,7 +92,7 @@ class _File(BaseModel):
 
     acts: dict[Spoken, tuple[str, ...]]
     answers: dict[str, _Question] = {}
-    language: str = ""
+    language: Annotated[str, StringConstraints(max_length=1000)] = ""
     needs: dict[str, tuple[str, ...]] = {}
     filler: frozenset[str] = frozenset()
     spellings: dict[str, str] = {}

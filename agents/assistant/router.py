@@ -149,7 +149,8 @@ def _answered(said: str, seen: Seen) -> list[Action]:
         chosen = chosen if len(chosen) == 1 else []
     if not chosen:
         return []
-    wanted = {"ids": tuple(item.id for item in chosen), "text": "", "numbers": (), "order": ""}
+    order = question.action.order if question.action.name == "swap" else ""
+    wanted = {"ids": tuple(item.id for item in chosen), "text": "", "numbers": (), "order": order}
     return [question.action.model_copy(update=wanted), *question.then]
 
 

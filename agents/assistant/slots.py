@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bundlewise.agents.assistant.conversation import MOST_PIECES, Order
-from bundlewise.agents.assistant.mentions import COUNTS, numbers_in
+from bundlewise.agents.assistant.mentions import COUNTS, MOST_PLACES, numbers_in
 from bundlewise.agents.assistant.phrases import COUNT, Phrases
 from bundlewise.text import UNITS
 
@@ -55,7 +55,7 @@ def slots_in(what: str, phrases: Phrases) -> Slots:
         if count and not beside and (left.endswith("s") or rest.endswith("ones")):
             top, count = count, None
         left = re.sub(r"^(?:both|of|the|all)(?:\s+|$)", "", left).removeprefix("the ").strip()
-        return Slots(left, order=order, top=max(1, top), count=count)
+        return Slots(left, order=order, top=min(max(1, top), MOST_PLACES), count=count)
     return Slots(rest, numbers_in(rest) if count is not None else (), count=count)
 
 
