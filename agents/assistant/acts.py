@@ -49,6 +49,15 @@ def whole(heard: SaidPhrase) -> list[Action]:
     return [Action(name=name)] if name != "agree" else []
 
 
+def entries(what: str, seen: Seen) -> list[Action]:
+    """Return the additions of several entries of the last list: `2 of the second and the cheapest one`."""
+    each = [slots_in(part, seen.meaning.phrases) for part in AND.split(what) if part.strip()]
+    pointed = all(slots.numbers or (slots.order and not slots.text) for slots in each)
+    differs = any(slots.count or slots.order for slots in each)
+    is_list = seen.desk.found and len(each) > 1 and pointed and differs
+    return [Action(name="add", **slots.fields()) for slots in each] if is_list else []
+
+
 def _on_products(heard: SaidPhrase) -> list[Action]:
     """Return the action of an act on the products that the sentence names."""
     name: Act = heard.phrase.act  # type: ignore[assignment]
@@ -63,6 +72,8 @@ def _on_products(heard: SaidPhrase) -> list[Action]:
     is_several = name == "add" and len(parts) > 1 and not numbers_in(heard.x) and not called_each(heard.x, desk.found)
     if is_several and all(names_something(part, heard.seen) for part in parts):
         return [Action(name="add", **slots_in(part, heard.seen.meaning.phrases).fields()) for part in parts]
+    if name == "add" and (each := entries(heard.x, heard.seen)):
+        return each
     fields = slots_in(heard.x, heard.seen.meaning.phrases).fields()
     if re.search(r"\b(?:another|more|one of) X", heard.phrase.text):
         fields["count"] = 1
@@ -78,6 +89,8 @@ def _taken(heard: SaidPhrase) -> list[Action]:
     what = re.sub(r"^(?:some|any|an?(?! (?:couple|pair)\b)) ", "", heard.x)
     if not what or what.startswith("to ") or _ASKING & set(what.split()) or heard.n:
         return []
+    if each := entries(what, heard.seen):
+        return each
     shown, slots = heard.seen.desk.found, slots_in(what, heard.seen.meaning.phrases)
     pointed = is_amount(what) or set(what.split()) <= ALL | {"of", "the"} or called_wholly(slots.text, shown)
     if bundles_in(what) or (shown and (slots.numbers or pointed or (slots.order and (not slots.text or pointed)))):
@@ -158,17 +171,18 @@ def _detailed(heard: SaidPhrase) -> list[Action]:
 def _swapped(heard: SaidPhrase) -> list[Action]:
     """Return the actions that put one product in the place of another."""
     phrases, y = heard.seen.meaning.phrases, heard.y
+    out = slots_in(heard.x, phrases).fields()
     if re.search(r"\b(?:cheaper|less expensive|more affordable)\b", y):
-        return [Action(name="swap", text=heard.x, order="cheapest")]
+        return [Action(name="swap", **out | {"order": "cheapest"})]
     if re.search(r"\b(?:better|dearer|more expensive)\b", y):
-        return [Action(name="swap", text=heard.x, order="dearest")]
+        return [Action(name="swap", **out | {"order": "dearest"})]
     if not y:
-        return [Action(name="swap", text=heard.x)]
-    slots, out = slots_in(y, phrases), slots_in(heard.x, phrases)
+        return [Action(name="swap", **out | {"order": ""})]
+    slots = slots_in(y, phrases)
     if heard.seen.desk.found and (slots.numbers or (slots.order and not slots.text)):
-        taken = Action(name="remove", **out.fields())
+        taken = Action(name="remove", **out)
         return [*([taken] if heard.seen.desk.cart else []), Action(name="add", **slots.fields())]
-    return [Action(name="remove", **out.fields()), *searching(y, heard.seen)]
+    return [Action(name="remove", **out), *searching(y, heard.seen)]
 
 
 def _counted(heard: SaidPhrase) -> list[Action]:

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from bundlewise.agents.assistant.acts import BUILT, SaidPhrase, whole
+from bundlewise.agents.assistant.acts import BUILT, SaidPhrase, entries, whole
 from bundlewise.agents.assistant.choosing import in_cart
 from bundlewise.agents.assistant.conversation import Action
-from bundlewise.agents.assistant.mentions import AND
 from bundlewise.agents.assistant.naming import (
     MOST_NAMED,
     between,
@@ -92,9 +91,8 @@ def _meant(said: str, seen: Seen) -> list[Action]:
 def _listed(said: str, seen: Seen) -> list[Action]:
     """Return the action of a sentence that only names entries of the last list, such as `2nd one`."""
     slots = slots_in(re.sub(r"^(?:and|that|this) (?=\w+ one$)", "", said), seen.meaning.phrases)
-    each = [slots_in(part, seen.meaning.phrases) for part in AND.split(said)]
-    if len(each) > 1 and all(part.numbers for part in each) and any(part.count for part in each):
-        return [Action(name="add", **part.fields()) for part in each]
+    if each := entries(said, seen):
+        return each
     if slots.numbers:
         text = slots.text if slots.count else ""
         return [Action(name="add", numbers=slots.numbers, count=slots.count, text=text)]

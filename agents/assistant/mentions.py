@@ -53,6 +53,7 @@ _NUMBERS = re.compile(
     r"(?:(?:the|number|numbers|no|item|items|product|products|option|and|one|ones|#)\s*|[,&]\s*)*"
     rf"(?:(?P<side>first|last|top) (?P<count>{_COUNT})|(?P<number>[0-9]{{1,2}}|{'|'.join(ORDINALS)}))\b"
 )
+_NUMBER_WORD = re.compile(rf"(?<=\bnumber )({'|'.join(COUNTS)})\b")
 _LAST_NOUN = re.compile(r"\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\s*$")
 LONGEST_NOUN = 20
 """The number of characters at the end of a text to search for its last noun."""
@@ -63,7 +64,7 @@ AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 
 def numbers_in(text: str) -> tuple[int, ...]:
     """Return the distinct numbers in a text if it has nothing else: `the first and third`, `1, 2 and 4`."""
-    rest = text.strip().lower()
+    rest = _NUMBER_WORD.sub(lambda match: str(COUNTS[match[1]]), text.strip().lower())
     if is_amount(rest) and not rest.isdecimal():
         return ()
     rest = _without_nouns(rest)

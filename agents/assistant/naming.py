@@ -22,6 +22,8 @@ _ONES = re.compile(
     r"(?:only |just )?(?:the |a |an |some )?(?P<what>.+?) ones?|(?:it|this|that|them|these) in (?P<in>.+)"
 )
 """A narrower form of the last search: `the wireless ones`."""
+MOST_PLAIN = 4
+"""The most words of a search text that is taken as it was said."""
 MOST_NAMED = 8
 """The most words of a sentence that is only the name of a product."""
 
@@ -38,7 +40,7 @@ def needed(said: str, seen: Seen) -> str:
         return ""
     least = (NEEDED if _PEOPLE & set(tokens(said)) else NEEDED_AT_ALL) + seen.meaning.caution
     find, score = seen.meaning.need(said)
-    return find if score >= least and all(map(seen.knows, words(find)[-1:])) else ""
+    return find if score >= least and all(map(seen.knows, words(find))) else ""
 
 
 def unnamed(said: str, seen: Seen) -> str:
@@ -94,6 +96,7 @@ def searching(what: str, seen: Seen) -> list[Action]:
         return []
     slots = slots_in(what, seen.meaning.phrases)
     text = re.sub(r"^(?:some|any|all|an?|the|your|all the) ", "", slots.text)
+    text = (between(text, "need", seen) or text) if len(text.split()) > MOST_PLAIN else text
     text = needed(what, seen) or text
     if seen.desk.query and (narrower := _ONES.fullmatch(text)):
         about = narrower["what"] or narrower["in"]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from bundlewise.agents.assistant.conversation import Desk
 from bundlewise.agents.assistant.meaning import Meaning
-from bundlewise.agents.assistant.money import TENS
+from bundlewise.agents.assistant.money import COINS, TENS
 from bundlewise.agents.assistant.phrases import Phrases, expanded
 from bundlewise.agents.assistant.title_words import shorter, slip
 from bundlewise.agents.assistant.wishes import BUDGET, FROM, OVER, THINGS, TOTAL, UNDER, UPTO
@@ -20,7 +20,7 @@ SHORTEST_SLIP = 4
 STOPS = " \t?!.,;\u3002\u3001\u061f\uff1f\uff01\uff0e\uff0c\uff1b"
 """The characters that may end a message, in any script."""
 WISHED = frozenset(
-    re.findall(r"[a-z]{3,}", f"{UNDER} {OVER} {UPTO} {FROM} {BUDGET} {TOTAL} {THINGS} smaller fewer pairs")
+    re.findall(r"[a-z]{3,}", f"{UNDER} {OVER} {UPTO} {FROM} {BUDGET} {TOTAL} {THINGS} smaller fewer pairs between from")
 )
 """Words of limits and prices, which are read by patterns."""
 POLITE = re.compile(
@@ -139,12 +139,12 @@ def named_in(said: str, seen: Seen) -> list[str]:
     """Return the words of a sentence that may name a product of the catalogue, also mistyped ones."""
     skip = seen.meaning.phrases.nameless | seen.meaning.phrases.lexicon
     parts = [word for word in words(said)[:MOST_WORDS] if word not in skip and not word.isdigit()]
-    return [word for word in parts if seen.knows(word) or seen.spelt(word)]
+    return [word for word in parts if seen.knows(word)] or [word for word in parts if seen.spelt(word)]
 
 
 def is_other_language(said: str, seen: Seen) -> bool:
     """Say whether a sentence is probably not English: no phrase and no title has most of its words."""
-    parts = set(re.findall(r"[^\W\d_]+", said))
+    parts = set(re.findall(r"[^\W\d_]+", corrected(spelt(said, seen.meaning.phrases), seen)))
     known = seen.meaning.phrases.lexicon
-    strange = [word for word in parts if word not in known and not seen.knows(word)]
+    strange = [w for w in parts if w not in known | WISHED | COINS and not seen.knows(w) and not seen.spelt(w)]
     return is_foreign(said) or (len(parts) > 2 and 2 * len(strange) > len(parts))

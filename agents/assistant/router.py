@@ -39,7 +39,7 @@ NEXT = re.compile(
 ANYTHING = (
     r"(?:(?:show me|show|give me|find me|find|i want|i need|make it|keep it|keep them|it should be"
     r"|make them|but|only)\s*)*"
-    r"(?:something|anything|everything|some|it|them|ones?|things?|stuff|all)?(?: else)?"
+    r"(?:the |any )?(?:something|anything|everything|some|it|them|ones?|things?|stuff|all)?(?: else)?"
 )
 BUNDLED = (
     r"(?:(?:all|each|every|the|keep|make|only|show|show me|find|find me|no|my)\s*)*bundles?(?: "
@@ -110,6 +110,7 @@ def _spoken(said: str, seen: Seen) -> list[Action]:
     sentences = [plain(part) for part in re.split(r"[,.;!?]+\s+", said, maxsplit=MOST_ORDERS)]
     clear = [_one(part, seen, exact=True) for part in sentences if part] if len(sentences) > 1 else []
     orders = [action for actions in clear for action in actions]
+    orders = [action for action in orders if action.name not in ("thanks", "greet")] or orders
     return _once(orders) if any(action.name not in ("limit", "search") or action.text for action in orders) else []
 
 
@@ -145,7 +146,8 @@ def _answered(said: str, seen: Seen) -> list[Action]:
     elif slots.order and not slots.text:
         chosen = ordered(among, slots.order)[: slots.top]
     else:
-        chosen = called_wholly(said, among) if acts <= {"agree", "take"} else []
+        is_new = re.match(r"(?:an?|some|any) ", said) is not None or not acts <= {"agree", "take"}
+        chosen = [] if is_new else called_wholly(said, among)
         chosen = chosen if len(chosen) == 1 else []
     if not chosen:
         return []
