@@ -66,7 +66,7 @@ def _on_products(heard: SaidPhrase) -> list[Action]:
     if name == "remove" and re.search(r"\bbundles?$", heard.x) and heard.phrase.text.startswith("i do not"):
         return []
     desk = heard.seen.desk
-    if name == "remove" and not desk.cart and _POINTED.fullmatch(heard.x):
+    if name in ("remove", "exclude") and not desk.cart and _POINTED.fullmatch(heard.x):
         return []
     parts = [part for part in AND.split(heard.x) if part.strip()]
     is_several = name == "add" and len(parts) > 1 and not numbers_in(heard.x) and not called_each(heard.x, desk.found)

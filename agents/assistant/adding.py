@@ -81,10 +81,11 @@ def _add_called(desk: Desk, action: Action, finder: Finder) -> Deed:
     text = action.text
     if several := called_each(text, desk.found):
         return put(desk, several, action.count)
-    fitting = called(text, desk.found)
+    is_pointed = text.startswith(("the ", "that ", "this "))
+    fitting = called(text, desk.found) if is_pointed else called_wholly(text, desk.found)
     if len(fitting) == 1:
         return put(desk, fitting, action.count)
-    found = fitting or [item for item, _ in finder.search(text, SHOWN)]
+    found = fitting or alike(finder, text)[:SHOWN]
     if not found:
         return refused(desk, f"I found nothing for {line(text)!r} in the catalogue.")
     wholly = called_wholly(text, found)

@@ -25,6 +25,8 @@ SURE: Mapping[Spoken, float] = {"answer": 0.66, "complete": 0.75, "clear": 0.85,
 LIKELY = 0.68
 ON_CART = frozenset({"remove", "exclude", "swap", "quantity"})
 """The acts that are meant only if they are about a product of the cart."""
+ON_TABLE = frozenset({"compare", "details", "sort", "more", "cheaper", "dearer"})
+"""The acts that are meant only if there is a list or a cart."""
 CERTAIN = 0.86
 """The least cosine for an act that names no product in a sentence that names one."""
 ORDERS = ("find", "search", "look", "show", "browse", "see", "list")
@@ -76,6 +78,8 @@ def _meant(said: str, seen: Seen) -> list[Action]:
     names = names_something(said, seen)
     bare = unnamed(said, seen)
     for phrase, score in seen.meaning.nearest(bare)[:2] if bare != "product" else ():
+        if phrase.act in ON_TABLE and not (seen.desk.found or seen.desk.cart):
+            continue
         least = CERTAIN if names and phrase.act in WHOLE else SURE.get(phrase.act, LIKELY)
         if score < least + seen.meaning.caution:
             continue
@@ -93,6 +97,8 @@ def _listed(said: str, seen: Seen) -> list[Action]:
     slots = slots_in(re.sub(r"^(?:and|that|this) (?=\w+ one$)", "", said), seen.meaning.phrases)
     if each := entries(said, seen):
         return each
+    if re.fullmatch(r"(?:all|both)(?: of (?:them|these|those))?", said):
+        return [Action(name="add", text=said)]
     if slots.numbers:
         text = slots.text if slots.count else ""
         return [Action(name="add", numbers=slots.numbers, count=slots.count, text=text)]

@@ -8,18 +8,19 @@ from bundlewise.agents.assistant.normalise import WISHED, Seen
 from bundlewise.agents.assistant.pasted import QUESTIONS
 from bundlewise.agents.assistant.phrases import Spoken
 from bundlewise.agents.assistant.slots import MEASURES, slots_in
-from bundlewise.text import STOP_WORDS, UNITS, tokens, words
+from bundlewise.text import STOP_WORDS, UNITS, kind, tokens, words
 from bundlewise.titles import LONGEST
 
 FEWEST = 3
 """The fewest words of a description that are all in the catalogue; fewer words name a product."""
 NEEDED = 0.5
 """The least cosine with a description of a need."""
-NEEDED_AT_ALL = 0.62
-"""The least cosine in a sentence that is about nobody."""
+NEEDED_AT_ALL = 0.7
+"""The least cosine in a sentence that is about nobody, or that begins with the name of a product."""
 _PEOPLE = frozenset({"i", "my", "me", "we", "our", "he", "she", "his", "her", "him", "they", "their"})
 _ONES = re.compile(
-    r"(?:only |just )?(?:the |a |an |some )?(?P<what>.+?) ones?|(?:it|this|that|them|these) in (?P<in>.+)"
+    r"(?:only |just )?(?:the |a |an |some )?(?P<what>.+?) ones?"
+    r"|(?:it|this|that|them|these|any) in (?P<in>.+)|in (?P<on>.+)"
 )
 """A narrower form of the last search: `the wireless ones`."""
 MOST_PLAIN = 4
@@ -31,14 +32,15 @@ MOST_NAMED = 8
 def needed(said: str, seen: Seen) -> str:
     """Return the words that find what a sentence describes without naming it; none if it describes no known need."""
     phrases = seen.meaning.phrases
-    named = re.match(r"(?:an? |some |the )?(?P<name>[\w-]+) (?:for|with|that|which|to|in)\b", said)
-    if len(said.split()) <= 3 or (named and named["name"] not in phrases.nameless and seen.knows(named["name"])):
+    named = re.match(r"(?:an? |some |the )?(?P<name>[\w-]+)(?P<for> (?:for|with|that|which|to|in)\b)?", said)
+    is_named = named is not None and named["name"] not in phrases.nameless and seen.knows(named["name"])
+    if len(said.split()) <= 3 or (named and named["for"] and is_named):
         return ""
     ranked = {word for text in phrases.superlatives for word in text.split()}
     content = [word for word in tokens(said) if word not in phrases.filler | ranked]
     if len(content) < FEWEST and all(map(seen.knows, content)):
         return ""
-    least = (NEEDED if _PEOPLE & set(tokens(said)) else NEEDED_AT_ALL) + seen.meaning.caution
+    least = (NEEDED if _PEOPLE & set(tokens(said)) and not is_named else NEEDED_AT_ALL) + seen.meaning.caution
     find, score = seen.meaning.need(said)
     return find if score >= least and all(map(seen.knows, words(find))) else ""
 
@@ -98,7 +100,8 @@ def searching(what: str, seen: Seen) -> list[Action]:
     text = re.sub(r"^(?:some|any|all|an?|the|your|all the) ", "", slots.text)
     text = (between(text, "need", seen) or text) if len(text.split()) > MOST_PLAIN else text
     text = needed(what, seen) or text
-    if seen.desk.query and (narrower := _ONES.fullmatch(text)):
-        about = narrower["what"] or narrower["in"]
-        text = f"{about} {seen.desk.query}" if names_something(about, seen) else text
+    last = seen.desk.query or (kind(seen.desk.cart[-1].title) if seen.desk.cart else "")
+    if last and (narrower := _ONES.fullmatch(text)):
+        about = narrower["what"] or narrower["in"] or narrower["on"]
+        text = f"{about} {last}" if names_something(about, seen) else text
     return [Action(name="search", text=text[:LONGEST], order=slots.order, count=slots.count)] if text else []

@@ -32,7 +32,9 @@ POLITE = re.compile(
     r"[,!.\u2026]*\s*)+"
 )
 """Polite words before a request."""
-LAST_POLITE = re.compile(r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again)$")
+LAST_POLITE = re.compile(
+    r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again|too|as well)$"
+)
 LONGEST_COURTESY = 20
 """The number of characters at the end of a message to search for polite words."""
 _DRAWN_OUT = re.compile(r"([a-z])\1{2,}")
@@ -137,8 +139,8 @@ def _is_slip(word: str, other: str) -> bool:
 
 def named_in(said: str, seen: Seen) -> list[str]:
     """Return the words of a sentence that may name a product of the catalogue, also mistyped ones."""
-    skip = seen.meaning.phrases.nameless | seen.meaning.phrases.lexicon
-    parts = [word for word in words(said)[:MOST_WORDS] if word not in skip and not word.isdigit()]
+    skip = seen.meaning.phrases.nameless | seen.meaning.phrases.lexicon | WISHED | {"around", "about"}
+    parts = [word for word in words(expanded(said.lower()))[:MOST_WORDS] if word not in skip and not word.isdigit()]
     return [word for word in parts if seen.knows(word)] or [word for word in parts if seen.spelt(word)]
 
 
@@ -147,4 +149,5 @@ def is_other_language(said: str, seen: Seen) -> bool:
     parts = set(re.findall(r"[^\W\d_]+", corrected(spelt(said, seen.meaning.phrases), seen)))
     known = seen.meaning.phrases.lexicon
     strange = [w for w in parts if w not in known | WISHED | COINS and not seen.knows(w) and not seen.spelt(w)]
-    return is_foreign(said) or (len(parts) > 2 and 2 * len(strange) > len(parts))
+    is_long = len(parts) > 2 or any(not word.isascii() for word in parts)
+    return is_foreign(said) or (is_long and 2 * len(strange) > len(parts))

@@ -21,7 +21,7 @@ from bundlewise.agents.assistant.phrases import THESE, expanded
 from bundlewise.agents.assistant.slots import slots_in
 from bundlewise.agents.assistant.wishes import Wish, compared, wish_in
 from bundlewise.agents.student.limits import Limits
-from bundlewise.text import line
+from bundlewise.text import line, tokens
 from bundlewise.titles import LONGEST
 
 __all__ = ["Seen", "understand"]
@@ -218,6 +218,8 @@ def _priced(wish: Wish, rest: str, seen: Seen, exact: bool) -> list[Action]:
             return [_total(wish.max_price)]
         return [Action(name="search", text=seen.desk.query, **prices)]
     found = command(rest, seen, exact)
+    if not found and not exact and set(tokens(expanded(rest))) <= seen.meaning.phrases.nameless:
+        return [Action(name="search", **prices)]
     if len(found) != 1:
         return []
     if found[0].name == "bundle" and wish.max_price:
