@@ -25,6 +25,8 @@ SURE: Mapping[Spoken, float] = {"answer": 0.66, "complete": 0.75, "clear": 0.85,
 LIKELY = 0.68
 ON_CART = frozenset({"remove", "exclude", "swap", "quantity"})
 """The acts that are meant only if they are about a product of the cart."""
+MOST_SAID = 60
+"""The most words of a clause whose meaning is looked at."""
 ON_TABLE = frozenset({"compare", "details", "sort", "more", "cheaper", "dearer"})
 """The acts that are meant only if there is a list or a cart."""
 CERTAIN = 0.86
@@ -73,6 +75,8 @@ def command(said: str, seen: Seen, exact: bool = False) -> list[Action]:
 
 def _meant(said: str, seen: Seen) -> list[Action]:
     """Return the actions of a clause by its meaning: a need that it describes, or the nearest phrase."""
+    if len(said.split()) > MOST_SAID:
+        return []
     if find := needed(said, seen):
         return [Action(name="search", text=find)]
     names = names_something(said, seen)

@@ -146,6 +146,7 @@ def named_in(said: str, seen: Seen) -> list[str]:
 
 def is_other_language(said: str, seen: Seen) -> bool:
     """Say whether a sentence is probably not English: no phrase and no title has most of its words."""
+    said = " ".join(said.split()[:MOST_WORDS])
     parts = set(re.findall(r"[^\W\d_]+", corrected(spelt(said, seen.meaning.phrases), seen)))
     known = seen.meaning.phrases.lexicon
     strange = [w for w in parts if w not in known | WISHED | COINS and not seen.knows(w) and not seen.spelt(w)]

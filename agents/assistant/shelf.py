@@ -14,6 +14,8 @@ from bundlewise.titles import LONGEST
 
 MOST_LISTED = 200
 """The most products of a search that "show more" reaches."""
+PLAIN = 3
+"""The most words of a search that is made as it was said; of a longer one only the catalogue's words count."""
 FAR, FEW = 0.4, 3
 """The most by which a score may be below the best one where only a few products match about as well as the best."""
 MOST_COMPARED = 4
@@ -47,9 +49,9 @@ def _matching(action: Action, finder: Finder, most: int = SHOWN) -> list[Item]:
     query = line(action.text)[:LONGEST]
     if action.order:
         return ordered(alike(finder, query, action.least_price, action.max_price), action.order)
-    known = [word for word in words(query) if finder.knows(word) or finder.spelt(word)]
-    if 3 < len(words(query)) <= MOST_WORDS and known:
-        query = " ".join(known)
+    parts = words(query)
+    if PLAIN < len(parts) <= MOST_WORDS:
+        query = " ".join(word for word in parts if finder.knows(word) or finder.spelt(word)) or query
     found = finder.search(query, MOST_LISTED, action.least_price, action.max_price)
     best = found[0][1] if found and query else float("-inf")
     near = [item for item, score in found if score >= best - NEAR]
