@@ -28,12 +28,13 @@ POLITE = re.compile(
     r"|well|yes|yeah|yep|sure|alright|no(?=,)|no (?=wait|actually)|wait|actually|great|nice|cool|perfect|awesome|lovely"
     r"|excellent|got it|thanks|thank you|thx|cheers|let's|lets|let me|can (?:you|u)|could (?:you|u)|would you|will you"
     r"|can i|could i|may i|i (?:want|need)(?: you)? to|i(?:'d| would) (?:like|love)(?: you)? to|go ahead and"
-    r"|just(?! [0-9]| one| two| three| four)|help me(?: to)?(?= \w)|kindly|maybe|h+m+|um+|uh+|oh|fine|ah)\b"
+    r"|just(?! [0-9]| one| two| three| four)|help me(?: to)?(?= \w)|kindly|maybe|sorry|h+m+|um+|uh+|oh|fine|ah)\b"
     r"[,!.\u2026]*\s*)+"
 )
 """Polite words before a request."""
 LAST_POLITE = re.compile(
-    r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again|too|as well)$"
+    r"\s*,?\s*\b(?:please|pls|plz|for me|thanks|thank you|now|then|today|instead|thx|again|too|as well"
+    r"|any ?more|after all)$"
 )
 LONGEST_COURTESY = 20
 """The number of characters at the end of a message to search for polite words."""
