@@ -10,6 +10,7 @@ import click
 from bundlewise import __version__
 from bundlewise.commands.arguments import check_numbers
 from bundlewise.commands.options import prompts_option
+from bundlewise.configuration import PREFIX, Configuration, configured
 from bundlewise.errors import BundlewiseError, describe
 from bundlewise.masking import without_key
 from bundlewise.signals import Stopped, signals_stop
@@ -17,8 +18,9 @@ from bundlewise.terminal import PrintableStream, one_line, printable_streams
 
 COMMANDS = {
     "demo": "Run the whole chain on a starter domain and write a report.",
-    "data": "Validate, show, list and fetch sessions.",
-    "models": "List, fetch and publish models, and print their folders.",
+    "data": "Validate, show, convert, list and fetch sessions.",
+    "models": "List, fetch, publish and push models, and print their folders.",
+    "config": "Show the settings in force, and where each came from.",
     "doctor": "Check this machine, and print a remedy for each fault.",
     "distil": "Distil knowledge from training sessions into a knowledge base.",
     "ledger": "Show paid calls, and move them to another machine.",
@@ -62,6 +64,8 @@ class LazyGroup(click.Group):
         if cmd_name in PROMPTED:
             prompts_option(command)
         check_numbers(command)
+        if isinstance(ctx.obj, Configuration):
+            ctx.default_map = {**(ctx.default_map or {}), cmd_name: ctx.obj.defaults(cmd_name, command)}
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -98,7 +102,9 @@ def main(args: list[str] | None = None) -> None:
 def _run(arguments: list[str], debug: bool, stopped: Stopped) -> int:
     """Run the command line and return its exit code; each error becomes a message for the user."""
     try:
-        code = root.main(arguments, prog_name="bundlewise", standalone_mode=False)
+        with configured() as configuration:
+            settings: dict[str, Any] = {"obj": configuration, "auto_envvar_prefix": PREFIX}
+            code = root.main(arguments, prog_name="bundlewise", standalone_mode=False, **settings)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:

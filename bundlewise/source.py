@@ -14,14 +14,16 @@ ROOT = Path(__file__).parent
 ANSWERING = (
     *("agents", "evaluation", "finetune", "graphs", "knowledge_base", "prompts"),
     *("domain.py", "scripts.py", "text.py", "titles.py"),
-    *("data/sessions.py", "models/folders.py", "models/known.py"),
+    *(f"data/{name}.py" for name in ("amounts", "columns", "price_column", "rows", "sessions", "tables")),
+    *("models/folders.py", "models/known.py"),
     *(f"experiment/{name}.py" for name in ("inputs", "knowledge", "maker", "references")),
     *(f"pipeline/{name}.py" for name in ("calibration", "distil", "kind_readers")),
     *(f"pipeline/{name}.py" for name in ("knowledge", "predictions", "student")),
 )
 """Folders, read recursively, and files whose code decides what teachers, students and baselines answer."""
 SILENT = (
-    *("agents/assistant/", "agents/ledger/", "finetune/parity.py", "finetune/publish.py", "prompts/overview.py"),
+    *("agents/assistant/", "agents/ledger/", "prompts/overview.py"),
+    *(f"finetune/{name}.py" for name in ("card", "parity", "publish", "push")),
     *(f"graphs/{name}.py" for name in ("assistant", "chat_pilot", "replay", "threads")),
     *(f"knowledge_base/{name}.py" for name in ("mirror", "reindex", "upkeep")),
 )

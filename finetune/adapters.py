@@ -15,6 +15,7 @@ from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import sha256_file, write_text
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from bundlewise.models.origin import BaseOrigin
 from bundlewise.prompts.library import current
 from bundlewise.prompts.render import student_fingerprints
 
@@ -29,7 +30,8 @@ class Manifest(Record):
     records whose texts were taught. More hashes are those of the base, its tokenizer and its chat template, of
     each prompt template and the code that reads titles, of the annotated data, and of the adapter's files.
     `answering` has the form of the answers that were taught, and their dials. `reading` says how the tuned student's
-    judgements become bundles; it is chosen on validation.
+    judgements become bundles; it is chosen on validation. `origin` says where the base's weights come from, and
+    `domains` are those of the sessions; both are for readers, and adapters of before have none.
     """
 
     mode: Utilisation
@@ -57,6 +59,8 @@ class Manifest(Record):
     tokens: int
     seconds: float
     final_loss: float
+    origin: BaseOrigin | None = None
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

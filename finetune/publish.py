@@ -9,6 +9,7 @@ from bundlewise.agents.student.load import load_causal_lm
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.files import only_process, write_json
 from bundlewise.finetune.adapters import MANIFEST, check_fit
+from bundlewise.finetune.card import FACTS, write_card
 from bundlewise.finetune.parity import Parity, Weights, compare, probe
 from bundlewise.scratch import follow_umask, scratch_folder
 
@@ -32,11 +33,14 @@ def publish(adapter: Path, base: Path, output: Path, weights: Weights = "float32
         exact = weights == "float32"
         before = probe(_through_adapter(adapter, base, exact), manifest)
         _merge(adapter, base, ready, weights)
-        shutil.copyfile(adapter / MANIFEST, ready / MANIFEST)
+        for name in (MANIFEST, FACTS):
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, ready / name)
         parity = compare(before, probe(StudentEngine(*load_causal_lm(ready, exact=exact)), manifest))
         if fault := parity.fault(weights):
             raise ModelError(f"not published: merged in {weights}, {fault}; {_remedy(weights)}")
         write_json(ready / PARITY, parity.model_dump() | {"weights": weights})
+        write_card(ready, manifest, published=True)
         follow_umask(ready)
         ready.replace(output)
     return parity

@@ -9,8 +9,8 @@ from bundlewise.agents.student.engine import Engine, StudentEngine
 from bundlewise.agents.student.reading import Reading
 from bundlewise.errors import AdapterError, BundlewiseError, ModelError, UsageError
 from bundlewise.extras import require
-from bundlewise.finetune.config import PRESETS
 from bundlewise.finetune.adapters import MANIFEST, Manifest, check_fit, check_prompts, read_manifest
+from bundlewise.finetune.config import PRESETS
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import is_served
 from bundlewise.models.folders import resolve
@@ -107,6 +107,8 @@ def answer_dials(name: str, manifest: Manifest | None, given: dict[str, Any]) ->
     found = AnswerDials.of(**usual.model_dump() | named)
     if found.form == "pairs" and (idle := [key for key in ("samples", "reasoning") if key in named]):
         raise UsageError(f"{idle[0]} belongs to the form write, and this student judges pairs; leave it out")
+    if "recall" in named and found.aim != "precision":
+        raise UsageError("recall belongs to the aim precision; add --aim precision, or leave it out")
     for key in ("form", "reasoning"):
         if manifest and getattr(found, key) != getattr(usual, key):
             tuned = f"the student was tuned with {key} {getattr(usual, key)}, not {getattr(found, key)}"

@@ -16,6 +16,7 @@ from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline, TimeIsOver
 from bundlewise.finetune.examples import Example
 from bundlewise.finetune.processes import Processes
+from bundlewise.models.origin import loadable
 from bundlewise.scratch import follow_umask, scratch_folder
 from bundlewise.signals import signals_wait
 
@@ -280,10 +281,11 @@ def _write_adapter(model: Any, folder: Path) -> None:
     from safetensors import SafetensorError
 
     for settings in model.peft_config.values():
-        settings.base_model_name_or_path = ""
+        settings.base_model_name_or_path, settings.revision = loadable(settings.base_model_name_or_path)
     try:
         with scratch_folder(folder / "adapter") as work:
-            model.save_pretrained(work)
+            # By default peft asks the hub whether the embeddings have changed; LoRA leaves them as they are.
+            model.save_pretrained(work, save_embedding_layers=False)
             follow_umask(work)
             for name in FILES:
                 (work / name).replace(folder / name)

@@ -21,7 +21,8 @@ from bundlewise.agents.student.writer_reading import fit_writer
 from bundlewise.domain import BlindSession, Knowledge, Retrieved, Session, Split
 from bundlewise.errors import AdapterError, UsageError
 from bundlewise.files import fingerprint, only_process
-from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest, write_manifest
+from bundlewise.finetune.adapters import MANIFEST, Manifest, hashes_of, identity_of, read_manifest
+from bundlewise.finetune.card import finish
 from bundlewise.finetune.checkpoint import CHECKPOINT
 from bundlewise.finetune.config import TrainingConfig
 from bundlewise.finetune.deadline import Deadline, TimeIsOver
@@ -105,7 +106,7 @@ class Tuning:
                 return finished
         manifest, goes_on = self._tune(wanted, base, training, validation, processes)
         if processes.first:
-            write_manifest(self.folder, manifest)
+            manifest = finish(self.folder, manifest, base, self.sessions)
             if not goes_on:
                 (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return manifest

@@ -117,12 +117,13 @@ def generate(state: StudentState, runtime: Run) -> Update:
 
 def _replies(state: StudentState, context: StudentContext, places: list[int]) -> list[StudentReply]:
     sessions, retrieved = [state.sessions[n] for n in places], [state.retrieved[n] for n in places]
+    reading = context.reading.aimed(context.dials.aiming)
     judging = [prompt for n in places if isinstance(prompt := state.prompts[n], JudgePrompt)]
     if judging:
-        settings = (judging, context.reading, context.progress, context.bounds)
+        settings = (judging, reading, context.progress, context.bounds)
         return reply_by_pairs(context.engine, sessions, retrieved, *settings)
     writing = [prompt for n in places if isinstance(prompt := state.prompts[n], ChatPrompt)]
-    given = (writing, context.reading, context.dials, context.progress, context.bounds)
+    given = (writing, reading, context.dials, context.progress, context.bounds)
     return reply_by_writing(context.engine, sessions, retrieved, *given)
 
 

@@ -17,20 +17,21 @@ import numpy.typing as npt
 
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.files import fingerprint, write_bytes
+from bundlewise.knowledge_base.languages import BESIDE, reads
 from bundlewise.knowledge_base.remote_embedding import EmbeddingEndpoint
 from bundlewise.models.cache import fingerprint_of
 from bundlewise.models.endpoints import Endpoint, is_served
 from bundlewise.models.fingerprints import content_of
 from bundlewise.models.folders import is_gguf, resolve
-from bundlewise.models.known import KNOWN, MINILM, MPNET, MULTILINGUAL
+from bundlewise.models.known import KNOWN
 from bundlewise.progress import Advance, go_on
-from bundlewise.text import is_foreign
 
 Vectors = npt.NDArray[np.float32]
 
 REMEMBERED = 100_000
 CHOICES = (
-    "choose minilm, mpnet, a sentence-transformers model (hub id or folder), or an OpenAI-compatible endpoint: "
+    "choose minilm, mpnet, a sentence-transformers model (hub id or folder), several of these with + between them, "
+    "or an OpenAI-compatible endpoint: "
     "openai:MODEL or openai:MODEL@http://host:port/v1"
 )
 PROBES = [
@@ -40,23 +41,9 @@ PROBES = [
     "Someone who buys a tent and a stove goes camping.",
 ]
 BITS = 48
-ENGLISH = frozenset({MINILM.name, MPNET.name, MPNET.hub, "sentence-transformers/all-MiniLM-L6-v2"})
-"""Embedders that were trained on English only."""
-CHOOSE = f"choose an embedder of more languages: --embedder {MULTILINGUAL}"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 TRUSTED = "BUNDLEWISE_EMBEDDER"
 PARTS = ["modules.json", "*sentence*.json", "[0-9]*_*/**/*"]
-
-
-def language_note(embedder: str, titles: Sequence[str], remedy: str = CHOOSE) -> str:
-    """Return a warning if an English embedder gets titles that are mostly in other scripts; else an empty text."""
-    foreign = sum(map(is_foreign, titles))
-    if embedder not in ENGLISH or 2 * foreign <= len(titles):
-        return ""
-    return (
-        f"{foreign:,} of {len(titles):,} titles are not in Latin script, and {embedder} knows only English: "
-        f"it does not recognise similar meanings; {remedy}"
-    )
 
 
 class Embedder(ABC):
@@ -72,12 +59,16 @@ class Embedder(ABC):
     def named(spec: str = "minilm") -> "Embedder":
         """Resolve a specification: `minilm`, `mpnet`, a hub id, a folder, `openai:MODEL` or `openai:MODEL@URL`.
 
+        Names with `+` between them, such as `minilm+mpnet`, are embedders side by side.
+
         Raises:
             UsageError: it does not name an embedder.
             ModelError: the model cannot be fetched.
         """
         if is_served(spec):
             return RemoteEmbedder(spec, EmbeddingEndpoint(Endpoint.named(spec)))
+        if BESIDE in spec and not Path(spec).expanduser().exists():
+            return SideBySide([Embedder.named(name) for name in spec.split(BESIDE)])
         known = KNOWN.get(spec)
         if known and known.role != "embedder":
             raise UsageError(f"{spec} is a {known.role}, not an embedder; {CHOICES}")
@@ -109,7 +100,7 @@ class Embedder(ABC):
 
     def reads(self, text: str) -> bool:
         """Say whether the embedder knows the language of a text, judged by its script."""
-        return self.name not in ENGLISH or not is_foreign(text)
+        return reads(self.name, text)
 
     @property
     @abstractmethod
@@ -237,6 +228,54 @@ class RemoteEmbedder(Embedder):
 
     def _forward(self, texts: list[str]) -> Vectors:
         return unit(self.endpoint.vectors(texts), self.name)
+
+
+class SideBySide(Embedder):
+    """Embedders on this machine that read titles side by side; `name` joins their names by `+`."""
+
+    def __init__(self, parts: Sequence[Embedder]) -> None:
+        """Join embedders, the one whose vectors are searched first.
+
+        Raises:
+            UsageError: one of them is on a server, or is named twice.
+        """
+        super().__init__(BESIDE.join(part.name for part in parts))
+        for part in parts:
+            if not isinstance(part, LocalEmbedder):
+                raise UsageError(f"{part.name} is on a server; embedders side by side are on this machine")
+            if sum(part.name == other.name for other in parts) > 1:
+                raise UsageError(f"{part.name} is named twice in {self.name}; name each embedder once")
+        self.parts, self.batch = tuple(parts), parts[0].batch
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with each of the embedders."""
+        return fingerprint([part.fingerprint for part in self.parts])
+
+    def embed(self, texts: Sequence[str], advance: Advance | None = None) -> Vectors:
+        """Return the first embedder's unit vector for each text, shape (len(texts), dimension)."""
+        return self.parts[0].embed(texts, advance)
+
+    def save(self, path: Path, texts: Sequence[str]) -> None:
+        """Save the vectors of texts by each embedder, to a file of its own."""
+        for part, own in zip(self.parts, self._files(path), strict=True):
+            part.save(own, texts)
+
+    def load(self, path: Path) -> None:
+        """Load what `save` has saved."""
+        for part, own in zip(self.parts, self._files(path), strict=True):
+            part.load(own)
+
+    def _files(self, path: Path) -> list[Path]:
+        return [path, *(path.with_stem(f"{path.stem}-{number}") for number in range(2, len(self.parts) + 1))]
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        return self.parts[0]._forward(texts)
+
+
+def parts_of(embedder: Embedder) -> tuple[Embedder, ...]:
+    """Return the embedders side by side, or the only one."""
+    return embedder.parts if isinstance(embedder, SideBySide) else (embedder,)
 
 
 def unit(vectors: npt.NDArray[Any], name: str) -> Vectors:

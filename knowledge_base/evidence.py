@@ -26,7 +26,7 @@ from bundlewise.domain import Knowledge, Record
 from bundlewise.errors import BundlewiseError
 from bundlewise.evaluation.baselines import overlap
 from bundlewise.files import fingerprint, write_text
-from bundlewise.knowledge_base.embedding import Embedder, Vectors
+from bundlewise.knowledge_base.embedding import Embedder, Vectors, parts_of
 from bundlewise.knowledge_base.kind_reader import HALVES, halves, observed
 
 LEVELS = ("never", "rarely", "sometimes", "often", "usually")
@@ -36,6 +36,7 @@ KIND_SHARPNESS = 10.0
 PAIR_SHARPNESS = 5.0
 
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int_]
 Weights = tuple[tuple[float, ...], ...]
 
 
@@ -49,6 +50,24 @@ class Affinity:
 
     score: Floats
     credit: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Eye:
+    """One embedder's view of the observed products: a unit vector for each title and for each kind."""
+
+    embedder: Embedder
+    titles: Vectors
+    kinds: Vectors
+
+    @classmethod
+    def of(cls, embedder: Embedder, thoughts: Sequence[Knowledge]) -> "Eye":
+        """Embed the titles and the kinds of thoughts, in order."""
+        return cls(
+            embedder,
+            embedder.embed([title for thought in thoughts for title in thought.titles]),
+            embedder.embed([kind for thought in thoughts for kind in thought.kinds]),
+        )
 
 
 class Fitted(Record):
@@ -81,8 +100,7 @@ class PairEvidence:
         self._half = halves(known)[mine]
         self._embedder, self._readers = embedder, readers
         self._neighbours = neighbours
-        self._titles = embedder.embed([title for thought in self.thoughts for title in thought.titles])
-        self._kinds = embedder.embed([kind for thought in self.thoughts for kind in thought.kinds])
+        self._eyes = [Eye.of(each, self.thoughts) for each in parts_of(embedder)]
         self._owner = np.repeat(np.arange(len(self.thoughts)), [len(t.kinds) for t in self.thoughts])
         self._collect_pairs()
         self._fitted = self._remember(memory) if memory else self._fit()
@@ -119,11 +137,11 @@ class PairEvidence:
             return Fitted()
         known = []
         for i, thought in enumerate(self.thoughts):
-            rows, _ = self._features(thought.titles, frozenset({i}))
+            rows, _ = self.features(thought.titles, frozenset({i}))
             known.append(self._with_read(rows, thought.titles, frozenset({i}), int(self._half[i])))
         table = np.concatenate(known)
-        weights = tuple(_regression(table[half != h], self._bundled[half != h]) for h in range(HALVES))
-        scores = [_log_odds(rows, weights[h]) for rows, h in zip(known, self._half.tolist(), strict=True)]
+        weights = tuple(fit_regression(table[half != h], self._bundled[half != h]) for h in range(HALVES))
+        scores = [log_odds_of(rows, weights[h]) for rows, h in zip(known, self._half.tolist(), strict=True)]
         steps = np.linspace(0, 1, len(LEVELS) + 1)[1:-1]
         return Fitted(weights=weights, cuts=tuple(np.quantile(np.concatenate(scores), steps).tolist()))
 
@@ -139,25 +157,27 @@ class PairEvidence:
         """
         if not self._fitted.weights or len(titles) < 2 or len(own | gone) >= len(self.thoughts):
             return None
-        features, credit = self._features(titles, own | gone)
+        features, credit = self.features(titles, own | gone)
         halves = {int(self._half[index]) for index in own} or range(HALVES)
         rows = [(self._with_read(features, titles, own | gone, half), self._fitted.weights[half]) for half in halves]
-        score: Floats = np.mean([_log_odds(table, weights) for table, weights in rows], axis=0)
+        score: Floats = np.mean([log_odds_of(table, weights) for table, weights in rows], axis=0)
         return Affinity(score.astype(np.float32), credit)
 
     def witnesses(self, titles: Sequence[str], group: Sequence[int], own: frozenset[int]) -> dict[int, float]:
         """Return the thoughts with the largest weight in the pairs of a group of titles, with their share."""
         if not self._fitted.weights or len(group) < 2 or len(own) >= len(self.thoughts):
             return {}
-        kinds = self._kind_vectors(self._embedder.embed(titles), own)
+        eye = self._eyes[0]
+        kinds = self._kind_vectors(eye, eye.embedder.embed(titles), own)
         a, b = (np.array(side, int) for side in zip(*combinations(group, 2), strict=True))
-        return self._neighbourhood(kinds, a, b, own)[1]
+        return self._neighbourhood(kinds @ eye.kinds.T, a, b, own)[1]
 
     def companions(self, titles: Sequence[str], own: frozenset[int], limit: int) -> list[str]:
         """Return the kinds that are bundled with kinds similar to those of the titles, the likeliest first."""
         if not self.thoughts or len(own) >= len(self.thoughts):
             return []
-        near = (self._kind_vectors(self._embedder.embed(titles), own) @ self._kinds.T).max(0)
+        eye = self._eyes[0]
+        near = (self._kind_vectors(eye, eye.embedder.embed(titles), own) @ eye.kinds.T).max(0)
         usable = (self._bundled > 0) & ~np.isin(self._pair_owner, list(own))
         names = [kind for thought in self.thoughts for kind in thought.kinds]
         weights: dict[str, float] = defaultdict(float)
@@ -179,23 +199,32 @@ class PairEvidence:
         """Return the hint word for a score: each word stands for a fifth of the known sessions' pairs."""
         return LEVELS[int(np.searchsorted(self._fitted.cuts, score))]
 
-    def _features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
-        vectors = self._embedder.embed(titles)
-        kinds = self._kind_vectors(vectors, own)
+    def features(self, titles: Sequence[str], own: frozenset[int]) -> tuple[Floats, dict[int, float]]:
+        """Return a row of features for each pair of titles, and the thoughts with the largest weight in them.
+
+        The columns are what the first embedder sees, words and length, then what each embedder beside it sees.
+        """
         a, b = (np.array(side, int) for side in zip(*combinations(range(len(titles)), 2), strict=True))
-        share, credit = self._neighbourhood(kinds, a, b, own)
+        (first, credit), *others = (self._seen(eye, titles, a, b, own) for eye in self._eyes)
+        share, alike, kinds, crowd = first
+        columns = [share, alike, kinds, overlap(list(titles))[a, b], crowd, np.full(len(a), len(titles))]
+        return _rounded([*columns, *(column for seen, _ in others for column in seen)]), credit
+
+    def _seen(
+        self, eye: Eye, titles: Sequence[str], a: Places, b: Places, own: frozenset[int]
+    ) -> tuple[list[Floats], dict[int, float]]:
+        """Return an eye's columns for the pairs (a, b) of titles, and the thoughts with the largest weight in them.
+
+        The columns are the share of bundled pairs among the nearest observations, the similarity of the titles, that
+        of their kinds, and the mean similarity of both to the session's other titles.
+        """
+        vectors = eye.embedder.embed(titles)
+        kinds = self._kind_vectors(eye, vectors, own)
+        share, credit = self._neighbourhood(kinds @ eye.kinds.T, a, b, own)
         alike = vectors @ vectors.T
         others = (alike.sum(0) - 1)[a] + (alike.sum(0) - 1)[b] - 2 * alike[a, b]
         crowd = others / max(1, 2 * (len(titles) - 2))
-        columns = [
-            share,
-            alike[a, b],
-            (kinds @ kinds.T)[a, b],
-            overlap(list(titles))[a, b],
-            crowd,
-            np.full(len(a), len(titles)),
-        ]
-        return _rounded(columns), credit
+        return [share, alike[a, b], (kinds @ kinds.T)[a, b], crowd], credit
 
     def _with_read(self, features: Floats, titles: Sequence[str], own: frozenset[int], half: int) -> Floats:
         """Add two features from the kind reader of a half: the share of bundled pairs, and the kinds' similarity."""
@@ -203,23 +232,25 @@ class PairEvidence:
             return features
         kinds = self._readers[half].embed(titles)
         a, b = (np.array(side, int) for side in zip(*combinations(range(len(titles)), 2), strict=True))
-        share, _ = self._neighbourhood(kinds, a, b, own)
+        share, _ = self._neighbourhood(kinds @ self._eyes[0].kinds.T, a, b, own)
         return np.concatenate([features, _rounded([share, (kinds @ kinds.T)[a, b]])], axis=1)
 
-    def _kind_vectors(self, vectors: Vectors, own: frozenset[int]) -> Vectors:
+    def _kind_vectors(self, eye: Eye, vectors: Vectors, own: frozenset[int]) -> Vectors:
         """Return a unit vector for the kind of every title, averaged over the kinds of the nearest known titles."""
-        similarity = vectors @ self._titles.T
+        similarity = vectors @ eye.titles.T
         similarity[:, np.isin(self._owner, list(own))] = -np.inf
         nearest, weights = _nearest(similarity, KIND_NEIGHBOURS, KIND_SHARPNESS)
-        mixed = (weights[..., None] * self._kinds[nearest]).sum(1)
+        mixed = (weights[..., None] * eye.kinds[nearest]).sum(1)
         unit: Vectors = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)
         return unit
 
     def _neighbourhood(
-        self, kinds: Vectors, a: npt.NDArray[np.int_], b: npt.NDArray[np.int_], own: frozenset[int]
+        self, near: Floats, a: Places, b: Places, own: frozenset[int]
     ) -> tuple[Floats, dict[int, float]]:
-        """Return the share of bundled pairs among the nearest observations, and the thoughts they come from."""
-        near = kinds @ self._kinds.T
+        """Return the share of bundled pairs among the nearest observations, and the thoughts they come from.
+
+        `near` has the similarity of each title's kind to each observed kind, shape (titles, observed products).
+        """
         straight = near[a][:, self._first] + near[b][:, self._second]
         crossed = near[a][:, self._second] + near[b][:, self._first]
         score = np.maximum(straight, crossed)
@@ -244,13 +275,14 @@ def _rounded(columns: Sequence[Floats]) -> Floats:
     return np.stack(columns, axis=1).round(5).astype(np.float32)
 
 
-def _log_odds(features: Floats, weights: tuple[float, ...]) -> Floats:
+def log_odds_of(features: Floats, weights: tuple[float, ...]) -> Floats:
+    """Return the log-odds of each row of features by the weights of a regression."""
     found: Floats = features @ np.array(weights[:-1]) + weights[-1]
     return found
 
 
-def _regression(features: Floats, bundled: Floats) -> tuple[float, ...]:
-    """Return a weight for each feature and, last, the intercept."""
+def fit_regression(features: Floats, bundled: Floats) -> tuple[float, ...]:
+    """Fit a logistic regression of pairs; return a weight for each feature and, last, the intercept."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 

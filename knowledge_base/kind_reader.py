@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bundlewise.domain import Knowledge, item_set_of
 from bundlewise.errors import ModelError
 from bundlewise.files import fingerprint
-from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, unit
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, Vectors, parts_of, unit
 from bundlewise.models.fingerprints import content_of
 
 HALVES = 2
@@ -46,10 +46,10 @@ def reader_folders(within: Path, thoughts: Sequence[Knowledge], embedder: Embedd
     Args:
         within: the folder of the store's vectors.
         thoughts: the thoughts that evidence is read from.
-        embedder: the store's embedder.
+        embedder: the store's embedder; of several side by side the first is tuned.
     """
     known = observed(thoughts)
-    key = fingerprint([embedder.fingerprint, [(thought.titles, thought.kinds) for thought in known]])
+    key = fingerprint([parts_of(embedder)[0].fingerprint, [(thought.titles, thought.kinds) for thought in known]])
     return [within / f"kinds-{key}" / f"half-{number}" for number in range(HALVES)]
 
 
@@ -60,12 +60,13 @@ def is_whole(folder: Path) -> bool:
 
 def readers_of(within: Path, thoughts: Sequence[Knowledge], embedder: Embedder) -> tuple["KindReader", ...]:
     """Return the tuned readers of these thoughts, one for each half; empty if they were not tuned."""
-    if not isinstance(embedder, LocalEmbedder) or not any(within.glob("kinds-*")):
+    first = parts_of(embedder)[0]
+    if not isinstance(first, LocalEmbedder) or not any(within.glob("kinds-*")):
         return ()
-    folders = reader_folders(within, thoughts, embedder)
+    folders = reader_folders(within, thoughts, first)
     if not all(map(is_whole, folders)):
         return ()
-    readers = tuple(KindReader(embedder, folder) for folder in folders)
+    readers = tuple(KindReader(first, folder) for folder in folders)
     for reader in readers:
         reader.load(reader.folder / READ)
     return readers

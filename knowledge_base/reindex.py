@@ -7,11 +7,13 @@ kept, so that the switch can be undone.
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 from bundlewise.domain import Knowledge
 from bundlewise.errors import KnowledgeError, UsageError
 from bundlewise.knowledge_base.embedding import Embedder
 from bundlewise.knowledge_base.index import BATCH, VectorIndex, retrieval_key, scrub
+from bundlewise.knowledge_base.kind_reader import is_whole, reader_folders
 from bundlewise.knowledge_base.place import Place
 from bundlewise.knowledge_base.store import KnowledgeStore
 from bundlewise.progress import Advance
@@ -22,7 +24,8 @@ PER_GENERATION = ("embedder", "fingerprint", "generation")
 def reindex(place: Place | str, embedder: Embedder, advance: Advance | None = None) -> int:
     """Embed all records of a knowledge base with an embedder, and switch to the new vectors.
 
-    After a stop, the same call continues with the remaining records. The old vectors may be damaged.
+    After a stop, the same call continues with the remaining records. The old vectors may be damaged. The readers that
+    `kb tune` made stay if the embedder that they were tuned from is still the first one.
 
     Returns:
         The number of records.
@@ -39,11 +42,20 @@ def reindex(place: Place | str, embedder: Embedder, advance: Advance | None = No
             begun = {"generation": begun["generation"] + 1, "fingerprint": embedder.fingerprint}
         store.database.set_meta(reindexing=begun)
         number = _embed(store, begun["generation"], embedder, advance)
+        _carry_readers(store, embedder, store.place.generation_folder(begun["generation"]))
         _forget(store, kept)
         previous = {key: meta[key] for key in PER_GENERATION if key in meta}
         _step(store, embedder.name, embedder.fingerprint, begun["generation"], previous)
     KnowledgeStore.open(str(place), embedder)
     return number
+
+
+def _carry_readers(store: KnowledgeStore, embedder: Embedder, folder: Path) -> None:
+    """Copy the tuned readers of titles to the folder of new vectors, if they belong to the first embedder."""
+    for new in reader_folders(folder, store.thoughts(), embedder):
+        old = store.vectors_folder / new.parent.name / new.name
+        if is_whole(old) and not is_whole(new):
+            shutil.copytree(old, new, dirs_exist_ok=True)
 
 
 def _is_sound(store: KnowledgeStore, generation: int) -> bool:

@@ -21,7 +21,7 @@ from bundlewise.data.sessions import load, write_sessions
 from bundlewise.domain import Session
 from bundlewise.errors import ModelError
 from bundlewise.finetune.config import PRESETS, TrainingConfig
-from bundlewise.models import folders as models
+from bundlewise.models import folders, known
 from bundlewise.models.cache import MANIFEST
 from bundlewise.settings import quiet_libraries
 
@@ -86,7 +86,7 @@ def minilm() -> Path:
 
 def fetched(name: str) -> Path:
     try:
-        return models.resolve(name, offline=True)
+        return folders.resolve(name, offline=True)
     except ModelError as error:
         pytest.skip(str(error))
 
@@ -148,10 +148,10 @@ def few_sessions(name: str, counts: Mapping[str, int], products: int = 6) -> lis
 def make_small_world(folder: Path, student: Path, embedder: Path, patch: pytest.MonkeyPatch) -> None:
     """Let examples run as they stand in a folder: the default student is a tiny one, electronics has few sessions."""
     cache = folder / "cache" / "models"
-    place = cache / models.SMOLLM2.folder.name
+    place = cache / known.SMOLLM2.folder.name
     shutil.copytree(student, place)
     (place / MANIFEST).write_text('{"fingerprint": "tiny"}', encoding="utf-8")
-    (cache / models.MINILM.folder.name).symlink_to(embedder)
+    (cache / known.MINILM.folder.name).symlink_to(embedder)
     write_sessions(folder / "electronics.jsonl", few_sessions("electronics", {"train": 8, "validation": 2, "test": 2}))
     patch.setenv("BUNDLEWISE_CACHE", str(folder / "cache"))
     patch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], config=TrainingConfig(layers=1, rank=2)))

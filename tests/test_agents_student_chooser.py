@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from bundlewise.agents.student.chooser import FEWEST, Chooser, candidates_of, features_of, fit_chooser
-from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
+from bundlewise.agents.student.aims import gain
+from bundlewise.agents.student.candidates import Described, candidates_of
+from bundlewise.agents.student.chooser import FEWEST, Chooser, fit_chooser
+from bundlewise.agents.student.decoder import Matrix, best_grouping
 from bundlewise.domain import Grouping
 
 
@@ -65,7 +67,7 @@ def test_every_candidate_is_a_valid_grouping_listed_once_and_the_whole_session_i
 def test_features_are_finite_and_one_row_a_candidate() -> None:
     log_odds = matrix(4, {(0, 1): 3.0})
     candidates = candidates_of(log_odds)
-    table = features_of(log_odds, candidates)
+    table = Described.of(log_odds, for_exact=False).for_gjs
     assert table.shape == (len(candidates), 32) and np.isfinite(table).all()
     by_candidate = dict(zip(candidates, table.tolist(), strict=True))
     pair, whole = by_candidate[((0, 1),)], by_candidate[((0, 1, 2, 3),)]

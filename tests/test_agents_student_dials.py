@@ -122,12 +122,13 @@ def test_a_value_that_a_dial_cannot_have_is_a_usage_error(
 
 
 def test_an_unknown_dial_is_named_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="no dial named 'mood'; choose form, reasoning, samples, repairs"):
+    with pytest.raises(UsageError, match="no dial named 'mood'; choose form, reasoning, aim, recall, samples, repairs"):
         AnswerDials.of(mood="good")
 
 
 def test_a_student_that_writes_reads_texts_within_a_budget() -> None:
-    assert Policy.for_form("write", {}) == Policy(patterns=2, rules=3, thoughts=2, demonstrations=3, budget=1000)
+    quotas = {"patterns": 2, "rules": 3, "thoughts": 2, "demonstrations": 3}
+    assert Policy.for_form("write", {}) == Policy(**quotas, budget=1000, min_score=0.3)
     assert Policy.for_form("write", {}, counts=False) == Policy(**WRITING | {"budget": None})
     assert Policy.for_form("write", {"rules": 0, "budget": 50, "thoughts": None}) == Policy(
         **WRITING | {"rules": 0, "budget": 50}

@@ -7,11 +7,12 @@ import pytest
 from samples import record, session, thought
 from writing_samples import ScriptedWriter, likes, titles_of
 
+from bundlewise.agents.student.aims import gain
 from bundlewise.agents.student.answer_text import grouping_text, read_answer
+from bundlewise.agents.student.candidates import NARROW
 from bundlewise.agents.student.chat import ChatPrompt
-from bundlewise.agents.student.chooser import FINALISTS, Chooser, features_of
+from bundlewise.agents.student.chooser import FINALISTS, Chooser
 from bundlewise.agents.student.compose import write_prompt
-from bundlewise.agents.student.decoder import gain
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.limits import Bounds, Limits
 from bundlewise.agents.student.reading import Reading, affinity_of
@@ -31,7 +32,7 @@ TITLES = ["Mouse", "Keyboard", "Roller", "Mat"]
 DESK, GYM = {"Mouse", "Keyboard"}, {"Roller", "Mat"}
 SESSION = session("s", TITLES).blind()
 DIALS = AnswerDials(form="write", samples=4)
-FEATURES = features_of(np.ones((4, 4)), [((0, 1),)]).shape[1]
+FEATURES = 2 * NARROW
 
 
 def texts(*lines: str) -> list[Written]:

@@ -2,12 +2,12 @@
 
 from itertools import combinations
 
-import numpy as np
 import pytest
 from samples import session
 from writing_samples import Opinion, ScriptedWriter
 
-from bundlewise.agents.student.chooser import Chooser, features_of
+from bundlewise.agents.student.candidates import NARROW
+from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.reading import Reading
 from bundlewise.agents.student.writer_reading import WEIGHTS, fit_writer
@@ -16,7 +16,7 @@ from bundlewise.errors import UsageError
 from bundlewise.pipeline.calibration import fitted_by_split
 
 DIALS = AnswerDials(form="write", samples=8)
-FEATURES = features_of(np.ones((4, 4)), [((0, 1),)]).shape[1]
+FEATURES = 2 * NARROW
 CHOOSER = Chooser(weights=(1.0, *[0.0] * (FEATURES - 1)))
 DESK = [("Mouse", "Keyboard"), ("Monitor", "Cable"), ("Printer", "Paper")]
 GYM = [("Roller", "Mat"), ("Towel", "Bottle"), ("Rope", "Gloves")]
@@ -72,7 +72,7 @@ def test_three_numbers_are_fitted_and_the_chooser_stays() -> None:
     reading, _ = fit(knows, clear=False)
     assert (reading.student, reading.chooser) == (0.0, CHOOSER)
     assert reading.grouping in WEIGHTS and reading.evidence > 0 and reading.bias
-    assert set(Reading.model_fields) == {"student", "evidence", "bias", "grouping", "chooser"}
+    assert set(Reading.model_fields) == {"student", "evidence", "bias", "grouping", "chooser", "aim"}
 
 
 def test_an_engine_without_likelihoods_leaves_the_decision_to_the_chooser() -> None:

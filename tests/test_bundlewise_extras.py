@@ -45,6 +45,7 @@ DISTRIBUTIONS = {
     "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
     "text_to_num": "text2num",
+    "dotenv": "python-dotenv",
     "yaml": "pyyaml",
 }
 """The names on the package index of what is imported by another name."""

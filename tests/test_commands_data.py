@@ -1,13 +1,15 @@
 """`bundlewise data` validates, shows, lists and fetches sessions."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
-from bundlewise.cli import main
-from bundlewise.data.sessions import starter_names, write_sessions
+from bundlewise.cli import main, root
+from bundlewise.data.sessions import load, starter_names, write_sessions
 from bundlewise.domain import Bundle, Item, Session
 
 KITE = Session(
@@ -139,3 +141,55 @@ def test_fetch_writes_a_domain_from_a_folder_and_overwrites_only_when_told(
     assert capsys.readouterr().out.startswith("food.jsonl: 1 sessions (1 train, 0 validation, 0 test)")
     assert run("fetch", "food", "--from", ".") == 2
     assert run("fetch", "food", "--from", ".", "--force") == 0
+
+
+def test_convert_writes_another_format_that_holds_equal_sessions(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", str(file), "-o", "toys.csv.gz") == 0
+    assert "toys.csv.gz: 1 sessions (1 train, 0 validation, 0 test), 2 products, 1 bundles" in capsys.readouterr().out
+    assert load("toys.csv.gz") == [KITE]
+    assert run("convert", str(file), "-o", "toys.csv.gz") == 2
+    assert "toys.csv.gz exists; choose another with -o or overwrite it with --force" in capsys.readouterr().err
+    assert run("convert", str(file), "-o", "toys.csv.gz", "--force") == 0
+
+
+def test_columns_are_given_for_one_command(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BUNDLEWISE_COLUMNS", raising=False)
+    Path("orders.csv").write_text("Korb;Titel\n1;Mouse\n1;Pad\n")
+    assert run("validate", "orders.csv", "--columns", "session=Korb,title=Titel") == 0
+    assert "orders.csv: 1 sessions" in capsys.readouterr().out
+    assert run("validate", "orders.csv") == 2
+    assert "no column for the session among Korb, Titel; name it: --columns session=COLUMN" in capsys.readouterr().err
+    assert run("show", "orders.csv", "--columns", "session") == 2
+    assert "'session' is not MEANING=COLUMN; write session=order_id,title=name" in capsys.readouterr().err
+
+
+def test_validate_names_every_fault_of_a_table(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.csv").write_text("session,title\n1,\n1,Pad\n,Mouse\n")
+    assert run("validate", "bad.csv") == 1
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "bad.csv, line 2, column 'title': is empty; fill it in or remove the row",
+        "bad.csv, line 4, column 'session': is empty; fill it in or remove the row",
+    ]
+
+
+def commands_below(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for key in command.list_commands(context):
+            below = command.get_command(context, key)
+            assert below is not None
+            yield from commands_below(below, f"{name} {key}".strip())
+    else:
+        yield name, command
+
+
+def test_every_command_that_takes_sessions_takes_their_columns() -> None:
+    takes = {name: {option.name for option in each.params} for name, each in commands_below(root)}
+    reading = {name for name, options in takes.items() if options & {"data", "calibrate", "datasets"}}
+    reading |= {"data show"}
+    assert {"generate", "finetune", "distil", "evaluate", "baselines", "serve", "experiment run"} <= reading
+    assert not {name for name in reading if "columns" not in takes[name]}

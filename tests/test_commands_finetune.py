@@ -49,11 +49,15 @@ def test_an_adapter_is_told_of_drawn_and_followed_by_the_next_step(finetune: Fin
     assert f"next: bundlewise generate --data {tmp_path / 'data.jsonl'} --adapter {tmp_path / 'adapter'} -o" in err
     assert (tmp_path / "adapter" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "chat_template.jinja",
         "loss.jsonl",
         "loss.png",
         "manifest.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
     }
 
 

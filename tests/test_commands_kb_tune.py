@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from embedder_samples import random_bert_in
 from kb_samples import Call, caller, fill, use_words
 from samples import session, thought
 
@@ -207,3 +208,22 @@ def test_no_thoughts_and_no_knowledge_base_are_errors(call: Call, minilm: Path) 
     code, _, err = call("tune", "empty")
     assert code == 2 and "nothing to learn from" in err
     assert call("tune", "nowhere")[0] == 2
+
+
+def test_reindexing_with_the_same_first_embedder_keeps_the_readers_and_another_one_says_that_they_are_gone(
+    call: Call, minilm: Path, tmp_path: Path
+) -> None:
+    other = random_bert_in(tmp_path / "bert", ["zorb", "quent", "vrill"])
+    call("tune", "kb", "--epochs", "1")
+    (weights,) = {path.read_bytes() for path in Path("kb").rglob("half-0/*.safetensors")}
+    code, out, err = call("reindex", "kb", "--embedder", f"{minilm}+{other}")
+    assert (code, "tuned readers" in out) == (0, False), err
+    assert "readers of titles: tuned" in call("stats", "kb")[1]
+    now = KnowledgeStore.open("kb").vectors_folder
+    assert [path.read_bytes() for path in now.rglob("half-0/*.safetensors")] == [weights]
+    code, out, _ = call("reindex", "kb", "--embedder", str(other))
+    gone = "the tuned readers of titles belong to the earlier vectors and are not used any more"
+    assert code == 0 and f"kb: {gone}; tune new ones: bundlewise kb tune kb\n" in out
+    assert "readers of titles: tuned" not in call("stats", "kb")[1]
+    assert call("reindex", "kb", "--roll-back")[0] == 0
+    assert "readers of titles: tuned" in call("stats", "kb")[1]

@@ -79,8 +79,17 @@ def test_the_parts_of_a_dataset_are_splits() -> None:
 
 def test_a_real_dataset_is_read() -> None:
     datasets = pytest.importorskip("datasets")
-    rows = [{name: str(value) for name, value in row.items()} for row in ROWS]
-    assert len(load_sessions(datasets.Dataset.from_list(rows))) == 2
+    names = dict.fromkeys(name for row in ROWS for name in row)
+    rows = [{name: None if row.get(name) is None else str(row[name]) for name in names} for row in ROWS]
+    found = load_sessions(datasets.Dataset.from_list(rows))
+    assert len(found) == 2
+    turned = [{"session_id": "a", "items": {"id": ["x", "y"], "title": ["A", "B"], "price": [None, 2.0]}}]
+    (whole,) = load_sessions(datasets.Dataset.from_list(turned))
+    assert [(item.id, item.title, item.price) for item in whole.items] == [("x", "A", None), ("y", "B", 2.0)]
+    streamed = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    assert load_sessions(streamed) == found, "a dataset that is streamed names its columns only in its rows"
+    parts = datasets.DatasetDict(validation=datasets.Dataset.from_list([r for r in rows if r["session"] == "b"]))
+    assert [s.split for s in load_sessions(parts)] == ["validation"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +128,7 @@ def test_a_row_is_named_as_the_table_names_it() -> None:
         (pandas.DataFrame({"title": ["A"]}), None, "no column for the session among title; name it: columns="),
         (pandas.DataFrame(ROWS), {"session": "cart"}, "the table has no column 'cart'; it has session, title"),
         (pandas.DataFrame(ROWS), {"colour": "title"}, "no column named 'colour' is read; choose from session, title"),
-        ("electronics", {"title": "name"}, "columns are for tables, got str; leave them out"),
+        ("electronics", {"title": "name"}, "columns are for tables and files, got 'electronics'; leave them out"),
         (SimpleNamespace(), None, "no sessions in a SimpleNamespace; give a starter domain, a file, a pandas table"),
         ("electronic", None, "did you mean electronics"),
     ],

@@ -57,6 +57,17 @@ def test_cells_stand_beside_baselines_with_all_that_they_took(
     assert read(tmp_path / "run" / "experiment.yaml") == experiment
 
 
+def test_other_columns_of_the_data_make_another_experiment(
+    tmp_path: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = Maker(small(tmp_path, tiny_student), tmp_path).inputs.hashes
+    monkeypatch.setenv("BUNDLEWISE_COLUMNS", "title=Article")
+    given = Maker(small(tmp_path, tiny_student), tmp_path).inputs.hashes
+    monkeypatch.setenv("BUNDLEWISE_COLUMNS", "title=Name")
+    other = Maker(small(tmp_path, tiny_student), tmp_path).inputs.hashes
+    assert given.keys() - without.keys() == {"columns"} and given["columns"] != other["columns"]
+
+
 def test_a_limit_scores_the_same_sessions_every_time(tmp_path: Path, tiny_student: Path) -> None:
     limited = small(tmp_path, tiny_student, limit=2)
     scored = [Maker(limited, tmp_path).inputs.scored for _ in range(2)]

@@ -299,11 +299,14 @@ def test_what_opens_a_text_is_sent_where_the_tokenizer_does_not_put_it_there(
     tokenizer.add_bos_token = True
     tokenizer.save_pretrained(tmp_path / "adds")
     assert opening_of(tmp_path / "adds", manifest) == ""
-    tiny = manifest.model_copy(update={"base": str(tiny_student)})
-    assert opening_of(adapter, tiny) == opening, "an adapter's is that of its base"
     away = manifest.model_copy(update={"base": "smollm2-9000"})
+    assert opening_of(adapter, away) == opening, "an adapter holds the tokenizer of its base"
+    before = tmp_path / "before"
+    before.mkdir()
+    tiny = manifest.model_copy(update={"base": str(tiny_student)})
+    assert opening_of(before, tiny) == opening, "an adapter of before has that of its base"
     with pytest.raises(ModelError, match=r"the texts of .* begin: its base is not on this machine; give --adapter"):
-        opening_of(adapter, away)
+        opening_of(before, away)
 
 
 def publishing_child(adapter: Path, tiny_student: Path, folder: Path) -> subprocess.Popen[str]:

@@ -102,7 +102,8 @@ def test_thoughts_about_sessions_that_are_not_tuned_on_are_not_taught(tiny_stude
 
 def test_a_finished_folder_holds_no_checkpoint(adapter: Path) -> None:
     names = {path.name for path in adapter.iterdir()}
-    assert names == {"adapter_config.json", "adapter_model.safetensors", "loss.jsonl", MANIFEST}
+    tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert names == {*FILES, "loss.jsonl", "README.md", MANIFEST, *tokenizer}
 
 
 def test_knowledge_is_retrieved_for_training_and_validation_sessions_only(adapter: Path, retriever: Hints) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from kb_samples import fill
 from samples import BagOfWords, session, thought
 from writing_samples import ScriptedWriter, likes
 
 from bundlewise.agents.student.answer_text import read_answer
+from bundlewise.agents.student.candidates import NARROW
 from bundlewise.agents.student.chat import ChatPrompt
-from bundlewise.agents.student.chooser import Chooser, features_of
+from bundlewise.agents.student.chooser import Chooser
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import StudentEngine
 from bundlewise.agents.student.limits import Limits
@@ -30,7 +30,7 @@ SESSIONS = [
 ]
 KINDS, WORDS = ["mouse", "keyboard", "milk"], ["red", "blue", "green", "pink", "grey", "black", "white", "brown"]
 GARBAGE, GOOD = "I like all of these!", "1 2\nSet up a desk\n"
-FEATURES = features_of(np.ones((4, 4)), [((0, 1),)]).shape[1]
+FEATURES = 2 * NARROW
 BY_EVIDENCE = Reading(student=0.0, evidence=1.0, grouping=0.01, chooser=Chooser(weights=(1.0, *[0.0] * (FEATURES - 1))))
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedder_samples import random_bert_in, write
 from samples import BagOfWords
 
 from bundlewise.errors import KnowledgeError, ModelError, UsageError
 from bundlewise.knowledge_base import embedding
-from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors, language_note
+from bundlewise.knowledge_base.embedding import Embedder, LocalEmbedder, RemoteEmbedder, Vectors
+from bundlewise.knowledge_base.languages import language_note
 
 TITLES = ["Wireless mouse with USB receiver", "Mechanical keyboard, black", "Laptop sleeve, 15 in", "A B - C", "x"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(" ".join(TITLES).lower().split())), "find"]
@@ -34,42 +36,13 @@ class Watched(BagOfWords):
 @pytest.fixture(scope="module")
 def random_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a sentence-transformers folder: a random BERT of two layers whose first token is the vector."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("random-bert")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    roles = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **roles).save_pretrained(folder)
-    kinds = ["Transformer", "Pooling"]
-    modules = [
-        {"idx": n, "name": str(n), "path": f"{n}_{kind}" if n else "", "type": f"sentence_transformers.models.{kind}"}
-        for n, kind in enumerate(kinds)
-    ]
-    write(folder / "modules.json", modules)
-    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 16, "pooling_mode_cls_token": True})
-    write(folder / "sentence_bert_config.json", {"max_seq_length": 12, "do_lower_case": False})
-    write(folder / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.0.0"}})
-    return folder
+    return random_bert_in(tmp_path_factory.mktemp("random-bert"), [*WORDS[4:]])
 
 
 @pytest.fixture
 def bert(random_bert: Path, tmp_path: Path) -> Path:
     """Return a copy of the random BERT that a test may change."""
     return Path(shutil.copytree(random_bert, tmp_path / "bert"))
-
-
-def write(path: Path, content: object) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def update(path: Path, **changes: Any) -> None:

@@ -49,11 +49,11 @@ def test_a_thoughts_own_labels_never_reach_the_neighbours_of_its_own_session() -
     told = desks(8)
     turned = [told[0].model_copy(update={"groups": ((2, 3),)}), *told[1:]]
     before, after = (PairEvidence(thoughts, BagOfWords()) for thoughts in (told, turned))
-    (rows, credit), (same_rows, same_credit) = (e._features(told[0].titles, frozenset({0})) for e in (before, after))
+    (rows, credit), (same_rows, same_credit) = (e.features(told[0].titles, frozenset({0})) for e in (before, after))
     assert (rows == same_rows).all()
     assert credit == same_credit
     assert 0 not in credit
-    assert (before._features(told[0].titles, frozenset())[0] != after._features(told[0].titles, frozenset())[0]).any()
+    assert (before.features(told[0].titles, frozenset())[0] != after.features(told[0].titles, frozenset())[0]).any()
 
 
 def test_all_own_thoughts_at_once_are_left_out() -> None:

@@ -3,59 +3,84 @@
 Expected GJS treats pairs as independent, but they depend on each other: a bundle with one weak link, a
 product left out beside a strong link, or a session split in two is wrong more often than the log-odds
 predict. The chooser describes each candidate grouping by a few features, expected GJS among them, and
-scores it by a linear function of these. The fit maximises the GJS of a grouping drawn from the softmax of
-the scores on training sessions. Their log-odds must be computed without the session's own annotation, as
+scores it by a linear function of these. The fit maximises the GJS, or another aim, of a grouping drawn from
+the softmax of the scores on training sessions. Their log-odds must be computed without the session's own annotation, as
 for a new session.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-from bundlewise.agents.student.decoder import Calibration, Matrix, gain, likely_groupings
+from bundlewise.agents.student.aims import GJS, Aim, exact_shares, gain
+from bundlewise.agents.student.candidates import NARROW, READINGS, Described, Features
+from bundlewise.agents.student.decoder import Matrix
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.domain import Grouping, Record
+from bundlewise.errors import UsageError
 
-BIASES = (0.0, 0.5, 1.0, 1.5)
-"""Numbers added to the log-odds; each bias adds its likeliest groupings to the candidates."""
-READINGS = (Calibration(0.3, 1.0), Calibration(0.8, 0.6), Calibration(1.2, 1.0), Calibration(0.8, 1.5))
-"""Possible calibrations of the log-odds; the expected GJS under each is a feature."""
-BEAM = 64
-CANDIDATES = 15
-WORLDS = 30
-NEGLIGIBLE = 3e-3
 SHARPNESS = 3.0
 RIDGE = 0.3
+RECALL_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+"""The weights of recall beside precision, of which the first that reaches the floor of recall is taken."""
 FEWEST = 100
 """The smallest number of sessions for a fit."""
 FINALISTS = 10
 """The candidates that a student scores; the likelihoods of all 30 to 60 would take most of its time."""
-NEVER = -5.0
-"""The log-odds for a feature about links when the grouping has no such link."""
 
-Features = npt.NDArray[np.float64]
+
+class Precise(Record):
+    """Weights for precision, and the mean exact recall that they reach on the training sessions."""
+
+    weights: tuple[float, ...]
+    recall: float
 
 
 class Chooser(Record):
-    """The weight of each feature of a grouping, by itself and multiplied by the session's length."""
+    """The weight of each feature of a grouping, by itself and multiplied by the session's length.
+
+    `weights` are for GJS. `exact` are for exact bundles, and `precise` for precision, those with the least recall
+    first; both also weigh the features of exact bundles.
+    """
 
     weights: tuple[float, ...]
+    exact: tuple[float, ...] = ()
+    precise: tuple[Precise, ...] = ()
 
-    def choose(self, log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
+    def choose(self, log_odds: Matrix, bounds: Bounds | None = None, aim: Aim = GJS) -> Grouping:
         """Return the best grouping for n x n calibrated log-odds, within bounds; ties go to the first candidate."""
-        ranked = self.ranked(log_odds, bounds)
+        ranked = self.ranked(log_odds, bounds, aim)
         return best(ranked) if ranked else ()
 
-    def ranked(self, log_odds: Matrix, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
-        """Return the candidates within bounds with their scores."""
-        candidates = candidates_of(log_odds, bounds) if len(log_odds) > 1 else []
-        if not candidates:
+    def ranked(self, log_odds: Matrix, bounds: Bounds | None = None, aim: Aim = GJS) -> list[tuple[Grouping, float]]:
+        """Return the candidates within bounds with their scores.
+
+        Raises:
+            UsageError: the chooser was fitted before there were aims.
+        """
+        if len(log_odds) < 2:
             return []
-        scores = features_of(log_odds, candidates, bounds) @ np.array(self.weights)
-        return list(zip(candidates, scores.tolist(), strict=True))
+        return self.score(Described.of(log_odds, bounds, for_exact=aim.name != "gjs"), aim)
+
+    def score(self, described: Described, aim: Aim = GJS) -> list[tuple[Grouping, float]]:
+        """Return the candidates for an aim with their scores.
+
+        Raises:
+            UsageError: the chooser was fitted before there were aims.
+        """
+        table = described.for_gjs if aim.name == "gjs" else described.for_exact
+        return list(zip(described.candidates, (table @ np.array(self._weights(aim))).tolist(), strict=False))
+
+    def _weights(self, aim: Aim) -> tuple[float, ...]:
+        if aim.name == "gjs":
+            return self.weights
+        if not self.exact or not self.precise:
+            raise UsageError(f"this student cannot aim at {aim.name}; calibrate it (--calibrate DATA) or tune it again")
+        if aim.name == "exact":
+            return self.exact
+        reached = (each.weights for each in self.precise if each.recall >= aim.recall)
+        return next(reached, self.precise[-1].weights)
 
 
 def finalists(ranked: Sequence[tuple[Grouping, float]]) -> list[tuple[Grouping, float]]:
@@ -76,16 +101,37 @@ def fit_chooser(log_odds: Sequence[Matrix], truths: Sequence[Grouping]) -> Choos
         log_odds: the pairs' log-odds of each session, computed without the session's own annotation.
         truths: the annotated groupings.
     """
-    if len(truths) < FEWEST:
-        return None
-    listed = [candidates_of(matrix) for matrix in log_odds]
-    tables = [features_of(matrix, found) for matrix, found in zip(log_odds, listed, strict=True)]
-    gains = [np.array([gain(c, truth) for c in found]) for found, truth in zip(listed, truths, strict=True)]
-    counts = Counter(map(len, log_odds))
-    share = np.array([1 / counts[len(matrix)] for matrix in log_odds])
+    return fit_described([Described.of(matrix) for matrix in log_odds], truths) if len(truths) >= FEWEST else None
+
+
+def fit_described(sessions: Sequence[Described], truths: Sequence[Grouping]) -> Chooser:
+    """Fit the weights on sessions that are described already."""
+    counts = Counter(session.products for session in sessions)
+    share = np.array([1 / counts[session.products] for session in sessions])
+    share /= share.sum()
+    known = list(zip(sessions, truths, strict=True))
+    gains = [np.array([gain(c, truth) for c in each.candidates[: each.usual]]) for each, truth in known]
+    exact = [np.array([exact_shares(c, truth) for c in each.candidates]) for each, truth in known]
+    narrow, tables = [each.for_gjs for each in sessions], [each.for_exact for each in sessions]
+    return Chooser(
+        weights=_fitted(narrow, gains, share),
+        exact=_fitted(tables, [each.mean(1) for each in exact], share),
+        precise=tuple(_precise(tables, exact, share, weight) for weight in RECALL_WEIGHTS),
+    )
+
+
+def _precise(tables: list[Features], exact: list[Features], share: Features, weight: float) -> Precise:
+    """Fit the weights for precision plus `weight` times recall."""
+    weights = _fitted(tables, [each[:, 0] + weight * each[:, 1] for each in exact], share)
+    chosen = (int(np.round(table @ np.array(weights), 9).argmax()) for table in tables)
+    recalls = [each[place, 1] for each, place in zip(exact, chosen, strict=True)]
+    return Precise(weights=weights, recall=round(float(np.mean(recalls)), 4))
+
+
+def _fitted(tables: list[Features], gains: list[Features], share: Features) -> tuple[float, ...]:
     spread = np.concatenate(tables).std(0) + 1e-6
-    weights = _maximise([table / spread for table in tables], gains, share / share.sum())
-    return Chooser(weights=tuple((weights / spread).round(6).tolist()))
+    weights = _maximise([table / spread for table in tables], gains, share)
+    return tuple((weights / spread).round(6).tolist())
 
 
 def _maximise(tables: list[Features], gains: list[Features], share: Features) -> Features:
@@ -108,66 +154,7 @@ def _maximise(tables: list[Features], gains: list[Features], share: Features) ->
 
     start = np.zeros(size)
     start[: len(READINGS)] = 0.5
+    if size > 2 * NARROW:
+        start[NARROW : NARROW + len(READINGS)] = 0.5
     found: Features = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80}).x
     return found
-
-
-def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Grouping]:
-    """Return the distinct likeliest groupings at several biases, and all products as one bundle, within bounds."""
-    found: dict[Grouping, None] = {}
-    for bias in BIASES:
-        for grouping, _ in likely_groupings(log_odds + bias, BEAM, bounds)[:CANDIDATES]:
-            found[grouping] = None
-    whole = (tuple(range(len(log_odds))),)
-    if bounds is None or bounds.admits(whole):
-        found[whole] = None
-    return list(found)
-
-
-def features_of(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None = None) -> Features:
-    """Return a row of features for each candidate: the features, then the same multiplied by the session's length."""
-    expected = np.stack([_expected_gains(reading.apply(log_odds), candidates, bounds) for reading in READINGS], axis=1)
-    shape = np.array([_shape(log_odds, grouping) for grouping in candidates])
-    table = np.concatenate([expected, shape], axis=1)
-    return np.concatenate([table, table * (len(log_odds) - 6) / 3], axis=1)
-
-
-def _expected_gains(log_odds: Matrix, candidates: Sequence[Grouping], bounds: Bounds | None) -> Features:
-    likely = likely_groupings(log_odds, BEAM, bounds)[:WORLDS]
-    worlds = [(world, weight) for world, weight in likely if weight > NEGLIGIBLE]
-    return np.array([sum(weight * gain(grouping, world) for world, weight in worlds) for grouping in candidates])
-
-
-def _shape(log_odds: Matrix, grouping: Grouping) -> list[float]:
-    """Return features of a grouping: its sizes, the links inside its bundles, and the links that it cuts."""
-    n = len(log_odds)
-    label = np.full(n, -1)
-    for number, group in enumerate(grouping):
-        label[list(group)] = number
-    inside, cohesion, holds = [], [], []
-    for group in grouping:
-        block = log_odds[np.ix_(group, group)]
-        links = block[np.triu_indices(len(group), 1)]
-        inside.append(links)
-        cohesion.append(links.mean())
-        holds.append(np.where(np.eye(len(group), dtype=bool), -np.inf, block).max(1).min())
-    links = np.concatenate(inside)
-    apart = [log_odds[a, b] for a, b in combinations(range(n), 2) if -1 != label[a] != label[b] != -1]
-    outside = np.flatnonzero(label < 0)
-    left_out = [log_odds[a, b] for a in outside for b in range(n) if a != b]
-    total = log_odds[np.triu_indices(n, 1)].sum()
-    bundled = int((label >= 0).sum())
-    return [
-        len(grouping),
-        bundled / n,
-        max(map(len, grouping)) / n,
-        float(len(grouping) == 1 and bundled == n),
-        links.mean(),
-        links.min(),
-        float(np.mean(cohesion)),
-        min(cohesion),
-        min(holds),
-        max(left_out, default=NEVER),
-        max(apart, default=NEVER),
-        links.sum() - total / 2,
-    ]

@@ -6,13 +6,14 @@ as the possible truths, and answers with the grouping that has the highest expec
 (minimum Bayes risk decoding with the metric as gain).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from bundlewise.agents.student.aims import GJS, Aim, best_expected
 from bundlewise.agents.student.limits import Bounds
 from bundlewise.domain import Grouping
 from bundlewise.evaluation.metrics import gjs
@@ -36,12 +37,6 @@ class Calibration:
     def apply(self, log_odds: Matrix) -> Matrix:
         """Return calibrated log-odds."""
         return (log_odds + self.bias) / self.temperature
-
-
-@lru_cache(maxsize=1 << 16)
-def gain(answer: Grouping, truth: Grouping) -> float:
-    """Return the GJS of an answer; the cache helps because a decoder compares the same few groupings many times."""
-    return gjs(answer, truth)
 
 
 def likely_groupings(log_odds: Matrix, beam: int = BEAM, bounds: Bounds | None = None) -> list[tuple[Grouping, float]]:
@@ -95,8 +90,8 @@ def _bundles(labels: npt.NDArray[np.int16]) -> Grouping:
     return tuple(tuple(members) for members in groups.values() if len(members) > 1)
 
 
-def best_grouping(log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
-    """Return the grouping with the highest expected GJS; ties go to the likelier one.
+def best_grouping(log_odds: Matrix, bounds: Bounds | None = None, aim: Aim = GJS) -> Grouping:
+    """Return the grouping with the highest expected GJS, or the best one for another aim; ties go to the likelier one.
 
     Bounds apply to the answer and to the possible truths, because a shopper who sets bounds wants such bundles.
     The answer is empty when no grouping is within the bounds.
@@ -105,9 +100,14 @@ def best_grouping(log_odds: Matrix, bounds: Bounds | None = None) -> Grouping:
         return ()
     likely = likely_groupings(log_odds, bounds=bounds)[:CANDIDATES]
     worlds = [(bundles, weight) for bundles, weight in likely if weight > NEGLIGIBLE] or likely[:1]
-    return max(
-        (bundles for bundles, _ in likely), key=lambda a: sum(w * gain(a, world) for world, w in worlds), default=()
-    )
+    found = [bundles for bundles, _ in likely]
+    return best_expected(found if aim.name == "gjs" else [*found, *parts(found, bounds)], worlds, aim)
+
+
+def parts(groupings: Sequence[Grouping], bounds: Bounds | None = None) -> list[Grouping]:
+    """Return each bundle of some groupings as an answer of its own, within bounds; nothing is listed twice."""
+    alone = dict.fromkeys((group,) for grouping in groupings if len(grouping) > 1 for group in grouping)
+    return [answer for answer in alone if answer not in groupings and (bounds is None or bounds.admits(answer))]
 
 
 def candidates_for(log_odds: list[Matrix]) -> list[list[Calibration]]:

@@ -5,12 +5,15 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from bundlewise.agents.student.aims import AIMS, Aim, AimName
 from bundlewise.dials import DialSet
 
 Form = Literal["pairs", "write"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Reasoning = Literal["none", "brief"]
 REASONINGS: tuple[Reasoning, ...] = get_args(Reasoning)
+CHOICES: Mapping[str, tuple[str, ...]] = {"form": FORMS, "reasoning": REASONINGS, "aim": AIMS}
+"""The values of the dials that are words."""
 RANGES = {"samples": (1, 64), "repairs": (0, 3)}
 """The least and the largest number of the dials that are numbers."""
 SMALLEST_WRITER = 400_000_000
@@ -25,8 +28,8 @@ class AnswerDials(DialSet):
     """
 
     allowed: ClassVar[Mapping[str, str]] = {
-        "form": " or ".join(FORMS),
-        "reasoning": " or ".join(REASONINGS),
+        **{name: " or ".join(words) for name, words in CHOICES.items()},
+        "recall": "from 0 to 1",
         **{name: f"from {least} to {most}" for name, (least, most) in RANGES.items()},
     }
 
@@ -41,6 +44,18 @@ class AnswerDials(DialSet):
     repairs: int = Field(
         default=1, ge=RANGES["repairs"][0], le=RANGES["repairs"][1], description="most retries after a faulty answer"
     )
+
+    aim: AimName = Field(
+        default="gjs", description="gjs: bundles that overlap most; exact: equal bundles; precision: sure bundles only"
+    )
+    recall: float = Field(
+        default=Aim().recall, ge=0, le=1, description="with aim precision: least share of bundles found exactly"
+    )
+
+    @property
+    def aiming(self) -> Aim:
+        """What an answer is chosen for."""
+        return Aim(name=self.aim, recall=self.recall)
 
     @property
     def thinks(self) -> bool:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from bundlewise.agents.student.aims import GJS, Aim
 from bundlewise.agents.student.chooser import Chooser, fit_chooser
 from bundlewise.agents.student.compose import together
 from bundlewise.agents.student.decoder import Calibration, Matrix, best_grouping, calibrate
@@ -29,11 +30,16 @@ class Reading(Record):
     bias: float = 0.0
     grouping: float = 0.0
     chooser: Chooser | None = None
+    aim: Aim = GJS
 
     @classmethod
     def of(cls, calibration: Calibration) -> "Reading":
         """Return the reading of a student that is calibrated by bias and temperature alone."""
         return cls(student=1 / calibration.temperature, bias=calibration.bias / calibration.temperature)
+
+    def aimed(self, aim: Aim) -> "Reading":
+        """Return the same reading with another aim."""
+        return self.model_copy(update={"aim": aim})
 
     def log_odds(self, judged: Matrix, affinity: Matrix) -> Matrix:
         """Return the n x n log-odds from the student's judgements and the pair evidence."""
@@ -54,7 +60,8 @@ class Reading(Record):
     def bundles(self, judged: Matrix, affinity: Matrix, bounds: Bounds | None = None) -> Grouping:
         """Return the best bundles of a session within the bounds."""
         log_odds = self.log_odds(judged, affinity)
-        return self.chooser.choose(log_odds, bounds) if self.chooser else best_grouping(log_odds, bounds)
+        find = self.chooser.choose if self.chooser else best_grouping
+        return find(log_odds, bounds, self.aim)
 
 
 def cohesion(likely: Matrix, group: Sequence[int]) -> float:

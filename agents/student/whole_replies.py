@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bundlewise.agents.student.aims import GJS, Aim, best_expected
 from bundlewise.agents.student.answer_text import answer_grammar, grouping_text, intents_grammar, read_answer
 from bundlewise.agents.student.answers import Answer
 from bundlewise.agents.student.chat import ChatPrompt
 from bundlewise.agents.student.chooser import best, finalists
 from bundlewise.agents.student.compose import fitting, together, write_prompt
-from bundlewise.agents.student.decoder import Matrix, best_grouping, gain
+from bundlewise.agents.student.decoder import Matrix, best_grouping
 from bundlewise.agents.student.dials import AnswerDials
 from bundlewise.agents.student.engine import Engine
 from bundlewise.agents.student.limits import Bounds
@@ -64,12 +65,13 @@ def _by_samples(
     else:
         drawn = [[text] for text in engine.write(prompts, grammars, progress)]
     return [
-        decided(texts, len(session.items), limits) for (session, *_, limits), texts in zip(rows, drawn, strict=True)
+        decided(texts, len(session.items), limits, reading.aim)
+        for (session, *_, limits), texts in zip(rows, drawn, strict=True)
     ]
 
 
-def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = None) -> StudentReply:
-    """Return the answer with the highest expected GJS over all texts; ties go to the more frequent grouping.
+def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = None, aim: Aim = GJS) -> StudentReply:
+    """Return the answer that is best over all texts by the aim; ties go to the more frequent grouping.
 
     If no text keeps to the bounds, the shares of texts that join two products decide on a grouping that does.
     """
@@ -78,9 +80,9 @@ def decided(texts: Sequence[Written], products: int, bounds: Bounds | None = Non
     candidates = [groups for groups, _ in counts.most_common() if bounds is None or bounds.admits(groups)]
     likely = shares(list(counts.elements()), products)
     if candidates:
-        chosen = max(candidates, key=lambda a: sum(count * gain(a, world) for world, count in counts.items()))
+        chosen = best_expected(candidates, list(counts.items()), aim)
     elif counts and bounds is not None:
-        chosen = best_grouping(_log_odds(likely, sum(counts.values())), bounds)
+        chosen = best_grouping(_log_odds(likely, counts.total()), bounds, aim)
     else:
         chosen = ()
     alike = [n for n, answer in enumerate(answers) if answer.groups == chosen]
@@ -195,7 +197,7 @@ def _by_evidence(
         go_on()
         size = len(session.items)
         affinity, nothing = affinity_of(known, size), np.zeros((size, size))
-        ranked = finalists(reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds))
+        ranked = finalists(reading.chooser.ranked(reading.log_odds(nothing, affinity), bounds, reading.aim))
         more = grouping_scores(engine, session, known, [g for g, _ in ranked]) if reading.grouping and ranked else []
         groups.append(best(ranked, [reading.grouping * score for score in more or []]) if ranked else ())
         likely.append(reading.likely(nothing, affinity))

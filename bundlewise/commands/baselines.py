@@ -29,7 +29,8 @@ def command(data: str, split: Split, kb: str | None, output: Path, force: bool) 
     from bundlewise.data.sessions import load
     from bundlewise.experiment.references import References
     from bundlewise.files import write_jsonl
-    from bundlewise.knowledge_base.embedding import Embedder, language_note
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.languages import language_note
     from bundlewise.knowledge_base.policy import Policy
     from bundlewise.pipeline.knowledge import open_retriever
     from bundlewise.settings import quiet_libraries

@@ -74,7 +74,7 @@ def command(
 
     config_for(OWNER, thread)  # An invalid name is refused before anything is opened.
     from bundlewise.errors import BundlewiseError, UsageError
-    from bundlewise.knowledge_base.embedding import language_note
+    from bundlewise.knowledge_base.languages import language_note
     from bundlewise.pipeline.assistant import Assistant
     from bundlewise.pipeline.student import Student
 

@@ -1,4 +1,4 @@
-"""Validate, show, list and fetch sessions."""
+"""Validate, show, convert, list and fetch sessions."""
 
 import difflib
 import json
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from bundlewise.commands.options import FILE, columns_option
 from bundlewise.commands.outputs import force_option
 from bundlewise.data import official
-from bundlewise.data.sessions import find_dataset, load, scan, split_counts, starter_names, to_row
+from bundlewise.data.session_files import write_in_format
+from bundlewise.data.sessions import find_dataset, load, load_all, scan, split_counts, starter_names, to_row
 from bundlewise.domain import SPLITS, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import is_special
@@ -21,18 +23,19 @@ SHOWN = 20
 
 @click.group()
 def command() -> None:
-    """Validate, show, list and fetch sessions.
+    """Validate, show, convert, list and fetch sessions.
 
-    A dataset is a starter domain (electronics, clothing, grocery) or a file of JSON lines with one
-    session per line: {"session_id", "domain", "split", "items": [{"id", "title"}], "bundles":
-    [{"item_ids", "intent"}]}.
+    A dataset is a starter domain (electronics, clothing, grocery) or a file: JSON lines, JSON or Parquet with a session
+    in each row ({"session_id", "domain", "split", "items": [{"id", "title"}], "bundles": [{"item_ids", "intent"}]}),
+    or these formats and CSV with a product in each row. A .gz file is unpacked, and - is standard input.
     """
 
 
 @command.command()
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@columns_option
 def validate(datasets: tuple[str, ...]) -> None:
-    """Check every line of datasets and count their contents."""
+    """Check every line or row of datasets and count their contents."""
     paths = [find_dataset(name) for name in datasets]
     good = [_validate(name, path) for name, path in zip(datasets, paths, strict=True)]
     if not all(good):
@@ -54,6 +57,7 @@ def _validate(name: str, path: Path) -> bool:
 
 @command.command()
 @click.argument("name", metavar="DATASET")
+@columns_option
 @click.option("--session", "session_id", metavar="ID", help="Session to show.  [default: the first]")
 @click.option("--json", "as_json", is_flag=True, help="Print the session as JSON.")
 def show(name: str, session_id: str | None, as_json: bool) -> None:
@@ -81,6 +85,24 @@ def find(name: str, session_id: str | None) -> Session:
         known = difflib.get_close_matches(session_id, sessions) or list(sessions)[:3]
         raise UsageError(f"no session {session_id!r} in {name}; it has {', '.join(known)}")
     return sessions[session_id]
+
+
+@command.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("-o", "--output", type=FILE, required=True, help="File to write: .jsonl, .json, .csv, .tsv or .parquet.")
+@columns_option
+@force_option
+def convert(datasets: tuple[str, ...], output: Path, force: bool) -> None:
+    """Write datasets as one file in another format.
+
+    A CSV has a product in each row; the other formats have a session in each row. With .gz behind its name, the file is
+    packed.
+    """
+    if not is_special(output) and output.exists() and not force:
+        raise UsageError(f"{output} exists; choose another with -o or overwrite it with --force")
+    sessions = load_all(datasets)
+    write_in_format(output, sessions)
+    click.echo(f"{output}: {_summary(sessions)}", err=is_special(output))
 
 
 @command.command("list")

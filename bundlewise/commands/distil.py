@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import EMBEDDERS, FILE
+from bundlewise.commands.options import DATA, EMBEDDERS, FILE, reads_data
 from bundlewise.commands.outputs import force_option, guard_knowledge
 from bundlewise.errors import UsageError
 from bundlewise.models.endpoints import is_served
@@ -25,11 +25,7 @@ SHOWN = 20
 
 
 @click.command()
-@click.option(
-    "--data",
-    multiple=True,
-    help="A sessions file, or electronics, clothing, grocery; repeat it for more domains.",
-)
+@reads_data(multiple=True, help=f"{DATA} Repeat it for more domains.")
 @click.option("--feedback", type=FILE, help="File of shoppers' ratings, used as further training sessions.")
 @click.option("--kb", help="Knowledge base to write to: a folder or a Chroma server's URL.")
 @click.option("--embedder", help=f"Embedder of a new KB: {EMBEDDERS}.")
@@ -116,7 +112,8 @@ def command(
     if kb is not None:
         guard_knowledge(kb, force)
     from bundlewise.data.sessions import load_all
-    from bundlewise.knowledge_base.embedding import Embedder, language_note
+    from bundlewise.knowledge_base.embedding import Embedder
+    from bundlewise.knowledge_base.languages import language_note
     from bundlewise.pipeline.distil import Payment, dials_of, plan, run_teacher
     from bundlewise.pipeline.knowledge_base import distil
     from bundlewise.settings import quiet_libraries

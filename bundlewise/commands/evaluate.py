@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bundlewise.commands.options import data_option
 from bundlewise.data.sessions import load
 from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError
@@ -15,7 +16,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
 
 
 @click.command()
-@click.option("--data", required=True, metavar="NAME|PATH", help="A starter domain, or a file of sessions.")
+@data_option
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to score.")
 @click.option("--predictions", required=True, multiple=True, type=EXISTING, metavar="FILE...", help="JSON lines.")
 @click.argument("more", nargs=-1, type=EXISTING, metavar="")

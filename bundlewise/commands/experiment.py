@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import outputs
-from bundlewise.commands.options import FILE
+from bundlewise.commands.options import FILE, reads_data
 from bundlewise.commands.outputs import force_option
 from bundlewise.errors import BundlewiseError, DataError, UsageError
 from bundlewise.extras import require
@@ -49,9 +49,7 @@ def file_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
             "--teacher", "teachers", multiple=True, metavar="NAME=FILE", help="A teacher's predictions to compare with."
         ),
         click.option("--pack", "packs", multiple=True, metavar="DOMAIN=FILE", help="Recorded knowledge for a domain."),
-        click.option(
-            "--data", multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain given is scored."
-        ),
+        reads_data(multiple=True, metavar="DOMAIN=FILE", help="Sessions; the first domain given is scored."),
     ):
         wrapped = option(wrapped)
     return click.argument("file", metavar="FILE|NAME")(wrapped)

@@ -16,6 +16,7 @@ from bundlewise.commands.options import (
     dials_of,
     knowledge_option,
     policy_options,
+    reads_data,
     student_option,
 )
 from bundlewise.commands.outputs import force_option
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=TakesTexts)
-@click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
+@reads_data()
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to answer.")
 @click.option("--items", is_flag=True, help="The arguments are the titles of one session.")
 @click.argument("titles", nargs=-1)

@@ -8,7 +8,7 @@ import click
 from bundlewise.commands import data as data_command
 from bundlewise.commands.arguments import TakesTexts
 from bundlewise.commands.kb_shared import folded, json_option, kb_argument, place_of, print_json
-from bundlewise.commands.options import dials_of, policy_options, student_option
+from bundlewise.commands.options import dials_of, policy_options, reads_data, student_option
 from bundlewise.domain import KNOWLEDGE_KINDS, Item, Retrieved, Session
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
@@ -28,7 +28,7 @@ REFUSED = 2
 @kb_argument
 @click.option("--items", is_flag=True, help="The arguments after KB are the titles of one session.")
 @click.argument("titles", nargs=-1, metavar="[TITLE]...")
-@click.option("--data", help="A sessions file, or electronics, clothing, grocery.")
+@reads_data()
 @click.option("--session", metavar="ID", help="Session of DATA.  [default: the first]")
 @policy_options
 @student_option

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @json_option
 def stats(kb: str, as_json: bool) -> None:
     """Count the records of KB, and name the embedder of its vectors."""
-    from bundlewise.knowledge_base.embedding import ENGLISH
+    from bundlewise.knowledge_base.languages import is_english
 
     said = _stats(opened(kb))
     if as_json:
@@ -45,7 +45,7 @@ def stats(kb: str, as_json: bool) -> None:
     click.echo(
         folded(f"{kb}: {sum(row['records'] for row in said['records']):,} records, {said['bytes'] / 1e6:.1f} MB")
     )
-    language = ", for English" if said["embedder"] in ENGLISH else ""
+    language = ", for English" if is_english(said["embedder"]) else ""
     vectors = f"vectors of {said['embedder']}{language} ({said['fingerprint']}), generation {said['generation']}"
     click.echo(folded(vectors))
     if note := said["language"]:
@@ -61,8 +61,8 @@ def stats(kb: str, as_json: bool) -> None:
 
 
 def _stats(store: "KnowledgeStore") -> dict[str, Any]:
-    from bundlewise.knowledge_base.embedding import language_note
     from bundlewise.knowledge_base.kind_reader import tuned_state
+    from bundlewise.knowledge_base.languages import language_note
     from bundlewise.knowledge_base.search import counts_by_teacher
     from bundlewise.models.known import MULTILINGUAL
 

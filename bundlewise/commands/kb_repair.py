@@ -56,9 +56,13 @@ def reindex(kb: str, embedder: str | None, roll_back: bool) -> None:
         return
     store = KnowledgeStore(kb)
     chosen = Embedder.named(embedder or store.meta.get("embedder", "minilm"))
+    was_tuned = any(store.vectors_folder.glob("kinds-*"))
     with progress("embed", sum(store.records.counts().values())) as advance:
         number = reindex.reindex(place, chosen, advance)
     click.echo(f"{kb}: {number:,} records have vectors of {chosen.name}; take it back: --roll-back")
+    if was_tuned and not any(KnowledgeStore(kb).vectors_folder.glob("kinds-*")):
+        gone = "the tuned readers of titles belong to the earlier vectors and are not used any more"
+        click.echo(f"{kb}: {gone}; tune new ones: bundlewise kb tune {kb}")
 
 
 def _existing(kb: str) -> "Place":

@@ -1,4 +1,4 @@
-"""`bundlewise models`: list, fetch and publish models, and print their folders."""
+"""`bundlewise models`: list, fetch, publish and push models, describe them, and print their folders."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Literal
 
 import click
 
-from bundlewise.commands.options import student_option
+from bundlewise.commands.options import FILE, reads_data, student_option
+from bundlewise.domain import SPLITS, Split
 from bundlewise.errors import ModelError, UsageError
 from bundlewise.models.cache import folder_bytes, read_manifest
 from bundlewise.models.endpoints import is_served
@@ -18,7 +19,7 @@ from bundlewise.models.llama import is_llama, weights_of
 
 @click.group()
 def command() -> None:
-    """List, fetch and publish models, and print their folders.
+    """List, fetch, publish and push models, describe them, and print their folders.
 
     A model is given by a known name, a hub id (org/name), a folder or a GGUF file.
     """
@@ -114,6 +115,52 @@ def publish_student(adapter: Path, output: Path, student: str, weights: Literal[
         f"{output}: {parity.probes} probes answered alike, log-odds at most {parity.largest_difference:.2g} apart; "
         f"next: bundlewise generate --student {output}, or a server (docs/serving.md)"
     )
+
+
+STUDENT = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@command.command("card")
+@click.argument("folder", type=STUDENT)
+@reads_data(help="Annotated sessions, to add scores to the card: a file, or electronics, clothing, grocery.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Sessions to score.")
+@click.option("--predictions", type=FILE, help="The student's answers to these sessions.")
+@click.option("--licence", default="", help="The student's licence on the card; kept.  [default: that of the base]")
+def write_model_card(folder: Path, data: str | None, split: Split, predictions: Path | None, licence: str) -> None:
+    """Write the model card of an adapter or a published student, FOLDER/README.md, again.
+
+    With --data and --predictions, the scores of these answers with their intervals are kept and shown on the card.
+    """
+    from bundlewise.data.sessions import load
+    from bundlewise.evaluation.scores import evaluate
+    from bundlewise.finetune.adapters import read_manifest
+    from bundlewise.finetune.card import CARD, add_scores, write_card
+    from bundlewise.finetune.push import is_published
+
+    if (data is None) != (predictions is None):
+        raise UsageError("scores need both --data and --predictions; add the other one")
+    manifest = read_manifest(folder)
+    if data is not None and predictions is not None:
+        add_scores(folder, data, split, evaluate(load(data, split), predictions))
+    write_card(folder, manifest, published=is_published(folder), licence=licence)
+    click.echo(f"{folder / CARD}")
+
+
+@command.command("push")
+@click.argument("folder", type=STUDENT)
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, help="Make a new repository that only its owner can see.")
+@click.option("--licence", default="", help="The student's licence on the card; kept.  [default: that of the base]")
+@click.option("--revision", default="main", show_default=True, help="Branch to write to.")
+def push_student(folder: Path, repository: str, private: bool, licence: str, revision: str) -> None:
+    """Push an adapter or a published student to the model hub.
+
+    The token is that of `hf auth login` or HF_TOKEN; HF_ENDPOINT names another hub. Paths of this machine are left out.
+    An adapter whose base is not on the hub is pushed with a card that says how to get the base.
+    """
+    from bundlewise.finetune.push import push
+
+    click.echo(push(folder, repository, private=private, licence=licence, revision=revision))
 
 
 @command.command("probe")

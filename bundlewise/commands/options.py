@@ -7,10 +7,12 @@ from typing import Any, get_args
 
 import click
 
-from bundlewise.agents.student.dials import FORMS, RANGES, REASONINGS, AnswerDials
+from bundlewise.agents.student.dials import CHOICES, RANGES, AnswerDials
+from bundlewise.data import columns
 from bundlewise.errors import UsageError
 from bundlewise.knowledge_base.policy import Policy
 
+DATA = "Sessions: a file (JSON lines, JSON, CSV or Parquet), - for standard input, or electronics, clothing, grocery."
 HELP = "Folder of your own prompt templates; each replaces the built-in one of its name.  [env: BUNDLEWISE_PROMPTS]"
 
 
@@ -19,15 +21,19 @@ def use_prompts(context: click.Context, _: click.Parameter, folder: str | None) 
     from bundlewise.prompts import library
 
     library.forget()
-    if folder is None:
-        return
-    before = os.environ.get(library.VARIABLE)
-    os.environ[library.VARIABLE] = folder
+    if folder is not None:
+        _set_variable(context, library.VARIABLE, folder)
+
+
+def _set_variable(context: click.Context, name: str, value: str) -> None:
+    """Set an environment variable until the command ends."""
+    before = os.environ.get(name)
+    os.environ[name] = value
 
     def restore() -> None:
-        os.environ.pop(library.VARIABLE, None)
+        os.environ.pop(name, None)
         if before is not None:
-            os.environ[library.VARIABLE] = before
+            os.environ[name] = before
 
     context.call_on_close(restore)
 
@@ -37,12 +43,39 @@ def prompts_option(command: Any) -> Any:
     if isinstance(command, click.Command) and any(option.name == "prompts" for option in command.params):
         return command
     kind = click.Path(file_okay=False)
+    # The library reads the variable itself, so click must not.
+    settings: dict[str, Any] = {"expose_value": False, "help": HELP, "allow_from_autoenv": False}
     if isinstance(command, click.Command):
-        command.params.append(
-            click.Option(["--prompts"], type=kind, callback=use_prompts, expose_value=False, help=HELP)
-        )
+        command.params.append(click.Option(["--prompts"], type=kind, callback=use_prompts, **settings))
         return command
-    return click.option("--prompts", type=kind, callback=use_prompts, expose_value=False, help=HELP)(command)
+    return click.option("--prompts", type=kind, callback=use_prompts, **settings)(command)
+
+
+def use_columns(context: click.Context, _: click.Parameter, text: str | None) -> None:
+    """Read tables with these columns while the command runs, also in processes that it starts."""
+    if text is not None:
+        columns.parse_columns(text)
+        _set_variable(context, columns.VARIABLE, text)
+
+
+def columns_option(command: Any) -> Any:
+    """Add --columns once to a function that becomes a command and reads sessions."""
+    if any(option.name == "columns" for option in getattr(command, "__click_params__", ())):
+        return command
+    return click.option(
+        "--columns",
+        metavar="NAME=COLUMN,...",
+        callback=use_columns,
+        expose_value=False,
+        allow_from_autoenv=False,
+        help=f"Columns of a table of sessions: {columns.FORM}.  [env: {columns.VARIABLE}]",
+    )(command)
+
+
+def reads_data(name: str = "--data", **settings: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option for sessions, and --columns, to a command."""
+    settings.setdefault("help", DATA)
+    return lambda command: columns_option(click.option(name, **settings)(command))
 
 
 def own_folder(given: Path | None, what: str) -> Path:
@@ -78,11 +111,14 @@ class Sections(click.Group):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(100)) for each in commands])
 
 
-EMBEDDERS = "minilm, mpnet (reads more, slower), a sentence-transformers model, or openai:MODEL[@URL]"
+EMBEDDERS = (
+    "minilm, mpnet (reads more, slower), minilm+mpnet (both read titles), a sentence-transformers model, or "
+    "openai:MODEL[@URL]"
+)
 FILE = click.Path(path_type=Path, dir_okay=False)
 """The type of an option or argument that names a file."""
 
-data_option = click.option("--data", required=True, help="A sessions file, or electronics, clothing, grocery.")
+data_option = reads_data(required=True)
 student_option = click.option(
     "--student",
     default="smollm2-135m",
@@ -91,7 +127,7 @@ student_option = click.option(
 )
 knowledge_option = click.option("--kb", help="Knowledge base to retrieve from: a folder or a Chroma server's URL.")
 
-calibrate_option = click.option(
+calibrate_option = reads_data(
     "--calibrate",
     metavar="DATA",
     help="Calibrate an untuned student on the validation split of DATA, and cache the result.",
@@ -110,11 +146,11 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the dials of answering; a dial that is not given is the student's own."""
-    choices = {"form": FORMS, "reasoning": REASONINGS}
+    kinds: dict[str, click.ParamType[Any]] = {name: click.Choice(choices) for name, choices in CHOICES.items()}
+    kinds |= {name: click.IntRange(*ends) for name, ends in RANGES.items()} | {"recall": click.FloatRange(0, 1)}
     for name, field in reversed(AnswerDials.model_fields.items()):
-        kind: Any = click.Choice(choices[name]) if name in choices else click.IntRange(*RANGES[name])
         what = str(field.description)
-        command = click.option(f"--{name}", type=kind, help=f"{what[0].upper()}{what[1:]}.")(command)
+        command = click.option(f"--{name}", type=kinds[name], help=f"{what[0].upper()}{what[1:]}.")(command)
     return command
 
 
@@ -128,7 +164,7 @@ def shop_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--catalogue",
             default="electronics",
             show_default=True,
-            help="Products: a CSV, Parquet or JSON lines file, or a starter domain.",
+            help="Products: a CSV (also of Shopify or WooCommerce), Parquet or JSON file, or a starter domain.",
         ),
     ):
         command = option(command)

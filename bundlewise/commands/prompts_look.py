@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundlewise.commands import data as data_command
-from bundlewise.commands.options import dials_of, knowledge_option, policy_options, student_option
+from bundlewise.commands.options import dials_of, knowledge_option, policy_options, reads_data, student_option
 from bundlewise.errors import UsageError
 from bundlewise.terminal import styled
 
@@ -90,7 +90,7 @@ def _type(kind: Any) -> str:
 @click.command()
 @click.argument("name")
 @click.option("--session", metavar="ID", help="Session of DATA.  [default: the first]")
-@click.option("--data", default="electronics", show_default=True, help="A sessions file, or a starter domain.")
+@reads_data(default="electronics", show_default=True)
 @knowledge_option
 @policy_options
 @student_option
@@ -166,7 +166,7 @@ def _highlighted(part: "PromptPart") -> list[tuple[str, dict[str, Any]]]:
 @click.command()
 @click.argument("a", default="shipped")
 @click.argument("b", default="current")
-@click.option("--data", default="electronics", show_default=True, help="A sessions file, or a starter domain.")
+@reads_data(default="electronics", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Sessions to render.")
 @click.option("--show", "shown", type=click.IntRange(min=0), default=2, show_default=True, help="Differences to print.")
 @knowledge_option

@@ -14,6 +14,7 @@ from bundlewise.commands.options import (
     dials_of,
     knowledge_option,
     policy_options,
+    reads_data,
     shop_options,
     student_option,
 )
@@ -46,7 +47,7 @@ from bundlewise.terminal import note
     show_default=True,
     help="File for ratings.",
 )
-@click.option("--data", default="electronics", show_default=True, help="Sessions of the page's prompt playground.")
+@reads_data(default="electronics", show_default=True, help="Sessions of the page's prompt playground.")
 @click.option(
     "--keys",
     type=FILE,

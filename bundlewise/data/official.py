@@ -16,7 +16,8 @@ import click
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bundlewise import settings
-from bundlewise.data.sessions import problems, write_sessions
+from bundlewise.data.session_faults import problems
+from bundlewise.data.sessions import write_sessions
 from bundlewise.domain import Bundle, Item, Session, Split
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import sha256_file, write_bytes

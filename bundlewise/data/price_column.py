@@ -88,6 +88,10 @@ class PriceColumn:
         if 2 * len(unread) > all_:
             most = f"; {len(unread):,} of {all_:,}prices cannot be read" if len(unread) > 1 else ""
             raise DataError(f"{unread[0].where}: price is {unread[0].text!r}{most}; {REMEDY}")
+        return self.read()
+
+    def read(self) -> list[float | None]:
+        """Return the prices as numbers; None for products without a price, and where a value is not a price."""
         return [self._value(cell) if isinstance(cell, _Cell) else _number_in(cell) for cell in self._cells]
 
     @property

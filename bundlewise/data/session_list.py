@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
-from bundlewise.data.sessions import load, split_counts
+from bundlewise.data.sessions import STARTERS, load, split_counts
 from bundlewise.data.tables import sessions_of
 from bundlewise.domain import Session, Split
 from bundlewise.errors import UsageError
@@ -78,22 +78,23 @@ def load_sessions(source: Any, *, columns: Mapping[str, str] | None = None) -> S
     """Load sessions.
 
     Args:
-        source: a starter domain (`electronics`, `clothing`, `grocery`), a file of JSON lines, a pandas table, a Hugging
-            Face dataset (or one for each split), or sessions. A table has a product in each row, or a session in each
-            row as in the file.
+        source: a starter domain (`electronics`, `clothing`, `grocery`), a file (JSON lines, JSON, CSV or Parquet,
+            packed with gzip or not), a pandas table, a Hugging Face dataset (or one for each split), or sessions. A
+            table has a product in each row, or a session in each row as JSON lines do.
         columns: the table's own name for `session`, `title`, `item`, `bundle`, `intent`, `split`, `price`,
             `category` or `domain`, if it is not a usual one.
 
     Raises:
-        UsageError: the file does not exist, or the source has another type.
+        UsageError: the file does not exist, a column is missing, or the source has another type.
         DataError: a line or a row has a fault; the message names the line or row, and the column.
     """
     if (found := sessions_of(source, columns or {})) is not None:
         return Sessions(found)
-    if columns:
-        raise UsageError(f"columns are for tables, got {type(source).__name__}; leave them out")
+    is_file = isinstance(source, str | Path) and source not in STARTERS
+    if columns and not is_file:
+        raise UsageError(f"columns are for tables and files, got {str(source)[:40]!r}; leave them out")
     if isinstance(source, str | Path):
-        return Sessions(load(str(source)))
+        return Sessions(load(str(source), columns=columns))
     rows = list(source) if isinstance(source, Iterable) else [source]
     if all(isinstance(row, Session) for row in rows):
         return Sessions(rows)

@@ -1,52 +1,78 @@
-"""Read and write sessions as JSON lines, strictly, and find the starter dataset."""
+"""Read sessions from files strictly, write them as JSON lines, and find the starter dataset."""
 
 import codecs
 import difflib
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bundlewise.domain import SPLITS, Bundle, Item, Session, Split
+from bundlewise.data.columns import columns_in_force
+from bundlewise.data.rows import SUFFIXES, kind_inside, kind_of
+from bundlewise.data.session_faults import explain, problems, show
+from bundlewise.data.tables import has_titles, holds_session, scan_table, without_missing
+from bundlewise.domain import SPLITS, Session, Split
 from bundlewise.errors import DataError, UsageError
 from bundlewise.files import write_jsonl
-from bundlewise.inputs import is_input, local
+from bundlewise.inputs import base_name, is_input, local
 from bundlewise.strictly import refuse_repeated_keys
-from bundlewise.titles import title_fault
 
 STARTERS = ("electronics", "clothing", "grocery")
 LINE_LIMIT = 10_000_000
 """The most bytes of a line; a session of a hundred products needs a few thousand."""
-EXPECTED = {
-    "model_type": "an object in { }",
-    "tuple_type": "a list in [ ]",
-    "string_type": "a text in double quotes",
-    "float_type": "a number without quotes",
-    "literal_error": "train, validation or test",
-}
-"""The expected value in messages, for each of pydantic's error types."""
 
 
-def read_sessions(path: Path) -> list[Session]:
-    """Read every session of a file.
+def read_sessions(path: Path, columns: Mapping[str, str] | None = None) -> list[Session]:
+    """Read every session of a file; the arguments are those of `scan`.
 
     Raises:
-        DataError: a line is invalid; the message names file, line and remedy.
+        UsageError: a table has no column for sessions or titles, or not one that is given.
+        DataError: a line or row is invalid; the message names file, place and remedy.
     """
     sessions = []
-    for result in scan(path):
+    for result in scan(path, columns):
         if isinstance(result, DataError):
             raise result
         sessions.append(result)
     return sessions
 
 
-def scan(path: Path) -> Iterator[Session | DataError]:
+def scan(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Session | DataError]:
+    """Yield the sessions and the faults of a file, in its order.
+
+    Args:
+        path: JSON lines or a JSON list with a session or a product in each, Parquet in the same two forms, or a CSV
+            with a product in each row. The suffix states the format; otherwise the content shows it.
+        columns: the names of a table's columns; without them, those of `--columns` or of the environment.
+    """
+    given = columns_in_force() if columns is None else columns
+    shown = kind_inside(path)
+    stated = kind_of(path) or shown
+    kind = shown if stated == "csv" else stated
+    first = _first_row(path) if shown == "jsonl" else None
+    if kind == "jsonl" or (kind == "json" and first is not None):
+        has_products = first is not None and has_titles(first, given) and not holds_session(first, first, given)
+        return scan_table(path, "jsonl", given) if has_products else _scan_lines(path)
+    return scan_table(path, kind, given)
+
+
+def _first_row(path: Path) -> dict[str, Any] | None:
+    """Return the object in the first line that is not blank; None if it is none."""
+    with local(path).open("rb") as stream:
+        lines = (line.removeprefix(codecs.BOM_UTF8) for line in iter(lambda: stream.readline(LINE_LIMIT), b""))
+        first = next((line for line in lines if line.strip()), b"")
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _scan_lines(path: Path) -> Iterator[Session | DataError]:
     """Yield for each line its session or its fault; a byte order mark, CRLF and blank lines are allowed."""
     lines_by_id: dict[str, int] = {}
     empty = True
@@ -70,7 +96,7 @@ def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) 
     """Return the session of a line and record its id, or return the first fault."""
     try:
         text = line.removeprefix(codecs.BOM_UTF8).decode()
-        session = Session.model_validate_json(text, strict=True)
+        session = _parsed(text)
         refuse_repeated_keys(text, where)
     except DataError as error:
         return error
@@ -80,74 +106,20 @@ def _session(line: bytes, where: str, number: int, lines_by_id: dict[str, int]) 
         return DataError(f"{where}: {explain(error)}")
     earlier = lines_by_id.setdefault(session.session_id, number)
     if earlier != number:
-        shown = _show(session.session_id)
+        shown = show(session.session_id)
         return DataError(f"{where}: session_id {shown} is already in line {earlier}; make it unique")
     problem = next(problems(session), None)
     return DataError(f"{where}: {problem}") if problem else session
 
 
-def explain(error: ValidationError) -> str:
-    """Return pydantic's first error on one line: field, value and remedy."""
-    first = error.errors(include_url=False)[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    match first["type"]:
-        case "json_invalid":
-            reason = str(first["ctx"]["error"]).replace("at line 1 column", "at column")
-            return f"not valid JSON ({reason}); write one JSON object per line"
-        case "missing":
-            return f"{field} is missing; add it"
-        case "extra_forbidden":
-            return f"{field} is not a field of a session; remove or rename it"
-        case kind if kind in EXPECTED:
-            return f"{field or 'a line'} must be {EXPECTED[kind]}, got {_show(first['input'])}"
-        case _:
-            return f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {_show(first['input'])}"
-
-
-def problems(session: Session) -> Iterator[str]:
-    """Yield the faults of a session whose types are right, each with value and remedy."""
-    if not session.session_id.strip():
-        yield "session_id is empty; give every session an id of its own"
-    if not session.items:
-        yield f"session {_show(session.session_id)} has no items; add its products or remove the line"
-    for number, item in enumerate(session.items):
-        yield from _item_problems(item, f"items[{number}]")
-    ids = [item.id for item in session.items]
-    for item_id in _repeated(ids):
-        yield f"item id {_show(item_id)} occurs {ids.count(item_id)} times; list each product once"
-    for number, bundle in enumerate(session.bundles):
-        yield from _bundle_problems(bundle, f"bundles[{number}]", set(ids))
-
-
-def _item_problems(item: Item, where: str) -> Iterator[str]:
-    """Yield the faults of a product."""
-    if not item.id.strip():
-        yield f"{where}.id is empty; give every product an id"
-    if fault := title_fault(item.title):
-        yield f"{where}.{fault}"
-    if item.price is not None and not (math.isfinite(item.price) and item.price >= 0):
-        yield f"{where}.price must be a number of at least 0, got {item.price}; leave unknown prices out"
-
-
-def _bundle_problems(bundle: Bundle, where: str, known: set[str]) -> Iterator[str]:
-    """Yield the faults of an annotated bundle of a session with the known item ids."""
-    for item_id in bundle.item_ids:
-        if item_id not in known:
-            yield f"{where} names item {_show(item_id)}, which is not in the session; use ids of its items"
-    for item_id in _repeated(bundle.item_ids):
-        yield f"{where} names item {_show(item_id)} twice; name each product once"
-    if len(bundle.item_ids) < 2:
-        yield f"{where} must have at least 2 items, got {len(bundle.item_ids)}; add one or remove the bundle"
-
-
-def _repeated(ids: list[str] | tuple[str, ...]) -> list[str]:
-    return [item_id for item_id, count in Counter(ids).items() if count > 1]
-
-
-def _show(value: Any) -> str:
-    """Return a value as JSON, cut to a length that fits in a message."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _parsed(text: str) -> Session:
+    """Return the session in a text of JSON; null is as if the field were absent."""
+    try:
+        return Session.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        if "null" not in text or error.errors()[0]["type"] == "json_invalid":
+            raise
+    return Session.model_validate_json(json.dumps(without_missing(json.loads(text))), strict=True)
 
 
 def to_row(session: Session) -> dict[str, Any]:
@@ -193,20 +165,33 @@ def find_dataset(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if is_input(path):
         return path
-    known = {name: name for name in STARTERS} | {file.name: str(file) for file in path.parent.glob("*.jsonl")}
+    beside = {file.name: str(file) for file in _files_in(path.parent) if Path(base_name(file)).suffix in SUFFIXES}
+    known = {name: name for name in STARTERS} | beside
     close = [known[name] for name in difflib.get_close_matches(path.name, known)]
     hint = f"did you mean {' or '.join(close)}?" if close else f"starter domains are {', '.join(STARTERS)}"
     raise UsageError(f"no file and no starter domain {name_or_path!r}; {hint}")
 
 
-def load(name_or_path: str, split: Split | None = None) -> list[Session]:
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def load(name_or_path: str, split: Split | None = None, columns: Mapping[str, str] | None = None) -> list[Session]:
     """Read the sessions of a starter domain or file, all or those of one split.
+
+    Args:
+        name_or_path: the starter domain, or a file of a format that `scan` reads; `-` is standard input.
+        split: the split; without it all sessions are returned.
+        columns: the names of a table's columns; without them, those of `--columns` or of the environment.
 
     Raises:
         UsageError: there is no such domain or file, or it has no session of the split.
-        DataError: a line is invalid.
+        DataError: a line or row is invalid.
     """
-    sessions = read_sessions(find_dataset(name_or_path))
+    sessions = read_sessions(find_dataset(name_or_path), columns)
     chosen = [session for session in sessions if split in (None, session.split)]
     if not chosen:
         counts = split_counts(sessions)

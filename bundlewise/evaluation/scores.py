@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bundlewise import notebook
+from bundlewise.data.session_faults import explain
 from bundlewise.data.session_list import require_sessions
-from bundlewise.data.sessions import explain
 from bundlewise.domain import Grouping, Prediction, Session
 from bundlewise.errors import DataError, UsageError
 from bundlewise.evaluation.metrics import (

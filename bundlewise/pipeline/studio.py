@@ -13,6 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from bundlewise.agents.student.aims import AimName
 from bundlewise.agents.student.dials import AnswerDials, Form, Reasoning
 from bundlewise.agents.student.replies import NO_BOUNDS
 from bundlewise.agents.teacher.failures import Outcomes
@@ -80,6 +81,8 @@ class StudentForm(_Named):
     samples: int | None = None
     reasoning: Reasoning | None = None
     repairs: int | None = None
+    aim: AimName | None = None
+    recall: float | None = None
 
     @property
     def dials(self) -> AnswerDials:
