@@ -5,7 +5,7 @@ calls, and it is asked again with their results; without one the router finds th
 products, prices and bundles come from the desk.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -14,8 +14,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import Checkpointer
 
 from bundlewise.agents.assistant import router
-from bundlewise.agents.assistant.cart import Deed, Finder, do
+from bundlewise.agents.assistant.cart import Deed, Finder
 from bundlewise.agents.assistant.conversation import Action, Desk, DoneEvent, Event, Message, TextEvent
+from bundlewise.agents.assistant.deeds import do
+from bundlewise.agents.assistant.meaning import Meaning
 from bundlewise.agents.assistant.offers import Bundler, explained, goes_with, offered
 from bundlewise.agents.assistant.wording import UNKNOWN
 from bundlewise.errors import ModelError
@@ -24,6 +26,7 @@ ROUNDS = 4
 """The most times that a chat model is asked in one turn."""
 REMEMBERED = 400
 UNDOABLE = 20
+WAITING = "After that I go on with the rest of your wish."
 STEPS = 200
 """The most steps of a turn; a message may ask for many things."""
 
@@ -46,6 +49,7 @@ class AssistantContext:
     student: Bundler
     finder: Finder
     pilot: Pilot | None = None
+    meaning: Meaning = field(default_factory=Meaning)
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,15 @@ def turn(said: str = "", todo: tuple[Action, ...] = ()) -> dict[str, Any]:
     return {"said": said, "todo": todo, "open": True}
 
 
-def listen(state: AssistantState) -> AssistantUpdate:
+def listen(state: AssistantState, runtime: Run) -> AssistantUpdate:
     """Begin a turn: keep the message and the current desk; a desk equal to the last one replaces it in the history."""
     said = (Message(role="user", text=state.said),) if state.said else ()
     same = bool(state.past) and _wishes(state.past[-1]) == _wishes(state.desk)
     past = (*(state.past[:-1] if same else state.past), state.desk)[-UNDOABLE - 1 :]
     messages = (*state.messages, *said)[-REMEMBERED:]
     rounds = 0 if state.said else ROUNDS
-    return {"messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
+    desk = state.desk.model_copy(update={"currency": runtime.context.finder.currency})
+    return {"desk": desk, "messages": messages, "past": past, "told": (), "cards": (), "calls": (), "rounds": rounds}
 
 
 def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:
@@ -121,7 +126,12 @@ def understand(state: AssistantState, runtime: Run) -> AssistantUpdate:
 
 
 def _routed(state: AssistantState, context: AssistantContext) -> tuple[Action, ...]:
-    return tuple(router.understand(state.said, router.Seen(state.desk, context.finder.knows)))
+    finder = context.finder
+    return tuple(
+        router.understand(
+            state.said, router.Seen(state.desk, finder.knows, finder.spelt, finder.titled, context.meaning)
+        )
+    )
 
 
 def change(state: AssistantState, runtime: Run) -> AssistantUpdate:
@@ -131,7 +141,8 @@ def change(state: AssistantState, runtime: Run) -> AssistantUpdate:
         update = _done(state, _undone(state), runtime)
         update["past"] = state.past[:-1] or state.past
         return update
-    return _done(state, do(state.desk, action, runtime.context.finder), runtime)
+    desk = state.desk.model_copy(update={"question": None})
+    return _done(state, do(desk, action, runtime.context.finder), runtime)
 
 
 def bundle(state: AssistantState, runtime: Run) -> AssistantUpdate:
@@ -178,13 +189,14 @@ def begin(state: AssistantState) -> Step:
 def _undone(state: AssistantState) -> Deed:
     if len(state.past) < 2:
         return Deed(state.desk, "There is nothing to undo.", refused=True)
-    before = state.past[-2].model_copy(update={"found": state.desk.found, "query": state.desk.query})
+    kept = ("found", "query", "asked", "passed", "removed")
+    before = state.past[-2].model_copy(update={name: getattr(state.desk, name) for name in kept} | {"question": None})
     return Deed(before, "Undone.", (before.card(),))
 
 
 def _wishes(desk: Desk) -> tuple[object, ...]:
     """Return the parts of a desk that undo restores."""
-    return desk.cart, desk.excluded, desk.limits
+    return desk.cart, desk.excluded, desk.limits, desk.quantities
 
 
 def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
@@ -195,11 +207,14 @@ def _say(state: AssistantState, text: str, runtime: Run) -> tuple[str, ...]:
 
 def _done(state: AssistantState, deed: Deed, runtime: Run) -> AssistantUpdate:
     """Stream the result of an action and go on to the next; a refusal ends the turn, or returns to the pilot."""
+    question, rest = deed.desk.question, () if deed.refused else state.todo[1:]
+    if deed.refused and question is not None and state.todo[1:]:
+        waiting = question.model_copy(update={"then": (*question.then, *state.todo[1:])})
+        deed = replace(deed, desk=deed.desk.model_copy(update={"question": waiting}), said=f"{deed.said} {WAITING}")
     again = deed.refused and runtime.context.pilot is not None and state.rounds < ROUNDS and bool(state.calls)
     told = state.told if again else _say(state, deed.said, runtime)
     for event in deed.events:
         runtime.stream_writer(event)
-    rest = () if deed.refused else state.todo[1:]
     follow = tuple(action for action in deed.then if action not in rest)
     heard = {"role": "result", "content": deed.said}
     return {

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import BagOfWords
 
-from bundlewise.agents.assistant import mentions, money, phrases, wishes
-from bundlewise.agents.assistant.cart import do
+from bundlewise.agents.assistant import mentions, money, pasted, wishes
 from bundlewise.agents.assistant.conversation import Desk, Offer
+from bundlewise.agents.assistant.deeds import do
 from bundlewise.agents.assistant.normalise import SHORTEST_SLIP, Seen, plain
+from bundlewise.agents.assistant.phrases import Phrases
 from bundlewise.agents.assistant.router import understand
 from bundlewise.data.catalogue import read_products
 from bundlewise.domain import Item
@@ -31,22 +32,22 @@ CART = tuple(Item(id=f"c{n}", title=title, price=5.0 + n) for n, title in enumer
 FOUND = tuple(Item(id=f"f{n}", title=title, price=9.0) for n, title in enumerate(LONG[:8]))
 OFFERS = (Offer(items=CART[:3], intent="work", confidence=0.9, total=18.0),)
 DESK = Desk(cart=CART, found=FOUND, query="abc", bundles=OFFERS)
-DONE_HERE = ("add", "paste", "remove", "exclude", "include", "search", "limit")
+DONE_HERE = ("add", "paste", "remove", "exclude", "include", "search", "limit", "swap", "details", "unknown")
 
 
 def patterns() -> Iterator[str]:
-    for module in (phrases, wishes, mentions, money):
+    for module in (pasted, wishes, mentions, money):
         for value in vars(module).values():
             for each in value if isinstance(value, tuple | dict | frozenset) else (value,):
                 for part in each if isinstance(each, tuple) else (each,):
                     if isinstance(part, str | re.Pattern):
                         yield part if isinstance(part, str) else part.pattern
-    yield from phrases.PARTS.values()
+    yield from (phrase.text.lower() for phrase in Phrases.read().all)
 
 
 SPOKEN = sorted({word for pattern in patterns() for word in re.findall(r"[a-z']+", pattern)})
 """Every word of every pattern, its pieces too."""
-SLIPS = sorted({word[:1] + word[2:] for word in phrases.meant() if len(word) > SHORTEST_SLIP})
+SLIPS = sorted({word[:1] + word[2:] for word in Phrases.read().commands if len(word) > SHORTEST_SLIP})
 """Words of phrases with a letter missing: what is made of them is longer than what was said."""
 NUMBERS = sorted(money.NUMBER_WORDS | {"99¢", "half a", "and", "and a half", "12 dollars and 50 cents", "2k", "10%"})
 LITERALS = re.compile(r"[a-z' ]{4,}")
@@ -95,7 +96,7 @@ def finder() -> ProductFinder:
 
 def seconds_for(text: str, finder: ProductFinder) -> float:
     start = time.process_time()
-    for action in understand(text, Seen(DESK, finder.knows)):
+    for action in understand(text, Seen(DESK, finder.knows, finder.spelt, finder.titled)):
         if action.name in DONE_HERE:
             do(DESK, action, finder)
     return time.process_time() - start

@@ -14,7 +14,8 @@ from bundlewise.data.catalogue import read_products
 from bundlewise.domain import Item
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.pipeline import product_search
-from bundlewise.pipeline.product_search import FEW, ProductFinder, indexing, stem
+from bundlewise.pipeline.indexing import FEW, indexing
+from bundlewise.pipeline.product_search import ProductFinder, stem
 
 PRODUCTS = [
     Item(id="1", title="Wireless Mouse with USB Receiver", price=19.99),

@@ -25,15 +25,27 @@ Act = Literal[
     "bundle",
     "complete",
     "explain",
+    "more",
+    "sort",
+    "compare",
+    "details",
+    "swap",
+    "quantity",
+    "checkout",
+    "answer",
+    "dismiss",
     "help",
     "thanks",
     "greet",
     "unknown",
 ]
+Order = Literal["", "cheapest", "dearest"]
 Words = Annotated[str, StringConstraints(max_length=LONGEST)]
 Place = Annotated[int, Field(ge=-1000, le=1000)]
 """A number in a list, with bounds because a checkpoint stores integers of at most 64 bits."""
 Price = Annotated[float, Field(ge=0, le=1e9)]
+MOST_PIECES = 999
+"""The most pieces of one product in a cart."""
 
 
 class Action(Record):
@@ -41,6 +53,7 @@ class Action(Record):
 
     Products are named by `ids`, by `numbers` (positions from 1 in the last list; -1 is the last), or by the words
     in `text`; without any of these, the action is about all products at hand. `limits` changes only its own fields.
+    `order` names the `top` cheapest or dearest of them, `count` is how many pieces of each, and prices are bounds.
     """
 
     name: Act
@@ -51,6 +64,17 @@ class Action(Record):
     least_price: Price | None = None
     max_price: Price | None = None
     limits: Limits | None = None
+    count: Annotated[int, Field(ge=0, le=MOST_PIECES)] | None = None
+    order: Order = ""
+    top: Annotated[int, Field(ge=1, le=100)] = 1
+
+
+class OpenQuestion(Record):
+    """A question to the shopper: the action that waits for the choice among products, and the actions after it."""
+
+    action: Action
+    among: tuple[str, ...]
+    then: tuple[Action, ...] = ()
 
 
 class Offer(Record):
@@ -93,10 +117,14 @@ class ProductsEvent(Record):
     products: tuple[Item, ...]
     query: str = ""
     companions: tuple[Companion, ...] = ()
+    currency: str = ""
 
 
 class CartEvent(Record):
-    """The current cart, with the products left out of bundles, the limits, and the total of the known prices."""
+    """The current cart, with the products left out of bundles, the limits, and the total of the known prices.
+
+    `quantities` has the pieces of the products of which there is more than one.
+    """
 
     type: Literal["cart"] = "cart"
     items: tuple[Item, ...]
@@ -104,6 +132,15 @@ class CartEvent(Record):
     limits: Limits = Limits()
     total: float = 0.0
     unpriced: int = 0
+    currency: str = ""
+    quantities: dict[str, int] = Field(default_factory=dict)
+
+
+class ChipsEvent(Record):
+    """Messages that the shopper may want to send next."""
+
+    type: Literal["chips"] = "chips"
+    chips: tuple[str, ...]
 
 
 class BundlesEvent(Record):
@@ -111,6 +148,7 @@ class BundlesEvent(Record):
 
     type: Literal["bundles"] = "bundles"
     bundles: tuple[Offer, ...]
+    currency: str = ""
 
 
 class WhyEvent(Record):
@@ -128,7 +166,8 @@ class DoneEvent(Record):
 
 
 Event = Annotated[
-    TextEvent | ProductsEvent | CartEvent | BundlesEvent | WhyEvent | DoneEvent, Field(discriminator="type")
+    TextEvent | ProductsEvent | CartEvent | BundlesEvent | WhyEvent | ChipsEvent | DoneEvent,
+    Field(discriminator="type"),
 ]
 
 
@@ -141,7 +180,12 @@ class Message(Record):
 
 
 class Desk(Record):
-    """The state of a conversation: the cart, the last list, the limits, and the offered bundles."""
+    """The state of a conversation: the cart, the last list, the limits, and the offered bundles.
+
+    `asked` is the search behind the last list and `passed` the number of products before it; `focus` has the products
+    that were talked about last, `removed` those that were taken out last, and `question` waits for an answer.
+    `currency` is that of the catalogue.
+    """
 
     cart: tuple[Item, ...] = ()
     excluded: tuple[str, ...] = ()
@@ -149,16 +193,31 @@ class Desk(Record):
     found: tuple[Item, ...] = ()
     query: str = ""
     bundles: tuple[Offer, ...] = ()
+    quantities: dict[str, int] = Field(default_factory=dict)
+    asked: Action | None = None
+    passed: int = 0
+    focus: tuple[str, ...] = ()
+    removed: tuple[Item, ...] = ()
+    question: OpenQuestion | None = None
+    currency: str = ""
+
+    def pieces(self, item: Item) -> int:
+        """Return how many pieces of a product are in the cart."""
+        return self.quantities.get(item.id, 1)
 
     def card(self) -> CartEvent:
         """Return the cart as an event."""
         prices = [item.price for item in self.cart]
+        known = [item.price * self.pieces(item) for item in self.cart if item.price is not None]
+        held = {item.id for item in self.cart}
         return CartEvent(
             items=self.cart,
             excluded=self.excluded,
             limits=self.limits,
-            total=round(sum(price for price in prices if price is not None), 2),
+            total=round(sum(known), 2),
             unpriced=prices.count(None),
+            currency=self.currency,
+            quantities={key: pieces for key, pieces in self.quantities.items() if key in held},
         )
 
 

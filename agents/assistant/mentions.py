@@ -1,7 +1,7 @@
 """The finder of the products that a shopper mentions: by numbers, ordinals, "all", or words of titles with typos."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from bundlewise.agents.assistant.title_words import title_words, words_of
@@ -53,17 +53,18 @@ _NUMBERS = re.compile(
     r"(?:(?:the|number|numbers|no|item|items|product|products|option|and|one|ones|#)\s*|[,&]\s*)*"
     rf"(?:(?P<side>first|last|top) (?P<count>{_COUNT})|(?P<number>[0-9]{{1,2}}|{'|'.join(ORDINALS)}))\b"
 )
+_NUMBER_WORD = re.compile(rf"(?<=\bnumber )({'|'.join(COUNTS)})\b")
 _LAST_NOUN = re.compile(r"\s*\b(?:ones|product|products|item|items|of them|(?<!first )(?<!last )one)\s*$")
 LONGEST_NOUN = 20
 """The number of characters at the end of a text to search for its last noun."""
 _AMOUNT = re.compile(rf"(?:{_COUNT}|a couple|a few|some|any|several)(?: (?:of )?(?:them|these|those|more))?")
 _BUNDLES = re.compile(r"(?:the )?bundles? (?:number |no |#)?(?P<after>.+)|(?P<before>.+) bundles?")
-_AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
+AND = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+")
 
 
 def numbers_in(text: str) -> tuple[int, ...]:
     """Return the distinct numbers in a text if it has nothing else: `the first and third`, `1, 2 and 4`."""
-    rest = text.strip().lower()
+    rest = _NUMBER_WORD.sub(lambda match: str(COUNTS[match[1]]), text.strip().lower())
     if is_amount(rest) and not rest.isdecimal():
         return ()
     rest = _without_nouns(rest)
@@ -139,7 +140,7 @@ def called_wholly(text: str, among: Sequence[Item]) -> list[Item]:
 
 def called_each(text: str, among: Sequence[Item]) -> list[Item]:
     """Return the products in a list such as `the tablet, the case and the pen`; none if a part is not clear."""
-    parts = [part for part in _AND.split(line(text)) if part.strip()]
+    parts = [part for part in AND.split(line(text)) if part.strip()]
     if len(parts) < 2:
         return []
     found: dict[str, Item] = {}
@@ -163,3 +164,16 @@ def _scores(asked: Sequence[str], among: Sequence[Item]) -> list[float]:
         for place, score in held.meets(word).items():
             scores[place] += score
     return scores
+
+
+def ordered(among: Sequence[Item], order: str) -> list[Item]:
+    """Return the products with a known price, from the cheapest, or from the dearest if that is the order."""
+    priced = [item for item in among if item.price is not None]
+    return sorted(priced, key=lambda item: item.price or 0.0, reverse=order == "dearest")
+
+
+def is_exactly(text: str, item: Item, of_kind: Collection[str]) -> bool:
+    """Say whether a title has every word of a text, and one is of its kind or the text ends with `one`."""
+    asked, held = _asked(text), set(words_of(item.title))
+    described = text.rstrip().endswith(("one", "ones"))
+    return bool(asked) and held.issuperset(asked) and (described or bool(set(asked) & set(of_kind)))

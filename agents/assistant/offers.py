@@ -21,13 +21,15 @@ from bundlewise.agents.assistant.wording import in_words, no_bundle
 from bundlewise.agents.student.limits import Limits
 from bundlewise.bundles import Reason
 from bundlewise.domain import Grouping, Item, PredictedBundle, Prediction, Session
-from bundlewise.text import head_noun, kind, line
+from bundlewise.text import head_noun, kind, line, tokens
 
 SESSION = "cart"
 POOL = 32
 """The most products of the catalogue to judge as companions of a cart."""
 BASE = 10
 """The most products of a cart that candidates are judged with."""
+BESIDE = 24
+"""The most products to look at for one title; the first ones are mostly others of its kind."""
 TOLD = 3
 LIKELY = 0.5
 
@@ -56,7 +58,7 @@ def offered(desk: Desk, student: Bundler) -> Deed:
     limits = {} if desk.limits.is_none else {SESSION: desk.limits}
     (found,) = student.answer([session], limits)
     if not found.bundles:
-        fits = f"No bundle fits the limits ({in_words(desk.limits)}); say no limits to drop them."
+        fits = f"No bundle fits the limits ({in_words(desk.limits, desk.currency)}); say no limits to drop them."
         why = (fits if limits else _why_none(found)) + _unpriced(desk, session)
         return Deed(desk.model_copy(update={"bundles": ()}), why, (BundlesEvent(bundles=()),))
     offers = tuple(_offer(session, bundle, found) for bundle in found.bundles)
@@ -64,9 +66,9 @@ def offered(desk: Desk, student: Bundler) -> Deed:
     count = "one bundle" if len(offers) == 1 else f"{len(offers)} bundles"
     left = len(session.items) - len({key for offer in offers for key in offer.ids})
     alone = f", {left} left on {'its' if left == 1 else 'their'} own" if left else ""
-    within = f", keeping to {in_words(desk.limits)}" if limits else ""
+    within = f", keeping to {in_words(desk.limits, desk.currency)}" if limits else ""
     said = f"I see {count} among {len(session.items)} products{alone}{within}.{_unpriced(desk, session)}"
-    return Deed(after, said, (BundlesEvent(bundles=offers),))
+    return Deed(after, said, (BundlesEvent(bundles=offers, currency=desk.currency),))
 
 
 def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> Deed:
@@ -91,7 +93,7 @@ def goes_with(desk: Desk, action: Action, student: Bundler, finder: Finder) -> D
         said = f"Nothing in the catalogue clearly goes with {named}; the likeliest:"
     else:
         said = f"These go with {named}, the likeliest first. Say add and a number."
-    return Deed(after, said, (ProductsEvent(products=products, companions=companions),))
+    return Deed(after, said, (ProductsEvent(products=products, companions=companions, currency=desk.currency),))
 
 
 def explained(desk: Desk, action: Action, student: Bundler) -> Deed:
@@ -162,9 +164,9 @@ def _pool(session: Session, desk: Desk, action: Action, student: Bundler, finder
 
     A product of a kind that the session has is an alternative to it, so it is a candidate only if there are no others.
     """
-    asked = [*student.companions(session), *session.titles]
+    asked = [*((text, 6) for text in student.companions(session)), *((text, BESIDE) for text in session.titles)]
     prices = (action.least_price, action.max_price)
-    listed = [[item for item, _ in finder.search(line(text), 6, *prices)] for text in asked]
+    listed = [[item for item, _ in finder.search(line(text), most, *prices)] for text, most in asked]
     taken = {item.id for item in (*session.items, *desk.cart)}
     named = {item.title.casefold() for item in session.items}
     found: dict[str, Item] = {}
@@ -174,7 +176,14 @@ def _pool(session: Session, desk: Desk, action: Action, student: Bundler, finder
                 found[item.id] = item
     held = {_sort(item) for item in session.items}
     beside = [item for item in found.values() if _sort(item) not in held]
-    return (beside or list(found.values()))[:POOL]
+    named_so = [item for item in beside if any(_names(item, other) for other in session.items)]
+    return ((named_so if len(named_so) >= TOLD else beside) or list(found.values()))[:POOL]
+
+
+def _names(item: Item, other: Item) -> bool:
+    """Say whether a title names another product by its brand and model: `Case for Padmoor Glide 11`."""
+    name = [word for word in tokens(other.title.split(",")[0]) if head_noun(word) != _sort(other)]
+    return len(name) > 1 and len(set(name) & set(tokens(item.title))) > 1
 
 
 def _sort(item: Item) -> str:

@@ -16,13 +16,10 @@ ASKED = (
     r"(?:(?:me|it|them|the bundles?|these|anything|something|some|any) ?)*"
 )
 KINDS = (r"(smaller)(?: bundles?| sets?)?", r"(larger|bigger)(?: bundles?| sets?)?", r"(fewer|less) (?:bundles|sets)")
-CHEAPER = r"(cheaper|less expensive)(?: (?:bundles?|sets?|ones?|products?|items?|options?|things?|alternatives?))?"
 
 
 def compared(said: str, desk: Desk) -> list[Action]:
     """Return the actions of a comparison; none if there is no comparison or nothing to compare with."""
-    if re.fullmatch(ASKED + CHEAPER, said):
-        return _cheaper(desk)
     smaller, larger, fewer = (re.fullmatch(ASKED + kind, said) for kind in KINDS)
     sizes = [len(offer.items) for offer in desk.bundles]
     if smaller and max(sizes, default=0) > 2:
@@ -32,7 +29,7 @@ def compared(said: str, desk: Desk) -> list[Action]:
     return _limit(Limits(bundles=len(sizes) - 1)) if fewer and len(sizes) > 1 else []
 
 
-def _cheaper(desk: Desk) -> list[Action]:
+def cheaper(desk: Desk) -> list[Action]:
     """Return a limit below the most expensive bundle, or else a search below the cheapest product in the list."""
     totals = [offer.total for offer in desk.bundles if offer.total and offer.total > CENT]
     if totals:
@@ -40,6 +37,12 @@ def _cheaper(desk: Desk) -> list[Action]:
     prices = [item.price for item in desk.found if item.price and item.price > CENT]
     below = round(min(prices) - CENT, 2) if prices else None
     return [Action(name="search", text=desk.query, max_price=below)] if prices and desk.query else []
+
+
+def dearer(desk: Desk) -> list[Action]:
+    """Return a search above the most expensive product in the list."""
+    prices = [item.price for item in desk.found if item.price]
+    return [Action(name="search", text=desk.query, least_price=max(prices) + CENT)] if prices and desk.query else []
 
 
 def _limit(limits: Limits) -> list[Action]:

@@ -6,6 +6,7 @@ from bundlewise.agents.assistant.conversation import (
     Action,
     BundlesEvent,
     CartEvent,
+    ChipsEvent,
     Desk,
     DoneEvent,
     Event,
@@ -23,12 +24,23 @@ HELP = (
     "bundles under 50 · without the red one · what goes with this? · show cart · undo · clear"
 )
 UNKNOWN = (
-    "I did not understand that. Without a chat model I understand commands and common phrasings, for example: "
+    "I did not understand that. I find products, keep your cart and bundle it, for example: "
     "find wireless mouse under 30 · add 1 · bundle this · without the red one · why? · help"
 )
 
 
-def in_words(limits: Limits) -> str:
+def chips_of(desk: Desk) -> tuple[str, ...]:
+    """Return what a shopper may want to say next, from what is on the table."""
+    if desk.question is not None:
+        return ("yes", "no") if len(desk.question.among) == 1 else ("1", "2")
+    found = ("add 1", "tell me more about 1", "show more", "anything cheaper?") if desk.found else ()
+    cart: tuple[str, ...] = ("bundle this",) if len(desk.cart) > 1 else ()
+    cart += ("what goes with this?", "show cart") if desk.cart else ()
+    why = ("why?", "smaller bundles") if desk.bundles else ()
+    return (*why, *cart, *found)[:5] or ("help",)
+
+
+def in_words(limits: Limits, currency: str = "") -> str:
     """Return limits in a shopper's words."""
     parts = []
     if limits.most == limits.least:
@@ -37,16 +49,23 @@ def in_words(limits: Limits) -> str:
         parts += [f"at least {limits.least} products"] * (limits.least > 2)
         parts += [f"at most {limits.most} products"] * (limits.most is not None)
     if limits.total is not None:
-        parts.append(f"a total of at most {limits.total:.2f}")
+        parts.append(f"a total of at most {limits.total:.2f} {currency}".rstrip())
     if limits.bundles is not None:
         parts.append("at most one bundle" if limits.bundles == 1 else f"at most {limits.bundles} bundles")
     return " and ".join(parts) or "no limits"
 
 
-def within_prices(action: Action) -> str:
+def within_prices(action: Action, currency: str) -> str:
     """Return the range of prices of a search in words."""
-    low = "" if action.least_price is None else f" from {action.least_price:.2f}"
-    return low if action.max_price is None else f"{low} up to {action.max_price:.2f}"
+    low = "" if action.least_price is None else f" from {money(action.least_price, currency)}"
+    return low if action.max_price is None else f"{low} up to {money(action.max_price, currency)}"
+
+
+def described(item: Item, currency: str) -> str:
+    """Return what the catalogue says about a product."""
+    price = f"It costs {money(item.price, currency)}" if item.price is not None else "I do not know its price"
+    place = f" and is listed under {line(' > '.join(item.category))}" if item.category else ""
+    return f"{line(item.title)}. {price}{place}."
 
 
 def titles_of(items: Sequence[Item]) -> str:
@@ -76,9 +95,11 @@ def count_of(desk: Desk) -> str:
     if not desk.cart:
         return "The cart is empty."
     number = "1 product" if len(desk.cart) == 1 else f"{len(desk.cart)} products"
+    pieces = sum(desk.pieces(item) for item in desk.cart)
+    number += f" ({pieces} pieces)" if pieces > len(desk.cart) else ""
     card = desk.card()
     priced = card.unpriced < len(desk.cart)
-    total = f", {card.total:.2f} together" if priced else ""
+    total = f", {money(card.total, desk.currency)} together" if priced else ""
     without = f" ({card.unpriced} without a price)" if priced and card.unpriced else ""
     return f"The cart holds {number}{total}{without}."
 
@@ -93,45 +114,50 @@ def lines_of(event: Event) -> Iterator[str]:
         case ProductsEvent():
             yield from _products(event)
         case CartEvent():
-            yield from _numbered(event.items, dict.fromkeys(event.excluded, "left out of bundles"))
+            notes = {key: f"{pieces} pieces" for key, pieces in event.quantities.items()}
+            for key in event.excluded:
+                notes[key] = ", ".join(filter(None, (notes.get(key), "left out of bundles")))
+            yield from _numbered(event.items, notes, event.currency)
         case BundlesEvent():
             yield from _bundles(event)
         case WhyEvent():
             yield from _reasons(event)
+        case ChipsEvent():
+            yield f"You can say: {' · '.join(event.chips)}"
         case TextEvent() | DoneEvent():
             return
 
 
 def words_of(event: Event) -> str:
-    """Return an event in words; nothing for a cart, of which the reply's text says enough."""
+    """Return an event in words; nothing for a cart or chips, of which the reply's text says enough."""
     if isinstance(event, TextEvent):
         return event.text
-    rows = [] if isinstance(event, CartEvent) else list(lines_of(event))
+    rows = [] if isinstance(event, CartEvent | ChipsEvent) else list(lines_of(event))
     return "\n" + "\n".join(rows) + "\n" if rows else ""
 
 
-def money(price: float | None) -> str:
-    """Return a price in words, or "no price"."""
-    return "no price" if price is None else f"{price:,.2f}"
+def money(price: float | None, currency: str = "") -> str:
+    """Return a price in words, with the currency if it is known, or "no price"."""
+    return "no price" if price is None else f"{price:,.2f} {currency}".rstrip()
 
 
-def _numbered(items: Sequence[Item], notes: dict[str, str]) -> Iterator[str]:
+def _numbered(items: Sequence[Item], notes: dict[str, str], currency: str) -> Iterator[str]:
     for number, item in enumerate(items, 1):
         note = f" ({notes[item.id]})" if item.id in notes else ""
-        yield f"{number}. {line(item.title)} · {money(item.price)}{note}"
+        yield f"{number}. {line(item.title)} · {money(item.price, currency)}{note}"
 
 
 def _products(event: ProductsEvent) -> Iterator[str]:
     notes = {companion.item.id: f"{companion.score:.0%}" for companion in event.companions}
-    yield from _numbered(event.products, notes)
+    yield from _numbered(event.products, notes, event.currency)
 
 
 def _bundles(event: BundlesEvent) -> Iterator[str]:
     for number, offer in enumerate(event.bundles, 1):
-        total = f"{money(offer.total)} together" if offer.total is not None else "total not known"
+        total = f"{money(offer.total, event.currency)} together" if offer.total is not None else "total not known"
         yield f"Bundle {number}: {line(offer.intent)} · {total} · {offer.confidence:.0%} sure"
         for item in offer.items:
-            yield f"  - {line(item.title)} · {money(item.price)}"
+            yield f"  - {line(item.title)} · {money(item.price, event.currency)}"
 
 
 def _reasons(event: WhyEvent) -> Iterator[str]:

@@ -16,6 +16,7 @@ from bundlewise.commands.options import (
     dials_of,
     knowledge_option,
     policy_options,
+    shop_options,
     student_option,
 )
 from bundlewise.terminal import note
@@ -38,12 +39,7 @@ LEAVE = frozenset({"quit", "exit", "bye", ":q"})
 @calibrate_option
 @policy_options
 @answer_options
-@click.option(
-    "--catalogue",
-    default="electronics",
-    show_default=True,
-    help="Products: a CSV (also of Shopify or WooCommerce), Parquet or JSON file, or a starter domain.",
-)
+@shop_options
 @click.option("--threads", default=THREADS, show_default=True, help="File or Postgres URL that keeps conversations.")
 @click.option("--thread", default="main", show_default=True, help="Name of the conversation to continue or begin.")
 @click.option("--chat-model", help="Chat model that interprets your messages: openai:NAME[@URL].")
@@ -55,6 +51,8 @@ def command(
     student: str,
     calibrate: str | None,
     catalogue: str,
+    phrases: Path | None,
+    currency: str,
     threads: str,
     thread: str,
     chat_model: str | None,
@@ -83,7 +81,9 @@ def command(
     live = Student.open(
         kb=kb, adapter=adapter, student=student, dials=given, answering=answering, calibrate=calibrate, note=note
     )
-    with Assistant.open(live, catalogue, threads, chat_model, feedback=feedback) as assistant:
+    with Assistant.open(
+        live, catalogue, threads, chat_model, feedback=feedback, phrases=phrases, currency=currency
+    ) as assistant:
         show = _json if as_json else _show
         titles = [item.title for item in assistant.finder.products]
         if said := language_note("minilm", titles, "products are found by their words"):

@@ -154,6 +154,23 @@ def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def shop_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a shop: its catalogue, its phrases, and its currency."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option("--currency", default="", help="Currency behind prices, such as EUR; else the catalogue's own."),
+        click.option("--phrases", type=file, help="YAML file of what shoppers say, in place of the packaged one."),
+        click.option(
+            "--catalogue",
+            default="electronics",
+            show_default=True,
+            help="Products: a CSV (also of Shopify or WooCommerce), Parquet or JSON file, or a starter domain.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def answers_of(options: dict[str, Any]) -> dict[str, Any]:
     """Remove the dials of answering from a command's options, and return them; one that was not given is None."""
     return {name: options.pop(name) for name in AnswerDials.model_fields}

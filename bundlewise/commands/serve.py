@@ -15,6 +15,7 @@ from bundlewise.commands.options import (
     knowledge_option,
     policy_options,
     reads_data,
+    shop_options,
     student_option,
 )
 from bundlewise.terminal import note
@@ -31,12 +32,7 @@ from bundlewise.terminal import note
 @answer_options
 @student_option
 @calibrate_option
-@click.option(
-    "--catalogue",
-    default="electronics",
-    show_default=True,
-    help="Products: a CSV, Parquet or JSON lines file, or a starter domain.",
-)
+@shop_options
 @click.option(
     "--threads",
     default="bundlewise-threads.sqlite",
@@ -71,6 +67,8 @@ def command(
     student: str,
     calibrate: str | None,
     catalogue: str,
+    phrases: Path | None,
+    currency: str,
     threads: str,
     chat_model: str | None,
     feedback: Path,
@@ -107,7 +105,8 @@ def command(
     )
     # Without keys, a web page of any other host name could use the server through the user's browser.
     hosts = None if known or not is_loopback(host) else LOCAL | {host}
-    assistant = partial(Assistant.open, catalogue=catalogue, threads=threads, chat_model=chat_model, feedback=feedback)
+    shop: dict[str, Any] = {"catalogue": catalogue, "phrases": phrases, "currency": currency}
+    assistant = partial(Assistant.open, threads=threads, chat_model=chat_model, feedback=feedback, **shop)
     # The playground runs templates and writes files, so it is open only to local users and to holders of a key.
     playground = Playground(live, load(data), current().folder) if known or is_loopback(host) else None
     app = create_app(live, keys=known, limits=limits, hosts=hosts, assistant=assistant, playground=playground)

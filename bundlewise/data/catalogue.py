@@ -19,7 +19,12 @@ NEEDED = ("id", "title")
 
 
 def read_products(name_or_path: str, tell: Callable[[str], None] = note) -> list[Item]:
-    """Read the products of a file, a pipe, or a starter domain, each id once.
+    """Read the products of a catalogue, as `read_catalogue` does, without their currency."""
+    return read_catalogue(name_or_path, tell)[0]
+
+
+def read_catalogue(name_or_path: str, tell: Callable[[str], None] = note) -> tuple[list[Item], str]:
+    """Read the products of a file, a pipe, or a starter domain, each id once, and the one currency of the prices.
 
     Args:
         name_or_path: the file, pipe or domain; `-` is standard input.
@@ -31,7 +36,7 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = note) -> list
     """
     if name_or_path in STARTERS:
         sessions = load(name_or_path)
-        return list({item.id: item for session in sessions for item in session.items}.values())
+        return list({item.id: item for session in sessions for item in session.items}.values()), ""
     path = Path(name_or_path)
     if not is_input(path):
         raise UsageError(f"no catalogue {name_or_path}; give a file, or one of {', '.join(STARTERS)}")
@@ -51,7 +56,7 @@ def read_products(name_or_path: str, tell: Callable[[str], None] = note) -> list
     pairs = list(zip(products.values(), prices.values(), strict=True))
     for said in (*told_of(tuple(columns), str(path)), *prices.told()):
         tell(said)
-    return [item.model_copy(update={"price": price}) for item, price in pairs]
+    return [item.model_copy(update={"price": price}) for item, price in pairs], prices.currency
 
 
 def _kind(path: Path) -> Kind:

@@ -73,6 +73,11 @@ class PriceColumn:
         if name and not isinstance(cell, _Unread):
             self._currencies[name] += 1
 
+    @property
+    def currency(self) -> str:
+        """The one currency that the column names, as a code or a sign; empty if it names none or several."""
+        return next(iter(self._currencies)) if len(self._currencies) == 1 else ""
+
     def values(self) -> list[float | None]:
         """Return the prices as numbers; None for products without a price.
 

@@ -16,17 +16,20 @@ from bundlewise.agents.assistant.conversation import (
     ThreadLine,
     ThreadView,
 )
+from bundlewise.agents.assistant.meaning import Meaning
 from bundlewise.agents.assistant.offers import Bundler
+from bundlewise.agents.assistant.phrases import Phrases
 from bundlewise.agents.assistant.wording import words_of
-from bundlewise.data.catalogue import read_products, whole
+from bundlewise.data.catalogue import read_catalogue, whole
 from bundlewise.data.feedback import NOTE, Feedback, FeedbackLog
 from bundlewise.domain import Item
-from bundlewise.errors import UsageError
+from bundlewise.errors import BundlewiseError, UsageError
 from bundlewise.graphs.assistant import AssistantContext, AssistantState, Pilot, build_assistant_graph, turn
 from bundlewise.graphs.replay import Replay
 from bundlewise.graphs.threads import config_for, forget_steps, mark_of, thread_saver, threads_of
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.pipeline.product_search import ProductFinder, indexing
+from bundlewise.pipeline.indexing import indexing
+from bundlewise.pipeline.product_search import ProductFinder
 from bundlewise.terminal import note
 from bundlewise.titles import LONGEST
 
@@ -46,13 +49,16 @@ class Assistant:
         threads: Path | str | None = None,
         pilot: Pilot | None = None,
         feedback: Path | None = None,
+        phrases: Phrases | None = None,
     ) -> None:
         self.place = threads
         self._open = ExitStack()
         self._saver = self._open.enter_context(thread_saver(threads))
         self._graph = build_assistant_graph(self._saver)
         self.student, self.finder = student, finder
-        self._context = AssistantContext(student, finder, pilot)
+        embed = finder.embedder.embed if finder.embedder else None
+        meaning = Meaning(phrases or Phrases.read(), embed)
+        self._context = AssistantContext(student, finder, pilot, meaning)
         self._replay = Replay(self._context)
         self._feedback = FeedbackLog(feedback) if feedback else None
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -68,6 +74,8 @@ class Assistant:
         feedback: Path | None = None,
         embedder: Embedder | None = None,
         wait: bool = False,
+        phrases: Path | None = None,
+        currency: str = "",
     ) -> "Assistant":
         """Open an assistant.
 
@@ -77,21 +85,25 @@ class Assistant:
             threads: a SQLite file, a Postgres URL, or None to keep them in memory.
             chat_model: `openai:NAME[@URL]`, a model that interprets messages; with None the rules of the router do.
             feedback: the file for ratings.
-            embedder: the embedder of titles; MiniLM by default.
+            embedder: the embedder of titles and messages; MiniLM by default. If that cannot be had, words alone count.
             wait: whether to embed the catalogue now, or during the conversation. In the second case a search waits
                 for the vectors if few are missing; if many are, search uses words until the next start.
+            phrases: a YAML file of what shoppers say; the packaged one by default.
+            currency: what is written behind prices, such as EUR; by default the one currency that the catalogue names.
 
         Raises:
             UsageError: there is no such catalogue, chat model or file for threads.
-            DataError: the catalogue has a fault; the message names file and line.
+            DataError: the catalogue or the phrases have a fault; the message names file and place.
         """
         from bundlewise.graphs.chat_pilot import ChatPilot
 
-        products = read_products(catalogue) if isinstance(catalogue, str) else list(catalogue)
-        finder = ProductFinder(products, embedder or Embedder.named())
+        said = Phrases.read(phrases)
+
+        products, known = read_catalogue(catalogue) if isinstance(catalogue, str) else (list(catalogue), "")
+        finder = ProductFinder(products, embedder or _usual_embedder(), currency or known)
         pilot = ChatPilot.named(chat_model) if chat_model else None
-        found = cls(student, finder, threads, pilot, feedback)
-        found._open.enter_context(indexing(finder, wait, note))
+        found = cls(student, finder, threads, pilot, feedback, said)
+        found._open.enter_context(indexing(finder, wait, note, said.texts))
         return found
 
     def close(self) -> None:
@@ -257,6 +269,14 @@ class Assistant:
         """Run the graph, and store each step before the next."""
         graph: Any = self._graph
         yield from graph.stream(given, config, context=self._context, stream_mode="custom", durability="sync")
+
+
+def _usual_embedder() -> Embedder | None:
+    try:
+        return Embedder.named()
+    except BundlewiseError as error:
+        note(f"no embedder ({error}); messages are understood and products are found by their words alone")
+        return None
 
 
 def text_of(message: Mapping[str, Any]) -> str:

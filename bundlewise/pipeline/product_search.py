@@ -3,11 +3,11 @@
 import io
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from bundlewise.files import fingerprint, write_bytes
 from bundlewise.knowledge_base.embedding import Embedder, Vectors
 from bundlewise.progress import Advance
 from bundlewise.settings import cache_folder
-from bundlewise.text import MOST_WORDS, head, is_unspaced, kind, pairs_in, unaccented, words
+from bundlewise.text import MOST_WORDS, head, is_unspaced, kind, line, normal, pairs_in, unaccented, words
 from bundlewise.titles import MAX_TITLE
 
 Floats = npt.NDArray[np.float32]
@@ -39,11 +39,8 @@ HEAD = 0.2
 MEANING = 0.5
 CHUNK = 64
 """Titles embedded in one batch; a stop waits for the end of the batch."""
-FEW = 512
-"""Most missing vectors that a search waits for; if more are missing, they are made for the next start."""
 PATIENCE = 30.0
 """Most seconds that a search waits for vectors; later vectors are used from the next start on."""
-BY_WORDS = "products are found by their words until the next start, and then by their meaning too"
 SAVED = 16
 """Batches between two writes of the vectors."""
 
@@ -51,11 +48,15 @@ SAVED = 16
 class ProductFinder:
     """A catalogue's products, found by id, by words, and by meaning once `index` has run."""
 
-    def __init__(self, products: Sequence[Item], embedder: Embedder) -> None:
-        """Index the words of titles and categories; vectors take minutes, and are made by `index`."""
+    def __init__(self, products: Sequence[Item], embedder: Embedder | None, currency: str = "") -> None:
+        """Index the words of titles and categories; vectors take minutes, and are made by `index`.
+
+        Without an embedder products are found by words alone.
+        """
         self.products = tuple(products)
         self.by_id = {product.id: product for product in self.products}
-        self._embedder = embedder
+        self.embedder, self.currency = embedder, currency
+        self._titles = {_same(product.title): product for product in reversed(self.products)}
         self._prices = np.array([np.inf if p.price is None else p.price for p in self.products])
         self._heads = _by_word(_key(head(kind(product.title).split())) for product in self.products)
         self._postings = self._invert()
@@ -93,13 +94,15 @@ class ProductFinder:
             advance: called for every finished title.
             stop: an event that ends the work early; the next call continues from there.
         """
+        if self.embedder is None:
+            return self
         titles = [product.title for product in self.products]
-        path, parts = self._kept(titles)
+        path, parts = self._kept(titles, self.embedder)
         done = sum(map(len, parts))
         if advance and done:
             advance(done)
         for start in range(done, len(titles), CHUNK):
-            parts.append(self._embedder.embed(titles[start : start + CHUNK], advance))
+            parts.append(self.embedder.embed(titles[start : start + CHUNK], advance))
             stopped = stop is not None and stop.is_set()
             if stopped or start + CHUNK >= len(titles) or len(parts) % SAVED == 0:
                 _save(path, parts)
@@ -110,16 +113,17 @@ class ProductFinder:
                 self._vectors = np.concatenate(parts)
         return self
 
-    def _kept(self, titles: Sequence[str]) -> tuple[Path, list[Vectors]]:
+    def _kept(self, titles: Sequence[str], embedder: Embedder) -> tuple[Path, list[Vectors]]:
         """Return the file of the titles' vectors, and the vectors in it, which are those of the first titles."""
-        path = cache_folder() / "catalogues" / f"{fingerprint([self._embedder.fingerprint, titles])}.npy"
+        path = cache_folder() / "catalogues" / f"{fingerprint([embedder.fingerprint, titles])}.npy"
         return path, [found for found in [_load(path)] if found is not None and len(found) <= len(titles)]
 
     def missing(self) -> int:
         """Return the number of titles without a vector, in memory or in the cache folder."""
-        if self._vectors is not None:
+        if self._vectors is not None or self.embedder is None:
             return 0
-        return len(self.products) - sum(map(len, self._kept([product.title for product in self.products])[1]))
+        titles = [product.title for product in self.products]
+        return len(titles) - sum(map(len, self._kept(titles, self.embedder)[1]))
 
     def keep_to_words(self) -> bool:
         """Search by words only from now on, even when vectors come; return False if vectors are in use already."""
@@ -135,6 +139,10 @@ class ProductFinder:
             yield
         finally:
             self._settled.set()
+
+    def titled(self, title: str) -> Item | None:
+        """Return the product with exactly this title; case, white space and the form of accents do not count."""
+        return self._titles.get(_same(title))
 
     def knows(self, word: str) -> bool:
         """Say whether the catalogue contains a word."""
@@ -163,8 +171,8 @@ class ProductFinder:
             covered = self._covered(terms)
             by_words = covered + self._headed(terms)
             scores, allowed = by_words, within & (covered >= COVERED)
-            if self._vectors is not None and self._embedder.reads(text):
-                meaning = self._vectors @ self._embedder.embed([text[:MAX_TITLE]])[0]
+            if self._vectors is not None and self.embedder is not None and self.embedder.reads(text):
+                meaning = self._vectors @ self.embedder.embed([text[:MAX_TITLE]])[0]
                 scores, allowed = by_words + MEANING * meaning, within & ((covered >= COVERED) | (meaning >= LIKE))
         places = np.flatnonzero(allowed)
         best = places[np.argsort(-scores[places], kind="stable")[:limit]]
@@ -224,35 +232,8 @@ class ProductFinder:
         return list(near)[:MOST_NEAR]
 
 
-@contextmanager
-def indexing(finder: ProductFinder, wait: bool, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Embed a catalogue before the block or while it runs; vectors that are missing at its end are made next time.
-
-    If many vectors have to be made while the block runs, they are used from the next start on, and `tell` is called
-    with a message: the results of a search do not change while the block runs.
-    """
-    stop, begun = Event(), Event()
-
-    def work() -> None:
-        with finder.awaited():
-            try:
-                if not wait and (many := finder.missing()) > FEW and finder.keep_to_words():
-                    tell(f"{many:,} titles are embedded for the first time; {BY_WORDS}")
-            finally:
-                begun.set()
-            finder.index(stop=stop)
-
-    worker = Thread(target=work, name="catalogue", daemon=True)
-    worker.start()
-    begun.wait()
-    if wait:
-        worker.join()
-    try:
-        yield
-    finally:
-        # If the interpreter ended while the thread runs native code, the process would crash.
-        stop.set()
-        worker.join()
+def _same(title: str) -> str:
+    return " ".join(normal(line(title)).split())
 
 
 def _key(word: str) -> str:

@@ -28,6 +28,7 @@ from bundlewise.pipeline.distil import dials_of, teacher_named
 from bundlewise.pipeline.student import DEFAULT, Student
 
 if TYPE_CHECKING:
+    from bundlewise.agents.assistant.meaning import Meaning
     from bundlewise.agents.student.engine import Engine
     from bundlewise.agents.student.limits import Bounds
     from bundlewise.agents.student.reading import Reading
@@ -45,11 +46,12 @@ def _student(name: str, kb: str, adapter: str) -> Student:
 
 @cache
 def _finder(catalogue: str) -> "ProductFinder":
-    from bundlewise.data.catalogue import read_products
+    from bundlewise.data.catalogue import read_catalogue
     from bundlewise.knowledge_base.embedding import Embedder
     from bundlewise.pipeline.product_search import ProductFinder
 
-    return ProductFinder(read_products(catalogue), Embedder.named())
+    products, currency = read_catalogue(catalogue)
+    return ProductFinder(products, Embedder.named(), currency)
 
 
 @cache
@@ -124,6 +126,13 @@ class AssistantForm(_Named):
     def finder(self) -> "ProductFinder":
         """The catalogue, read once per process."""
         return _finder(self.catalogue)
+
+    @cached_property
+    def meaning(self) -> "Meaning":
+        """The packaged phrases, compared by the catalogue's embedder."""
+        from bundlewise.agents.assistant.meaning import Meaning
+
+        return Meaning(embed=self.finder.embedder.embed if self.finder.embedder else None)
 
     @cached_property
     def pilot(self) -> "ChatPilot | None":

@@ -5,11 +5,11 @@ import { button, el, errorCard, icon, iconButton, money, percent, plural, setIco
 import { openReasons } from "./sheet.js";
 import { on, state, tell } from "./state.js";
 
-/** Return a price, or "no price" for an unknown one. */
-export function price(amount) {
+/** Return a price with its currency, or "no price" for an unknown one. */
+export function price(amount, currency) {
   return amount === null || amount === undefined
     ? el("span", { class: "price unknown" }, "no price")
-    : el("span", { class: "price" }, money(amount));
+    : el("span", { class: "price" }, money(amount, currency));
 }
 
 const inCart = (id) => state.cart.items.some((item) => item.id === id);
@@ -42,7 +42,7 @@ export function productsCard(event) {
     const note = companion && `${percent(companion.score)} likely${beside ? ` beside ${beside.title}` : ""}`;
     const detail = note ?? item.category.at(-1);
     return el("li", { class: "product" }, el("span", { class: "place num" }, `${place + 1}`),
-      el("span", { class: "title" }, item.title, detail ? el("small", {}, detail) : null), price(item.price), addButton(item));
+      el("span", { class: "title" }, item.title, detail ? el("small", {}, detail) : null), price(item.price, event.currency), addButton(item));
   });
   return el("ol", { class: "card products" }, rows);
 }
@@ -59,28 +59,28 @@ export function sureness(confidence) {
 /** Return the cards of the bundles found. */
 export function bundlesCard(event) {
   if (!event.bundles.length) return null;
-  const cards = event.bundles.map((offer, place) => bundleCard(offer, place + 1));
+  const cards = event.bundles.map((offer, place) => bundleCard(offer, place + 1, event.currency));
   return el("div", { class: "bundles" }, cards);
 }
 
-function bundleCard(offer, number) {
-  const items = offer.items.map((item) => el("li", {}, el("span", {}, item.title), price(item.price)));
+function bundleCard(offer, number, currency) {
+  const items = offer.items.map((item) => el("li", {}, el("span", {}, item.title), price(item.price, currency)));
   const card = el("article", { class: "card bundle", "aria-label": `Bundle ${number}: ${offer.intent}`, data: { bundle: number } },
     el("div", { class: "bundle-head" },
       el("h3", {}, el("small", {}, `Bundle ${number}`), offer.intent || "no intent named"), sureness(offer.confidence)),
-    el("ul", { class: "bundle-items" }, items), total(offer));
+    el("ul", { class: "bundle-items" }, items), total(offer, currency));
   card.append(footOf(card, offer, number));
   return card;
 }
 
-function total(offer) {
+function total(offer, currency) {
   const known = offer.items.filter((item) => item.price !== null);
   if (offer.total !== null) {
-    return el("p", { class: "bundle-total" }, el("span", {}, "Together"), el("span", { class: "num" }, money(offer.total)));
+    return el("p", { class: "bundle-total" }, el("span", {}, "Together"), el("span", { class: "num" }, money(offer.total, currency)));
   }
   const missing = offer.items.length - known.length;
   const sum = known.reduce((so, item) => so + item.price, 0);
-  const rest = known.length ? ` The ${known.length === 1 ? "other one costs" : `other ${known.length} come to`} ${money(sum)}.` : "";
+  const rest = known.length ? ` The ${known.length === 1 ? "other one costs" : `other ${known.length} come to`} ${money(sum, currency)}.` : "";
   return el("p", { class: "bundle-total" }, el("span", { class: "soft" }, `Total not known: ${plural(missing, "price")} missing.${rest}`));
 }
 

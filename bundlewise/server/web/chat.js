@@ -8,7 +8,7 @@ import { openReasons } from "./sheet.js";
 import { EMPTY, newName, on, state, tell } from "./state.js";
 
 const log = byId("log"), scroller = byId("scroller"), field = byId("say"), channel = new BroadcastChannel("bundlewise");
-let offers = [], visit = 0, begin;
+let offers = [], chips = [], visit = 0, begin;
 let opening = new Promise((done) => { begin = done; });
 
 /** Open a thread, or an empty thread with a new name. */
@@ -62,6 +62,7 @@ function showView(view) {
   state.cart = view.cart;
   log.replaceChildren();
   offers = [];
+  chips = [];
   let isAnswer = false;
   for (const message of view.messages) {
     if (message.role === "user") { log.append(said(message.text)); isAnswer = true; continue; }
@@ -106,6 +107,7 @@ async function send(path, body, text = "") {
   await opened();
   if (state.busy) return;
   const mine = visit, thread = state.thread;
+  chips = [];
   byId("welcome").hidden = true;
   if (text) log.append(said(text));
   setBusy(true);
@@ -177,6 +179,7 @@ class Reply {
 
   card(event, openWhy = false) {
     if (event.type === "cart") return setCart(event, true);
+    if (event.type === "chips") { chips = event.chips; return; }
     if (event.type === "bundles") { markPast(log); offers = event.bundles; }
     if (event.type === "why" && openWhy) openReasons(event, offers[event.bundle - 1]);
     const made = { products: productsCard, bundles: bundlesCard, why: (given) => whyLine(given, offers) }[event.type]?.(event);
@@ -225,8 +228,8 @@ function toEnd() {
 /** Offer messages that the user can send next. */
 function hints() {
   const held = state.cart.items.length;
-  const next = [];
-  if (offers.length) next.push(offers.length > 1 ? "Why bundle 1?" : "Why this bundle?", "Only two items", "What goes with this?");
+  const next = [...chips];
+  if (chips.length) { /* The reply said what may come next. */ } else if (offers.length) next.push(offers.length > 1 ? "Why bundle 1?" : "Why this bundle?", "Only two items", "What goes with this?");
   else if (held > 1) next.push("Bundle this", "What goes with this?");
   else if (held) next.push("What goes with this?");
   byId("hints").replaceChildren(...next.map((text) => el("li", {}, button(text, () => say(text), { disabled: state.busy }))));

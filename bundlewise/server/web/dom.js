@@ -44,7 +44,7 @@ export function iconButton(name, label, listener, props = {}) {
 const AMOUNT = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const COUNT = new Intl.NumberFormat("en");
 
-export const money = (amount) => AMOUNT.format(amount);
+export const money = (amount, currency = "") => `${AMOUNT.format(amount)} ${currency}`.trim();
 export const count = (number) => COUNT.format(number);
 export const percent = (share) => `${Math.round(100 * share)} %`;
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;

@@ -61,7 +61,7 @@ function showFound(products) {
   byId("found-count").textContent = products === null ? "" : `${plural(products.length, "product")} found`;
   if (products === null) return found.replaceChildren();
   const rows = products.map((item) => el("li", { class: "product" },
-    el("span", { class: "title" }, item.title, item.category.length ? el("small", {}, item.category.at(-1)) : null), price(item.price), addButton(item)));
+    el("span", { class: "title" }, item.title, item.category.length ? el("small", {}, item.category.at(-1)) : null), price(item.price, state.cart.currency), addButton(item)));
   found.replaceChildren(...(rows.length ? rows : [el("li", { class: "nothing" }, "Nothing in the catalogue fits. Try fewer or other words.")]));
   found.scrollTop = 0;
 }
@@ -82,11 +82,12 @@ function showCart() {
 }
 
 function cartItem(item, isOut) {
+  const pieces = state.cart.quantities?.[item.id] ?? 1;
   const tools = el("span", { class: "tools" },
     iconButton(isOut ? "undo" : "skip", isOut ? `Take ${item.title} into bundles again` : `Leave ${item.title} out of bundles`,
       () => tell("act", { name: isOut ? "include" : "exclude", ids: [item.id] }), { disabled: state.busy, data: { act: `skip ${item.id}` } }),
     iconButton("close", `Remove ${item.title}`, () => tell("act", { name: "remove", ids: [item.id] }), { disabled: state.busy, data: { act: `remove ${item.id}` } }));
-  return el("li", { class: `cart-item${isOut ? " is-out" : ""}` }, el("span", { class: "title" }, item.title, isOut ? el("span", { class: "sr-only" }, " (left out)") : null), price(item.price), tools);
+  return el("li", { class: `cart-item${isOut ? " is-out" : ""}` }, el("span", { class: "title" }, item.title, isOut ? el("span", { class: "sr-only" }, " (left out)") : null, pieces > 1 ? el("small", {}, `${pieces} pieces`) : null), price(item.price, state.cart.currency), tools);
 }
 
 /** Return the limits of bundles in words, with a button to drop them. */
@@ -98,7 +99,7 @@ function limitsOf() {
     if (least > 2) told.push(`at least ${least} products`);
     if (top !== null) told.push(`at most ${top} products`);
   }
-  if (total !== null) told.push(`at most ${money(total)} together`);
+  if (total !== null) told.push(`at most ${money(total, state.cart.currency)} together`);
   if (bundles !== null) told.push(`at most ${plural(bundles, "bundle")}`);
   if (!told.length && !state.cart.excluded.length) return null;
   if (state.cart.excluded.length) told.push(`${state.cart.excluded.length} left out`);
@@ -107,9 +108,9 @@ function limitsOf() {
 }
 
 function totalOf() {
-  const { items, total, unpriced } = state.cart;
+  const { items, total, unpriced, currency } = state.cart;
   if (unpriced === items.length) return el("p", { class: "cart-total" }, el("span", { class: "soft" }, "No price is known"));
-  return el("p", { class: "cart-total" }, el("span", {}, unpriced ? "Known prices" : "Total", unpriced ? el("small", {}, `${plural(unpriced, "product")} without a price`) : null), el("span", { class: "num" }, money(total)));
+  return el("p", { class: "cart-total" }, el("span", {}, unpriced ? "Known prices" : "Total", unpriced ? el("small", {}, `${plural(unpriced, "product")} without a price`) : null), el("span", { class: "num" }, money(total, currency)));
 }
 
 function buttonsOf(usable, held) {

@@ -1,6 +1,6 @@
 // The state that the views share: the open thread with its cart, and messages between views.
 
-export const EMPTY = { items: [], excluded: [], limits: { least: 2, most: null, total: null, bundles: null }, total: 0, unpriced: 0 };
+export const EMPTY = { items: [], excluded: [], limits: { least: 2, most: null, total: null, bundles: null }, total: 0, unpriced: 0, currency: "", quantities: {} };
 export const state = { thread: "", cart: EMPTY, busy: false, about: null };
 
 const listeners = new Map();
