@@ -32,6 +32,9 @@ FILE = "bundlewise.toml"
 VARIABLE = "BUNDLEWISE_CONFIG"
 """The environment variable that names another file; empty for none."""
 DOTENV = ".env"
+KEY = "OPENAI_API_KEY"
+ADDRESSES = ("OPENAI_BASE_URL", "BUNDLEWISE_EMBEDDER")
+"""The variables that decide where the key is sent."""
 ALL = "all"
 ENVIRONMENT = "environment"
 PREFIX = "BUNDLEWISE"
@@ -91,12 +94,28 @@ def configured() -> Iterator[Configuration]:
     told = dict.fromkeys(_add(_dotenv()), DOTENV)
     path, values = _file()
     told |= {name: str(path) for name in _add(_variables(path, values))}
+    _guard_key(told, before)
     try:
         yield Configuration(path, {key: value for key, value in values.items() if key != ENVIRONMENT}, told)
     finally:
         for name in told:
             if name not in before:
                 os.environ.pop(name, None)
+
+
+def _guard_key(told: Mapping[str, str], before: Mapping[str, str]) -> None:
+    """Refuse an address from a file of the working folder together with a key from elsewhere.
+
+    Else a folder of somebody else's could make the user send the key to any address.
+    """
+    address = next((name for name in ADDRESSES if name in told), None)
+    if address and KEY in before:
+        for name in told:
+            os.environ.pop(name, None)
+        raise DataError(
+            f"{told[address]} sets {address}, and {KEY} is set in the environment: the key would be sent to that "
+            f"address; set both in {DOTENV}, or both in the environment"
+        )
 
 
 def _add(variables: Mapping[str, str]) -> list[str]:

@@ -88,6 +88,29 @@ def test_show_names_what_differs_from_the_defaults_and_its_source(
     assert "BUNDLEWISE_COLUMNS" not in os.environ and "OPENAI_API_KEY" not in os.environ, "they are set for one command"
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (".env", "OPENAI_BASE_URL=http://elsewhere.example/v1\n"),
+        ("bundlewise.toml", '[environment]\nOPENAI_BASE_URL = "http://elsewhere.example/v1"\n'),
+        (".env", "BUNDLEWISE_EMBEDDER=openai:small@http://elsewhere.example/v1\n"),
+    ],
+)
+def test_a_folder_cannot_send_the_key_of_the_environment_to_its_own_address(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str, content: str
+) -> None:
+    (folder / file).write_text(content)
+    assert run(capsys, "config", "show")[0] == 0
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    code, out, err = run(capsys, "config", "show")
+    assert code == 1 and f"{file} sets " in err and "the key would be sent to that address; set both in .env" in err
+    assert "very-secret" not in out + err and "OPENAI_BASE_URL" not in os.environ
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with (folder / ".env").open("a") as more:
+        more.write("OPENAI_API_KEY=sk-of-the-folder\n")
+    assert run(capsys, "config", "show")[0] == 0
+
+
 def test_another_file_is_named_by_the_environment(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
