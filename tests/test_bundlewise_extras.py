@@ -24,6 +24,7 @@ GROUPS = ("all", "test", "bench")
 HIDDEN = (
     *(
         "bitsandbytes",
+        "datasets",
         "fastapi",
         "langchain",
         "langchain_openai",

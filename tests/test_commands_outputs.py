@@ -46,6 +46,7 @@ WRITING = {
     "kb report kb -o": "page.html",
     "ledger export": "calls.jsonl",
     "distil --draw": "graph.mmd",
+    "data convert own.jsonl -o": "sessions.csv",
 }
 FORCED = {
     ("generate",),
@@ -57,6 +58,7 @@ FORCED = {
     ("kb", "export"),
     ("kb", "import"),
     ("kb", "report"),
+    ("data", "convert"),
     ("data", "fetch"),
     ("experiment", "run"),
     ("experiment", "export"),
