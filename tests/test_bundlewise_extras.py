@@ -166,6 +166,11 @@ class Finder(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.split(".")[0] in {HIDDEN} else super().find_spec(name, path, target)
 
+    @classmethod
+    def find_distributions(cls, context=None):
+        found = super().find_distributions(*([] if context is None else [context]))
+        return (each for each in found if each.name.replace("-", "_") not in {HIDDEN})
+
 sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
 from bundlewise.cli import main
 

@@ -46,7 +46,6 @@ WRITING = {
     "kb report kb -o": "page.html",
     "ledger export": "calls.jsonl",
     "distil --draw": "graph.mmd",
-    "data convert own.jsonl -o": "sessions.csv",
 }
 FORCED = {
     ("generate",),
