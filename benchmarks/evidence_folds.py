@@ -23,7 +23,7 @@ from bundlewise.agents.student.compose import together
 from bundlewise.domain import Grouping, Knowledge, item_set_of
 from bundlewise.evaluation.metrics import gjs, paired_bootstrap
 from bundlewise.knowledge_base.embedding import Embedder
-from bundlewise.knowledge_base.evidence import PairEvidence, fit_regression, log_odds_of
+from bundlewise.knowledge_base.evidence import PairEvidence, fit_regression, log_odds_of, square
 from bundlewise.knowledge_base.kind_reader import observed
 from bundlewise.knowledge_base.store import KnowledgeStore
 
@@ -53,7 +53,7 @@ def measured(thoughts: Sequence[Knowledge], embedder: Embedder, aims: Sequence[A
         fit = [place for place, own in enumerate(folds) if own != fold]
         weights = fit_regression(np.concatenate([rows[p] for p in fit]), np.concatenate([bundled[p] for p in fit]))
         for place in (place for place, own in enumerate(folds) if own == fold):
-            described[place] = Described.of(matrix(log_odds_of(rows[place], weights), len(thoughts[place].titles)))
+            described[place] = Described.of(square(log_odds_of(rows[place], weights), len(thoughts[place].titles)))
     answers: dict[str, list[Grouping]] = {aim.name: [()] * len(thoughts) for aim in aims}
     for fold in range(FOLDS):
         fit = [place for place, own in enumerate(folds) if own != fold]
@@ -62,14 +62,6 @@ def measured(thoughts: Sequence[Knowledge], embedder: Embedder, aims: Sequence[A
             for aim in aims:
                 answers[aim.name][place] = best(chooser.score(described[place], aim))
     return {name: scored(found, thoughts) for name, found in answers.items()}
-
-
-def matrix(scores: np.ndarray, products: int) -> np.ndarray:
-    """Return the log-odds of pairs as a symmetric matrix."""
-    found = np.zeros((products, products))
-    for (a, b), score in zip(combinations(range(products), 2), scores, strict=True):
-        found[a, b] = found[b, a] = score
-    return found
 
 
 def scored(answers: Sequence[Grouping], thoughts: Sequence[Knowledge]) -> Scores:

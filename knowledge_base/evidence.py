@@ -189,11 +189,7 @@ class PairEvidence:
     def matrix(self, titles: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the log-odds of a new session's pairs as a symmetric n x n matrix, without a language model."""
         found = self.affinity(titles)
-        matrix = np.zeros((len(titles), len(titles)))
-        if found is not None:
-            for (a, b), score in zip(combinations(range(len(titles)), 2), found.score.tolist(), strict=True):
-                matrix[a, b] = matrix[b, a] = score
-        return matrix
+        return np.zeros((len(titles), len(titles))) if found is None else square(found.score, len(titles))
 
     def word(self, score: float) -> str:
         """Return the hint word for a score: each word stands for a fifth of the known sessions' pairs."""
@@ -273,6 +269,13 @@ def _nearest(scores: Floats, count: int, sharpness: float) -> tuple[npt.NDArray[
 def _rounded(columns: Sequence[Floats]) -> Floats:
     """Return one row per pair; rounding keeps a feature that is the same for all pairs constant when it is scaled."""
     return np.stack(columns, axis=1).round(5).astype(np.float32)
+
+
+def square(scores: Floats, products: int) -> npt.NDArray[np.float64]:
+    """Return the scores of all pairs of products as a symmetric n x n matrix with zeros on the diagonal."""
+    matrix = np.zeros((products, products))
+    matrix[np.triu_indices(products, 1)] = scores
+    return matrix + matrix.T
 
 
 def log_odds_of(features: Floats, weights: tuple[float, ...]) -> Floats:

@@ -1,4 +1,4 @@
-"""Which products a shopper means: of the cart or of the last list, and the question where that is not clear."""
+"""Find the products that a shopper means in the cart or in the last list, or ask if that is not clear."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

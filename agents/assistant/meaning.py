@@ -1,4 +1,4 @@
-"""What a sentence means: the nearest of all phrases by an embedder, or by words and letters where there is none."""
+"""Find the phrase nearest to a sentence, by an embedder, or by words and letters if there is no embedder."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Meaning:
 
     @property
     def caution(self) -> float:
-        """How much more than an embedder's cosine that of words and letters must be."""
+        """The cosine that is required of words and letters beyond the one that is required of an embedder."""
         return 0.0 if self.embed else 0.1
 
     def nearest(self, said: str) -> list[tuple[Phrase, float]]:

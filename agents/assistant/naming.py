@@ -1,4 +1,4 @@
-"""What a sentence names: words of the catalogue, what stands between the words of an act, and needs."""
+"""Find what a sentence names: words of the catalogue, the text between the words of a phrase, and needs."""
 
 import re
 

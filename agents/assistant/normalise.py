@@ -44,7 +44,7 @@ _WORD = re.compile(r"(?<![^\x00-\x7f])[a-z]+(?:'[a-z]+)?(?![^\x00-\x7f])")
 
 @dataclass(frozen=True)
 class Seen:
-    """What the router sees: the desk, the catalogue's words and titles, and the meaning of phrases."""
+    """The input of the router beside the sentence: the desk, the catalogue's words and titles, and the phrases."""
 
     desk: Desk = field(default_factory=Desk)
     knows: Callable[[str], bool] = lambda _: False

@@ -1,6 +1,6 @@
 """The candidate groupings of a session, and the features by which the chooser tells them apart."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -43,8 +43,9 @@ class Described:
     def of(cls, log_odds: Matrix, bounds: Bounds | None = None, *, for_exact: bool = True) -> "Described":
         """Describe the candidates within bounds of a session of two or more products, from its n x n log-odds."""
         found = candidates_of(log_odds, bounds)
-        more = _alone(log_odds, found, bounds) if for_exact else []
-        listed = [*found, *more]
+        # The candidates begin with the likeliest groupings.
+        alone = parts(found[:TAKEN_APART], bounds) if for_exact else []
+        listed = [*found, *(each for each in alone if each not in found)]
         table = _columns(log_odds, listed, bounds, for_exact) if listed else np.zeros((0, NARROW))
         return cls(listed, table, len(found), len(log_odds))
 
@@ -69,13 +70,6 @@ def candidates_of(log_odds: Matrix, bounds: Bounds | None = None) -> list[Groupi
     if bounds is None or bounds.admits(whole):
         found[whole] = None
     return list(found)
-
-
-def _alone(log_odds: Matrix, known: Iterable[Grouping], bounds: Bounds | None = None) -> list[Grouping]:
-    """Return the bundles of the likeliest groupings, each as a grouping, without those that are known."""
-    likely = [grouping for grouping, _ in likely_groupings(log_odds, BEAM, bounds)[:TAKEN_APART]]
-    listed = set(known)
-    return [grouping for grouping in parts(likely, bounds) if grouping not in listed]
 
 
 def by_length(table: Features, products: int) -> Features:
