@@ -87,7 +87,7 @@ function cartItem(item, isOut) {
     iconButton(isOut ? "undo" : "skip", isOut ? `Take ${item.title} into bundles again` : `Leave ${item.title} out of bundles`,
       () => tell("act", { name: isOut ? "include" : "exclude", ids: [item.id] }), { disabled: state.busy, data: { act: `skip ${item.id}` } }),
     iconButton("close", `Remove ${item.title}`, () => tell("act", { name: "remove", ids: [item.id] }), { disabled: state.busy, data: { act: `remove ${item.id}` } }));
-  return el("li", { class: `cart-item${isOut ? " is-out" : ""}` }, el("span", { class: "title" }, item.title, isOut ? el("span", { class: "sr-only" }, " (left out)") : null, pieces > 1 ? el("small", {}, `${pieces} pieces`) : null), price(item.price, state.cart.currency), tools);
+  return el("li", { class: `cart-item${isOut ? " is-out" : ""}` }, el("span", { class: "title" }, item.title, isOut ? el("span", { class: "sr-only" }, " (left out)") : null, pieces > 1 ? el("small", {}, ` · ${pieces} pieces`) : null), price(item.price, state.cart.currency), tools);
 }
 
 /** Return the limits of bundles in words, with a button to drop them. */
